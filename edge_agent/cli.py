@@ -1,0 +1,37 @@
+"""``edge-agent``: the composition root. Builds the parser out of the commands, turns errors into exit codes.
+
+Exit status: 0 done, 1 failed, 2 bad input, 3 does not fit the budget (``edge_agent.errors``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from edge_agent import __version__
+from edge_agent.errors import EdgeAgentError
+
+COMMANDS: tuple[str, ...] = ()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = argparse.ArgumentParser(prog="edge-agent", description=__doc__)
+    root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"edge_agent.commands.{name}").add(subparsers)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except EdgeAgentError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return error.exit_code
+    return status

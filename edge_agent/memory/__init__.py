@@ -1,0 +1,1 @@
+"""Floor 1: bytes are planned, then never grow."""

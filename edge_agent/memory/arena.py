@@ -1,0 +1,114 @@
+"""The arena: one anonymous mapping, planned in bytes and touched at start, out of which all columns come.
+
+Theory of operation. Whoever needs memory for the life of a population says so beforehand as ``Column``s.
+The plan is the sum of all columns, and it is what ``edge-agent check`` prints. The arena is mapped once at
+the budgeted size and every page is written to, so that the kernel cannot say no later. A region is a
+contiguous, 64-byte aligned part of the arena that belongs to one owner; regions may be released and their
+bytes given out again (first fit, neighbours merged), so a new bundle can be planned beside the old one.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from edge_agent.errors import BudgetError
+
+ALIGNMENT = 64
+
+
+class Column(NamedTuple):
+    """An array that its owner will need: ``name``, ``shape`` in elements, ``dtype``."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the column in the arena, with the alignment of the next one."""
+        raw = int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return -(-raw // ALIGNMENT) * ALIGNMENT
+
+
+class Region(NamedTuple):
+    """What one owner holds: byte offset in the arena, bytes, and the columns in it."""
+
+    offset: int
+    nbytes: int
+    columns: tuple[Column, ...]
+
+
+def total(columns: Iterable[Column]) -> int:
+    """Return the bytes that ``columns`` take in an arena."""
+    return sum(column.nbytes for column in columns)
+
+
+class Arena:
+    """One mapping of ``nbytes`` bytes, all of them touched, shared out to named owners."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = max(-(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.PAGESIZE)
+        self._map = mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._bytes = np.frombuffer(self._map, dtype=np.uint8)
+        self._bytes[:: mmap.PAGESIZE] = 0  # a write a page: the memory is ours from here on
+        self._regions: dict[str, Region] = {}
+
+    @property
+    def regions(self) -> Mapping[str, Region]:
+        """Who holds what, in order of address."""
+        return dict(sorted(self._regions.items(), key=lambda item: item[1].offset))
+
+    @property
+    def used(self) -> int:
+        """Bytes given out."""
+        return sum(region.nbytes for region in self._regions.values())
+
+    def allocate(self, owner: str, columns: Iterable[Column]) -> dict[str, NDArray[Any]]:
+        """Give ``owner`` zeroed arrays for ``columns``, by name.
+
+        Raises
+        ------
+        BudgetError
+            No gap is large enough; nothing was given out.
+        ValueError
+            ``owner`` already holds a region.
+        """
+        if owner in self._regions:
+            raise ValueError(f"{owner} already holds a region")
+        wanted = tuple(columns)
+        nbytes = total(wanted)
+        offset = self._find(owner, nbytes)
+        self._regions[owner] = Region(offset, nbytes, wanted)
+        arrays: dict[str, NDArray[Any]] = {}
+        for column in wanted:
+            dtype = np.dtype(column.dtype)
+            count = int(np.prod(column.shape, dtype=np.int64))
+            flat = self._bytes[offset : offset + count * dtype.itemsize]
+            flat[:] = 0
+            arrays[column.name] = flat.view(dtype).reshape(column.shape)
+            offset += column.nbytes
+        return arrays
+
+    def release(self, owner: str) -> None:
+        """Take back what ``owner`` holds; its arrays must not be used any more."""
+        del self._regions[owner]
+
+    def _find(self, owner: str, nbytes: int) -> int:
+        start, largest = 0, 0
+        for region in [*self.regions.values(), Region(self.nbytes, 0, ())]:
+            gap = region.offset - start
+            if gap >= nbytes:
+                return start
+            largest = max(largest, gap)
+            start = region.offset + region.nbytes
+        missing = nbytes - largest
+        raise BudgetError(
+            f"{owner}: needs {nbytes} bytes, the largest free part of the arena has {largest}: "
+            f"{missing} bytes are missing",
+            missing,
+        )

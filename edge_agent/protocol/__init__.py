@@ -1,0 +1,1 @@
+"""Floor 2: sans-I/O state machines, (event, now) to effects."""

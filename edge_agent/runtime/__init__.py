@@ -1,0 +1,1 @@
+"""Floor 3: the daemon; it knows ports, not libraries."""

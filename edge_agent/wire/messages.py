@@ -1,0 +1,95 @@
+"""The envelope of every message of ours: a msgpack map ``{v, id, seq, t, exp, body}``.
+
+Schema evolution: a reader ignores keys it does not know; a known key never changes its type; a new key has
+a default. ``v`` only goes up when an old reader could do harm by ignoring what is new.
+
+=======  =======  ======================================================  =======
+key      type     meaning                                                 default
+=======  =======  ======================================================  =======
+``v``    int      envelope version, 1                                     required
+``id``   str      unique id of the message (the reply's topic ends in it)  ""
+``seq``  int      sequence number of the sender, from 1                   0
+``t``    float    Unix time of the sender, seconds                        0.0
+``exp``  float    Unix time after which it must be ignored; 0 is never    0.0
+``body`` map      what the topic says it is                               required
+=======  =======  ======================================================  =======
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from edge_agent.errors import PeerError
+
+VERSION = 1
+MAX_BYTES = 256 * 1024
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, taken out of its envelope."""
+
+    body: Body
+    id: str = ""
+    seq: int = 0
+    t: float = 0.0
+    exp: float = 0.0
+
+    def expired(self, now: float) -> bool:
+        """Whether the message must be ignored at Unix time ``now`` (seconds)."""
+        return self.exp != 0.0 and now > self.exp
+
+
+def encode(message: Message) -> bytes:
+    """Return the payload of ``message``; arrays travel as bytes in the body."""
+    payload: bytes = msgpack.packb(
+        {
+            "v": VERSION,
+            "id": message.id,
+            "seq": message.seq,
+            "t": message.t,
+            "exp": message.exp,
+            "body": message.body,
+        }
+    )
+    return payload
+
+
+def decode(payload: bytes | bytearray | memoryview) -> Message:
+    """Return the message in ``payload``.
+
+    Raises
+    ------
+    PeerError
+        The payload is too long, no msgpack, no map, of another version, or a key has the wrong type.
+    """
+    if len(payload) > MAX_BYTES:
+        raise PeerError(f"message: {len(payload)} bytes, at most {MAX_BYTES} expected")
+    try:
+        fields = msgpack.unpackb(payload, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise PeerError(f"message: not msgpack ({type(error).__name__})") from error
+    if not isinstance(fields, dict):
+        raise PeerError(f"message: found {type(fields).__name__}, expected a map")
+    version = fields.get("v")
+    if version != VERSION:
+        raise PeerError(f"message: v is {version!r}, expected {VERSION}")
+    body = _typed(fields, "body", dict, None)
+    return Message(
+        body=body,
+        id=_typed(fields, "id", str, ""),
+        seq=_typed(fields, "seq", int, 0),
+        t=float(_typed(fields, "t", (int, float), 0.0)),
+        exp=float(_typed(fields, "exp", (int, float), 0.0)),
+    )
+
+
+def _typed(fields: dict[Any, Any], key: str, kind: Any, default: Any) -> Any:
+    value = fields.get(key, default)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise PeerError(f"message: {key} is {type(value).__name__}, which is not its type")
+    return value

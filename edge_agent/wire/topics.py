@@ -1,0 +1,155 @@
+"""The topic tree, ``edge/v1/FLEET/...``: one place that spells it.
+
+==================================================  ========  ===  ==========================================
+topic                                               retained  QoS  what
+==================================================  ========  ===  ==========================================
+``edge/v1/FLEET/DEVICE/up/birth``                   yes       1    birth, and the will
+``edge/v1/FLEET/DEVICE/up/telemetry``               no        1    counters and decisions, through the outbox
+``edge/v1/FLEET/DEVICE/up/reported``                yes       1    what runs now
+``edge/v1/FLEET/DEVICE/up/reply/ID``                no        1    the answer to command ID
+``edge/v1/FLEET/DEVICE/up/fetch``                   no        1    asks for bundle blocks
+``edge/v1/FLEET/DEVICE/out/POPULATION``             no        0    bulk actions, arrays
+``edge/v1/FLEET/DEVICE/down/desired``               yes       1    what should run, signed
+``edge/v1/FLEET/DEVICE/down/command``               no        1    signed, expires
+``edge/v1/FLEET/DEVICE/down/block``                 no        1    bundle blocks
+``edge/v1/FLEET/DEVICE/in/POPULATION``              no        0    bulk observations, arrays
+``edge/v1/FLEET/peer/DEVICE/presence``              yes       1    roster entry
+``edge/v1/FLEET/peer/DEVICE/evidence``              no        0    shared beliefs
+==================================================  ========  ===  ==========================================
+
+``peer`` is a reserved name: no device may be called so. A name is one topic level of letters, digits,
+``-``, ``_`` and ``.``, at most 64 characters, so that it is also a safe file name and an MQTT user name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edge_agent.errors import ConfigError, PeerError
+
+ROOT = "edge/v1"
+RESERVED = frozenset({"peer"})
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return ``name`` if it can be one topic level.
+
+    Parameters
+    ----------
+    name : str
+        A fleet, device or population name.
+    what : str
+        The configuration key it came from, for the message.
+
+    Raises
+    ------
+    ConfigError
+        The name is empty, too long, has other characters, or is reserved.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{what}: found {name!r}, expected 1 to 64 letters, digits, '-', '_' or '.'")
+    if name in RESERVED:
+        raise ConfigError(f"{what}: {name!r} is a reserved name")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTopics:
+    """The topics of one device in one fleet."""
+
+    fleet: str
+    device: str
+
+    @property
+    def prefix(self) -> str:
+        """``edge/v1/FLEET/DEVICE``."""
+        return f"{ROOT}/{self.fleet}/{self.device}"
+
+    @property
+    def birth(self) -> str:
+        """Retained birth certificate, and the will's topic."""
+        return f"{self.prefix}/up/birth"
+
+    @property
+    def telemetry(self) -> str:
+        """Counters and decisions."""
+        return f"{self.prefix}/up/telemetry"
+
+    @property
+    def reported(self) -> str:
+        """Retained reported state."""
+        return f"{self.prefix}/up/reported"
+
+    @property
+    def fetch(self) -> str:
+        """Requests for bundle blocks."""
+        return f"{self.prefix}/up/fetch"
+
+    @property
+    def desired(self) -> str:
+        """Retained, signed desired state."""
+        return f"{self.prefix}/down/desired"
+
+    @property
+    def command(self) -> str:
+        """Signed commands, never retained."""
+        return f"{self.prefix}/down/command"
+
+    @property
+    def block(self) -> str:
+        """Bundle blocks."""
+        return f"{self.prefix}/down/block"
+
+    @property
+    def presence(self) -> str:
+        """This device's retained roster entry."""
+        return f"{ROOT}/{self.fleet}/peer/{self.device}/presence"
+
+    @property
+    def evidence(self) -> str:
+        """Beliefs this device shares."""
+        return f"{ROOT}/{self.fleet}/peer/{self.device}/evidence"
+
+    def reply(self, command_id: str) -> str:
+        """Return the topic of the answer to one command."""
+        return f"{self.prefix}/up/reply/{command_id}"
+
+    def bulk_in(self, population: str) -> str:
+        """Return the topic of bulk observations for one population."""
+        return f"{self.prefix}/in/{population}"
+
+    def bulk_out(self, population: str) -> str:
+        """Return the topic of bulk actions of one population."""
+        return f"{self.prefix}/out/{population}"
+
+
+class Address(NamedTuple):
+    """A topic taken apart: ``channel`` is the part after the device, e.g. ``up/birth`` or ``presence``."""
+
+    fleet: str
+    device: str
+    channel: str
+    peer: bool
+
+
+def parse(topic: str) -> Address:
+    """Take a topic of ours apart.
+
+    Raises
+    ------
+    PeerError
+        The topic is not of the form ``edge/v1/FLEET/DEVICE/...`` or ``edge/v1/FLEET/peer/DEVICE/...``.
+    """
+    levels = topic.split("/")
+    if len(levels) < 5 or levels[:2] != ["edge", "v1"] or not all(levels):
+        raise PeerError(f"topic {topic!r}: expected edge/v1/FLEET/DEVICE/CHANNEL")
+    fleet, device, *channel = levels[2:]
+    peer = device == "peer"
+    if peer:
+        device, *channel = channel
+    if not channel:
+        raise PeerError(f"topic {topic!r}: expected edge/v1/FLEET/peer/DEVICE/CHANNEL")
+    return Address(fleet, device, "/".join(channel), peer)

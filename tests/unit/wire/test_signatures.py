@@ -1,0 +1,48 @@
+"""Keys: only the owner signs, and only the owner reads."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import ConfigError
+from edge_agent.wire import signatures
+
+
+def test_saved_keys_load_and_fit(tmp_path: Path) -> None:
+    secret = signatures.generate("hub")
+    public_path = signatures.save(secret, tmp_path / "hub.key")
+    assert (tmp_path / "hub.key").stat().st_mode & 0o777 == 0o600
+    signature = signatures.load_secret(tmp_path / "hub.key").sign(b"text")
+    public = signatures.load_public(public_path)
+    assert public.verifies(b"text", signature)
+    assert not public.verifies(b"texT", signature)
+    assert not public.verifies(b"text", signature[:-1])
+
+
+def test_loose_permissions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hub.key"
+    signatures.save(signatures.generate("hub"), path)
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="0640, expected 0600"):
+        signatures.load_secret(path)
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "hub.key"
+    signatures.save(signatures.generate("hub"), path)
+    with pytest.raises(ConfigError, match="never overwritten"):
+        signatures.save(signatures.generate("hub"), path)
+
+
+def test_the_secret_is_not_in_its_repr() -> None:
+    secret = signatures.generate("hub")
+    assert secret.raw.hex() not in repr(secret)
+    assert str(secret.raw) not in repr(secret)
+
+
+@pytest.mark.parametrize("text", ["", "edge-agent-public-key AAAA x", "edge-agent-public-key ??? x", "x y z"])
+def test_malformed_key_files_are_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "k.pub"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"k\.pub"):
+        signatures.load_public(path)

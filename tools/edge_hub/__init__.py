@@ -1,0 +1,1 @@
+"""The hub side: fleet view, rollouts, commands. Knows the wire alone."""

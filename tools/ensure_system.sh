@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Make sure that the commands named as arguments are on this machine. As root, Debian's packages are
+# installed; otherwise one line says what is missing and how to get it, and the exit status is 1.
+set -euo pipefail
+
+declare -A package=(
+    [cc]="gcc libc6-dev"
+    [python3]="python3 python3-venv"
+    [mosquitto]="mosquitto"
+)
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing=()
+for command in "$@"; do
+    command -v "$command" >/dev/null || missing+=(${package[$command]:-$command})
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: ${missing[*]}; install with: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
