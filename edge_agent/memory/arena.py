@@ -105,7 +105,7 @@ class Arena:
             if gap >= nbytes:
                 return start
             largest = max(largest, gap)
-            start = region.offset + region.nbytes
+            start = max(start, region.offset + region.nbytes)  # empty regions share an offset
         missing = nbytes - largest
         raise BudgetError(
             f"{owner}: needs {nbytes} bytes, the largest free part of the arena has {largest}: "
