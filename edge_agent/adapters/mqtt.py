@@ -1,0 +1,295 @@
+"""paho-mqtt 2 behind ``protocol.ports.MqttClient``.
+
+Theory of operation. Every attempt is a fresh paho client with paho's own reconnecting off: the session
+decides when to try again. paho's network thread runs the callbacks; they do nothing but put an event into a
+bounded inbox and call ``wake()``. Everything else, the mapping of packet identifiers to tokens included,
+happens in `PahoClient.events` on the caller's thread, so no lock is shared with paho and none can be held
+across its callbacks. Events carry the number of their attempt, and those of older attempts are dropped.
+
+Bounds: QoS 1 messages are acknowledged by hand, so the broker keeps back what exceeds our Receive Maximum
+(20, which is also Mosquitto's limit for 3.1.1 clients); QoS 0 messages are dropped and counted when
+``inbox_bytes`` wait, and a message longer than ``max_payload`` is dropped, counted and acknowledged.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.errors import ConfigError
+from edge_agent.protocol.ports import (
+    MQTT_5,
+    Acked,
+    Connected,
+    Disconnected,
+    Event,
+    Publication,
+    Received,
+    Subscription,
+)
+
+_UNSUPPORTED_VERSION = 0x84
+RECEIVE_MAXIMUM = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """Where the broker is and who we are there.
+
+    ``ca`` turns TLS on; ``certificate`` and ``key`` add our own proof (mTLS). ``keepalive``,
+    ``session_expiry`` in seconds; ``inbox_bytes`` and ``max_payload`` in bytes.
+    """
+
+    host: str
+    client_id: str
+    port: int = 1883
+    username: str | None = None
+    password: str | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    keepalive: int = 30
+    session_expiry: int = 3600
+    inbox_bytes: int = 4 * 1024 * 1024
+    max_payload: int = 256 * 1024
+
+
+@dataclass(slots=True)
+class InboxCounters:
+    """What did not get in."""
+
+    overflow: int = 0
+    too_long: int = 0
+
+
+class _Inbox:
+    """Events between paho's thread and ours, with a limit on the bytes of QoS 0 messages."""
+
+    def __init__(self, limit: int, wake: Callable[[], None]) -> None:
+        self._limit = limit
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._events: deque[tuple[int, Event | int]] = deque()
+        self._bytes = 0
+        self.counters = InboxCounters()
+
+    def put(self, attempt: int, event: Event | int) -> None:
+        size = len(event.payload) if isinstance(event, Received) else 0
+        with self._lock:
+            if isinstance(event, Received) and event.qos == 0 and self._bytes + size > self._limit:
+                self.counters.overflow += 1
+                return
+            self._bytes += size
+            self._events.append((attempt, event))
+        self._wake()
+
+    def take(self) -> deque[tuple[int, Event | int]]:
+        with self._lock:
+            events, self._events = self._events, deque()
+            self._bytes = 0
+        return events
+
+
+class PahoClient:
+    """An `MqttClient` over the network.
+
+    Parameters
+    ----------
+    settings : MqttSettings
+        Broker and identity.
+    wake : callable
+        Called from paho's thread when there are events; must be thread-safe and quick (write to a pipe, set
+        an event).
+
+    Raises
+    ------
+    ConfigError
+        A certificate or key file is missing or is not one.
+    """
+
+    def __init__(self, settings: MqttSettings, wake: Callable[[], None]) -> None:
+        self._settings = settings
+        self._context = _tls(settings)
+        self._inbox = _Inbox(settings.inbox_bytes, wake)
+        self._attempt = 0
+        self._client: Client | None = None
+        self._tokens: dict[int, int] = {}
+        self._ended = True
+
+    @property
+    def inbox_counters(self) -> InboxCounters:
+        """Messages that were not let in."""
+        return self._inbox.counters
+
+    def connect(self, will: Publication, version: int) -> None:
+        """Begin one attempt; see the port."""
+        self._abandon()
+        self._attempt += 1
+        self._ended = False
+        self._tokens = {}
+        self._client = client = self._make(self._attempt, will, version)
+        where = (self._settings.host, self._settings.port, self._settings.keepalive)
+        if version == MQTT_5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = self._settings.session_expiry
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.MaximumPacketSize = self._settings.max_payload + 1024
+            client.connect_async(*where, clean_start=False, properties=properties)
+        else:
+            client.connect_async(*where)
+        client.loop_start()
+
+    def disconnect(self) -> None:
+        """End the connection in good order."""
+        if self._client is not None:
+            self._client.disconnect()
+
+    def publish(self, publication: Publication, token: int) -> None:
+        """Send; at QoS 1 an `Acked` follows."""
+        if self._client is None:
+            return
+        properties = None
+        if self._client.protocol == MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if publication.expiry is not None:
+                properties.MessageExpiryInterval = publication.expiry
+            if publication.content_type is not None:
+                properties.ContentType = publication.content_type
+            if publication.response_topic is not None:
+                properties.ResponseTopic = publication.response_topic
+        info = self._client.publish(
+            publication.topic, publication.payload, publication.qos, publication.retain, properties
+        )
+        if publication.qos:
+            self._tokens[info.mid] = token
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Ask for the topics."""
+        if self._client is None:
+            return
+        if self._client.protocol == MQTTProtocolVersion.MQTTv5:
+            self._client.subscribe([(s.filter, SubscribeOptions(qos=s.qos)) for s in subscriptions])
+        else:
+            self._client.subscribe([(s.filter, s.qos) for s in subscriptions])
+
+    def acknowledge(self, acknowledge: int) -> None:
+        """Tell the broker that a message was dealt with."""
+        if self._client is not None:
+            self._client.ack(acknowledge, 1)
+
+    def events(self) -> Sequence[Event]:
+        """Return what happened since the last call, in order."""
+        events: list[Event] = []
+        for attempt, event in self._inbox.take():
+            if attempt != self._attempt or self._ended:
+                continue
+            if isinstance(event, Disconnected):
+                self._ended = True
+                self._abandon()
+            if isinstance(event, Acked):
+                token = self._tokens.pop(event.token, None)
+                if token is None:
+                    continue
+                event = Acked(token, event.refused)
+            if isinstance(event, int):
+                self.acknowledge(event)
+                continue
+            events.append(event)
+        return events
+
+    def _abandon(self) -> None:
+        """Let the old paho client's thread end by itself; nobody listens to it any more."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+
+    def _make(self, attempt: int, will: Publication, version: int) -> Client:
+        # Our own `Session` keeps the in-flight window: paho's must never be the one that holds back.
+        settings = self._settings
+        protocol = MQTTProtocolVersion.MQTTv5 if version == MQTT_5 else MQTTProtocolVersion.MQTTv311
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            clean_session=None if version == MQTT_5 else False,
+            protocol=protocol,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.max_inflight_messages_set(0)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if settings.username is not None:
+            client.username_pw_set(settings.username, settings.password)
+        if self._context is not None:
+            client.tls_set_context(self._context)
+        inbox, limit = self._inbox, settings.max_payload
+        reached = False
+
+        def on_connect(
+            _: Client, __: object, flags: ConnectFlags, code: ReasonCode, found: Properties | None
+        ) -> None:
+            nonlocal reached
+            reached = True
+            if code.is_failure:
+                unsupported = code.value == _UNSUPPORTED_VERSION
+                inbox.put(attempt, Disconnected(f"refused: {code}", unsupported))
+            else:
+                maximum = int(getattr(found, "ReceiveMaximum", 65535))
+                inbox.put(attempt, Connected(version, flags.session_present, maximum))
+
+        def on_connect_fail(failed: Client, _: object) -> None:
+            inbox.put(attempt, Disconnected(str(sys.exception())))
+            failed.disconnect()  # or paho's thread would try again
+
+        def on_disconnect(
+            _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None
+        ) -> None:
+            # A broker that hangs up instead of answering most often does not know this version.
+            inbox.put(attempt, Disconnected(f"connection ended: {code}", unsupported=not reached))
+
+        def on_publish(_: Client, __: object, mid: int, code: ReasonCode, ___: Properties) -> None:
+            inbox.put(attempt, Acked(mid, str(code) if code.is_failure else ""))
+
+        def on_message(_: Client, __: object, message: MQTTMessage) -> None:
+            acknowledge = message.mid if message.qos else None
+            if len(message.payload) > limit:
+                inbox.counters.too_long += 1
+                if acknowledge is not None:
+                    inbox.put(attempt, acknowledge)
+                return
+            payload = bytes(message.payload)
+            received = Received(message.topic, payload, message.qos, message.retain, acknowledge)
+            inbox.put(attempt, received)
+
+        client.on_connect = on_connect
+        client.on_connect_fail = on_connect_fail
+        client.on_disconnect = on_disconnect
+        client.on_publish = on_publish
+        client.on_message = on_message
+        return client
+
+
+def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
+    if settings.ca is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{settings.ca}: not a CA certificate ({error})") from error
+    if settings.certificate is not None:
+        try:
+            context.load_cert_chain(settings.certificate, settings.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"{settings.certificate}: no usable certificate and key ({error})") from error
+    return context

@@ -1,0 +1,118 @@
+"""The ports of the link: what the state machines need from the outside, and what the outside tells them.
+
+Theory of operation. Nothing in ``protocol`` opens a socket or reads a clock. A state machine is handed an
+event and the time and returns effects; these ports name who carries the effects out. An `MqttClient` is one
+identity at one broker: it tries a connection when told to (never by itself), and everything that happens
+to it is an event, collected by `MqttClient.events` on the thread that asks. There are two of them:
+``adapters.mqtt`` (paho) and ``testing.broker`` (in memory).
+
+Times are seconds: ``now`` is monotonic, ``t`` and ``exp`` in messages are Unix time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MQTT_311 = 4
+MQTT_5 = 5
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only go up; for intervals and deadlines."""
+
+    def time(self) -> float:
+        """Return Unix time in seconds; for messages. It may jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message to publish.
+
+    ``expiry`` (seconds), ``content_type`` and ``response_topic`` travel only over MQTT 5; nothing may
+    depend on them that does not also stand in the payload.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry: int | None = None
+    content_type: str | None = None
+    response_topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One topic filter."""
+
+    filter: str
+    qos: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker took us. ``receive_maximum`` is how many unacknowledged QoS 1 messages it allows."""
+
+    version: int
+    session_present: bool = False
+    receive_maximum: int = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """There is no connection (any more), or the attempt failed. Exactly one ends every attempt.
+
+    ``unsupported`` says that the broker does not speak the protocol version that was tried.
+    """
+
+    reason: str
+    unsupported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The broker has the publication sent with this token; ``refused`` says why it will not have it."""
+
+    token: int
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message arrived. With ``acknowledge`` set, the broker repeats it until `MqttClient.acknowledge`."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    acknowledge: int | None = None
+
+
+Event = Connected | Disconnected | Acked | Received
+
+
+class MqttClient(Protocol):
+    """One client identity at one broker. No method blocks; failures come back as events."""
+
+    def connect(self, will: Publication, version: int) -> None:
+        """Begin one attempt with protocol ``version`` (4 is 3.1.1, 5 is 5); what came before is dropped."""
+
+    def disconnect(self) -> None:
+        """End the connection in good order: what was published goes out first, the will does not."""
+
+    def publish(self, publication: Publication, token: int) -> None:
+        """Send; at QoS 1 an `Acked` with the token follows unless the connection ends."""
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Ask for the topics."""
+
+    def acknowledge(self, acknowledge: int) -> None:
+        """Tell the broker that a `Received` message was dealt with."""
+
+    def events(self) -> Sequence[Event]:
+        """Return what happened since the last call, in order."""

@@ -1,0 +1,294 @@
+"""The daemon: one loop that takes messages in, steps populations at their time, and sends actions out.
+
+Theory of operation. `Daemon.turn` is the whole loop body; it never waits. What is new at the link goes into
+the populations' columns; whoever is due by the scheduler runs; the result is the time of the next deadline,
+until which the caller may wait for the wake-up descriptor. Time, link, sinks and process figures are handed
+in, so that a test can run a week of turns with a manual clock.
+
+The path of an observation: `Link.poll` (newest payload of each topic) → `Group.observe` (JSON pointer, bins,
+int16 column) → `Scheduler` (now for arrivals, else at the tick) → `Group.step` (kernel) → `Actuator` (changes
+only) → `Link.publish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConfigError, PeerError
+from edge_agent.memory.budget import Plan
+from edge_agent.protocol.ports import Clock, Publication
+from edge_agent.runtime.acting import Sink
+from edge_agent.runtime.binding import Fault
+from edge_agent.runtime.config import ActConfig, Config
+from edge_agent.runtime.group import Group
+from edge_agent.runtime.link import Link
+from edge_agent.runtime.scheduler import Scheduler, Task
+from edge_agent.runtime.sensing import parse_array
+from edge_agent.wire.messages import Message, decode, encode
+from edge_agent.wire.topics import DeviceTopics
+
+WATCH_S = 1.0
+
+
+class Daemon:
+    """Populations, link and scheduler.
+
+    Parameters
+    ----------
+    config : Config
+        The device's configuration.
+    groups : mapping of str to Group
+        The populations at work, by name.
+    plan : Plan
+        The memory plan, for status.
+    clock : Clock
+        Time.
+    sinks : mapping of str to Sink
+        Where actions go that do not go to MQTT: ``file``, ``command``, ``plugin``.
+    rss : callable
+        Bytes of the process in memory now.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        groups: Mapping[str, Group],
+        plan: Plan,
+        clock: Clock,
+        sinks: Mapping[str, Sink],
+        rss: Callable[[], int],
+    ) -> None:
+        self.config = config
+        self.groups = dict(groups)
+        self.plan = plan
+        self.topics = DeviceTopics(config.device.fleet, config.device.name)
+        self.scheduler = Scheduler()
+        self._clock = clock
+        self._link: Link | None = None
+        self._sinks = {"mqtt": self._to_mqtt, **sinks}
+        self._rss = rss
+        self._started = clock.monotonic()
+        self._busy_s = 0.0
+        self._sequence = 0
+        self._unknown_topics = 0
+        self._bulk = {self.topics.bulk_in(name): group for name, group in self.groups.items()}
+        now = clock.monotonic()
+        for name, group in self.groups.items():
+            self._schedule(name, group, now)
+        self.scheduler.every("telemetry", config.device.telemetry_s, now)
+
+    def attach(self, link: Link) -> None:
+        """Use a broker; without one the daemon works alone."""
+        self._link = link
+
+    def start(self) -> None:
+        """Connect, and ask for the topics of all populations."""
+        if self._link is None:
+            return
+        for name, group in self.groups.items():
+            self._link.subscribe(topic for channel in group.channels for topic in channel.filters())
+            if group.config.bulk:
+                self._link.subscribe([self.topics.bulk_in(name)])
+        self._link.start()
+
+    def turn(self, woken_at: float | None = None) -> float:
+        """Do what is to be done now; return the monotonic time of the next deadline.
+
+        ``woken_at`` is when the first message of this turn came in, if it is known: latencies count from it.
+        """
+        now = self._clock.monotonic()
+        if self._link is not None:
+            self._take_in(self._link.poll(), now if woken_at is None else min(woken_at, now))
+            if self._link.came_online:
+                self._link.came_online = False
+                for group in self.groups.values():
+                    group.forget_sent()
+        for task in self.scheduler.due(now):
+            self._run(task)
+        deadline = self.scheduler.deadline
+        session = None if self._link is None else self._link.session.deadline
+        return deadline if session is None else min(deadline, session)
+
+    def stop(self) -> None:
+        """Hold every agent safe and say goodbye to the broker."""
+        for group in self.groups.values():
+            group.suspended = True
+            self._hold(group)
+        if self._link is not None:
+            self._link.stop()
+
+    def birth(self, online: bool) -> Publication:
+        """Return the birth message, or the will."""
+        body = {
+            "online": online,
+            "populations": {name: group.digest for name, group in self.groups.items()},
+            "agents": sum(len(group.names) for group in self.groups.values()),
+        }
+        message = Message(body, seq=self._next(), t=self._clock.time())
+        return Publication(self.topics.birth, encode(message), qos=1, retain=True)
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question that came over the control socket.
+
+        Raises
+        ------
+        ConfigError
+            The question, or what it asks about, is not known.
+        """
+        kind = request.get("ask")
+        if kind == "status":
+            return self.status()
+        raise ConfigError(f"ask: found {kind!r}, expected status")
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of everything, in plain types."""
+        now = self._clock.monotonic()
+        return {
+            "device": self.config.device.name,
+            "fleet": self.config.device.fleet,
+            "profile": self.config.device.profile,
+            "uptime_s": round(now - self._started, 3),
+            "rss_bytes": self._rss(),
+            "budget_bytes": self.plan.budget,
+            "arena_bytes": self.plan.arena,
+            "broker": self._broker_status(),
+            "unknown_topics": self._unknown_topics,
+            "step_us": self._step_us(),
+            "populations": {name: self._group_status(name, group) for name, group in self.groups.items()},
+        }
+
+    def _broker_status(self) -> dict[str, Any]:
+        if self._link is None:
+            return {"state": "none"}
+        session = self._link.session
+        return {
+            "state": session.state.value,
+            "reason": session.reason,
+            "version": session.version,
+            "coalesced": self._link.coalesced,
+            **asdict(session.counters),
+        }
+
+    def _group_status(self, name: str, group: Group) -> dict[str, Any]:
+        task = self.scheduler[f"step {name}"]
+        agents = len(group.names)
+        held = group.history.held
+        return {
+            "agents": agents,
+            "bundle": group.digest,
+            "suspended": group.suspended,
+            **asdict(group.counters),
+            "contradictions": group.stepper.contradictions,
+            "faults": {fault.value: count for fault, count in group.faults.items() if count},
+            "missed": task.missed,
+            "jitter_ms": round(task.jitter * 1e3, 3),
+            "latency_p50_ms": round(group.latency.quantile(0.50) * 1e3, 3),
+            "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
+            "latency_max_ms": round(group.latency.largest * 1e3, 3),
+            "bytes_an_agent": round(group.stepper.nbytes / max(agents, 1), 1),
+            "history_records": held,
+        }
+
+    def _step_us(self) -> float:
+        steps = sum(group.counters.steps for group in self.groups.values())
+        return round(self._busy_s * 1e6 / steps, 3) if steps else 0.0
+
+    def _schedule(self, name: str, group: Group, now: float) -> None:
+        period = 1.0 / group.config.rate_hz
+        if group.config.step == "rate":
+            self.scheduler.every(f"step {name}", period, now)
+        else:
+            self.scheduler.on_request(f"step {name}", period, now)
+        self.scheduler.every(f"watch {name}", WATCH_S, now)
+
+    def _take_in(self, messages: Mapping[str, bytes], arrived: float) -> None:
+        for topic, payload in messages.items():
+            group = self._bulk.get(topic)
+            if group is not None:
+                self._take_bulk(group, payload, arrived)
+                continue
+            known = False
+            for candidate in self.groups.values():
+                for channel in candidate.channels:
+                    agent = channel.agents.get(topic)
+                    if agent is not None:
+                        candidate.observe(channel, agent, payload, arrived)
+                        known = True
+            self._unknown_topics += not known
+        now = self._clock.monotonic()
+        for name, group in self.groups.items():
+            if group.config.step != "rate" and group.wants_step:
+                self.scheduler.request(f"step {name}", now)
+
+    def _take_bulk(self, group: Group, payload: bytes, arrived: float) -> None:
+        try:
+            body = decode(payload).body
+        except PeerError:
+            group.faults[Fault.BAD_ARRAY] += 1
+            return
+        codes = parse_array(body, group.binding.modalities, len(group.names))
+        if isinstance(codes, Fault):
+            group.faults[codes] += 1
+            return
+        group.observe_all(codes, arrived)
+
+    def _run(self, task: Task) -> None:
+        kind, _, name = task.name.partition(" ")
+        if kind == "step":
+            self._step(name, self.groups[name])
+        elif kind == "watch":
+            self._hold(self.groups[name])
+        elif kind == "telemetry":
+            self._telemetry()
+
+    def _step(self, name: str, group: Group) -> None:
+        start = self._clock.monotonic()
+        agents, actions = group.step(start, int(self._clock.time() * 1000))
+        self._busy_s += self._clock.monotonic() - start
+        if group.config.bulk:
+            self._send_bulk(name, group, actions)
+        self._publish(group, agents, actions)
+
+    def _hold(self, group: Group) -> None:
+        agents, actions = group.hold_silent(self._clock.monotonic())
+        if agents.size:
+            self._publish(group, agents, actions)
+
+    def _publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
+        group.publish(agents, actions, self._send, self._clock.monotonic)
+
+    def _send(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        return self._sinks[act.sink](act, agent, index, payload)
+
+    def _to_mqtt(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        if self._link is None:
+            return False
+        topic = act.topic.format(agent=agent, index=index)
+        return self._link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
+
+    def _send_bulk(self, name: str, group: Group, actions: NDArray[np.int16]) -> None:
+        if self._link is None or len(actions) != len(group.names):
+            return
+        body = {
+            "tick": group.counters.ticks,
+            "act": actions.astype("<i2").tobytes(),
+            "shape": list(actions.shape),
+            "dtype": "int16",
+        }
+        message = Message(body, seq=self._next(), t=self._clock.time())
+        self._link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
+
+    def _telemetry(self) -> None:
+        if self._link is None or not self._link.online:
+            return
+        message = Message(self.status(), seq=self._next(), t=self._clock.time())
+        self._link.publish(Publication(self.topics.telemetry, encode(message), qos=1))
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence

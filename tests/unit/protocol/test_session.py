@@ -1,0 +1,234 @@
+import random
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.protocol.ports import (
+    MQTT_311,
+    Acked,
+    Connected,
+    Disconnected,
+    Publication,
+    Received,
+    Subscription,
+)
+from edge_agent.protocol.session import (
+    Acknowledge,
+    Connect,
+    Deliver,
+    Delivered,
+    Online,
+    Send,
+    Session,
+    SessionSettings,
+    State,
+    Subscribe,
+)
+from edge_agent.testing.broker import Adversary, MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.testing.pump import Pump
+
+
+def birth(online: bool) -> Publication:
+    return Publication("birth", b"online" if online else b"offline", retain=True)
+
+
+def make(seed: int = 0, **fields: float) -> Session:
+    return Session(
+        SessionSettings(**fields),  # type: ignore[arg-type]
+        birth,
+        [Subscription("down/#")],
+        random.Random(seed),
+    )
+
+
+def online(**fields: float) -> Session:
+    session = make(**fields)
+    session.start(0.0)
+    session.handle(Connected(5), 0.0)
+    session.handle(Acked(1), 0.0)  # the birth message
+    return session
+
+
+def sends(effects: list[object]) -> list[bytes]:
+    return [e.publication.payload for e in effects if isinstance(e, Send)]
+
+
+def test_an_attempt_carries_the_will() -> None:
+    (effect,) = make().start(0.0)
+    assert effect == Connect(Publication("birth", b"offline", retain=True), 5)
+
+
+def test_every_connect_brings_birth_and_subscriptions() -> None:
+    session = make()
+    session.start(0.0)
+    for _ in range(3):
+        effects = session.handle(Connected(5), 0.0)
+        assert sends(effects)[0] == b"online"
+        assert Subscribe((Subscription("down/#"),)) in effects
+        assert effects[-1] == Online()
+        session.handle(Disconnected("cut"), 1.0)
+        session.tick(session.deadline or 0.0)
+
+
+def test_the_window_obeys_receive_maximum() -> None:
+    session = make(window=20)
+    session.start(0.0)
+    assert len(sends(session.handle(Connected(5, receive_maximum=3), 0.0))) == 1  # birth
+    out = [s for i in range(5) for s in sends(session.publish(Publication("t", b"%d" % i), 0.0)[1])]
+    assert out == [b"0", b"1"]
+    assert sends(session.handle(Acked(1), 0.0)) == [b"2"]
+    assert session.credit == 0
+
+
+def test_what_was_in_flight_goes_again_in_order_before_what_waits() -> None:
+    session = online(window=2)
+    for i in range(4):
+        session.publish(Publication("t", b"%d" % i), 0.0)
+    session.handle(Disconnected("cut"), 1.0)
+    session.tick(session.deadline or 0.0)
+    effects = session.handle(Connected(5), 2.0)
+    seen = sends(effects)
+    while effects:
+        token = next((e.token for e in effects if isinstance(e, Send)), None)
+        if token is None:
+            break
+        effects = session.handle(Acked(token), 2.0)
+        seen += sends(effects)
+        if len(seen) > 10:
+            break
+    assert session.counters.resent == 2
+    assert seen[0] == b"online"
+    assert [s for s in seen if s != b"online"][:2] == [b"0", b"1"]
+
+
+def test_a_qos_0_message_is_dropped_offline_and_counted() -> None:
+    session = make()
+    session.start(0.0)
+    assert session.publish(Publication("t", b"", qos=0), 0.0) == (0, [])
+    assert session.counters.dropped == 1
+
+
+def test_memory_is_bounded_offline() -> None:
+    session = make(waiting=10)
+    session.start(0.0)
+    tokens = [session.publish(Publication("t", b""), 0.0)[0] for _ in range(100)]
+    assert sum(t != 0 for t in tokens) == 10
+    assert session.counters.dropped == 90
+
+
+def test_the_message_is_acknowledged_after_it_was_delivered() -> None:
+    message = Received("down/command", b"x", 1, False, 17)
+    assert online().handle(message, 0.0) == [Deliver(message), Acknowledge(17)]
+
+
+def test_full_jitter_spreads_the_first_retry_over_the_whole_base() -> None:
+    delays = []
+    for seed in range(1000):
+        session = make(seed, backoff_base=10.0)
+        session.start(0.0)
+        session.handle(Connected(5), 0.0)
+        session.handle(Disconnected("broker restarted"), 100.0)
+        assert session.deadline is not None
+        delays.append(session.deadline - 100.0)
+    assert min(delays) < 0.2
+    assert max(delays) > 9.8
+    # A uniform distribution on [0, 10]: mean 5, standard deviation 10/sqrt(12), its error for n = 1000 0.09.
+    assert statistics.mean(delays) == pytest.approx(5.0, abs=0.4)
+    assert statistics.stdev(delays) == pytest.approx(10 / 12**0.5, abs=0.3)
+
+
+def test_backoff_grows_to_the_cap_and_starts_anew_after_a_connection_that_held() -> None:
+    session = make(backoff_base=1.0, backoff_cap=60.0)
+    session._rng = _Highest()  # type: ignore[assignment]
+    session.start(0.0)
+    now, waits = 0.0, []
+    for _ in range(9):
+        session.handle(Disconnected("refused"), now)
+        assert session.deadline is not None
+        waits.append(session.deadline - now)
+        now = session.deadline
+        session.tick(now)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    session.handle(Connected(5), now)
+    session.handle(Disconnected("flapping"), now + 1.0)
+    assert session.deadline == now + 61.0
+    session.tick(now + 61.0)
+    session.handle(Connected(5), now + 61.0)
+    session.handle(Disconnected("after a while"), now + 200.0)
+    assert session.deadline == now + 201.0
+
+
+class _Highest(random.Random):
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def test_a_broker_without_mqtt_5_gets_3_1_1() -> None:
+    clock = ManualClock()
+    broker = MemoryBroker(clock, version=MQTT_311)
+    pump = Pump(make(), broker.client("a"), clock)
+    pump.start()
+    for _ in range(20):
+        broker.run()
+        pump.turn()
+        clock.advance(1.0)
+    assert pump.history == ["online"]
+    assert pump.session.version == MQTT_311
+
+
+def test_silence_ends_an_attempt() -> None:
+    session = make(connect_timeout=15.0)
+    session.start(0.0)
+    assert session.tick(14.9) == []
+    session.tick(15.0)
+    assert session.state is State.WAITING
+    assert "in time" in session.reason
+
+
+def test_missing_acknowledgements_end_the_connection() -> None:
+    session = online(ack_timeout=60.0)
+    session.publish(Publication("t", b""), 0.0)
+    session.tick(59.0)
+    assert session.state is State.ONLINE
+    session.tick(60.0)
+    assert session.state is State.WAITING
+    assert session.counters.timeouts == 1
+
+
+def test_stopping_says_so_before_it_leaves() -> None:
+    session = online()
+    effects = session.stop(1.0)
+    assert sends(effects) == [b"offline"]
+    assert session.tick(1e9) == []
+    assert session.handle(Disconnected("done"), 2.0) == []
+
+
+def test_a_refused_publication_is_given_up_and_said_so() -> None:
+    session = online()
+    token, _ = session.publish(Publication("t", b""), 0.0)
+    assert session.handle(Acked(token, "not authorized"), 0.0) == [Delivered(token, "not authorized")]
+    assert session.counters.refused == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), cut=st.floats(0, 0.2), count=st.integers(1, 40))
+def test_nothing_is_lost_and_first_arrivals_keep_their_order(seed: int, cut: float, count: int) -> None:
+    clock = ManualClock()
+    broker = MemoryBroker(clock, Adversary(seed=seed, cut=cut, delay=0.5))
+    pump = Pump(make(seed, backoff_base=0.5, backoff_cap=2.0, window=5), broker.client("a"), clock)
+    pump.start()
+    sent: list[int] = []
+    for _ in range(20_000):
+        broker.run()
+        pump.turn()
+        if len(sent) < count and pump.session.credit:
+            sent.append(pump.publish(Publication("t", b"%d" % len(sent))))
+        if len(sent) == count and set(sent) <= set(pump.delivered):
+            break
+        clock.advance(0.1)
+    assert set(sent) <= set(pump.delivered)
+    arrived = [int(p.payload) for p in broker.log if p.topic == "t"]
+    assert list(dict.fromkeys(arrived)) == list(range(count))
