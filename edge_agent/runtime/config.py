@@ -40,7 +40,7 @@ class DeviceConfig:
     """Directory of checkpoints, recordings and the outbox; made if missing."""
     socket: Text = "/run/edge-agent/control.sock"
     """UNIX socket of ``status``, ``agents`` and ``history``; who may open it may ask."""
-    socket_mode: Annotated[str, Len(4, 4)] = "0660"
+    socket_mode: Literal["0600", "0660", "0666"] = "0660"
     """Permissions of the socket in octal."""
     memory_mb: Annotated[int, Ge(0)] = 0
     """Bytes for the whole process in MiB; 0 takes the profile's."""
