@@ -1,4 +1,4 @@
-"""Which board this is, as its firmware tells the kernel, and the profile in ``firmware_profiles`` that fits it.
+"""Which board this is, as its firmware tells the kernel, and which of ``firmware_profiles`` fits it.
 
 Theory of operation. On boards with a device tree the kernel shows the root node's properties as files that
 end in a NUL byte: ``model`` ("Raspberry Pi Zero 2 W Rev 1.0") and on a Raspberry Pi ``serial-number``. A
