@@ -12,8 +12,9 @@ only) → `Link.publish`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,40 @@ from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.acting import Sink
 from edge_agent.runtime.binding import Fault
+from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
-from edge_agent.runtime.group import Group
+from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.link import Link
+from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.scheduler import Scheduler, Task
 from edge_agent.runtime.sensing import parse_array
 from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
+log = logging.getLogger("edge_agent")
+
 WATCH_S = 1.0
+
+
+def _no_signs() -> Signs:
+    return Signs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What touches the outside, handed in; None works without.
+
+    ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
+    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is.
+    """
+
+    rss: Callable[[], int]
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
+    checkpoints: Checkpoints | None = None
+    recorder: Recorder | None = None
+    governor: Governor | None = None
+    signs: Callable[[], Signs] = _no_signs
 
 
 class Daemon:
@@ -48,10 +74,8 @@ class Daemon:
         The memory plan, for status.
     clock : Clock
         Time.
-    sinks : mapping of str to Sink
-        Where actions go that do not go to MQTT: ``file``, ``command``, ``plugin``.
-    rss : callable
-        Bytes of the process in memory now.
+    parts : Parts
+        What touches the outside.
     """
 
     def __init__(
@@ -60,8 +84,7 @@ class Daemon:
         groups: Mapping[str, Group],
         plan: Plan,
         clock: Clock,
-        sinks: Mapping[str, Sink],
-        rss: Callable[[], int],
+        parts: Parts,
     ) -> None:
         self.config = config
         self.groups = dict(groups)
@@ -70,8 +93,8 @@ class Daemon:
         self.scheduler = Scheduler()
         self._clock = clock
         self._link: Link | None = None
-        self._sinks = {"mqtt": self._to_mqtt, **sinks}
-        self._rss = rss
+        self._parts = parts
+        self._sinks = {"mqtt": self._to_mqtt, **parts.sinks}
         self._started = clock.monotonic()
         self._busy_s = 0.0
         self._sequence = 0
@@ -81,13 +104,22 @@ class Daemon:
         for name, group in self.groups.items():
             self._schedule(name, group, now)
         self.scheduler.every("telemetry", config.device.telemetry_s, now)
+        if parts.checkpoints is not None:
+            self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
+        if parts.governor is not None:
+            self.scheduler.every("govern", WATCH_S, now)
+        self._missed = 0
 
     def attach(self, link: Link) -> None:
         """Use a broker; without one the daemon works alone."""
         self._link = link
 
     def start(self) -> None:
-        """Connect, and ask for the topics of all populations."""
+        """Resume what the last run left, connect, and ask for the topics of all populations."""
+        if self._parts.checkpoints is not None:
+            self._parts.checkpoints.resume(self.groups)
+        if self._parts.recorder is not None:
+            self._parts.recorder.begin(self.groups)
         if self._link is None:
             return
         for name, group in self.groups.items():
@@ -115,10 +147,13 @@ class Daemon:
         return deadline if session is None else min(deadline, session)
 
     def stop(self) -> None:
-        """Hold every agent safe and say goodbye to the broker."""
+        """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
         for group in self.groups.values():
             group.suspended = True
             self._hold(group)
+        self._checkpoint()
+        if self._parts.recorder is not None:
+            self._parts.recorder.close()
         if self._link is not None:
             self._link.stop()
 
@@ -153,13 +188,29 @@ class Daemon:
             "fleet": self.config.device.fleet,
             "profile": self.config.device.profile,
             "uptime_s": round(now - self._started, 3),
-            "rss_bytes": self._rss(),
+            "rss_bytes": self._parts.rss(),
             "budget_bytes": self.plan.budget,
             "arena_bytes": self.plan.arena,
             "broker": self._broker_status(),
             "unknown_topics": self._unknown_topics,
+            "governor": self._governor_status(),
+            "checkpoint": None
+            if self._parts.checkpoints is None
+            else asdict(self._parts.checkpoints.counters),
+            "recorder": None if self._parts.recorder is None else asdict(self._parts.recorder.counters),
             "step_us": self._step_us(),
             "populations": {name: self._group_status(name, group) for name, group in self.groups.items()},
+        }
+
+    def _governor_status(self) -> dict[str, Any]:
+        governor = self._parts.governor
+        if governor is None:
+            return {"rung": 0, "name": "full", "cause": "", "moves": 0}
+        return {
+            "rung": governor.rung,
+            "name": governor.name,
+            "cause": governor.cause,
+            "moves": governor.moves,
         }
 
     def _broker_status(self) -> dict[str, Any]:
@@ -245,14 +296,51 @@ class Daemon:
             self._hold(self.groups[name])
         elif kind == "telemetry":
             self._telemetry()
+        elif kind == "govern":
+            self._govern()
+        elif kind == "checkpoint":
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        if self._parts.checkpoints is not None:
+            pause = self._parts.checkpoints.write(self.groups)
+            self.scheduler.set_period("checkpoint", pause, self._clock.monotonic())
+
+    def _govern(self) -> None:
+        governor, signs = self._parts.governor, self._parts.signs
+        if governor is None:
+            return
+        missed = sum(self.scheduler[f"step {name}"].missed for name in self.groups)
+        seen = replace(
+            signs(),
+            missed=(missed - self._missed) / WATCH_S,
+            memory=self._parts.rss() / self.plan.budget,
+        )
+        self._missed = missed
+        now = self._clock.monotonic()
+        move = governor.look(seen, now)
+        if move is None:
+            return
+        log.warning("governor: %s, because of %s", move.name, move.cause)
+        for name, group in self.groups.items():
+            self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
+            group.plan_every = 2 if governor.plans_less else 1
+            group.suspended = governor.suspended(group.config.priority)
+            self._hold(group)
 
     def _step(self, name: str, group: Group) -> None:
         start = self._clock.monotonic()
-        agents, actions = group.step(start, int(self._clock.time() * 1000))
+        step = group.step(start, int(self._clock.time() * 1000))
         self._busy_s += self._clock.monotonic() - start
+        if step is None:
+            return
+        if self._parts.recorder is not None:
+            self._parts.recorder.step(name, group.counters.ticks, step, self.groups)
+        if not step.actions.size:
+            return
         if group.config.bulk:
-            self._send_bulk(name, group, actions)
-        self._publish(group, agents, actions)
+            self._send_bulk(name, group, step)
+        self._publish(group, step.agents, step.actions)
 
     def _hold(self, group: Group) -> None:
         agents, actions = group.hold_silent(self._clock.monotonic())
@@ -271,15 +359,18 @@ class Daemon:
         topic = act.topic.format(agent=agent, index=index)
         return self._link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
 
-    def _send_bulk(self, name: str, group: Group, actions: NDArray[np.int16]) -> None:
-        if self._link is None or len(actions) != len(group.names):
+    def _send_bulk(self, name: str, group: Group, step: Step) -> None:
+        """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped."""
+        if self._link is None:
             return
-        body = {
+        body: dict[str, Any] = {
             "tick": group.counters.ticks,
-            "act": actions.astype("<i2").tobytes(),
-            "shape": list(actions.shape),
+            "act": step.actions.astype("<i2").tobytes(),
+            "shape": list(step.actions.shape),
             "dtype": "int16",
         }
+        if len(step.agents) != len(group.names):
+            body["agents"] = step.agents.astype("<i4").tobytes()
         message = Message(body, seq=self._next(), t=self._clock.time())
         self._link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 
