@@ -129,6 +129,7 @@ class Group:
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()
+        self.jitter = Histogram()
         self._observations = arrays["observations"]
         self._observed = arrays["observed"]
         self._arrived = arrays["arrived"]
@@ -260,6 +261,10 @@ class Group:
         """Return what the agent observes now, for people."""
         row = self._observations[agent].tolist()
         return [m.text(code) for m, code in zip(self.binding.modalities, row, strict=True)]
+
+    def told(self, agent: int) -> list[str]:
+        """Return what the agent was last told, by actuator, for people."""
+        return [actuator.told(agent) for actuator in self.actuators]
 
     def _held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         return np.full((len(agents), len(self.binding.controls)), SAFE, np.int16)
