@@ -257,7 +257,10 @@ class Daemon:
         log.warning("governor: %s, because of %s", move.name, move.cause)
         for name, group in self.groups.items():
             self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
-            group.plan_every = 2 if governor.plans_less else 1
+            horizon = 1 if governor.plans_shorter else None
+            group.stepper.plan(horizon=horizon)
+            if self.parts.recorder is not None:
+                self.parts.recorder.plan(name, horizon)
             group.suspended = governor.suspended(group.config.priority)
             self._hold(group)
 
@@ -271,8 +274,6 @@ class Daemon:
         self.stepped += len(step.agents)
         if self.parts.recorder is not None:
             self.parts.recorder.step(name, group.counters.ticks, step, self.groups)
-        if not step.actions.size:
-            return
         if group.config.bulk:
             self._send_bulk(name, group, step)
         self._publish(group, step.agents, step.actions)

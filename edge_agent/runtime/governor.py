@@ -2,7 +2,7 @@
 
 Theory of operation. The ladder's rungs, from everything to nothing::
 
-    full → plan less → slow → shed (a rung for each priority, the lowest first) → hold
+    full → plan shorter → slow → shed (a rung for each priority, the lowest first) → hold
 
 Each sign of trouble has thresholds for the rungs it asks for (`_asked`). The device goes down one rung when
 a sign has asked for a deeper one during ``DOWN_S``, and up one when for ``UP_S`` nothing asked for the
@@ -19,7 +19,7 @@ from edge_agent.runtime.profile import ThermalProfile
 
 DOWN_S = 5.0
 UP_S = 60.0
-FULL, PLAN_LESS, SLOW, SHED = 0, 1, 2, 3
+FULL, PLAN_SHORTER, SLOW, SHED = 0, 1, 2, 3
 SLOW_FACTOR = 2.0
 
 
@@ -64,7 +64,7 @@ class Governor:
     def __init__(self, thermal: ThermalProfile, priorities: Iterable[int]) -> None:
         self._thermal = thermal
         order = sorted(set(priorities))
-        self.rungs = ("full", "plan less", "slow", *(f"shed {p}" for p in order[:-1]), "hold")
+        self.rungs = ("full", "plan shorter", "slow", *(f"shed {p}" for p in order[:-1]), "hold")
         self._order = order
         self.rung = FULL
         self.cause = ""
@@ -88,9 +88,9 @@ class Governor:
         return SLOW_FACTOR if self.rung >= SLOW else 1.0
 
     @property
-    def plans_less(self) -> bool:
-        """Whether populations plan in every other step only."""
-        return self.rung >= PLAN_LESS
+    def plans_shorter(self) -> bool:
+        """Whether populations look one step ahead only."""
+        return self.rung >= PLAN_SHORTER
 
     def suspended(self, priority: int) -> bool:
         """Whether populations of ``priority`` are suspended."""
@@ -135,7 +135,7 @@ class Governor:
             degrees, shift = signs.temperature_c, (1.0 - margin) * 30.0
             cause = f"{degrees:.0f} °C"
             for rung, limit in (
-                (PLAN_LESS, t.warm_c),
+                (PLAN_SHORTER, t.warm_c),
                 (SLOW, (t.warm_c + t.hot_c) / 2),
                 (self.hold, t.limit_c),
             ):
@@ -145,15 +145,17 @@ class Governor:
                 yield max(SHED, self.hold - 1), cause
         if signs.throttled:
             yield SLOW, "throttled by the firmware"
-        yield from _steps(signs.load, margin, ((1.5, PLAN_LESS), (3.0, SLOW)), "load {:.1f} a core")
-        yield from _steps(signs.missed, margin, ((0.5, PLAN_LESS), (2.0, SLOW)), "{:.1f} missed deadlines/s")
+        yield from _steps(signs.load, margin, ((1.5, PLAN_SHORTER), (3.0, SLOW)), "load {:.1f} a core")
         yield from _steps(
-            signs.pressure, margin, ((10.0, PLAN_LESS), (40.0, SHED)), "memory pressure {:.0f} %"
+            signs.missed, margin, ((0.5, PLAN_SHORTER), (2.0, SLOW)), "{:.1f} missed deadlines/s"
+        )
+        yield from _steps(
+            signs.pressure, margin, ((10.0, PLAN_SHORTER), (40.0, SHED)), "memory pressure {:.0f} %"
         )
         yield from _steps(signs.memory, margin, ((1.0, SHED),), "memory at {:.2f} of its budget")
         if signs.battery is not None:
             charge, cause = signs.battery * margin, f"battery at {signs.battery:.0%}"
-            for rung, limit in ((PLAN_LESS, 0.4), (SLOW, 0.2), (self.hold, 0.05)):
+            for rung, limit in ((PLAN_SHORTER, 0.4), (SLOW, 0.2), (self.hold, 0.05)):
                 if charge <= limit:
                     yield rung, cause
 

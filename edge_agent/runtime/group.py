@@ -46,8 +46,8 @@ class Stepper(Protocol):
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """Infer and plan; return actions (n, F)."""
 
-    def infer(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
-        """Take observations into the beliefs without planning."""
+    def plan(self, *, horizon: int | None = None) -> None:
+        """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
 
     def checkpoint(self) -> bytes:
         """Return the beliefs."""
@@ -62,7 +62,7 @@ class Step(NamedTuple):
     agents: NDArray[np.intp]
     observed: NDArray[np.int16]
     chosen: NDArray[np.int16]
-    """(n, F); (n, 0) in a step that only inferred."""
+    """(n, F)."""
     actions: NDArray[np.int16]
     """(n, F), SAFE for those to be held safe."""
 
@@ -125,7 +125,6 @@ class Group:
         self.history = history
         self.digest = digest
         self.suspended = False
-        self.plan_every = 1
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()
@@ -221,10 +220,6 @@ class Group:
             self._observations[agents, column] = NOT_OBSERVED
         subset = None if everyone else agents
         self.counters.ticks += 1
-        if self.counters.ticks % self.plan_every:
-            self.stepper.infer(observed, subset)
-            nothing = np.zeros((len(agents), 0), np.int16)
-            return Step(agents, observed, nothing, nothing)
         chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
         self.counters.steps += len(agents)
         energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]

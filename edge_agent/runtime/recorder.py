@@ -2,8 +2,8 @@
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
-``step`` frame holds tick, agents (empty: all), observations and the actions that came out. From the beliefs
-and the observations the engine must give the same actions, bit for bit, on any machine.
+``step`` frame holds tick, agents (empty: all), observations and the actions that came out, a ``plan`` frame
+how far ahead a population plans from there on. From the beliefs and the observations the engine must give the same actions, bit for bit, on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
@@ -78,7 +78,7 @@ def begin_frame(name: str, group: Group) -> bytes:
 
 
 def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
-    """Return the frame of one step; no agents: all ``size`` of them; no actions: it only inferred."""
+    """Return the frame of one step; no agents: all ``size`` of them."""
     everyone = len(step.agents) == size
     return frame(
         {
@@ -141,6 +141,10 @@ class Recorder:
                 self._end(error)
                 return
             self.begin(groups)
+
+    def plan(self, name: str, horizon: int | None) -> None:
+        """Note how far ahead population ``name`` plans from here on."""
+        self._write(frame({"kind": "plan", "population": name, "horizon": horizon}))
 
     def close(self) -> None:
         """End the recording."""

@@ -42,7 +42,7 @@ class Mirror:
         self.actions: NDArray[np.int16] = np.zeros((size, 1), np.int16)
         self.stepped: list[int] = []
         self.contradictions = 0
-        self.inferred = 0
+        self.horizon: int | None = None
         self.nbytes = 3 * size
 
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -52,8 +52,8 @@ class Mirror:
         self.stepped.append(len(chosen))
         return self.actions[chosen]
 
-    def infer(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
-        self.inferred += 1
+    def plan(self, *, horizon: int | None = None) -> None:
+        self.horizon = horizon
 
     def checkpoint(self) -> bytes:
         return self.actions.tobytes()

@@ -19,7 +19,7 @@ def run(governor: Governor, signs: Signs, seconds: int, start: float = 0.0) -> l
 
 def test_the_rungs_shed_the_lowest_priority_first_and_hold_last() -> None:
     governor = Governor(THERMAL, [5, 1, 9, 5])
-    assert governor.rungs == ("full", "plan less", "slow", "shed 1", "shed 5", "hold")
+    assert governor.rungs == ("full", "plan shorter", "slow", "shed 1", "shed 5", "hold")
     suspended = []
     for rung in range(len(governor.rungs)):
         governor.rung = rung
@@ -30,12 +30,12 @@ def test_the_rungs_shed_the_lowest_priority_first_and_hold_last() -> None:
 @pytest.mark.parametrize(
     ("signs", "reached"),
     [
-        (Signs(temperature_c=71.0), "plan less"),
+        (Signs(temperature_c=71.0), "plan shorter"),
         (Signs(temperature_c=75.0), "slow"),
         (Signs(temperature_c=79.0), "shed 1"),
         (Signs(temperature_c=86.0), "hold"),
         (Signs(throttled=True), "slow"),
-        (Signs(load=1.6), "plan less"),
+        (Signs(load=1.6), "plan shorter"),
         (Signs(missed=3.0), "slow"),
         (Signs(pressure=50.0), "shed 1"),
         (Signs(memory=1.01), "shed 1"),
@@ -53,9 +53,9 @@ def test_each_sign_leads_to_its_rung_and_no_further(signs: Signs, reached: str) 
 
 def test_moves_carry_their_cause_and_come_back_one_by_one() -> None:
     governor = Governor(THERMAL, [1, 9])
-    assert run(governor, Signs(temperature_c=75.0), 60) == ["plan less: 75 °C", "slow: 75 °C"]
+    assert run(governor, Signs(temperature_c=75.0), 60) == ["plan shorter: 75 °C", "slow: 75 °C"]
     up = run(governor, Signs(temperature_c=40.0), int(3 * UP_S), start=100.0)
-    assert up == ["plan less: 75 °C is over", "full: 75 °C is over"]
+    assert up == ["plan shorter: 75 °C is over", "full: 75 °C is over"]
     assert governor.cause == ""
 
 
@@ -72,7 +72,7 @@ def test_swinging_about_a_threshold_does_not_move_the_device_to_and_fro() -> Non
     for second in range(3600):
         governor.look(Signs(temperature_c=70.0 + 1.5 * math.sin(second / 20.0)), float(second))
     assert governor.moves == 1
-    assert governor.name == "plan less"
+    assert governor.name == "plan shorter"
 
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.floats(30, 100), st.floats(0, 5)), max_size=80))
