@@ -45,7 +45,8 @@ TELEMETRY: Schema = {
     "rss": Field(int, "resident memory of the daemon", unit="bytes"),
     "historical": Field(bool, "sent later than it was measured; false if missing"),
     "delta": Field(bool, "only what changed since the message before; false if missing"),
-    "skipped": Field(int, "sequence numbers right before this one that were thinned out on the device"),
+    "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
+    "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
     "samples": Field(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "

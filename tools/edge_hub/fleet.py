@@ -9,7 +9,7 @@ a gap until it arrives or a later message says that the device thinned it out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,19 +26,34 @@ class Gaps:
 
     highest: int = 0
     missing: set[int] = field(default_factory=set)
+    thinned: list[tuple[int, int]] = field(default_factory=list)
     duplicates: int = 0
     lost: int = 0
     limit: int = 100_000
 
-    def note(self, seq: int, skipped: int = 0) -> bool:
+    def skip(self, ranges: Iterable[object], topic: str) -> None:
+        """Take in which numbers will not come because the device thinned them out."""
+        for pair in ranges:
+            match pair:
+                case [int(first), int(last)]:
+                    # Numbers past the highest seen are noted too: a live message may overtake these.
+                    if last > self.highest:
+                        self.thinned.append((max(first, self.highest + 1), last))
+                        del self.thinned[: -self.limit]
+                    self.missing = {n for n in self.missing if not first <= n <= last}
+                case _:
+                    raise PeerError(f"{topic}: skipped has {pair!r}, expected [first, last]")
+
+    def note(self, seq: int) -> bool:
         """Take one sequence number in; return whether it is new."""
-        self.missing.difference_update(range(seq - min(skipped, self.limit), seq))
         if self.highest == 0:
             self.highest = seq
             return True
         if seq > self.highest:
-            first = max(self.highest + 1, seq - self.limit)
-            self.missing.update(range(first, max(first, seq - skipped)))
+            self.missing.update(range(max(self.highest + 1, seq - self.limit), seq))
+            for first, last in self.thinned:
+                self.missing.difference_update(range(max(first, self.highest + 1), min(last + 1, seq)))
+            self.thinned = [(first, last) for first, last in self.thinned if last > seq]
             self.highest = seq
             excess = len(self.missing) - self.limit
             if excess > 0:
@@ -62,6 +77,7 @@ class Device:
     populations: dict[str, dict[str, Any]] = field(default_factory=dict)
     rss: int = 0
     seen: float = 0.0
+    outbox: str = ""
     messages: int = 0
     gaps: Gaps = field(default_factory=Gaps)
 
@@ -151,7 +167,11 @@ class Fleet:
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise PeerError(f"{topic}: populations.{name}.{key} is not a number")
         if message.seq:
-            device.gaps.note(message.seq, body.get("skipped", 0))
+            outbox = body.get("outbox", "")
+            if outbox != device.outbox:
+                device.outbox, device.gaps = outbox, Gaps()
+            device.gaps.skip(body.get("skipped", ()), topic)
+            device.gaps.note(message.seq)
         if body.get("historical", False):
             return
         if body.get("delta", False):

@@ -71,10 +71,12 @@ def test_gaps_are_exactly_the_numbers_that_never_came(
 def test_thinned_numbers_are_no_gap() -> None:
     gaps = Gaps()
     gaps.note(1)
-    gaps.note(10, skipped=8)
+    gaps.skip([[2, 9]], "t")
+    gaps.note(10)
     assert gaps.missing == set()
-    gaps.note(20, skipped=4)
-    assert gaps.missing == {11, 12, 13, 14, 15}
+    gaps.note(20)
+    gaps.skip([[11, 11], [14, 18]], "t")
+    assert gaps.missing == {12, 13, 19}
 
 
 def test_a_wild_sequence_number_costs_bounded_memory() -> None:
