@@ -20,8 +20,9 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
-    from edge_agent.runtime.config import BrokerConfig
+    from edge_agent.runtime.config import BrokerConfig, RecorderConfig
     from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.recorder import Recorder
 
 log = logging.getLogger("edge_agent")
 
@@ -44,19 +45,29 @@ def run(arguments: argparse.Namespace) -> int:
 
     from edge_agent.adapters.clock import SystemClock
     from edge_agent.adapters.control import ControlServer
+    from edge_agent.adapters.files import StateDirectory
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.process import rss_bytes
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime import assembly
-    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.checkpoint import Checkpoints
+    from edge_agent.runtime.daemon import Daemon, Parts
+    from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
     arena = Arena(composed.plan.arena)
     groups = {item.config.name: assembly.build(item, arena) for item in composed.prepared}
-    daemon = Daemon(config, groups, composed.plan, clock, {}, rss_bytes)
+    store = StateDirectory(Path(config.device.state_dir))
+    parts = Parts(
+        rss=rss_bytes,
+        checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
+        recorder=_recorder(config.recorder),
+        governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
+    )
+    daemon = Daemon(config, groups, composed.plan, clock, parts)
     if config.broker is not None:
         client = PahoClient(
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
@@ -71,6 +82,13 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         server.close()
         loop.close()
+
+
+def _recorder(config: RecorderConfig) -> Recorder | None:
+    from edge_agent.adapters.tape import FileTape
+    from edge_agent.runtime.recorder import Recorder
+
+    return Recorder(FileTape(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
 
 
 def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:

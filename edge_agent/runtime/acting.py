@@ -56,6 +56,13 @@ class Actuator:
         """Take it that nobody has heard anything: the next actions all go out."""
         self._sent[:] = UNKNOWN
 
+    def told(self, agent: int) -> str:
+        """Return the value that ``agent`` was last told, for people."""
+        action = int(self._sent[agent])
+        if action == UNKNOWN:
+            return "-"
+        return f"{self.config.safe} (safe)" if action == SAFE else str(self.control.values[action])
+
     def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
         count = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,25 @@ class Stepper(Protocol):
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """Infer and plan; return actions (n, F)."""
 
+    def plan(self, *, horizon: int | None = None) -> None:
+        """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
+
     def checkpoint(self) -> bytes:
         """Return the beliefs."""
 
     def restore(self, data: bytes) -> None:
         """Take beliefs back."""
+
+
+class Step(NamedTuple):
+    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done."""
+
+    agents: NDArray[np.intp]
+    observed: NDArray[np.int16]
+    chosen: NDArray[np.int16]
+    """(n, F)."""
+    actions: NDArray[np.int16]
+    """(n, F), SAFE for those to be held safe."""
 
 
 @dataclass(slots=True)
@@ -114,6 +128,7 @@ class Group:
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()
+        self.jitter = Histogram()
         self._observations = arrays["observations"]
         self._observed = arrays["observed"]
         self._arrived = arrays["arrived"]
@@ -188,28 +203,33 @@ class Group:
         self._fresh[where] |= changed if self.config.step == "change" else True
         self.counters.observations += 1 if isinstance(where, int) else len(self.names)
 
-    def step(self, now: float, time_ms: int) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-        """Step whoever is to step; return agents (n,) and actions (n, F), SAFE for those to be held safe."""
+    def step(self, now: float, time_ms: int) -> Step | None:
+        """Step whoever is to step; None if the population is suspended or nobody is to."""
         if self.suspended:
             self._fresh[:] = False
-            return self._everyone, self._held(self._everyone)
+            return None
         everyone = self.config.step == "rate"
         agents = self._everyone if everyone else np.flatnonzero(self._fresh)
+        if not agents.size:
+            return None
         observed = self._observed[: len(agents)]
         np.copyto(observed, self._observations if everyone else self._observations[agents])
         arrived = self._arrived if everyone else self._arrived[agents]
         observed[arrived < now - self._stale] = NOT_OBSERVED
-        actions = np.asarray(self.stepper.step(observed, None if everyone else agents), np.int16)
-        self.counters.ticks += 1
-        self.counters.steps += len(agents)
-        energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
-        self.history.append(agents, self.counters.ticks, time_ms, observed, actions, energy)
         for column in self._once:
             self._observations[agents, column] = NOT_OBSERVED
+        subset = None if everyone else agents
+        self.counters.ticks += 1
+        chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
+        self.counters.steps += len(agents)
+        energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
+        self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         silent = self._silent(arrived, now)
-        if silent.any():
-            actions[silent] = SAFE
-        return agents, actions
+        if not silent.any():
+            return Step(agents, observed, chosen, chosen)
+        actions = chosen.copy()
+        actions[silent] = SAFE
+        return Step(agents, observed, chosen, actions)
 
     def publish(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, clock: Any) -> int:
         """Send the actions out, and count how long the observations behind them took to get here."""
@@ -236,6 +256,10 @@ class Group:
         """Return what the agent observes now, for people."""
         row = self._observations[agent].tolist()
         return [m.text(code) for m, code in zip(self.binding.modalities, row, strict=True)]
+
+    def told(self, agent: int) -> list[str]:
+        """Return what the agent was last told, by actuator, for people."""
+        return [actuator.told(agent) for actuator in self.actuators]
 
     def _held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         return np.full((len(agents), len(self.binding.controls)), SAFE, np.int16)

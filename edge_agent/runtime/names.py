@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edge_agent.errors import ConfigError
 from edge_agent.runtime.config import PopulationConfig
 
 
@@ -46,19 +45,9 @@ class AgentNames:
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(self._size))
 
-    def find(self, name: str) -> int:
-        """Return the number of agent ``name``, which may be given as its number.
-
-        Raises
-        ------
-        ConfigError
-            No agent is called so.
-        """
+    def find(self, name: str) -> int | None:
+        """Return the number of agent ``name``, which may be given as its number; None if there is none."""
         for index, candidate in enumerate(self):
             if candidate == name:
                 return index
-        if name.isdecimal() and int(name) < self._size:
-            return int(name)
-        raise ConfigError(
-            f"agent: found {name!r}, expected one like {self[0]!r} or a number below {self._size}"
-        )
+        return int(name) if name.isdecimal() and int(name) < self._size else None

@@ -19,6 +19,8 @@ class Task:
     name: str
     period: float
     deadline: float
+    start: float = 0.0
+    count: int = 1
     on_request: bool = False
     earliest: float = 0.0
     missed: int = 0
@@ -38,7 +40,7 @@ class Scheduler:
 
     def every(self, name: str, period: float, now: float) -> Task:
         """Run ``name`` each ``period`` seconds, first one period from now."""
-        self._tasks[name] = task = Task(name, period, now + period)
+        self._tasks[name] = task = Task(name, period, now + period, start=now)
         return task
 
     def on_request(self, name: str, interval: float, now: float) -> Task:
@@ -57,7 +59,7 @@ class Scheduler:
             return
         task.period = period
         if not task.on_request:
-            task.deadline = now + period
+            task.start, task.count, task.deadline = now, 1, now + period
 
     def request(self, name: str, now: float) -> None:
         """Ask for a task that runs on request."""
@@ -73,9 +75,12 @@ class Scheduler:
             if task.on_request:
                 task.deadline, task.earliest = math.inf, now + task.period
             else:
-                lost = math.floor(task.jitter / task.period)
-                task.missed += lost
-                task.deadline += (lost + 1) * task.period
+                task.missed -= 1  # the period that is run now is none of the lost ones
+                while task.deadline <= now:
+                    lost = max(1, math.floor((now - task.deadline) / task.period))
+                    task.missed += lost
+                    task.count += lost
+                    task.deadline = task.start + task.count * task.period
         return ready
 
     @property

@@ -19,7 +19,7 @@ from edge_agent.memory.history import columns as history_columns
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.daemon import Daemon
+from edge_agent.runtime.daemon import Daemon, Parts
 from edge_agent.runtime.group import Group, columns
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.names import AgentNames
@@ -42,6 +42,7 @@ class Mirror:
         self.actions: NDArray[np.int16] = np.zeros((size, 1), np.int16)
         self.stepped: list[int] = []
         self.contradictions = 0
+        self.horizon: int | None = None
         self.nbytes = 3 * size
 
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -50,6 +51,9 @@ class Mirror:
         self.actions[chosen[known], 0] = observations[known, 0]
         self.stepped.append(len(chosen))
         return self.actions[chosen]
+
+    def plan(self, *, horizon: int | None = None) -> None:
+        self.horizon = horizon
 
     def checkpoint(self) -> bytes:
         return self.actions.tobytes()
@@ -63,7 +67,7 @@ class House:
 
     topics = DeviceTopics("home", "dev")
 
-    def __init__(self, size: int = 3, **population: Any) -> None:
+    def __init__(self, size: int = 3, parts: Parts | None = None, **population: Any) -> None:
         self.clock = ManualClock(start=100.0)
         self.broker = MemoryBroker(self.clock)
         self.config = Config(
@@ -97,7 +101,7 @@ class House:
         self.model = Mirror(size)
         self.group = self._group(size)
         self.daemon = Daemon(
-            self.config, {"rooms": self.group}, Plan((), 1 << 20), self.clock, {}, lambda: 123
+            self.config, {"rooms": self.group}, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
         )
         session = Session(SessionSettings(), self.daemon.birth, [], random.Random(1))
         self.link = Link(session, self.broker.client("dev"), self.clock)

@@ -1,6 +1,7 @@
 """Deadlines keep their phase, lost periods are counted and not made up, requests keep their distance."""
 
 import math
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def test_requests_are_served_no_closer_than_the_interval(
             ran.append(now)
             asked = False
         assert (scheduler.deadline < math.inf) == asked
-    assert all(later - earlier >= interval - 1e-9 for earlier, later in zip(ran, ran[1:], strict=False))
+    assert all(later - earlier >= interval - 1e-9 for earlier, later in pairwise(ran))
 
 
 def test_the_earliest_deadline_comes_first() -> None:
