@@ -1,0 +1,66 @@
+"""Golden vectors: inputs and the exact outputs of this engine, run at load before a bundle may act.
+
+A bundle's ``golden.npz`` holds a short run of a few agents: outcomes drawn at random (some missing), belief
+codes
+after it, the actions of every tick, and G from the last beliefs. The engine gives the same bits everywhere,
+so they are compared exactly: a damaged kernel, a wrong compiler flag or a misread payload does not pass.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.engine.model import Model
+from edge_agent.engine.population import Population
+from edge_agent.errors import BundleError, EdgeAgentError
+
+TICKS = 8
+AGENTS = 5
+
+
+def make(model: Model, seed: int = 0) -> bytes:
+    """Return the content of ``golden.npz`` for ``model``; the same model and seed give the same bytes."""
+    generator = np.random.default_rng(seed)
+    observations = np.stack(
+        [generator.integers(0, n, size=(TICKS, AGENTS)) for n in model.num_obs], axis=-1
+    ).astype(np.int16)
+    observations[generator.random(observations.shape) < 0.1] = -1
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, observations=observations, **_run(model, observations))
+    return out.getvalue()
+
+
+def check(model: Model, data: bytes | memoryview) -> None:
+    """Run the golden vectors.
+
+    Raises
+    ------
+    BundleError
+        They cannot be read, or an output differs: the message names it.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            expected = {name: file[name] for name in file.files}
+        found = _run(model, expected.pop("observations"))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, IndexError, EdgeAgentError) as error:
+        raise BundleError(f"golden.npz: cannot be run ({error})") from error
+    for name, value in found.items():
+        if name not in expected:
+            raise BundleError(f"golden.npz: {name} is missing")
+        if expected[name].shape != value.shape or expected[name].tobytes() != value.tobytes():
+            raise BundleError(f"golden.npz: {name} is not what this engine computes")
+
+
+def _run(model: Model, observations: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    agents = Population(model, observations.shape[1], seed=1)
+    actions = np.stack([agents.step(tick) for tick in observations])
+    return {
+        "belief_codes": agents.codes(),
+        "actions": actions.astype(np.int16),
+        "expected_free_energy": agents.expected_free_energy,
+    }

@@ -1,0 +1,128 @@
+/* Filling a Core from what population.py hands over. Everything was checked in Python. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable, int64_t *count) {
+    if (core->held == core->room) {
+        int32_t room = core->room ? 2 * core->room : 32;
+        Py_buffer *grown = realloc(core->buffers, (size_t)room * sizeof *grown);
+        if (!grown) return PyErr_NoMemory();
+        core->buffers = grown;
+        core->room = room;
+    }
+    Py_buffer *view = &core->buffers[core->held];
+    if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0))) return NULL;
+    core->held++;
+    if (view->itemsize != itemsize) {
+        PyErr_Format(PyExc_TypeError, "itemsize %zd, expected %zd", view->itemsize, itemsize);
+        return NULL;
+    }
+    if (count) *count = view->len / itemsize;
+    return view->buf;
+}
+
+/* (rows, width, states of the factor, background, its logarithm, palette, codes, columns, starts, tables) */
+static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) {
+    PyObject *palette, *codes, *columns, *starts, *tables;
+    int64_t values, listed;
+    if (!PyArg_ParseTuple(tuple, "iiiffOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
+                          &palette, &codes, &columns, &starts, &tables))
+        return -1;
+    float *table;
+    if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, 1, 0, NULL)) ||
+        !(t->columns = core_hold(core, columns, 2, 0, NULL)) || !(t->starts = core_hold(core, starts, 4, 0, &listed)) ||
+        !(table = core_hold(core, tables, 4, 0, NULL)))
+        return -1;
+    t->sparse = listed > 0;
+    t->values = (int32_t)values;
+    t->difference = table;
+    t->ratio = table + values;
+    t->logarithm = table + 2 * values;
+    return 0;
+}
+
+static int fill_dependencies(Model *m, PyObject *a_deps, PyObject *b_deps) {
+    for (int32_t i = 0; i < m->modalities + m->factors; i++) {
+        int is_a = i < m->modalities;
+        int32_t j = is_a ? i : i - m->modalities;
+        PyObject *deps = PyTuple_GetItem(is_a ? a_deps : b_deps, j);
+        if (!deps) return -1;
+        Py_ssize_t count = PyTuple_Size(deps);
+        if (count < 0) return -1;
+        int32_t *out = is_a ? m->a_deps[j] : m->b_deps[j];
+        *(is_a ? &m->a_parents[j] : &m->b_parents[j]) = (int32_t)count;
+        for (Py_ssize_t k = 0; k < count; k++) {
+            out[k] = (int32_t)PyLong_AsLong(PyTuple_GetItem(deps, k));
+            if (is_a && count > 1) m->coupled[out[k]] = 1;
+        }
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static const Isa *find_isa(const char *name) {
+    for (const Isa *isa = ISAS; isa->name; isa++)
+        if (!strcmp(isa->name, name) && isa->supported()) return isa;
+    PyErr_Format(PyExc_ValueError, "no instruction set %s here", name);
+    return NULL;
+}
+
+int core_fill(Core *core, PyObject *args) {
+    Model *m = &core->model;
+    Population *p = &core->population;
+    PyObject *tensors, *a_deps, *b_deps, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
+    const char *isa;
+    int threads;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(args, "sO!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+                          &PyTuple_Type, &b_deps, &D, &log_E, &first_act, &m->gamma, &m->alpha, &belief, &action,
+                          &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+        return -1;
+    m->modalities = (int32_t)PyTuple_Size(a_deps);
+    m->factors = (int32_t)PyTuple_Size(b_deps);
+    if (PyTuple_Size(tensors) != m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
+        m->factors > MAX_FACTORS || threads < 1 || threads > MAX_THREADS) {
+        PyErr_SetString(PyExc_ValueError, "counts of tensors, factors, modalities or threads");
+        return -1;
+    }
+    if (!(p->isa = find_isa(isa)) || fill_dependencies(m, a_deps, b_deps)) return -1;
+    m->tensors = calloc((size_t)(m->modalities + m->factors), sizeof *m->tensors);
+    if (!m->tensors) return PyErr_NoMemory(), -1;
+    for (int32_t i = 0; i < m->modalities + m->factors; i++) {
+        Tensor *t = &m->tensors[i];
+        int32_t states = 0;
+        if (fill_tensor(core, t, &states, PyTuple_GetItem(tensors, i))) return -1;
+        if (i >= m->modalities) {
+            int32_t f = i - m->modalities;
+            m->num_states[f] = states;
+            m->num_controls[f] = t->rows / states;
+            m->first_state[f] = m->states;
+            m->states += states;
+        }
+        if (t->width > m->widest) m->widest = t->width;
+        if (i < m->modalities) m->num_obs[i] = t->rows;
+    }
+    int64_t acts, floats;
+    if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
+        return -1;
+    if (log_E != Py_None && !(m->log_E = core_hold(core, log_E, 4, 0, NULL))) return -1;
+    m->policies = (int32_t)(acts / m->factors);
+    if (!(p->belief = core_hold(core, belief, 1, 1, NULL)) || !(p->action = core_hold(core, action, 1, 1, NULL)) ||
+        !(p->free_energy = core_hold(core, energy, 4, 1, NULL)) ||
+        !(p->scratch = core_hold(core, scratch, 4, 1, &floats)))
+        return -1;
+    p->model = m;
+    p->scratch_floats = floats / threads;
+    p->seed = seed;
+    if (threads > 1 && !(p->pool = pool_start(threads))) return PyErr_NoMemory(), -1;
+    return 0;
+}
+
+void core_release(Core *core) {
+    if (core->population.pool) pool_stop(core->population.pool);
+    for (int32_t i = 0; i < core->held; i++) PyBuffer_Release(&core->buffers[i]);
+    for (int i = 0; i < 2; i++) PyBuffer_Release(&core->plan_buffers[i]);
+    free(core->buffers);
+    free(core->model.tensors);
+}

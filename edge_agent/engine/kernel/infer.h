@@ -1,0 +1,210 @@
+/* Predict and infer: from belief codes, last actions and outcomes to belief codes and free energy.
+ *
+ * Scratch rows: beliefs [states], prior [states], then work space (module.c: inference_rows). Bayes' rule for
+ * one factor works on probabilities; fixed-point iteration for several on logarithms, 16 times at most. A lane
+ * stops changing once an iteration moves it by less than SETTLED: a rule of that lane alone, so its bits do not
+ * depend on its neighbours. */
+#ifndef EDGE_AGENT_INFER_H
+#define EDGE_AGENT_INFER_H
+
+#include "tensor.h"
+
+#define ITERATIONS 16
+#define SETTLED 1e-6f
+#define EPSILON 2.220446e-16f
+#define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
+#define IMPOSSIBLE 1e-35f
+#define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
+
+/* Beliefs [states] from their codes, each factor normalised. */
+static void decode(const Model *m, const Strip *s, float *beliefs) {
+    for (int32_t f = 0; f < m->factors; f++) {
+        const uint8_t *codes = s->belief + m->first_state[f] * s->belief_stride;
+        float *out = beliefs + (int64_t)m->first_state[f] * LANES;
+        Row sum = constant(0.0f);
+        for (int32_t k = 0; k < m->num_states[f]; k++) {
+            Row c = from_bytes(codes + k * s->belief_stride);
+            c = mul(c, c);
+            c = mul(c, c);
+            sum = add(sum, c);
+            store(out + (int64_t)k * LANES, c);
+        }
+        Row inverse = divide(constant(1.0f), sum);
+        for (int32_t k = 0; k < m->num_states[f]; k++) {
+            float *p = out + (int64_t)k * LANES;
+            store(p, mul(load(p), inverse));
+        }
+    }
+}
+
+/* Codes of one factor from values proportional to its posterior; ``top`` is their largest. */
+static void encode(const float *values, int32_t count, Row top, uint8_t *codes, int64_t stride) {
+    Row inverse = divide(constant(1.0f), top);
+    Row half = constant(0.5f);
+    for (int32_t k = 0; k < count; k++) {
+        Row root = row_root4(mul(load(values + (int64_t)k * LANES), inverse));
+        to_bytes(codes + k * stride, add(scale(root, 255.0f), half));
+    }
+}
+
+/* Prior of every factor from the last action of every lane. */
+static void predict(const Model *m, const Strip *s, const float *beliefs, float *prior, float *work) {
+    for (int32_t f = 0; f < m->factors; f++) {
+        const uint8_t *action = s->action + f * s->action_stride;
+        int32_t n = m->num_states[f];
+        float *out = prior + (int64_t)m->first_state[f] * LANES;
+        const float *own = beliefs + (int64_t)m->first_state[f] * LANES;
+        const float *D = m->D + m->first_state[f];
+        Mask start = equal_bytes(action, ACTION_START), still = equal_bytes(action, ACTION_STILL);
+        if (any(either(start, still)))
+            for (int32_t k = 0; k < n; k++)
+                store(out + (int64_t)k * LANES, choose(start, constant(D[k]), load(own + (int64_t)k * LANES)));
+        const Tensor *t = &m->tensors[m->modalities + f];
+        const float *source = 0;
+        for (int32_t u = 0; u < m->num_controls[f]; u++) {
+            Mask here = equal_bytes(action, u);
+            if (!any(here)) continue;
+            if (!source) source = joint(m, beliefs, m->b_parents[f], m->b_deps[f], work);
+            for (int32_t k = 0; k < n; k++) {
+                float *p = out + (int64_t)k * LANES;
+                store(p, choose(here, apply(t, (int64_t)u * n + k, source), load(p)));
+            }
+        }
+    }
+}
+
+/* ln-likelihood of a soft outcome of one lane into ``out`` [width]; returns its largest. */
+static float soft_likelihood(const Tensor *t, const float *soft, int32_t outcomes, float *out) {
+    for (int32_t j = 0; j < t->width; j++) out[j] = 0.0f;
+    float common = 0.0f;
+    for (int32_t o = 0; o < outcomes; o++) {
+        float p = soft[(int64_t)o * LANES];
+        if (p == 0.0f) continue;
+        if (t->sparse) {
+            common += p * t->log_background;
+            for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
+                out[t->columns[k]] += p * t->logarithm[t->codes[k]];
+        } else {
+            const uint8_t *codes = t->codes + (int64_t)o * t->width;
+            for (int32_t j = 0; j < t->width; j++) out[j] += p * t->logarithm[codes[j]];
+        }
+    }
+    float top = out[0] + common;
+    for (int32_t j = 0; j < t->width; j++) {
+        out[j] += common;
+        if (top < out[j]) top = out[j];
+    }
+    return top;
+}
+
+INLINE float exp1(float x) { V v = (V){} + x; return vexp(v)[0]; }
+INLINE float log1(float x) { V v = (V){} + x; return vlog(v)[0]; }
+
+/* Multiply one lane of ``x`` [states of the only factor] by the likelihood of its outcome of modality ``i``.
+ * Returns the logarithm of the factor that was left out. */
+static float weigh_lane(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x, float *work) {
+    const Tensor *t = &m->tensors[i];
+    int32_t o = s->outcomes[i * LANES + lane];
+    x += lane;
+    if (o == OUTCOME_MISSING) return 0.0f;
+    if (o == OUTCOME_SOFT) {
+        float top = soft_likelihood(t, s->soft[i] + lane, m->num_obs[i], work);
+        for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] *= exp1(work[j] - top);
+        return top;
+    }
+    if (!t->sparse) {
+        const uint8_t *codes = t->codes + (int64_t)o * t->width;
+        for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] *= t->palette[codes[j]];
+        return 0.0f;
+    }
+    uint32_t start = t->starts[o], end = t->starts[o + 1];
+    if (t->background == 0.0f) { /* all but the listed states are impossible */
+        for (uint32_t k = start; k < end; k++) work[k - start] = x[(int64_t)t->columns[k] * LANES];
+        for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] = 0.0f;
+        for (uint32_t k = start; k < end; k++)
+            x[(int64_t)t->columns[k] * LANES] = work[k - start] * t->ratio[t->codes[k]];
+        return 0.0f;
+    }
+    for (uint32_t k = start; k < end; k++) x[(int64_t)t->columns[k] * LANES] *= t->ratio[t->codes[k]];
+    return t->log_background;
+}
+
+/* Sum and largest of ``count`` rows. */
+INLINE void extent(const float *x, int32_t count, Row *sum, Row *top) {
+    Row total = constant(0.0f), best = constant(0.0f);
+    for (int32_t k = 0; k < count; k++) {
+        Row r = load(x + (int64_t)k * LANES);
+        total = add(total, r);
+        best = larger(best, r);
+    }
+    *sum = total;
+    *top = best;
+}
+
+/* All modalities and the evidence, for the lanes of ``who``; ``offset`` collects what was left out, in nats.
+ * Between modalities values are scaled back, so that many small likelihoods do not underflow. */
+static void weigh(const Model *m, const Strip *s, Mask who, float *x, float *offset, float *work) {
+    int32_t n = m->num_states[0], chosen[LANES];
+    memcpy(chosen, &who, sizeof chosen);
+    for (int32_t i = 0; i < m->modalities; i++) {
+        for (int32_t lane = 0; lane < LANES; lane++)
+            if (chosen[lane]) offset[lane] += weigh_lane(m, s, i, lane, x, work);
+        if (i + 1 == m->modalities && !s->evidence[0]) break;
+        Row sum, top;
+        extent(x, n, &sum, &top);
+        Mask usable = both(who, less(constant(IMPOSSIBLE), top));
+        Row inverse = choose(usable, divide(constant(1.0f), top), constant(1.0f));
+        for (int32_t k = 0; k < n; k++) store(x + (int64_t)k * LANES, mul(load(x + (int64_t)k * LANES), inverse));
+        store(offset, add(load(offset), choose(usable, row_log(top), constant(0.0f))));
+    }
+    if (s->evidence[0])
+        for (int32_t k = 0; k < n; k++) {
+            Row c = scale(from_bytes(s->evidence[0] + (int64_t)k * LANES), 1.0f / 255.0f);
+            c = mul(c, c);
+            c = larger(mul(c, c), constant(EVIDENCE_FLOOR));
+            float *p = x + (int64_t)k * LANES;
+            store(p, choose(who, mul(load(p), c), load(p)));
+        }
+}
+
+static void note(const Strip *s, Mask who) {
+    int32_t chosen[LANES];
+    memcpy(chosen, &who, sizeof chosen);
+    for (int32_t lane = 0; lane < LANES; lane++) s->contradicted[lane] |= chosen[lane] != 0;
+}
+
+/* Bayes' rule for the only factor: codes and free energy from ``prior``, which is used up. */
+static void infer_exact(const Model *m, const Strip *s, float *prior, float *work) {
+    int32_t n = m->num_states[0];
+    float offset[LANES] __attribute__((aligned(64))) = {0};
+    Mask everyone;
+    EACH everyone.v[i] = (VI){} - 1;
+    Row sum, top;
+    weigh(m, s, everyone, prior, offset, work);
+    extent(prior, n, &sum, &top);
+    Mask lost = less(top, constant(IMPOSSIBLE));
+    if (any(lost)) { /* the observation contradicts the belief: start again from the likelihood */
+        note(s, lost);
+        Row even = constant(1.0f / (float)n);
+        for (int32_t k = 0; k < n; k++) {
+            float *p = prior + (int64_t)k * LANES;
+            store(p, choose(lost, even, load(p)));
+        }
+        store(offset, choose(lost, constant(0.0f), load(offset)));
+        weigh(m, s, lost, prior, offset, work);
+        extent(prior, n, &sum, &top);
+        lost = less(top, constant(IMPOSSIBLE));
+        if (any(lost)) { /* no state explains it: back to D */
+            for (int32_t k = 0; k < n; k++) {
+                float *p = prior + (int64_t)k * LANES;
+                store(p, choose(lost, constant(m->D[k]), load(p)));
+            }
+            extent(prior, n, &sum, &top);
+            store(offset, choose(lost, constant(-36.04365f), load(offset)));
+        }
+    }
+    encode(prior, n, top, s->belief, s->belief_stride);
+    if (s->free_energy) store(s->free_energy, sub(constant(0.0f), add(row_log(sum), load(offset))));
+}
+
+#endif

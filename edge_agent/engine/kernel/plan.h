@@ -1,0 +1,165 @@
+/* Planning: run the program that planning.py wrote, then the posterior over policies and the action.
+ *
+ * The program expands every node of the policy tree once and adds up G, the negative expected free energy, a
+ * policy; see model.h for its operations. */
+#ifndef EDGE_AGENT_PLAN_H
+#define EDGE_AGENT_PLAN_H
+
+#include "tensor.h"
+
+#define LN2 0.693147181f
+
+static void run_plan(const Model *m, const Plan *plan, float *scratch) {
+    const int32_t *op = plan->ops;
+    for (int32_t n = 0; n < plan->count; n++, op += OP_WORDS) {
+        const int32_t *x = op + 1;
+        switch (op[0]) {
+        case OP_COPY: store(at(scratch, x[0]), load(at(scratch, x[1]))); break;
+        case OP_ADD: store(at(scratch, x[0]), add(load(at(scratch, x[1])), load(at(scratch, x[2])))); break;
+        case OP_EXPAND: {
+            const Tensor *t = &m->tensors[x[0]];
+            const float *source = at(scratch, x[3]);
+            float *out = at(scratch, x[4]);
+            if (x[5] < 0) {
+                for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
+                break;
+            }
+            const float *fold = plan->fold + x[5];
+            Row value = constant(0.0f);
+            for (int32_t k = 0; k < x[2]; k++, out += LANES) {
+                Row r = apply(t, x[1] + k, source);
+                store(out, r);
+                value = add(value, scale(r, fold[k]));
+            }
+            store(at(scratch, x[6]), value);
+            break;
+        }
+        case OP_JOINT:
+            outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]);
+            break;
+        case OP_ENTROPY: {
+            const Tensor *t = &m->tensors[x[0]];
+            const float *source = at(scratch, x[1]);
+            Row sum = constant(0.0f);
+            for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+            float *value = at(scratch, x[2]);
+            store(value, sub(load(value), scale(sum, LN2)));
+            break;
+        }
+        case OP_DOT: {
+            const float *source = at(scratch, x[2]);
+            Row sum = constant(0.0f);
+            for (int32_t k = 0; k < x[1]; k++)
+                sum = add_scaled(sum, plan->fold[x[0] + k], source + (int64_t)k * LANES);
+            store(at(scratch, x[3]), sum);
+            break;
+        }
+        }
+    }
+}
+
+/* Row [count][LANES] to the caller's [active][count]. */
+static void hand_out(const float *rows, int32_t count, int32_t active, float *out) {
+    for (int32_t lane = 0; lane < active; lane++)
+        for (int32_t p = 0; p < count; p++) out[(int64_t)lane * count + p] = rows[(int64_t)p * LANES + lane];
+}
+
+/* G rows become q(pi) rows. */
+static void policy_posterior(const Model *m, float *rows) {
+    Row top = constant(-3e38f);
+    for (int32_t p = 0; p < m->policies; p++) {
+        float *r = rows + (int64_t)p * LANES;
+        Row logit = scale(load(r), m->gamma);
+        if (m->log_E) logit = add(logit, constant(m->log_E[p]));
+        store(r, logit);
+        top = larger(top, logit);
+    }
+    Row sum = constant(0.0f);
+    for (int32_t p = 0; p < m->policies; p++) {
+        float *r = rows + (int64_t)p * LANES;
+        Row e = row_exp(sub(load(r), top));
+        sum = add(sum, e);
+        store(r, e);
+    }
+    Row inverse = divide(constant(1.0f), sum);
+    for (int32_t p = 0; p < m->policies; p++) {
+        float *r = rows + (int64_t)p * LANES;
+        store(r, mul(load(r), inverse));
+    }
+}
+
+/* A number in [0, 1) that depends on seed, agent, tick and draw alone (SplitMix64's finaliser, twice). */
+static float uniform(uint64_t seed, uint32_t agent, uint64_t tick, uint32_t draw) {
+    uint64_t z = seed + 0x9e3779b97f4a7c15u * (tick + 1);
+    for (int turn = 0; turn < 2; turn++) {
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        z ^= z >> 31;
+        z += 0x9e3779b97f4a7c15u * (((uint64_t)agent << 8) + draw + 1);
+    }
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z ^= z >> 27;
+    return (float)(z >> 40) * (1.0f / 16777216.0f);
+}
+
+/* Index a lane of the largest of ``count`` rows (the lowest wins a tie), or of one drawn with weight row^alpha. */
+static void select_index(const Model *m, const Strip *s, float *rows, int32_t count, uint32_t draw, uint8_t *low,
+                         int32_t *index) {
+    Row best = load(rows), which = constant(0.0f);
+    for (int32_t k = 1; k < count; k++) {
+        Row value = load(rows + (int64_t)k * LANES);
+        Mask more = less(best, value);
+        best = choose(more, value, best);
+        which = choose(more, constant((float)k), which);
+    }
+    if (s->stochastic) {
+        float u[LANES] __attribute__((aligned(64)));
+        for (int32_t lane = 0; lane < LANES; lane++) u[lane] = uniform(s->seed, s->agents[lane], s->tick, draw);
+        Row top = row_log(larger(best, constant(EPSILON))), sum = constant(0.0f);
+        for (int32_t k = 0; k < count; k++) {
+            float *r = rows + (int64_t)k * LANES;
+            Row logit = scale(sub(row_log(larger(load(r), constant(EPSILON))), top), m->alpha);
+            sum = add(sum, row_exp(logit));
+            store(r, sum);
+        }
+        Row aim = mul(load(u), sum);
+        which = constant(0.0f);
+        for (int32_t k = 0; k + 1 < count; k++) {
+            Mask passed = less(aim, load(rows + (int64_t)k * LANES));
+            Row one = choose(passed, constant(0.0f), constant(1.0f));
+            which = add(which, one);
+        }
+    }
+    float out[LANES] __attribute__((aligned(64)));
+    store(out, which);
+    for (int32_t lane = 0; lane < LANES; lane++) {
+        if (low) low[lane] = (uint8_t)out[lane];
+        if (index) index[lane] = (int32_t)out[lane];
+    }
+}
+
+/* Write the chosen action of every factor. ``rows``: q(pi); ``work``: room for the marginal of one factor. */
+static void act(const Model *m, const Strip *s, float *rows, float *work) {
+    if (s->selection == SELECT_FULL) {
+        int32_t policy[LANES];
+        select_index(m, s, rows, m->policies, 0, 0, policy);
+        for (int32_t f = 0; f < m->factors; f++)
+            for (int32_t lane = 0; lane < LANES; lane++)
+                s->action[f * s->action_stride + lane] = m->first_act[(int64_t)policy[lane] * m->factors + f];
+        return;
+    }
+    for (int32_t f = 0; f < m->factors; f++) {
+        if (m->num_controls[f] == 1) {
+            memset(s->action + f * s->action_stride, 0, LANES);
+            continue;
+        }
+        for (int32_t u = 0; u < m->num_controls[f]; u++) store(work + (int64_t)u * LANES, constant(0.0f));
+        for (int32_t p = 0; p < m->policies; p++) {
+            float *r = work + (int64_t)m->first_act[(int64_t)p * m->factors + f] * LANES;
+            store(r, add(load(r), load(rows + (int64_t)p * LANES)));
+        }
+        select_index(m, s, work, m->num_controls[f], (uint32_t)f, s->action + f * s->action_stride, 0);
+    }
+}
+
+#endif

@@ -1,0 +1,54 @@
+/* Contractions of a stored tensor with rows, and outer products of rows. */
+#ifndef EDGE_AGENT_TENSOR_H
+#define EDGE_AGENT_TENSOR_H
+
+#include "lanes.h"
+#include "model.h"
+
+/* Row ``r`` of the tensor applied to ``source`` [width], whose lanes sum to 1. */
+INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
+    Row acc;
+    if (t->sparse) {
+        acc = constant(t->background);
+        uint32_t end = t->starts[r + 1];
+        for (uint32_t k = t->starts[r]; k < end; k++)
+            acc = add_scaled(acc, t->difference[t->codes[k]], source + (int64_t)t->columns[k] * LANES);
+    } else {
+        acc = constant(0.0f);
+        const uint8_t *codes = t->codes + r * t->width;
+        for (int32_t j = 0; j < t->width; j++)
+            acc = add_scaled(acc, t->palette[codes[j]], source + (int64_t)j * LANES);
+    }
+    return acc;
+}
+
+/* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */
+INLINE void outer(float *out, const float *left, int32_t left_count, const float *right, int32_t right_count) {
+    for (int32_t a = 0; a < left_count; a++) {
+        Row l = load(left + (int64_t)a * LANES);
+        for (int32_t b = 0; b < right_count; b++) {
+            store(out, mul(l, load(right + (int64_t)b * LANES)));
+            out += LANES;
+        }
+    }
+}
+
+/* The joint distribution of some factors of ``beliefs`` (laid out as first_state says). One factor: a view.
+ * ``work`` has room for twice the joint size. */
+static const float *joint(const Model *m, const float *beliefs, int32_t count, const int32_t *deps, float *work) {
+    const float *current = beliefs + (int64_t)m->first_state[deps[0]] * LANES;
+    int32_t size = m->num_states[deps[0]];
+    float *other = work + (int64_t)m->widest * LANES;
+    for (int32_t i = 1; i < count; i++) {
+        int32_t next = m->num_states[deps[i]];
+        outer(work, current, size, beliefs + (int64_t)m->first_state[deps[i]] * LANES, next);
+        size *= next;
+        current = work;
+        float *spare = other;
+        other = work;
+        work = spare;
+    }
+    return current;
+}
+
+#endif

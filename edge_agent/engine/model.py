@@ -1,0 +1,438 @@
+"""Model: an immutable 8-bit POMDP, made from arrays (``from_arrays``) or from a bundle (``load``).
+
+Theory of operation. Tensors A and B are stored (``storage``) as palette codes, dense or sparse; vectors (C,
+D, E, and what planning folds out of A and C) are float32. A bundle's payload is those arrays and
+``model.json``, which says how they hang together; loaded arrays are views of the mapped file. Everything is
+checked here, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_agent.engine import storage
+from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
+from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
+from edge_agent.engine.reference import log
+from edge_agent.engine.storage import Tensor
+from edge_agent.errors import BundleError, ModelError
+from edge_agent.wire import bundle as bundles
+
+KIND = "pomdp"
+NODE_BUDGET = 20_000
+DESCRIPTION = "model.json"
+GOLDEN = "golden.npz"
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An immutable model.
+
+    Attributes
+    ----------
+    A, B : tuple of Tensor
+        Stored tensors, a modality, a factor.
+    C, D : tuple of ndarray of float32
+        Preferences a modality, [O_m] or [T, O_m]; priors a factor, [S_f].
+    E : ndarray of float32, shape (P,), or None
+        Prior over policies; None when uniform.
+    policies : ndarray of int64, shape (P, T, F)
+    """
+
+    name: str
+    meta: Mapping[str, Any]
+    A: tuple[Tensor, ...]
+    B: tuple[Tensor, ...]
+    C: tuple[Float32, ...]
+    D: tuple[Float32, ...]
+    E: Float32 | None
+    policies: NDArray[np.int64]
+    A_deps: Deps
+    B_deps: Deps
+    folds: Folds
+    gamma: float
+    alpha: float
+    node_budget: int = field(default=NODE_BUDGET, compare=False)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        A: Sequence[ArrayLike],
+        B: Sequence[ArrayLike],
+        C: Sequence[ArrayLike] | None = None,
+        D: Sequence[ArrayLike] | None = None,
+        *,
+        E: ArrayLike | None = None,
+        policies: ArrayLike | None = None,
+        A_deps: Sequence[Sequence[int]] | None = None,
+        B_deps: Sequence[Sequence[int]] | None = None,
+        policy_len: int = 1,
+        gamma: float = 16.0,
+        alpha: float = 16.0,
+        meta: Mapping[str, Any] | None = None,
+        name: str = "model",
+        node_budget: int = NODE_BUDGET,
+    ) -> Self:
+        """Quantize a model; shapes and defaults are those of ``arrays.model_arrays``.
+
+        Parameters
+        ----------
+        meta : Mapping, optional
+            Names of modalities, states and controls; bin edges; units; control values (JSON).
+        node_budget : int
+            The most nodes that planning may expand a step.
+
+        Raises
+        ------
+        ModelError
+            The message names tensor, index and rule.
+        """
+        arrays = model_arrays(
+            A,
+            B,
+            C,
+            D,
+            E=E,
+            policies=policies,
+            A_deps=A_deps,
+            B_deps=B_deps,
+            policy_len=policy_len,
+            gamma=gamma,
+            alpha=alpha,
+        )
+        return cls.quantized(arrays, meta=meta, name=name, node_budget=node_budget)
+
+    @classmethod
+    def quantized(
+        cls,
+        arrays: ModelArrays,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        name: str = "model",
+        node_budget: int = NODE_BUDGET,
+    ) -> Self:
+        """Quantize checked arrays. See ``from_arrays``."""
+        uniform = bool((arrays.E[0] == arrays.E).all())
+        model = cls(
+            name=name,
+            meta=dict(meta or {}),
+            A=tuple(storage.store(a, controls=False) for a in arrays.A),
+            B=tuple(storage.store(b, controls=True) for b in arrays.B),
+            C=tuple(c.astype(np.float32) for c in arrays.C),
+            D=tuple(d.astype(np.float32) for d in arrays.D),
+            E=None if uniform else arrays.E.astype(np.float32),
+            policies=arrays.policies,
+            A_deps=arrays.A_deps,
+            B_deps=arrays.B_deps,
+            folds=_folds(arrays),
+            gamma=arrays.gamma,
+            alpha=arrays.alpha,
+            node_budget=node_budget,
+        )
+        model.plan(model.policy_len, True)  # the node budget is checked here
+        return model
+
+    @classmethod
+    def load(cls, path: str | Path, *, node_budget: int = NODE_BUDGET) -> Self:
+        """Map a bundle, verify it, run its golden vectors, and return its model.
+
+        Raises
+        ------
+        BundleError, ModelError
+            The message names file, entry and rule.
+        """
+        return cls.from_bundle(bundles.read(Path(path)), node_budget=node_budget)
+
+    @classmethod
+    def from_bundle(cls, bundle: bundles.Bundle, *, node_budget: int = NODE_BUDGET) -> Self:
+        """Return the model of a verified bundle, its golden vectors run. See ``load``."""
+        from edge_agent.engine import golden  # it needs Population, which needs this module
+
+        if bundle.kind != KIND:
+            raise BundleError(f"{bundle.path}: kind {bundle.kind}, expected {KIND}")
+        payload = {name: data for name, data in bundle.entries.items() if name != GOLDEN}
+        try:
+            model = cls._unpacked(payload, bundle.name, bundle.manifest["io"], node_budget)
+        except KeyError as error:
+            raise BundleError(f"{bundle.path}: {error.args[0]} is missing") from error
+        except (ValueError, TypeError, ModelError) as error:
+            raise BundleError(f"{bundle.path}: {error}") from error
+        if GOLDEN not in bundle.entries:
+            raise BundleError(f"{bundle.path}: {GOLDEN} is missing")
+        try:
+            golden.check(model, bundle.entries[GOLDEN])
+        except BundleError as error:
+            raise BundleError(f"{bundle.path}: {error}") from error
+        return model
+
+    @classmethod
+    def _unpacked(
+        cls, payload: Mapping[str, bytes | memoryview], name: str, meta: Mapping[str, Any], node_budget: int
+    ) -> Self:
+        text = json.loads(bytes(payload[DESCRIPTION]))
+        arrays = {key: storage.mapped(data) for key, data in payload.items() if key != DESCRIPTION}
+        used = _Seen(arrays)
+        A = tuple(storage.loaded(f"A_{i}", d, used) for i, d in enumerate(text["A"]))
+        B = tuple(storage.loaded(f"B_{i}", d, used) for i, d in enumerate(text["B"]))
+        A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
+        groups = groups_of(A_deps)
+        controls = [b.rows // len(used[f"D_{f}.npy"]) for f, b in enumerate(B)]
+        if "policies.npy" in arrays:
+            policies = used["policies.npy"].astype(np.int64)
+        else:
+            policies = all_policies(controls, int(text["policy_len"]))
+        model = cls(
+            name=name,
+            meta=dict(meta),
+            A=A,
+            B=B,
+            C=tuple(used[f"C_{i}.npy"] for i in range(len(A))),
+            D=tuple(used[f"D_{i}.npy"] for i in range(len(B))),
+            E=used["E.npy"] if "E.npy" in arrays else None,
+            policies=policies,
+            A_deps=A_deps,
+            B_deps=B_deps,
+            folds=Folds(
+                groups,
+                tuple(used[f"utility_{g}.npy"] for g in range(len(groups))),
+                tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
+            ),
+            gamma=float(text["gamma"]),
+            alpha=float(text["alpha"]),
+            node_budget=node_budget,
+        )
+        unused = sorted(set(arrays) - used.seen)
+        if unused:
+            raise ValueError(f"{unused[0]} is not part of the model")
+        model._check()
+        return model
+
+    def _check(self) -> None:
+        """Check what a bundle's arrays claim, by the rules that ``from_arrays`` checks."""
+        for index, (a, width) in enumerate(zip(self.A, self._widths(self.A_deps), strict=True)):
+            _fits(f"A_{index}", a, width, self.num_obs[index])
+        for index, (b, width) in enumerate(zip(self.B, self._widths(self.B_deps), strict=True)):
+            _fits(f"B_{index}", b, width, self.num_states[index] * self.num_controls[index])
+        for array in (*self.C, *self.D, *self.folds.utility, *self.folds.ambiguity):
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError("a vector is not of finite float32 values")
+        arrays = self.arrays()
+        tolerance = 0.02  # palettes of dense tensors leave columns a little off 1
+        for name, tensors in (("A", arrays.A), ("B", arrays.B)):
+            for i, tensor in enumerate(tensors):
+                off = np.abs(tensor.sum(axis=0) - 1.0).max()
+                if off > tolerance:
+                    raise ValueError(f"{name}_{i}: a column sums to 1 +- {off:.3g}, expected 1")
+        model_arrays(
+            [np.full(a.shape, 1.0 / a.shape[0]) for a in arrays.A],
+            [np.full(b.shape, 1.0 / b.shape[0]) for b in arrays.B],
+            self.C,
+            self.D,
+            E=self.E,
+            policies=self.policies,
+            A_deps=self.A_deps,
+            B_deps=self.B_deps,
+            gamma=self.gamma,
+            alpha=self.alpha,
+        )
+        for deps, utility, ambiguity in zip(
+            self.folds.groups, self.folds.utility, self.folds.ambiguity, strict=True
+        ):
+            size = int(np.prod([self.num_states[d] for d in deps]))
+            if utility.ndim != 2 or utility.shape[0] not in (1, self.policy_len):
+                raise ValueError(f"utility: shape {utility.shape}, expected 1 or {self.policy_len} rows")
+            if utility.shape[1] != size or ambiguity.shape != (size,):
+                raise ValueError(f"utility, ambiguity: expected {size} states")
+        self.plan(self.policy_len, True)
+
+    def _widths(self, dependencies: Deps) -> list[int]:
+        for deps in dependencies:
+            if not deps or not all(0 <= d < len(self.B) for d in deps):
+                raise ValueError(f"dependencies {list(deps)}, expected factors from 0 to {len(self.B) - 1}")
+        return [int(np.prod([self.num_states[d] for d in deps])) for deps in dependencies]
+
+    def entries(self) -> dict[str, bytes]:
+        """Return the payload of a bundle; the same model gives the same bytes."""
+        description = {
+            "A": [storage.described(a) for a in self.A],
+            "B": [storage.described(b) for b in self.B],
+            "A_deps": self.A_deps,
+            "B_deps": self.B_deps,
+            "policy_len": self.policy_len,
+            "gamma": self.gamma,
+            "alpha": self.alpha,
+        }
+        out = {DESCRIPTION: bundles.canonical_json(description)}
+        for letter, tensors in (("A", self.A), ("B", self.B)):
+            for i, tensor in enumerate(tensors):
+                out |= storage.entries(f"{letter}_{i}", tensor)
+        vectors: dict[str, Sequence[NDArray[Any]]] = {
+            "C": self.C,
+            "D": self.D,
+            "utility": self.folds.utility,
+            "ambiguity": self.folds.ambiguity,
+        }
+        for label, arrays in vectors.items():
+            out |= {f"{label}_{i}.npy": storage.npy(array) for i, array in enumerate(arrays)}
+        if self.E is not None:
+            out["E.npy"] = storage.npy(self.E)
+        if not _has_all_policies(self):
+            out["policies.npy"] = storage.npy(self.policies.astype(np.uint8))
+        return out
+
+    def arrays(self) -> ModelArrays:
+        """Return the float64 model that the codes stand for."""
+        A = [
+            t.matrix().astype(np.float64).reshape(t.rows, *(self.num_states[d] for d in deps))
+            for t, deps in zip(self.A, self.A_deps, strict=True)
+        ]
+        B = [
+            np.moveaxis(
+                t.matrix().astype(np.float64).reshape(u, s, *(self.num_states[d] for d in deps)),
+                0,
+                -1,
+            )
+            for t, u, s, deps in zip(self.B, self.num_controls, self.num_states, self.B_deps, strict=True)
+        ]
+        habits = np.full(len(self.policies), 1.0 / len(self.policies)) if self.E is None else self.E
+        return ModelArrays(
+            tuple(A),
+            tuple(B),
+            tuple(c.astype(np.float64) for c in self.C),
+            tuple(d.astype(np.float64) for d in self.D),
+            habits.astype(np.float64),
+            self.policies,
+            self.A_deps,
+            self.B_deps,
+            self.gamma,
+            self.alpha,
+        )
+
+    @property
+    def num_states(self) -> tuple[int, ...]:
+        """States a factor."""
+        return tuple(len(d) for d in self.D)
+
+    @property
+    def num_obs(self) -> tuple[int, ...]:
+        """Outcomes a modality."""
+        return tuple(a.rows for a in self.A)
+
+    @property
+    def num_controls(self) -> tuple[int, ...]:
+        """Control values a factor."""
+        return tuple(b.rows // n for b, n in zip(self.B, self.num_states, strict=True))
+
+    @property
+    def policy_len(self) -> int:
+        """Steps of a policy."""
+        return int(self.policies.shape[1])
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of the model's arrays and of its planning program."""
+        vectors = (*self.C, *self.D, *self.folds.utility, *self.folds.ambiguity)
+        plan = self.plan(self.policy_len, True)
+        return (
+            sum(t.nbytes for t in (*self.A, *self.B))
+            + sum(v.nbytes for v in vectors)
+            + (0 if self.E is None else self.E.nbytes)
+            + plan.ops.nbytes
+            + plan.fold.nbytes
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex over the payload: models with the same digest act alike."""
+        total = hashlib.sha256()
+        for name, data in sorted(self.entries().items()):
+            total.update(f"{name}:{len(data)}:".encode() + data)
+        return total.hexdigest()
+
+    @cached_property
+    def _plans(self) -> dict[tuple[int, bool], Program]:
+        return {}
+
+    def plan(self, horizon: int, epistemic: bool) -> Program:
+        """Return the planning program for the first ``horizon`` steps; written once.
+
+        Raises
+        ------
+        ModelError
+            The tree has more nodes than the budget, or the horizon is not one of the model's.
+        """
+        if not 1 <= horizon <= self.policy_len:
+            raise ModelError(f"horizon: {horizon}, expected 1 to {self.policy_len}")
+        key = (horizon, epistemic)
+        if key not in self._plans:
+            tree = Tree(
+                self.num_states,
+                self.num_controls,
+                self.A_deps,
+                self.B_deps,
+                self.policies,
+                self.folds,
+                self.node_budget,
+            )
+            self._plans[key] = program(tree, horizon, epistemic)
+        return self._plans[key]
+
+
+class _Seen(Mapping[str, NDArray[Any]]):
+    """A mapping that remembers which keys were asked for."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays, self.seen = arrays, set[str]()
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        self.seen.add(key)
+        return self.arrays[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def _fits(name: str, tensor: Tensor, width: int, rows: int) -> None:
+    if tensor.width != width or tensor.rows != rows:
+        raise ValueError(f"{name}: {tensor.rows} x {tensor.width}, expected {rows} x {width}")
+
+
+def _has_all_policies(model: Model) -> bool:
+    count = math.prod(model.num_controls) ** model.policy_len
+    return count == len(model.policies) and np.array_equal(
+        model.policies, all_policies(model.num_controls, model.policy_len)
+    )
+
+
+def _folds(arrays: ModelArrays) -> Folds:
+    """Fold utility and ambiguity of modalities with the same parents into vectors, from the exact arrays."""
+    groups = groups_of(arrays.A_deps)
+    utilities, ambiguities = [], []
+    for deps in groups:
+        members = [m for m, parents in enumerate(arrays.A_deps) if parents == deps]
+        size = int(np.prod([arrays.num_states[d] for d in deps]))
+        timed = any(arrays.C[m].ndim == 2 for m in members)
+        utility = np.zeros((arrays.policies.shape[1] if timed else 1, size))
+        ambiguity = np.zeros(size)
+        for m in members:
+            a = arrays.A[m].reshape(-1, size)
+            utility += np.atleast_2d(arrays.C[m]) @ a
+            ambiguity -= (a * log(a)).sum(axis=0)
+        utilities.append(utility.astype(np.float32))
+        ambiguities.append(ambiguity.astype(np.float32))
+    return Folds(groups, tuple(utilities), tuple(ambiguities))

@@ -1,0 +1,248 @@
+"""Writes the kernel's planning program: every node of the policy tree is expanded once.
+
+Theory of operation. Policies that begin alike share their first nodes, and a factor whose parents went the
+same way shares its beliefs even between policies that differ elsewhere. So nodes are memoised by what made
+them: a belief node by (factor, control, belief nodes of its parents), a term of the expected free energy by
+(modality group, step, belief nodes it looks at). A modality group is the modalities with the same parents:
+their utility and ambiguity fold into one vector (``Folds``), and only the entropy of the predicted outcomes
+is
+left to compute. The program is a list of operations on rows (kernel/model.h), written depth first; rows are
+shared out like registers, so scratch memory is that of one branch of the tree.
+
+Sources: Da Costa et al. 2020, section 6 (expected free energy); Friston et al. 2021, "Sophisticated
+inference" (policies as a tree).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ModelError
+
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT = range(6)
+WORDS = 8
+
+
+class Program(NamedTuple):
+    """``ops`` int32 [n, 8] and ``fold`` float32 for the kernel; ``values``: row of the first policy's G."""
+
+    ops: NDArray[np.int32]
+    fold: NDArray[np.float32]
+    values: int
+    rows: int
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Per modality group: its parents, ``utility`` [1 or T, joint states], ``ambiguity`` [joint states]."""
+
+    groups: tuple[tuple[int, ...], ...]
+    utility: tuple[NDArray[np.float32], ...]
+    ambiguity: tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What planning needs of a model; ``policies`` int [P, T, F]."""
+
+    num_states: tuple[int, ...]
+    num_controls: tuple[int, ...]
+    A_deps: tuple[tuple[int, ...], ...]
+    B_deps: tuple[tuple[int, ...], ...]
+    policies: NDArray[np.int64]
+    folds: Folds
+    node_budget: int
+
+
+class _Ref(NamedTuple):
+    register: int
+    offset: int = 0
+
+
+_Op = tuple[int | _Ref, ...]
+
+
+def groups_of(A_deps: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the distinct parent lists of modalities, in order of appearance."""
+    return tuple(dict.fromkeys(A_deps))
+
+
+def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
+    """Write the program for the first ``horizon`` steps of every policy.
+
+    Raises
+    ------
+    ModelError
+        The tree has more nodes than the budget.
+    """
+    writer = _Writer(tree, horizon, epistemic)
+    writer.branch(list(range(len(tree.policies))), 0, tuple(range(len(tree.num_states))), None)
+    return writer.finish()
+
+
+class _Writer:
+    """Emits operations on virtual registers, then gives registers their rows."""
+
+    def __init__(self, tree: Tree, horizon: int, epistemic: bool) -> None:
+        self.tree, self.horizon, self.epistemic = tree, horizon, epistemic
+        self.sizes = list(tree.num_states)  # registers 0 to F - 1 are the beliefs at the root
+        self.values = self._register(len(tree.policies))
+        self.ops: list[_Op] = []
+        self.beliefs: dict[tuple[int, ...], tuple[int, int]] = {}
+        self.terms: dict[tuple[int, ...], int] = {}
+        self.nodes = 0
+        folds, offsets = [], []
+        start = 0
+        for utility, ambiguity in zip(tree.folds.utility, tree.folds.ambiguity, strict=True):
+            folds.append((utility - ambiguity if epistemic else utility).ravel())
+            offsets.append(start)
+            start += folds[-1].size
+        self.fold = np.concatenate(folds).astype(np.float32)
+        self.offsets = offsets
+
+    def _register(self, size: int) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def branch(self, policies: list[int], depth: int, parents: tuple[int, ...], value: int | None) -> None:
+        """Expand the children of one prefix, in the order in which policies name them."""
+        children: dict[tuple[int, ...], list[int]] = {}
+        for p in policies:
+            children.setdefault(tuple(self.tree.policies[p, depth].tolist()), []).append(p)
+        for action, members in children.items():
+            beliefs = tuple(self._belief(f, u, depth, parents) for f, u in enumerate(action))
+            terms = [self._term(g, depth, beliefs) for g in range(len(self.tree.folds.groups))]
+            leaf = depth + 1 == self.horizon
+            total = _Ref(self.values, members[0]) if leaf else _Ref(self._register(1))
+            self._sum(total, ([] if value is None else [value]) + terms)
+            if leaf:
+                for p in members[1:]:
+                    self.ops.append((COPY, _Ref(self.values, p), total))
+            else:
+                self.branch(members, depth + 1, beliefs, total.register)
+
+    def _sum(self, total: _Ref, parts: list[int]) -> None:
+        if len(parts) == 1:
+            self.ops.append((COPY, total, _Ref(parts[0])))
+            return
+        self.ops.append((ADD, total, _Ref(parts[0]), _Ref(parts[1])))
+        for part in parts[2:]:
+            self.ops.append((ADD, total, total, _Ref(part)))
+
+    def _belief(self, f: int, u: int, depth: int, parents: tuple[int, ...]) -> int:
+        sources = [parents[d] for d in self.tree.B_deps[f]]
+        key = (f, u, depth, *sources)
+        if key in self.beliefs:
+            return self.beliefs[key][0]
+        self.nodes += 1
+        if self.nodes > self.tree.node_budget:
+            raise ModelError(f"policies: the tree has over {self.tree.node_budget} nodes, the node budget")
+        source = self._joint(sources, [self.tree.num_states[d] for d in self.tree.B_deps[f]])
+        states = self.tree.num_states[f]
+        out = self._register(states)
+        alone = (f,) in self.tree.folds.groups
+        value = self._register(1) if alone else -1
+        fold = self._fold_offset(self.tree.folds.groups.index((f,)), depth) if alone else -1
+        tensor = len(self.tree.A_deps) + f
+        target = _Ref(value) if alone else 0
+        self.ops.append((EXPAND, tensor, u * states, states, _Ref(source), _Ref(out), fold, target))
+        if alone:
+            self._entropies((f,), out, value)
+        self.beliefs[key] = (out, value)
+        return out
+
+    def _term(self, group: int, depth: int, beliefs: tuple[int, ...]) -> int:
+        deps = self.tree.folds.groups[group]
+        sources = [beliefs[d] for d in deps]
+        if len(deps) == 1:
+            return next(value for out, value in self.beliefs.values() if out == sources[0])
+        key = (group, depth, *sources)
+        if key not in self.terms:
+            source = self._joint(sources, [self.tree.num_states[d] for d in deps])
+            value = self._register(1)
+            size = self.tree.folds.ambiguity[group].size
+            self.ops.append((DOT, self._fold_offset(group, depth), size, _Ref(source), _Ref(value)))
+            self._entropies(deps, source, value)
+            self.terms[key] = value
+        return self.terms[key]
+
+    def _entropies(self, deps: tuple[int, ...], source: int, value: int) -> None:
+        if self.epistemic:
+            for m, parents in enumerate(self.tree.A_deps):
+                if parents == deps:
+                    self.ops.append((ENTROPY, m, _Ref(source), _Ref(value)))
+
+    def _joint(self, sources: list[int], sizes: list[int]) -> int:
+        current, size = sources[0], sizes[0]
+        for source, n in zip(sources[1:], sizes[1:], strict=True):
+            out = self._register(size * n)
+            self.ops.append((JOINT, _Ref(out), _Ref(current), size, _Ref(source), n))
+            current, size = out, size * n
+        return current
+
+    def _fold_offset(self, group: int, depth: int) -> int:
+        steps, size = self.tree.folds.utility[group].shape
+        return self.offsets[group] + (depth * size if steps > 1 else 0)
+
+    def finish(self) -> Program:
+        """Give registers rows: roots and G keep theirs, the others live from first to last use."""
+        last: dict[int, int] = {}
+        for i, op in enumerate(self.ops):
+            for word in op:
+                if isinstance(word, _Ref):
+                    last[word.register] = i
+        states = sum(self.tree.num_states)
+        rows = dict(enumerate(itertools.accumulate((0, *self.tree.num_states[:-1]))))
+        rows[self.values] = states + max(self.tree.num_controls)  # the kernel's marginals go before G
+        space = _Space(rows[self.values] + len(self.tree.policies))
+        ends: dict[int, list[int]] = {}
+        for register, i in last.items():
+            ends.setdefault(i, []).append(register)
+        out = np.zeros((len(self.ops), WORDS), dtype=np.int32)
+        for i, op in enumerate(self.ops):
+            for j, word in enumerate(op):
+                if isinstance(word, _Ref):
+                    if word.register not in rows:
+                        rows[word.register] = space.take(self.sizes[word.register])
+                    out[i, j] = rows[word.register] + word.offset
+                else:
+                    out[i, j] = word
+            for register in ends.get(i, []):
+                if register >= len(self.tree.num_states) and register != self.values:
+                    space.give(rows[register], self.sizes[register])
+        return Program(out, self.fold, rows[self.values], space.end, self.nodes)
+
+
+class _Space:
+    """First-fit rows above ``end``; ``end`` is the highest row ever used."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.gaps: list[tuple[int, int]] = []
+
+    def take(self, size: int) -> int:
+        for i, (start, length) in enumerate(self.gaps):
+            if length >= size:
+                self.gaps[i : i + 1] = [(start + size, length - size)] if length > size else []
+                return start
+        start = self.end
+        if self.gaps and sum(self.gaps[-1]) == self.end:  # grow the last gap rather than leave it
+            start = self.gaps.pop()[0]
+        self.end = start + size
+        return start
+
+    def give(self, start: int, size: int) -> None:
+        merged: list[tuple[int, int]] = []
+        for s, n in sorted([*self.gaps, (start, size)]):
+            if merged and sum(merged[-1]) == s:
+                merged[-1] = (merged[-1][0], merged[-1][1] + n)
+            else:
+                merged.append((s, n))
+        self.gaps = merged

@@ -1,0 +1,427 @@
+"""Population: agents that share a model, stepped together.
+
+Theory of operation. An agent's state is one byte a hidden state (its beliefs, ``quantize``), one byte a
+factor
+(the last action, or that there is none) and its free energy. ``step`` predicts from the last action, infers,
+plans and acts; all of it happens in the kernel, this class checks arguments and shows results. Planning
+starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used.
+
+Columns lie in tiles of lanes: [tile, state, lane], 64 lanes a tile, or 16 or 4 for few agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_agent.engine import _kernel, snapshot
+from edge_agent.engine.inputs import agent_numbers, evidence_tables, executed_actions, outcomes, soft_tables
+from edge_agent.engine.isa import chosen
+from edge_agent.engine.model import Model
+from edge_agent.engine.quantize import belief_codes
+from edge_agent.engine.tables import tables
+from edge_agent.errors import ConfigError, ObservationError
+from edge_agent.memory.arena import Arena, Column, total
+
+START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
+SELECTIONS = ("marginal", "full")
+
+Allocate = Callable[[tuple[Column, ...]], Mapping[str, NDArray[Any]]]
+
+
+def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
+    return Arena(total(columns)).allocate("population", columns)
+
+
+def _lanes(size: int) -> int:
+    return 4 if size <= 4 else 16 if size <= 16 else 64
+
+
+class Population:
+    """``size`` agents of one model.
+
+    Parameters
+    ----------
+    model : Model
+    size : int
+        Number of agents, from 1.
+    seed : int
+        Of the random generator; used when actions are drawn (``stochastic``).
+    threads : int
+        Threads a step uses, 1 to 64; results do not depend on it.
+    allocate : callable, optional
+        Takes the columns of ``columns(model, size, threads)`` and returns zeroed arrays by name, for instance
+        ``functools.partial(arena.allocate, "office")``. Default: arrays of its own.
+    selection : {"marginal", "full"}
+        Choose each factor's action by its marginal probability, or the first action of the best policy.
+    stochastic : bool
+        Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        size: int,
+        seed: int = 0,
+        threads: int = 1,
+        allocate: Allocate | None = None,
+        *,
+        selection: str = "marginal",
+        stochastic: bool = False,
+    ) -> None:
+        if selection not in SELECTIONS:
+            raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
+        columns = self.columns(model, size, threads)
+        arrays = (allocate or _own)(columns)
+        self.model = model
+        self.size = size
+        self.seed = seed
+        self.threads = threads
+        self.nbytes = total(columns)
+        self._belief, self._action = arrays["belief"], arrays["action"]
+        self._free_energy = arrays["free_energy"]
+        self._belief[:] = 255
+        self._action[:] = START
+        self._selection = (SELECTIONS.index(selection), int(stochastic))
+        self.horizon, self.epistemic = model.policy_len, True
+        self._core = _kernel.Core(
+            chosen().name,
+            tuple(_tensor(model, i, arrays["tables"]) for i in range(len(model.A) + len(model.B))),
+            model.A_deps,
+            model.B_deps,
+            np.concatenate(model.D),
+            None
+            if model.E is None
+            else np.log(np.maximum(model.E.astype(np.float64), 1e-16)).astype(np.float32),
+            np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
+            model.gamma,
+            model.alpha,
+            self._belief,
+            self._action,
+            self._free_energy,
+            arrays["scratch"],
+            _strip_rows(model),
+            _lanes(size),
+            size,
+            threads,
+            seed & (2**64 - 1),
+        )
+        self._plan()
+
+    @staticmethod
+    def columns(model: Model, size: int, threads: int = 1) -> tuple[Column, ...]:
+        """Return the arrays that a population needs, for the memory plan.
+
+        Raises
+        ------
+        ConfigError
+            ``size`` or ``threads`` is out of range.
+        """
+        if not 1 <= size <= 2**31 - 1:
+            raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
+        if not 1 <= threads <= 64:
+            raise ConfigError(f"threads: {threads}, expected 1 to 64")
+        lanes = _lanes(size)
+        tiles = -(-size // lanes)
+        states, factors = sum(model.num_states), len(model.B)
+        wide = max(16, chosen().lanes)
+        floats = _kernel.thread_floats(
+            states, sum(model.num_obs), len(model.A), factors, wide, _strip_rows(model)
+        )
+        values = sum(3 * len(t.palette) for t in (*model.A, *model.B))
+        return (
+            Column("belief", (tiles, states, lanes), np.uint8),
+            Column("action", (tiles, factors, lanes), np.uint8),
+            Column("free_energy", (size,), np.float32),
+            Column("tables", (values,), np.float32),
+            Column("scratch", (threads, -(-floats // 16) * 16), np.float32),
+        )
+
+    def step(self, observations: ArrayLike, agents: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Predict, infer, plan and act.
+
+        Parameters
+        ----------
+        observations : array_like of int, shape (n, M)
+            An outcome a modality; -1 is "not observed".
+        agents : array_like of int, shape (n,), optional
+            The agents that are stepped, distinct; default all, in order.
+
+        Returns
+        -------
+        ndarray of int64, shape (n, F)
+            The chosen control value of every factor.
+
+        Raises
+        ------
+        ObservationError
+            The message names agent and modality; no agent was stepped.
+        """
+        try:
+            if agents is None:
+                return self._core.step(observations, None)
+            return self._core.step(observations, agent_numbers(agents, self.size))
+        except (TypeError, ValueError, BufferError):
+            numbers = None if agents is None else agent_numbers(agents, self.size)
+            return self._core.step(outcomes(self.model, observations, numbers, self.size), numbers)
+
+    def infer(self, observations: ArrayLike, agents: ArrayLike | None = None) -> None:
+        """Update beliefs without planning; the last action stands. Arguments and errors as ``step``."""
+        numbers = None if agents is None else agent_numbers(agents, self.size)
+        self._core.infer(outcomes(self.model, observations, numbers, self.size), numbers)
+
+    def step_with(
+        self,
+        observations: ArrayLike,
+        agents: ArrayLike | None = None,
+        *,
+        soft: Mapping[int, ArrayLike] | None = None,
+        evidence: Mapping[int, ArrayLike] | None = None,
+        act: bool = True,
+    ) -> NDArray[np.int64] | None:
+        """Step with soft observations or evidence from outside.
+
+        Parameters
+        ----------
+        observations, agents
+            As in ``step``.
+        soft : mapping of modality to array_like of float, shape (n, O_m)
+            A distribution over outcomes in place of the modality's outcome; rows of zeros leave that as it
+            is.
+        evidence : mapping of factor to array_like of uint8, shape (n, S_f)
+            Likelihood of the states as ``evidence.message`` gives it, from outside the model's modalities.
+        act : bool
+            False: beliefs are updated without planning, as by ``infer``.
+
+        Returns
+        -------
+        ndarray of int64, shape (n, F), or None without ``act``
+        """
+        numbers = None if agents is None else agent_numbers(agents, self.size)
+        table = outcomes(self.model, observations, numbers, self.size)
+        out = self._core.run(
+            table[np.newaxis],
+            numbers,
+            evidence_tables(self.model, evidence, (1, len(table)), numbers),
+            soft_tables(self.model, soft, (1, len(table)), numbers),
+            None,
+            None,
+            None,
+            None,
+            act,
+        )
+        self._core.tick += 1
+        return out
+
+    def rerun(
+        self,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        agents: ArrayLike | None = None,
+        *,
+        start: NDArray[np.uint8] | None = None,
+        evidence: Mapping[int, ArrayLike] | None = None,
+    ) -> None:
+        """Infer the last K ticks again, in one call, without planning: late evidence is folded in so.
+
+        Parameters
+        ----------
+        observations : array_like of int, shape (K, n, M)
+        actions : array_like of int, shape (K, n, F)
+            The action executed before each of the ticks; -1: none, the beliefs are the prior.
+        start : ndarray of uint8, shape (n, states of all factors), optional
+            ``codes`` taken before the first of the ticks; default the beliefs as they stand.
+        evidence : mapping of factor to array_like of uint8, shape (K, n, S_f)
+            As in ``step_with``; 255 everywhere says nothing.
+
+        Notes
+        -----
+        The last action and the tick stay as they are. Contradictions met again are not counted twice.
+        """
+        numbers = None if agents is None else agent_numbers(agents, self.size)
+        count = self.size if numbers is None else len(numbers)
+        table = outcomes(self.model, observations, numbers, self.size, ticks=True)
+        executed = executed_actions(self.model, actions, (len(table), count))
+        codes = None if start is None else np.ascontiguousarray(start, dtype=np.uint8)
+        if codes is not None and codes.shape != (count, sum(self.model.num_states)):
+            raise ObservationError(
+                f"start: shape {codes.shape}, expected ({count}, {sum(self.model.num_states)})"
+            )
+        seen = self._core.contradictions
+        self._core.run(
+            table,
+            numbers,
+            evidence_tables(self.model, evidence, table.shape[:2], numbers),
+            None,
+            executed,
+            codes,
+            None,
+            None,
+            False,
+        )
+        self._core.contradictions = seen
+
+    def plan(self, *, horizon: int | None = None, epistemic: bool = True) -> None:
+        """Plan fewer steps ahead, or without the information gain, from now on (a board that is too hot).
+
+        Parameters
+        ----------
+        horizon : int, optional
+            1 to the model's ``policy_len``; default all of it.
+        """
+        self.horizon = self.model.policy_len if horizon is None else horizon
+        self.epistemic = epistemic
+        self._plan()
+
+    def _plan(self) -> None:
+        program = self.model.plan(self.horizon, self.epistemic)
+        self._core.set_plan(program.ops, program.fold, program.values, *self._selection)
+
+    def reset(self, agents: ArrayLike | None = None) -> None:
+        """Start again from D: all agents, or some."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
+        self._belief[tile, :, lane] = 255
+        self._action[tile, :, lane] = START
+        self._free_energy[numbers] = 0.0
+
+    def act(self, actions: ArrayLike, agents: ArrayLike | None = None) -> None:
+        """Say which action was really executed, int (n, F), where it is not the one that ``step`` chose."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        executed = executed_actions(self.model, np.asarray(actions)[np.newaxis], (1, len(numbers)))[0]
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
+        self._action[tile, :, lane] = np.where(executed < 0, STILL, executed)
+
+    def codes(self, agents: ArrayLike | None = None) -> NDArray[np.uint8]:
+        """Return the belief codes, uint8 (n, states of all factors): the start of a later ``rerun``."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
+        return np.ascontiguousarray(self._belief[tile, :, lane])
+
+    def beliefs(self, f: int) -> NDArray[np.float32]:
+        """Return the beliefs about factor ``f``, float32 (N, S_f); D before the first observation."""
+        first = sum(self.model.num_states[:f])
+        n = self.model.num_states[f]
+        tiles = self._belief[:, first : first + n].transpose(0, 2, 1).reshape(-1, n)[: self.size]
+        fourth = tiles.astype(np.uint64) ** np.uint64(4)
+        out = (fourth / fourth.sum(axis=1, keepdims=True)).astype(np.float32)
+        fresh = self._action[:, f].reshape(-1)[: self.size] == START
+        out[fresh] = self.model.D[f]
+        return np.asarray(out)
+
+    def set_beliefs(self, f: int, beliefs: ArrayLike, agents: ArrayLike | None = None) -> None:
+        """Set the beliefs about factor ``f``, float (n, S_f): the prior of the next observation."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        values = np.asarray(beliefs, dtype=np.float64)
+        n = self.model.num_states[f]
+        if values.shape != (len(numbers), n):
+            raise ObservationError(f"beliefs: shape {values.shape}, expected ({len(numbers)}, {n})")
+        off = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1)
+        off |= np.abs(values.sum(axis=1) - 1.0) > 1e-4
+        if off.any():
+            raise ObservationError(f"beliefs: agent {numbers[off][0]}, factor {f}: not a distribution")
+        first = sum(self.model.num_states[:f])
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
+        self._belief[tile[:, np.newaxis], np.arange(first, first + n), lane[:, np.newaxis]] = belief_codes(
+            values
+        )
+        self._action[tile, f, lane] = STILL
+
+    def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (``expected_free_energy``, ``policy_posterior``) in one pass."""
+        G = np.empty((self.size, len(self.model.policies)), np.float32)
+        q_pi = np.empty_like(G)
+        self._core.run(None, None, None, None, None, None, G, q_pi, False)
+        return G, q_pi
+
+    @property
+    def expected_free_energy(self) -> NDArray[np.float32]:
+        """Negative expected free energy of every policy, float32 (N, P), from the beliefs as they stand."""
+        return self.evaluate()[0]
+
+    @property
+    def policy_posterior(self) -> NDArray[np.float32]:
+        """Posterior over policies, float32 (N, P), from the beliefs as they stand."""
+        return self.evaluate()[1]
+
+    @property
+    def free_energy(self) -> NDArray[np.float32]:
+        """Variational free energy of the last update, nats, float32 (N,); 0 before the first."""
+        return self._free_energy.copy()
+
+    @property
+    def contradictions(self) -> int:
+        """Observations so far that the belief held impossible; the agent went on from the likelihood."""
+        return self._core.contradictions
+
+    @property
+    def tick(self) -> int:
+        """Calls of ``step`` and ``infer`` so far."""
+        return self._core.tick
+
+    def checkpoint(self) -> bytes:
+        """Return the whole state; ``restore`` continues from it bit for bit."""
+        return snapshot.pack(
+            self.model.digest,
+            self.seed,
+            self.tick,
+            self.contradictions,
+            self.codes(),
+            self._action.transpose(0, 2, 1).reshape(-1, self._action.shape[1])[: self.size],
+            self._free_energy,
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Take over a checkpoint of a population of the same model, size and seed.
+
+        Raises
+        ------
+        ConfigError
+            It is damaged, or of another model, size or seed; nothing was changed.
+        """
+        state = snapshot.unpack(
+            data, self.model.digest, self.size, sum(self.model.num_states), len(self.model.B)
+        )
+        if state.seed != self.seed:
+            raise ConfigError(f"checkpoint: seed {state.seed}, expected {self.seed}")
+        tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
+        self._belief[tile, :, lane] = state.belief
+        self._action[tile, :, lane] = state.action
+        self._free_energy[:] = state.free_energy
+        self._core.tick = state.tick
+        self._core.contradictions = state.contradictions
+
+
+def _strip_rows(model: Model) -> int:
+    """Scratch rows of a strip: beliefs, priors, and the larger of what inference and planning need."""
+    states = sum(model.num_states)
+    widest = max(t.width for t in (*model.A, *model.B))
+    joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
+    inference = 2 * states + max(2 * widest, 3 * states + joint)
+    return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
+
+
+def _tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
+    """Return what the kernel takes of tensor ``index`` (A, then B); its tables are written into ``room``."""
+    stored = (*model.A, *model.B)
+    tensor = stored[index]
+    start = sum(3 * len(t.palette) for t in stored[:index])
+    values, common = tables(tensor)
+    part = room[start : start + values.size]
+    part[:] = values.ravel()
+    states = model.num_states[index - len(model.A)] if index >= len(model.A) else 0
+    return (
+        tensor.rows,
+        tensor.width,
+        states,
+        tensor.background if tensor.sparse else 0.0,
+        common,
+        tensor.palette,
+        tensor.codes,
+        tensor.columns,
+        tensor.starts,
+        part,
+    )

@@ -1,0 +1,79 @@
+"""A population's state as bytes: a line of JSON that says what follows, then codes, actions, free energies.
+
+The agents' order is theirs, not the tiles': a snapshot does not depend on how a population lies in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConfigError
+
+_MAGIC = "edge-agent population 1"
+
+
+class State(NamedTuple):
+    """``belief`` uint8 (N, states), ``action`` uint8 (N, F), ``free_energy`` float32 (N,)."""
+
+    seed: int
+    tick: int
+    contradictions: int
+    belief: NDArray[np.uint8]
+    action: NDArray[np.uint8]
+    free_energy: NDArray[np.float32]
+
+
+def pack(
+    digest: str,
+    seed: int,
+    tick: int,
+    contradictions: int,
+    belief: NDArray[np.uint8],
+    action: NDArray[np.uint8],
+    free_energy: NDArray[np.float32],
+) -> bytes:
+    """Return the bytes of a state."""
+    body = belief.tobytes() + action.tobytes() + free_energy.astype("<f4").tobytes()
+    head = {
+        "magic": _MAGIC,
+        "model": digest,
+        "size": len(belief),
+        "seed": seed,
+        "tick": tick,
+        "contradictions": contradictions,
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    return json.dumps(head).encode("ascii") + b"\n" + body
+
+
+def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> State:
+    """Return the state in ``data``, which has to be one of this model and size.
+
+    Raises
+    ------
+    ConfigError
+    """
+    line, _, body = data.partition(b"\n")
+    try:
+        head = json.loads(line)
+        found = (head["magic"], head["model"], head["size"])
+        numbers = int(head["seed"]), int(head["tick"]), int(head["contradictions"])
+        intact = head["sha256"] == hashlib.sha256(body).hexdigest()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError("checkpoint: not a population's checkpoint") from error
+    if found != (_MAGIC, digest, size):
+        raise ConfigError(
+            f"checkpoint: of {found[2]} agents of model {found[1]}, expected {size} of {digest}"
+        )
+    if not intact or len(body) != size * (states + factors + 4):
+        raise ConfigError("checkpoint: damaged")
+    split = size * states
+    belief = np.frombuffer(body, np.uint8, split).reshape(size, states)
+    action = np.frombuffer(body, np.uint8, size * factors, split).reshape(size, factors)
+    free_energy = np.frombuffer(body, "<f4", size, split + size * factors)
+    return State(*numbers, belief, action, free_energy.astype(np.float32))

@@ -1,0 +1,176 @@
+"""How a tensor lies in memory: dense codes, or a background and the entries that differ from it.
+
+Theory of operation. A tensor P(row | column) with its column indices flattened is a matrix [rows, columns].
+Dense: one code an entry. Sparse: every entry is ``background`` but those listed, row by row: entries
+``starts[r]:starts[r + 1]`` have column ``columns[k]`` and code ``codes[k]``. For a transition tensor there is
+such a matrix for every control value, one below the other: row u * S + s.
+
+The choice is made by counting operations with the costs below, never by timing: the same model gives the same
+bytes on every machine. The unit is one multiply-add of a dense row; measured with ``benchmarks/storage.py``.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.engine.quantize import palette_codes
+
+ENTRY_COST = 1.15  # a listed entry costs this many dense ones: its column is looked up
+ROW_COST = 0.5
+MAX_COLUMNS = 65_536  # columns are stored in 16 bits
+
+_EMPTY_COLUMNS = np.zeros(0, dtype=np.uint16)
+_EMPTY_STARTS = np.zeros(0, dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored tensor. ``rows`` and ``width`` are those of the matrix; ``starts`` is empty when dense."""
+
+    rows: int
+    width: int
+    palette: NDArray[np.float32]
+    codes: NDArray[np.uint8]
+    columns: NDArray[np.uint16]
+    starts: NDArray[np.uint32]
+    background: float
+
+    @property
+    def sparse(self) -> bool:
+        """Whether only the entries that differ from the background are stored."""
+        return len(self.starts) > 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.palette.nbytes + self.codes.nbytes + self.columns.nbytes + self.starts.nbytes
+
+    def matrix(self) -> NDArray[np.float32]:
+        """Return the values, float32 [rows, width]."""
+        if not self.sparse:
+            return self.palette[self.codes].reshape(self.rows, self.width)
+        out = np.full((self.rows, self.width), self.background, dtype=np.float32)
+        bounds = self.starts.astype(np.int64)
+        row = np.repeat(np.arange(self.rows), bounds[1:] - bounds[:-1])
+        out[row, self.columns] = self.palette[self.codes]
+        return out
+
+
+def store(tensor: NDArray[np.float64], controls: bool) -> Tensor:
+    """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value."""
+    palette, codes = palette_codes(tensor)
+    if controls:
+        codes = np.moveaxis(codes, -1, 0)
+        rows = codes.shape[0] * codes.shape[1]
+    else:
+        rows = codes.shape[0]
+    width = codes.size // rows
+    matrix = np.ascontiguousarray(codes).reshape(rows, width)
+    background = int(np.bincount(matrix.ravel(), minlength=len(palette)).argmax())
+    listed = matrix != background
+    entries = int(listed.sum())
+    if width <= MAX_COLUMNS and ENTRY_COST * entries + ROW_COST * rows < rows * width:
+        starts = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.uint32)
+        columns = np.nonzero(listed)[1].astype(np.uint16)
+        return Tensor(rows, width, palette, matrix[listed], columns, starts, float(palette[background]))
+    return Tensor(rows, width, palette, matrix.ravel(), _EMPTY_COLUMNS, _EMPTY_STARTS, 0.0)
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    """Return ``array`` as the bytes of an .npy file."""
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return out.getvalue()
+
+
+def mapped(data: bytes | memoryview) -> NDArray[Any]:
+    """Return the array in the bytes of an .npy file: a read-only view, nothing is copied.
+
+    Raises
+    ------
+    ValueError
+        It is not a plain array in C order.
+    """
+    head = io.BytesIO(data[:4096])
+    version = np.lib.format.read_magic(head)
+    if version != (1, 0):
+        raise ValueError(f".npy version {version}, expected (1, 0)")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    count = math.prod(shape)
+    if fortran or dtype.hasobject or head.tell() + count * dtype.itemsize != len(data):
+        raise ValueError(f".npy of {dtype} {shape} does not fill {len(data)} bytes in C order")
+    array = np.frombuffer(data, dtype=dtype, count=count, offset=head.tell()).reshape(shape)
+    array.setflags(write=False)
+    return array
+
+
+def entries(name: str, tensor: Tensor) -> dict[str, bytes]:
+    """Return the bundle entries of a tensor; ``described`` gives the rest."""
+    out = {f"{name}.palette.npy": npy(tensor.palette), f"{name}.codes.npy": npy(tensor.codes)}
+    if tensor.sparse:
+        out |= {f"{name}.columns.npy": npy(tensor.columns), f"{name}.starts.npy": npy(tensor.starts)}
+    return out
+
+
+def described(tensor: Tensor) -> dict[str, Any]:
+    """Return what ``model.json`` says of a tensor."""
+    return {
+        "layout": "sparse" if tensor.sparse else "dense",
+        "rows": tensor.rows,
+        "width": tensor.width,
+        "background": tensor.background,
+        "entries": len(tensor.codes),
+    }
+
+
+def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Tensor:
+    """Return the tensor of a bundle, its arrays mapped and checked.
+
+    Raises
+    ------
+    ValueError, KeyError
+        The message names the entry and the rule.
+    """
+    rows, width = int(description["rows"]), int(description["width"])
+    sparse = description["layout"] == "sparse"
+    palette = _typed(f"{name}.palette.npy", arrays, np.float32)
+    codes = _typed(f"{name}.codes.npy", arrays, np.uint8)
+    columns = _typed(f"{name}.columns.npy", arrays, np.uint16) if sparse else _EMPTY_COLUMNS
+    starts = _typed(f"{name}.starts.npy", arrays, np.uint32) if sparse else _EMPTY_STARTS
+    if not 1 <= len(palette) <= 256 or not np.isfinite(palette).all() or (palette < 0).any():
+        raise ValueError(f"{name}.palette.npy: expected 1 to 256 finite values from 0")
+    if len(codes) and codes.max() >= len(palette):
+        raise ValueError(f"{name}.codes.npy: code {codes.max()}, the palette has {len(palette)}")
+    if not sparse and len(codes) != rows * width:
+        raise ValueError(f"{name}.codes.npy: {len(codes)} codes, expected {rows * width}")
+    if sparse:
+        bounds = starts.astype(np.int64)
+        if (
+            len(starts) != rows + 1
+            or bounds[0] != 0
+            or bounds[-1] != len(codes)
+            or (np.diff(bounds) < 0).any()
+        ):
+            raise ValueError(f"{name}.starts.npy: not {rows} ranges over {len(codes)} entries")
+        if len(columns) != len(codes) or (len(columns) and columns.max() >= width):
+            raise ValueError(f"{name}.columns.npy: expected {len(codes)} columns below {width}")
+    background = float(description["background"])
+    if not 0.0 <= background <= 1.0:
+        raise ValueError(f"{name}: background {background}, expected a probability")
+    return Tensor(rows, width, palette, codes, columns, starts, background)
+
+
+def _typed(name: str, arrays: Mapping[str, NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
+    array = arrays[name]
+    if array.dtype != dtype or array.ndim != 1:
+        raise ValueError(
+            f"{name}: {array.dtype} of {array.ndim} dimensions, expected one of {np.dtype(dtype)}"
+        )
+    return array

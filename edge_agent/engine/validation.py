@@ -1,0 +1,162 @@
+"""The rules a model's arrays must keep; every message names tensor, index and rule.
+
+A model is checked once, here. The kernel trusts what comes after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_agent.errors import ModelError
+
+SUM_TOLERANCE = 1e-4  # float32 exports of large columns are off by about this
+MAX_CONTROLS = 250  # an action is one byte, and a few codes are taken
+MAX_OUTCOMES = 32_767
+MAX_POLICIES = 1_000_000
+MAX_FACTORS = 16
+MAX_MODALITIES = 64
+
+Float = NDArray[np.float64]
+
+
+def tensors(letter: str, values: Sequence[ArrayLike]) -> tuple[Float, ...]:
+    """Return float64 copies; refuse none at all, non-numbers and non-finite entries."""
+    if len(values) == 0:
+        raise ModelError(f"{letter}: no tensor, expected at least one")
+    out = []
+    for i, value in enumerate(values):
+        name = f"{letter}_{i}"
+        try:
+            array = np.array(value, dtype=np.float64, order="C")
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{name}: not an array of numbers ({error})") from error
+        if array.ndim == 0 or array.size == 0:
+            raise ModelError(f"{name}: shape {array.shape}, expected at least one entry a dimension")
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            where = tuple(bad[0].tolist())
+            raise ModelError(f"{name}: entry {where} is {array[where]}, expected a finite number")
+        out.append(array)
+    return tuple(out)
+
+
+def dependencies(
+    name: str,
+    values: Sequence[Sequence[int]] | None,
+    count: int,
+    factors: int,
+    default: Iterable[int] | None,
+) -> tuple[tuple[int, ...], ...]:
+    """Return ``values`` as tuples, or the default: the given factors, or (None) each factor itself."""
+    if values is None:
+        if default is None:
+            return tuple((f,) for f in range(count))
+        return (tuple(default),) * count
+    if len(values) != count:
+        raise ModelError(f"{name}: {len(values)} lists, expected {count}")
+    out = []
+    for i, factor_list in enumerate(values):
+        deps = tuple(int(f) for f in factor_list)
+        if not deps or len(set(deps)) != len(deps) or not all(0 <= f < factors for f in deps):
+            raise ModelError(f"{name}[{i}]: {list(deps)}, expected distinct factors from 0 to {factors - 1}")
+        out.append(deps)
+    return tuple(out)
+
+
+def shapes(
+    A: Sequence[Float], B: Sequence[Float], A_deps: Sequence[Sequence[int]], B_deps: Sequence[Sequence[int]]
+) -> None:
+    """Check that A and B fit each other and that every column is a distribution."""
+    if len(B) > MAX_FACTORS or len(A) > MAX_MODALITIES:
+        raise ModelError(
+            f"model: {len(B)} factors and {len(A)} modalities, at most {MAX_FACTORS} and {MAX_MODALITIES}"
+        )
+    states = [b.shape[0] for b in B]
+    for f, (b, deps) in enumerate(zip(B, B_deps, strict=True)):
+        middle = tuple(states[d] for d in deps)
+        if b.ndim != len(deps) + 2 or b.shape[1:-1] != middle:
+            wanted = (states[f], *middle, "controls")
+            raise ModelError(f"B_{f}: shape {b.shape}, expected {wanted} for B_deps {list(deps)}")
+        if b.shape[-1] > MAX_CONTROLS:
+            raise ModelError(f"B_{f}: {b.shape[-1]} controls, at most {MAX_CONTROLS}")
+        columns(f"B_{f}", b)
+    for m, (a, deps) in enumerate(zip(A, A_deps, strict=True)):
+        wanted_a = (a.shape[0], *(states[d] for d in deps))
+        if a.shape != wanted_a:
+            raise ModelError(f"A_{m}: shape {a.shape}, expected {wanted_a} for A_deps {list(deps)}")
+        if a.shape[0] > MAX_OUTCOMES:
+            raise ModelError(f"A_{m}: {a.shape[0]} outcomes, at most {MAX_OUTCOMES}")
+        columns(f"A_{m}", a)
+
+
+def columns(name: str, tensor: Float) -> None:
+    """Check that ``tensor`` is a distribution over its first axis, whatever the other indices are."""
+    negative = np.argwhere(tensor < 0)
+    if len(negative):
+        where = tuple(negative[0].tolist())
+        raise ModelError(f"{name}: entry {where} is {tensor[where]:g}, expected a probability")
+    sums = np.atleast_1d(tensor.sum(axis=0))
+    off = np.argwhere(np.abs(sums - 1.0) > SUM_TOLERANCE)
+    if len(off):
+        where = tuple(off[0].tolist())
+        raise ModelError(f"{name}: column {where} sums to {sums[where]:.6g}, expected 1")
+
+
+def preferences(C: tuple[Float, ...], outcomes: Sequence[int], horizon: int) -> tuple[Float, ...]:
+    """Check C: [O_m], or [T, O_m] with a row for every step of the horizon."""
+    if len(C) != len(outcomes):
+        raise ModelError(f"C: {len(C)} tensors, expected {len(outcomes)}, one a modality")
+    for m, (c, n) in enumerate(zip(C, outcomes, strict=True)):
+        if c.shape not in ((n,), (horizon, n)):
+            raise ModelError(f"C_{m}: shape {c.shape}, expected ({n},) or ({horizon}, {n})")
+    return C
+
+
+def priors(D: tuple[Float, ...], sizes: Sequence[int], letter: str = "D") -> tuple[Float, ...]:
+    """Check D (or E): one distribution of the right length a factor."""
+    if len(D) != len(sizes):
+        raise ModelError(f"{letter}: {len(D)} tensors, expected {len(sizes)}")
+    for f, (d, n) in enumerate(zip(D, sizes, strict=True)):
+        name = letter if letter == "E" else f"{letter}_{f}"
+        if d.shape != (n,):
+            raise ModelError(f"{name}: shape {d.shape}, expected ({n},)")
+        columns(name, d)
+    return D
+
+
+def policies(values: ArrayLike, controls: Sequence[int]) -> NDArray[np.int64]:
+    """Check policies [P, T, F] against the number of controls a factor."""
+    array = np.array(values)
+    if array.dtype.kind not in "iu" or array.ndim != 3 or array.shape[2] != len(controls) or array.size == 0:
+        raise ModelError(
+            f"policies: {array.dtype} of shape {array.shape}, expected integers [P, T, {len(controls)}]"
+        )
+    if len(array) > MAX_POLICIES:
+        raise ModelError(f"policies: {len(array)}, at most {MAX_POLICIES}")
+    plans: NDArray[np.int64] = array.astype(np.int64)
+    bad = np.argwhere((plans < 0) | (plans >= np.array(controls)))
+    if len(bad):
+        p, t, f = bad[0].tolist()
+        raise ModelError(
+            f"policies: entry {(p, t, f)} is {plans[p, t, f]}, expected 0 to {controls[f] - 1} for factor {f}"
+        )
+    return plans
+
+
+def policy_count(controls: Sequence[int], policy_len: int) -> None:
+    """Refuse a horizon whose policies could not be listed."""
+    if isinstance(policy_len, bool) or not isinstance(policy_len, int | np.integer) or policy_len < 1:
+        raise ModelError(f"policy_len: {policy_len!r}, expected an integer from 1")
+    count = math.prod(controls) ** int(policy_len)
+    if count > MAX_POLICIES:
+        raise ModelError(f"policy_len: {policy_len} makes {count} policies, at most {MAX_POLICIES}")
+
+
+def positive(name: str, value: float) -> None:
+    """Check a precision."""
+    if not math.isfinite(value) or value <= 0:
+        raise ModelError(f"{name}: {value!r}, expected a positive number")

@@ -1,0 +1,77 @@
+"""A model comes back from a bundle as it was written, and its golden vectors guard it."""
+
+import numpy as np
+import pytest
+
+from edge_agent.engine import golden
+from edge_agent.engine.model import Model
+from edge_agent.engine.population import Population
+from edge_agent.errors import BundleError
+from edge_agent.wire import bundle
+
+FIELDS = {
+    "name": "grid",
+    "version": "1",
+    "kind": "pomdp",
+    "created": 0,
+    "source_sha256": "",
+    "io": {"modalities": []},
+    "memory": {},
+    "evaluation": {},
+    "requires": {},
+}
+
+
+def write(path, model, entries=None):
+    payload = model.entries() | {"golden.npz": golden.make(model)} if entries is None else entries
+    bundle.write(path, FIELDS, payload)
+    return path
+
+
+def test_round_trip(case, tmp_path) -> None:
+    model = Model.quantized(case.arrays)
+    loaded = Model.load(write(tmp_path / "m.eab", model))
+    assert loaded.digest == model.digest
+    assert loaded.entries() == model.entries()
+    assert loaded.name == "grid"
+    first, second = Population(model, 3), Population(loaded, 3)
+    for observation in case.trace["obs"][:20]:
+        rows = np.repeat(observation[np.newaxis], 3, axis=0)
+        assert (first.step(rows) == second.step(rows)).all()
+    assert (first.codes() == second.codes()).all()
+
+
+def test_same_model_same_bytes(case) -> None:
+    first, second = Model.quantized(case.arrays), Model.quantized(case.arrays)
+    assert first.entries() == second.entries()
+    assert golden.make(first) == golden.make(second)
+
+
+def test_golden_vectors_of_another_model_are_refused(load_golden, tmp_path) -> None:
+    model = Model.quantized(load_golden("s1_grid5_T1").arrays)
+    other = Model.from_arrays(
+        [np.eye(25) * 0.8 + 0.2 / 25], [np.repeat(np.eye(25)[:, :, np.newaxis], 5, axis=2)]
+    )
+    path = write(tmp_path / "m.eab", model, model.entries() | {"golden.npz": golden.make(other)})
+    with pytest.raises(BundleError, match="golden"):
+        Model.load(path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "codes", "shape", "columns", "no golden"])
+def test_damage_is_named(load_golden, tmp_path, damage: str) -> None:
+    model = Model.quantized(load_golden("s1_grid5_T1").arrays)
+    entries = model.entries() | {"golden.npz": golden.make(model)}
+    if damage == "missing":
+        del entries["A_0.codes.npy"]
+    elif damage == "extra":
+        entries["A_9.codes.npy"] = entries["A_0.codes.npy"]
+    elif damage == "codes":
+        entries["A_0.codes.npy"] = entries["A_0.codes.npy"][:-1] + b"\xff"
+    elif damage == "shape":
+        entries["D_0.npy"] = entries["A_0.codes.npy"]
+    elif damage == "columns":
+        entries["B_0.palette.npy"] = entries["B_0.palette.npy"][:-4] + b"\0\0\0\x3f"
+    else:
+        del entries["golden.npz"]
+    with pytest.raises(BundleError, match=r"m\.eab: "):
+        Model.load(write(tmp_path / "m.eab", model, entries))
