@@ -213,6 +213,11 @@ class Session:
         return max(0, self._limit - len(self._in_flight) - len(self._waiting))
 
     @property
+    def limit(self) -> int:
+        """The most QoS 1 publications in flight on this connection."""
+        return self._limit
+
+    @property
     def version(self) -> int:
         """The MQTT version of the present or next attempt: 4 (3.1.1) or 5."""
         return self._version

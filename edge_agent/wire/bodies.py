@@ -1,0 +1,175 @@
+"""What stands in the bodies of our messages, as tables that readers check against and docs/protocol.md is
+made of.
+
+Theory of operation. A schema maps keys to fields: type, whether it must be there, unit, meaning. `check`
+refuses a body that lacks a required key or has a known key of another type; unknown keys pass, so that an
+old reader understands a new writer. Types are msgpack's: a number that is whole may come as an int where
+a float is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import PeerError
+from edge_agent.wire.messages import Body
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of a body. ``kind`` is bool, int, float, str, bytes, dict or list."""
+
+    kind: type
+    meaning: str
+    required: bool = False
+    unit: str = ""
+
+
+Schema = Mapping[str, Field]
+
+BIRTH: Schema = {
+    "online": Field(bool, "false in the will and in the goodbye", required=True),
+    "device": Field(str, "the device's name", required=True),
+    "version": Field(str, "version of edge-agent"),
+    "boot": Field(str, "unique id of this start of the process"),
+    "profile": Field(str, "the firmware profile it runs with"),
+    "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
+}
+
+TELEMETRY: Schema = {
+    "populations": Field(
+        dict, "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers)"
+    ),
+    "rss": Field(int, "resident memory of the daemon", unit="bytes"),
+    "historical": Field(bool, "sent later than it was measured; false if missing"),
+    "delta": Field(bool, "only what changed since the message before; false if missing"),
+    "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
+    "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
+    "samples": Field(
+        dict,
+        "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
+        "index into "
+        "names); dt (bytes, uint32 LE, milliseconds since t0); values (bytes, float32 LE)",
+    ),
+}
+
+REPORTED: Schema = {
+    "version": Field(
+        int, "version of the desired document that was last taken over; 0 is none", required=True
+    ),
+    "trust": Field(int, "version of the set of hub keys that is believed; 0 is the configured one"),
+    "populations": Field(
+        dict, "name → {bundle: digest (str), size: agents (int)}: what runs now", required=True
+    ),
+    "rollouts": Field(
+        dict, "population → {bundle: digest, stage: str, reason: str, blocks: had (int), of: blocks (int)}"
+    ),
+    "refused": Field(dict, "the last document not taken over: {version: int, reason: str}"),
+    "parameters": Field(dict, "name → value in force"),
+}
+
+SIGNED: Schema = {
+    "doc": Field(bytes, "the document: canonical JSON (sorted keys, no blanks, ASCII)", required=True),
+    "signatures": Field(
+        list,
+        "each {key: public key (bytes, 32), signature: Ed25519 over PURPOSE NUL doc (bytes, 64)}",
+        required=True,
+    ),
+    "rotations": Field(
+        list, "signed documents of purpose 'keys', oldest first, each signed by the keys before it"
+    ),
+}
+
+DESIRED: Schema = {
+    "fleet": Field(str, "the fleet it is for", required=True),
+    "device": Field(str, "the device it is for", required=True),
+    "version": Field(int, "only goes up", required=True),
+    "issued": Field(float, "when it was signed", required=True, unit="Unix s"),
+    "expires": Field(float, "after this it must not be taken over", required=True, unit="Unix s"),
+    "bundles": Field(
+        dict,
+        "digest → {name: str, size: bytes (int), block: bytes a block (int), blocks: [SHA-256 in hex], "
+        "url: str "
+        "(optional: fetched from there instead)}",
+    ),
+    "populations": Field(dict, "name → {bundle: digest (str)}: what should run"),
+    "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
+    "gates": Field(dict, "limits that shadow run and trial must keep, see protocol/rollout.py"),
+}
+
+KEYS: Schema = {
+    "fleet": Field(str, "the fleet it is for", required=True),
+    "version": Field(int, "only goes up", required=True),
+    "keys": Field(list, "public keys in hex (64 digits)", required=True),
+    "threshold": Field(int, "how many of them must sign", required=True),
+}
+
+COMMAND: Schema = {
+    "fleet": Field(str, "the fleet it is for", required=True),
+    "device": Field(str, "the device it is for", required=True),
+    "id": Field(str, "unique; a device obeys an id once", required=True),
+    "name": Field(str, "status, reset, set-rate, record, replay-window or reload", required=True),
+    "arguments": Field(dict, "by command"),
+    "expires": Field(float, "after this it is refused; at most a day ahead", required=True, unit="Unix s"),
+}
+
+REPLY: Schema = {
+    "id": Field(str, "the command's id", required=True),
+    "ok": Field(bool, "whether it was carried out", required=True),
+    "reason": Field(str, "why not"),
+    "result": Field(dict, "by command"),
+}
+
+FETCH: Schema = {
+    "bundle": Field(str, "digest of the bundle", required=True),
+    "blocks": Field(list, "indices of the blocks asked for, in order", required=True),
+}
+
+BLOCK: Schema = {
+    "bundle": Field(str, "digest of the bundle", required=True),
+    "index": Field(int, "which block", required=True),
+    "data": Field(bytes, "at most 131072 bytes; its SHA-256 stands in the desired document", required=True),
+}
+
+
+def check(schema: Schema, body: Mapping[str, Any], what: str) -> None:
+    """Check a body; ``what`` names it in the message.
+
+    Raises
+    ------
+    PeerError
+        A required key is missing or a known key has another type.
+    """
+    for key, field in schema.items():
+        if key not in body:
+            if field.required:
+                raise PeerError(f"{what}: {key} is missing")
+        elif not _fits(body[key], field.kind):
+            raise PeerError(f"{what}: {key} is {type(body[key]).__name__}, expected {field.kind.__name__}")
+
+
+def _fits(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def birth(
+    online: bool,
+    device: str,
+    version: str,
+    boot: str,
+    profile: str,
+    populations: Mapping[str, tuple[str, int]],
+) -> Body:
+    """Return a birth body; ``populations`` maps names to (bundle digest, agents)."""
+    return {
+        "online": online,
+        "device": device,
+        "version": version,
+        "boot": boot,
+        "profile": profile,
+        "populations": {n: {"bundle": digest, "size": size} for n, (digest, size) in populations.items()},
+    }

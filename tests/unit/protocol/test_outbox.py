@@ -1,0 +1,257 @@
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings, merged
+from edge_agent.protocol.ports import Publication
+from edge_agent.protocol.session import Deliver, Delivered, Online, Session, SessionSettings, carry_out
+from edge_agent.testing.broker import Adversary, MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.testing.outbox import MemoryStore
+from edge_agent.wire import messages
+from edge_hub.fleet import Gaps
+
+
+class Device:
+    """A process with an outbox: dies and starts again on the same store."""
+
+    def __init__(self, broker: MemoryBroker, clock: ManualClock, store: MemoryStore, **limits: float) -> None:
+        self.broker, self.clock, self.store = broker, clock, store
+        self.limits = limits
+        self.start()
+
+    def start(self) -> None:
+        self.client = self.broker.client("device")
+        self.session = Session(
+            SessionSettings(backoff_base=0.1, backoff_cap=1.0, window=8, ack_timeout=20.0),
+            lambda online: Publication("birth", b"1" if online else b"0"),
+            [],
+            random.Random(1),
+        )
+        self.outbox = Outbox(OutboxSettings(**self.limits), "telemetry", self.store)  # type: ignore[arg-type]
+        self.perform(self.session.start(self.clock.monotonic()))
+
+    def perform(self, effects: list) -> None:
+        for effect in carry_out(effects, self.client):
+            match effect:
+                case Delivered(token):
+                    self.outbox.delivered(token)
+                case Online():
+                    self.outbox.online()
+                case Deliver():
+                    raise AssertionError
+
+    def turn(self, seconds: float = 0.1) -> None:
+        now = self.clock.monotonic()
+        for event in self.client.events():
+            self.perform(self.session.handle(event, now))
+        self.perform(self.session.tick(now))
+        self.perform(self.outbox.turn(self.session, now, self.clock.time()))
+        self.clock.advance(seconds)
+        self.broker.run()
+
+    def measure(self, value: object, priority: int = 1) -> None:
+        self.outbox.append({"v": value}, self.clock.time(), self.clock.monotonic(), priority)
+
+
+def make(adversary: Adversary | None = None, **limits: float) -> tuple[Device, MemoryBroker]:
+    clock = ManualClock()
+    broker = MemoryBroker(clock, adversary)
+    return Device(broker, clock, MemoryStore(), **limits), broker
+
+
+def arrived(broker: MemoryBroker) -> list[messages.Message]:
+    return [messages.decode(p.payload) for p in broker.log if p.topic == "telemetry"]
+
+
+def test_nothing_is_sent_before_it_is_durable() -> None:
+    device, broker = make()
+    device.store.slow = True
+    device.measure(1)
+    for _ in range(100):
+        device.turn()
+    assert arrived(broker) == []
+    device.store.finish()
+    for _ in range(3):
+        device.turn()
+    assert [(m.seq, m.body["v"]) for m in arrived(broker)] == [(1, 1)]
+
+
+def test_what_the_broker_has_leaves_the_store() -> None:
+    device, _ = make()
+    for value in range(20):
+        device.measure(value)
+    for _ in range(300):
+        device.turn()
+    assert device.store.entries == {}
+    assert device.outbox.backlog == 0
+
+
+def test_numbers_go_on_after_a_restart() -> None:
+    device, broker = make()
+    for value in range(5):
+        device.measure(value)
+    for _ in range(300):
+        device.turn()
+    device.start()
+    device.measure(5)
+    for _ in range(300):
+        device.turn()
+    assert [m.seq for m in arrived(broker)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_backlog_is_historical_in_order_and_does_not_starve_the_present() -> None:
+    device, broker = make(flush_seconds=0.0)
+    broker.stop()
+    for value in range(400):
+        device.measure(value)
+        device.turn()
+    broker.start()
+    for value in range(400, 600):
+        device.measure(value)
+        device.turn()
+    seen = arrived(broker)
+    old = [m.seq for m in seen if m.body.get("historical")]
+    new = [m.seq for m in seen if not m.body.get("historical")]
+    assert old == sorted(old)
+    assert new == sorted(new)
+    first_new = next(i for i, m in enumerate(seen) if not m.body.get("historical"))
+    last_old = max(i for i, m in enumerate(seen) if m.body.get("historical"))
+    assert first_new < 50 < last_old
+    assert max(old) < min(new)
+
+
+def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
+    device, broker = make(max_bytes=20_000, flush_seconds=0.0)
+    broker.stop()
+    rng = random.Random(3)
+    for value in range(2000):
+        device.measure([value, rng.random()], STATE if value % 200 == 0 else 1)
+        device.turn()
+        assert device.outbox.size <= 20_100
+    kept = sorted(device.store.entries)
+    assert kept[-1] == 2000
+    assert all(number in kept for number in range(1, 2000, 200))  # state stays
+    broker.start()
+    for _ in range(2000):
+        device.turn()
+    gaps = Gaps()
+    for message in arrived(broker):
+        gaps.skip(message.body.get("skipped", ()), "t")
+        gaps.note(message.seq)
+    assert device.outbox.counters.thinned > 500
+    assert gaps.missing == set()
+    assert {m.body["v"][0] for m in arrived(broker)} >= {0, 200, 1800, 1999}
+    assert device.store.skipped(10) == ()
+
+
+def test_old_samples_are_given_up_by_age() -> None:
+    device, broker = make(max_age=100.0, flush_seconds=0.0)
+    broker.stop()
+    device.measure("old")
+    device.turn(200.0)
+    device.measure("new")
+    device.turn()
+    device.turn()
+    assert sorted(device.store.entries) == [2]
+
+
+def test_a_full_disk_keeps_the_newest_in_memory_within_bounds() -> None:
+    device, broker = make(pending_bytes=5000, flush_seconds=0.0)
+    device.store.failing = "database or disk is full"
+    for value in range(1000):
+        device.measure(value)
+        device.turn()
+    assert device.outbox.backlog <= 5000
+    assert device.outbox.counters.overflow > 0
+    assert "full" in device.outbox.failure
+    device.store.failing = ""
+    for _ in range(500):
+        device.turn()
+    seen = arrived(broker)
+    assert seen[-1].body["v"] == 999
+    assert [m.seq for m in seen] == list(range(1, len(seen) + 1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 0.1), st.lists(st.sampled_from("mmmmtttskb"), max_size=120))
+def test_everything_durable_arrives_without_gaps_whatever_happens(seed: int, cut: float, story: str) -> None:
+    """m: measure, t: time passes, s: the store is slow from now on or not, k: the process dies, b: the
+    broker does."""
+    device, broker = make(Adversary(seed=seed, cut=cut, delay=0.3), flush_seconds=0.2)
+    value, durable = 0, 0
+    for act in story:
+        durable = max(durable, device.store.last)
+        match act:
+            case "m":
+                device.measure(value)
+                value += 1
+            case "s":
+                device.store.slow = not device.store.slow
+            case "k":
+                device.store.power_cut()
+                broker.cut("device")
+                device.start()
+            case "b":
+                broker.stop()
+                device.turn(1.0)
+                broker.start()
+        device.turn()
+    device.store.slow = False
+    device.store.finish()
+    for _ in range(3000):
+        device.turn(0.3)
+        if not device.store.entries and not device.outbox.backlog:
+            break
+    gaps = Gaps()
+    values = [(m.seq, m.body["v"]) for m in arrived(broker) if gaps.note(m.seq)]
+    assert gaps.missing == set()
+    assert len(values) >= durable
+    ordered = [v for _, v in sorted(values)]
+    assert ordered == sorted(ordered)
+    assert not device.store.entries
+
+
+def test_an_entry_that_the_disk_changed_is_told_as_skipped() -> None:
+    device, broker = make()
+    broker.stop()
+    for value in range(5):
+        device.measure(value)
+    for _ in range(50):
+        device.turn()
+    device.store.entries[3] = replace(device.store.entries[3], data=b"garbage")
+    broker.start()
+    device.measure("after")
+    for _ in range(300):
+        device.turn()
+    device.measure("later")
+    for _ in range(300):
+        device.turn()
+    gaps = Gaps()
+    for message in arrived(broker):
+        gaps.skip(message.body.get("skipped", ()), "t")
+        gaps.note(message.seq)
+    assert gaps.missing == set()
+    assert device.outbox.counters.damaged == 1
+    assert not device.store.entries
+
+
+def test_a_failed_transaction_is_tried_again_whole() -> None:
+    device, _ = make()
+    device.measure(1)
+    for _ in range(30):
+        device.turn()
+    device.store.failing = "disk I/O error"
+    for _ in range(200):
+        device.turn()
+    assert device.outbox.counters.failures > 0
+    device.store.failing = ""
+    for _ in range(200):
+        device.turn()
+    assert not device.store.entries
+
+
+def test_ranges_merge() -> None:
+    assert merged([(5, 5), (1, 2), (3, 3), (9, 9)]) == ((1, 3), (5, 5), (9, 9))

@@ -1,0 +1,45 @@
+"""``edge-hub``: the fleet from the host's side. Builds the parser, turns errors into exit codes.
+
+Exit status: 0 done, 1 failed, 2 bad input (``edge_agent.errors``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from edge_agent import __version__
+from edge_agent.errors import EdgeAgentError
+
+COMMANDS: tuple[str, ...] = ("watch", "devices")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = argparse.ArgumentParser(prog="edge-hub", description="watch, command and update a fleet")
+    root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"edge_hub.commands.{name}").add(subparsers)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.DEBUG if getattr(arguments, "verbose", False) else logging.WARNING)
+    try:
+        status: int = arguments.run(arguments)
+    except EdgeAgentError as error:
+        print(f"edge-hub: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

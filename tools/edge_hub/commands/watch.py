@@ -1,0 +1,56 @@
+"""``edge-hub watch``: the fleet, live.
+
+A table that is drawn again twice a second, or with ``--json`` one line for every message that changed a
+device: the record of the table's row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from edge_hub import connection
+from edge_hub.fleet import Fleet
+from edge_hub.tables import fleet_table
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("watch", help="the fleet, live")
+    connection.add_arguments(parser)
+    parser.add_argument(
+        "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line and message")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch until the time is over or somebody interrupts."""
+    fleet = Fleet()
+    end = time.monotonic() + arguments.seconds
+    with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/#",)) as link:
+        if arguments.json:
+            _lines(link, fleet, end)
+            return 0
+        with Live(fleet_table(fleet, time.time()), console=Console(), refresh_per_second=2) as live:
+            while (left := end - time.monotonic()) > 0:
+                for message in link.messages(min(left, 0.5)):
+                    fleet.take(message.topic, message.payload, time.time())
+                live.update(fleet_table(fleet, time.time()))
+    return 0
+
+
+def _lines(link: connection.Connection, fleet: Fleet, end: float) -> None:
+    while (left := end - time.monotonic()) > 0:
+        for message in link.messages(min(left, 0.5)):
+            device = fleet.take(message.topic, message.payload, time.time())
+            if device is not None:
+                print(json.dumps(device.row()), flush=True)

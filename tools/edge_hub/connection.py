@@ -1,0 +1,191 @@
+"""The hub's own connection to the broker: paho in a thread, messages in a queue, one reader.
+
+A hub is a program on a host with memory to spare, so it takes paho's reconnecting as it is; only the queue is
+bounded, so that a retained bomb costs messages, counted, and not the hub's life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import secrets
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.errors import ConfigError, PlatformError
+
+QUEUE_MESSAGES = 100_000
+
+
+class Incoming(NamedTuple):
+    """One message from the broker."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command with a broker has."""
+    parser.add_argument("--broker", default="127.0.0.1", metavar="HOST[:PORT]", help="default: %(default)s")
+    parser.add_argument("--fleet", default="+", help="fleet name; default: every fleet")
+    parser.add_argument("--username")
+    parser.add_argument("--password-file", type=Path, help="a file whose first line is the password")
+    parser.add_argument("--ca", type=Path, help="CA certificate; turns TLS on")
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--key", type=Path, help="key of --certificate")
+
+
+class Connection:
+    """A connection that stays: subscriptions are asked for again when the broker comes back.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What `add_arguments` made.
+    filters : sequence of str
+        Topic filters, QoS 1.
+
+    Raises
+    ------
+    ConfigError
+        A file or the broker's address is not usable.
+    PlatformError
+        No answer from the broker within ``seconds``, or it refuses.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        filters: tuple[str, ...],
+        seconds: float = 10.0,
+        session: str = "",
+    ) -> None:
+        host, port = address(arguments.broker, 8883 if arguments.ca else 1883)
+        self.dropped = 0
+        self.connects = 0
+        self._queue: queue.Queue[Incoming] = queue.Queue(QUEUE_MESSAGES)
+        self._answer: queue.Queue[str] = queue.Queue()
+        self._filters = filters
+        self._client = client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=session or f"edge-hub-{secrets.token_hex(6)}",
+            protocol=MQTTProtocolVersion.MQTTv311,
+            clean_session=not session,
+        )
+        if arguments.username:
+            client.username_pw_set(arguments.username, _password(arguments.password_file))
+        if arguments.ca:
+            client.tls_set_context(_tls(arguments))
+        client.max_inflight_messages_set(20)
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        try:
+            client.connect(host, port)
+        except OSError as error:
+            raise PlatformError(f"broker {host}:{port}: {error}") from error
+        client.loop_start()
+        try:
+            refused = self._answer.get(timeout=seconds)
+        except queue.Empty:
+            refused = f"no answer within {seconds:g} s"
+        if refused:
+            self.close()
+            raise PlatformError(f"broker {host}:{port}: {refused}")
+
+    def messages(self, seconds: float) -> Iterator[Incoming]:
+        """Yield what arrives within ``seconds`` of now: waits for the first, then takes what is there."""
+        try:
+            yield self._queue.get(timeout=max(0.0, seconds))
+            while True:
+                yield self._queue.get_nowait()
+        except queue.Empty:
+            return
+
+    def publish(self, topic: str, payload: bytes, retain: bool = False, seconds: float = 10.0) -> None:
+        """Publish at QoS 1 and return when the broker has it.
+
+        Raises
+        ------
+        PlatformError
+            It hasn't after ``seconds``.
+        """
+        info = self._client.publish(topic, payload, 1, retain)
+        info.wait_for_publish(seconds)
+        if not info.is_published():
+            raise PlatformError(f"broker: no acknowledgement of {topic} within {seconds:g} s")
+
+    def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        """Publish at QoS 1 without waiting."""
+        self._client.publish(topic, payload, 1, retain)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _on_connect(
+        self, client: Client, _: object, flags: ConnectFlags, code: ReasonCode, __: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._answer.put(f"refused: {code}")
+            return
+        self.connects += 1
+        if self._filters:
+            client.subscribe([(f, 1) for f in self._filters])
+        self._answer.put("")
+
+    def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
+        try:
+            self._queue.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+        except queue.Full:
+            self.dropped += 1
+
+
+def address(text: str, default_port: int) -> tuple[str, int]:
+    """Take ``HOST[:PORT]`` apart; an IPv6 address stands in brackets.
+
+    Raises
+    ------
+    ConfigError
+        The port is not a number from 1 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        return text.strip("[]"), default_port
+    if not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ConfigError(f"--broker: found port {port!r}, expected 1 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError) as error:
+        raise ConfigError(f"{path}: no password can be read from it ({error})") from error
+
+
+def _tls(arguments: argparse.Namespace) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(arguments.ca))
+        if arguments.certificate:
+            context.load_cert_chain(arguments.certificate, arguments.key)
+    except (OSError, ssl.SSLError) as error:
+        named = arguments.certificate or arguments.ca
+        raise ConfigError(f"{named}: not a usable certificate ({error})") from error
+    return context

@@ -1,0 +1,182 @@
+"""The hub's picture of a fleet, put together from what devices publish. No I/O: messages in, a table out.
+
+Theory of operation. Birth says who is there, reported what runs, telemetry how it goes. A message is
+placed by its topic; a body that breaks the schema is counted and leaves the picture as it was. Telemetry
+marked ``delta`` is merged into what was known, otherwise it takes its place; historical telemetry counts
+toward gaps but does not change the picture. Sequence numbers are watched per device: a missing number is
+a gap until it arrives or a later message says that the device thinned it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_agent.errors import PeerError
+from edge_agent.wire import bodies, messages, topics
+
+
+@dataclass(slots=True)
+class Gaps:
+    """Which sequence numbers of one device are still missing, and how many came twice.
+
+    ``missing`` is bounded: past ``limit`` the oldest are written off as ``lost``.
+    """
+
+    highest: int = 0
+    missing: set[int] = field(default_factory=set)
+    thinned: list[tuple[int, int]] = field(default_factory=list)
+    duplicates: int = 0
+    lost: int = 0
+    limit: int = 100_000
+
+    def skip(self, ranges: Iterable[object], topic: str) -> None:
+        """Take in which numbers will not come because the device thinned them out."""
+        for pair in ranges:
+            match pair:
+                case [int(first), int(last)]:
+                    # Numbers past the highest seen are noted too: a live message may overtake these.
+                    if last > self.highest:
+                        self.thinned.append((max(first, self.highest + 1), last))
+                        del self.thinned[: -self.limit]
+                    self.missing = {n for n in self.missing if not first <= n <= last}
+                case _:
+                    raise PeerError(f"{topic}: skipped has {pair!r}, expected [first, last]")
+
+    def note(self, seq: int) -> bool:
+        """Take one sequence number in; return whether it is new."""
+        if self.highest == 0:
+            self.highest = seq
+            return True
+        if seq > self.highest:
+            self.missing.update(range(max(self.highest + 1, seq - self.limit), seq))
+            for first, last in self.thinned:
+                self.missing.difference_update(range(max(first, self.highest + 1), min(last + 1, seq)))
+            self.thinned = [(first, last) for first, last in self.thinned if last > seq]
+            self.highest = seq
+            excess = len(self.missing) - self.limit
+            if excess > 0:
+                self.missing = set(sorted(self.missing)[excess:])
+                self.lost += excess
+            return True
+        if seq in self.missing:
+            self.missing.remove(seq)
+            return True
+        self.duplicates += 1
+        return False
+
+
+@dataclass(slots=True)
+class Device:
+    """One device as it is known here. Times are Unix seconds."""
+
+    name: str
+    birth: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
+    populations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rss: int = 0
+    seen: float = 0.0
+    outbox: str = ""
+    messages: int = 0
+    gaps: Gaps = field(default_factory=Gaps)
+
+    @property
+    def online(self) -> bool:
+        """Whether its last birth message says so."""
+        return bool(self.birth.get("online", False))
+
+    def total(self, counter: str) -> int:
+        """Return one counter summed over populations."""
+        values = (population.get(counter, 0) for population in self.populations.values())
+        return sum(int(v) for v in values if isinstance(v, (int, float)))
+
+    def row(self) -> dict[str, Any]:
+        """Return what the table shows, as one flat record."""
+        sizes = [
+            p["size"]
+            for p in self.birth.get("populations", {}).values()
+            if isinstance(p, Mapping) and isinstance(p.get("size"), int)
+        ]
+        return {
+            "device": self.name,
+            "online": self.online,
+            "version": self.birth.get("version", ""),
+            "profile": self.birth.get("profile", ""),
+            "populations": sorted(self.birth.get("populations", {})),
+            "agents": sum(sizes),
+            "tick": max((int(p.get("tick", 0)) for p in self.populations.values()), default=0),
+            "decisions": self.total("decisions"),
+            "contradictions": self.total("contradictions"),
+            "missed": self.total("missed"),
+            "rss": self.rss,
+            "desired_version": self.reported.get("version", 0),
+            "rollouts": self.reported.get("rollouts", {}),
+            "refused": self.reported.get("refused", {}),
+            "gaps": len(self.gaps.missing) + self.gaps.lost,
+            "duplicates": self.gaps.duplicates,
+            "seen": self.seen,
+        }
+
+
+class Fleet:
+    """All devices of the fleets that were listened to."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.bad: int = 0
+        self.last_bad = ""
+
+    def take(self, topic: str, payload: bytes, now: float) -> Device | None:
+        """Take one message in; return the device it is about, None if it was bad or not about one."""
+        if not payload:
+            return None  # a retained message was cleared
+        try:
+            address = topics.parse(topic)
+            message = messages.decode(payload)
+            known = self.devices.get(address.device, Device(address.device))
+            match address.channel:
+                case "up/birth":
+                    bodies.check(bodies.BIRTH, message.body, topic)
+                    known.birth = message.body
+                case "up/reported":
+                    bodies.check(bodies.REPORTED, message.body, topic)
+                    known.reported = message.body
+                case "up/telemetry":
+                    bodies.check(bodies.TELEMETRY, message.body, topic)
+                    self._telemetry(known, message, topic)
+                case _:
+                    return None
+        except PeerError as error:
+            self.bad += 1
+            self.last_bad = str(error)
+            return None
+        known.seen = now
+        known.messages += 1
+        self.devices[address.device] = known
+        return known
+
+    def _telemetry(self, device: Device, message: messages.Message, topic: str) -> None:
+        body = message.body
+        populations = body.get("populations", {})
+        for name, counters in populations.items():
+            if not isinstance(counters, dict):
+                raise PeerError(f"{topic}: populations.{name} is {type(counters).__name__}, expected a map")
+            for key in ("tick", "decisions", "contradictions", "missed"):
+                value = counters.get(key, 0)
+                if isinstance(value, bool) or not isinstance(value, (int, float)):
+                    raise PeerError(f"{topic}: populations.{name}.{key} is not a number")
+        if message.seq:
+            outbox = body.get("outbox", "")
+            if outbox != device.outbox:
+                device.outbox, device.gaps = outbox, Gaps()
+            device.gaps.skip(body.get("skipped", ()), topic)
+            device.gaps.note(message.seq)
+        if body.get("historical", False):
+            return
+        if body.get("delta", False):
+            for name, counters in populations.items():
+                device.populations[name] = device.populations.get(name, {}) | counters
+        elif "populations" in body:
+            device.populations = populations
+        device.rss = body.get("rss", device.rss)
