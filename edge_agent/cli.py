@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("run", "check", "status", "agents", "history", "infer")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,58 @@
+"""``edge-agent check``: validates config, bundles and profile, prints the memory plan, starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge_agent.commands.output import add_output_options, print_json, print_table, size_text
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("check", help="validate a configuration and print its memory plan")
+    add_settings_options(parser)
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` and ``--profile``."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the device.toml")
+    parser.add_argument("--profile", metavar="NAME", help="board profile instead of the one in the file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; BudgetError (exit status 3) if it does not fit."""
+    from edge_agent.commands.composition import compose
+
+    composed = compose(arguments.config, arguments.profile)
+    plan = composed.plan
+    if arguments.json:
+        print_json(
+            {
+                "budget": plan.budget,
+                "total": plan.total,
+                "arena": plan.arena,
+                "missing": plan.missing,
+                "lines": [asdict(line) for line in plan.lines],
+            }
+        )
+    else:
+        print_table(
+            ["owner", "what", "bytes", "arena offset"],
+            [
+                [line.owner, line.what, line.nbytes, "" if line.offset is None else str(line.offset)]
+                for line in plan.lines
+            ],
+        )
+        free = plan.budget - plan.total
+        print(
+            f"total {size_text(plan.total)} of {size_text(plan.budget)} "
+            f"({composed.settings.profile.board}), "
+            + (f"{size_text(free)} free" if free >= 0 else f"{plan.missing} bytes missing")
+        )
+    plan.check(composed.budget_source)
+    return 0

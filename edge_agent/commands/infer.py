@@ -1,0 +1,89 @@
+"""``edge-agent infer``: runs a bundle over recorded observations, without a daemon."""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.commands.output import add_output_options, print_json
+from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.wire import bundle as bundles
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("infer", help="run a bundle over recorded observations")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .eab file")
+    parser.add_argument("--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
+    parser.add_argument("--agents", type=int, metavar="N", help="run N copies of a trace [T,M]")
+    parser.add_argument("--teacher-forced", action="store_true", help="execute act of the trace")
+    parser.add_argument("--threads", type=int, default=1, metavar="K", help="threads of a step")
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the beliefs, free energies and actions of every tick."""
+    trace = read_trace(arguments.trace)
+    bundle = bundles.read(arguments.bundle)
+    if bundle.kind == "pomdp":
+        out = _run_agents(arguments, trace)
+    else:
+        out = _run_network(arguments, trace)
+    try:
+        with arguments.output.open("wb") as file:
+            np.savez(file, **out)  # type: ignore[arg-type]
+    except OSError as error:
+        raise PlatformError(f"{arguments.output}: {error.strerror}") from error
+    shapes = {name: list(array.shape) for name, array in out.items()}
+    if arguments.json:
+        print_json({"bundle": bundle.name, "output": str(arguments.output), "shapes": shapes})
+    else:
+        print(f"{bundle.name}: {len(out['act'])} ticks written to {arguments.output}")
+    return 0
+
+
+def read_trace(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an npz file.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read or is not one.
+    """
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ConfigError(f"{path}: not an npz file of plain arrays ({error})") from error
+
+
+def _array(trace: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
+    if name not in trace:
+        raise ConfigError(f"{path}: found {', '.join(trace) or 'nothing'}, expected an array {name}")
+    return trace[name]
+
+
+def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    from edge_agent.engine import Model
+    from edge_agent.engine import trace as engine_trace
+
+    return engine_trace.run(
+        Model.load(arguments.bundle),
+        _array(trace, "obs", arguments.trace),
+        _array(trace, "act", arguments.trace) if arguments.teacher_forced else None,
+        agents=arguments.agents,
+        threads=arguments.threads,
+    )
+
+
+def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    raise ConfigError(f"{arguments.bundle}: a network; this version runs agents only")

@@ -1,0 +1,144 @@
+"""``edge-agent run``: the daemon's composition and its outermost loop.
+
+The loop has the only ``except Exception`` of the project: what nobody foresaw is logged with its traceback,
+every agent is held safe, and the process ends with status 1 for the service manager to start it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.commands.check import add_settings_options
+from edge_agent.commands.output import add_output_options, set_up_logging
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.adapters.loop import Loop
+    from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.runtime.config import BrokerConfig, RecorderConfig
+    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.recorder import Recorder
+
+log = logging.getLogger("edge_agent")
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("run", help="run the daemon")
+    add_settings_options(parser)
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    from edge_agent.commands.composition import compose
+
+    set_up_logging(max(arguments.verbose, 1))
+    composed = compose(arguments.config, arguments.profile)
+    composed.plan.check(composed.budget_source)
+
+    from edge_agent.adapters.clock import SystemClock
+    from edge_agent.adapters.control import ControlServer
+    from edge_agent.adapters.files import StateDirectory
+    from edge_agent.adapters.loop import Loop
+    from edge_agent.adapters.mqtt import PahoClient
+    from edge_agent.adapters.process import rss_bytes
+    from edge_agent.memory.arena import Arena
+    from edge_agent.protocol.session import Session, SessionSettings
+    from edge_agent.runtime import assembly
+    from edge_agent.runtime.checkpoint import Checkpoints
+    from edge_agent.runtime.daemon import Daemon, Parts
+    from edge_agent.runtime.governor import Governor
+    from edge_agent.runtime.link import Link
+
+    config, clock, loop = composed.settings.config, SystemClock(), Loop()
+    arena = Arena(composed.plan.arena)
+    groups = {item.config.name: assembly.build(item, arena) for item in composed.prepared}
+    store = StateDirectory(Path(config.device.state_dir))
+    parts = Parts(
+        rss=rss_bytes,
+        checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
+        recorder=_recorder(config.recorder),
+        governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
+    )
+    daemon = Daemon(config, groups, composed.plan, clock, parts)
+    if config.broker is not None:
+        client = PahoClient(
+            mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
+        )
+        session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
+        daemon.attach(Link(session, client, clock))
+    server = ControlServer(
+        Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
+    )
+    try:
+        return _serve(daemon, loop)
+    finally:
+        server.close()
+        loop.close()
+
+
+def _recorder(config: RecorderConfig) -> Recorder | None:
+    from edge_agent.adapters.tape import FileTape
+    from edge_agent.runtime.recorder import Recorder
+
+    return Recorder(FileTape(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
+
+
+def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
+    """Return the adapter's settings; raises ConfigError if the password file is not as it must be."""
+    from edge_agent.adapters.mqtt import MqttSettings
+
+    def path(text: str) -> Path | None:
+        return Path(text) if text else None
+
+    return MqttSettings(
+        host=broker.host,
+        client_id=client_id,
+        port=broker.port,
+        username=broker.username or None,
+        password=_password(Path(broker.password_file)) if broker.password_file else None,
+        ca=path(broker.ca_file),
+        certificate=path(broker.cert_file),
+        key=path(broker.key_file),
+        keepalive=broker.keepalive_s,
+    )
+
+
+def _password(path: Path) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others can read it, expected mode 0600 for a password")
+        return path.read_text(encoding="utf-8").splitlines()[0]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except IndexError:
+        raise ConfigError(f"{path}: empty, expected the password in its first line") from None
+
+
+def _serve(daemon: Daemon, loop: Loop) -> int:
+    ending: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ending.append(number)
+        loop.wake()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    status = EXIT_DONE
+    try:
+        daemon.start()
+        woken_at = None
+        while not ending:
+            woken_at = loop.wait(daemon.turn(woken_at))
+    except Exception:
+        log.exception("the daemon met what nobody foresaw; all agents are held safe")
+        status = EXIT_FAILED
+    daemon.stop()
+    return status

@@ -1,0 +1,153 @@
+"""The history of a population: what its agents saw, did and were surprised by, inside a byte budget.
+
+Theory of operation. A record is one step of one agent: agent, tick, time, observations, actions, free energy.
+Records are written to an open block of plain columns. A full block is closed: agent, tick and time become
+differences, every column is laid out byte plane by byte plane and packed with zlib, or left as it is where
+that is not longer; it goes to a ring of blocks, from which the oldest fall out. All of it lies in the arena.
+Free energy is kept as float16: three digits, which is what people read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from edge_agent.memory.arena import Column
+from edge_agent.memory.ring import ByteRing
+
+OPEN_SHARE = 4  # the open block takes a quarter of the budget, up to
+MAX_OPEN_RECORDS = 4096
+MIN_OPEN_RECORDS = 16
+_HEADER = 5
+_PACKED, _PLAIN = 1, 0
+_DIFFERENCES = ("agent", "tick", "time")
+Records = dict[str, NDArray[Any]]
+
+
+def fields(modalities: int, controls: int) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+    """Return shape (of one record) and dtype of each column."""
+    return {
+        "agent": ((), np.int32),
+        "tick": ((), np.int64),
+        "time": ((), np.int64),
+        "observation": ((modalities,), np.int16),
+        "action": ((controls,), np.int16),
+        "free_energy": ((), np.float16),
+    }
+
+
+def record_bytes(modalities: int, controls: int) -> int:
+    """Return the bytes of one open record."""
+    return sum(
+        int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        for shape, dtype in fields(modalities, controls).values()
+    )
+
+
+def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
+    """Return what a history of ``nbytes`` needs of the arena; nothing if not even two blocks fit."""
+    size = record_bytes(modalities, controls)
+    capacity = min(nbytes // OPEN_SHARE // size, MAX_OPEN_RECORDS)
+    if capacity < MIN_OPEN_RECORDS:
+        return ()
+    open_block = tuple(
+        Column(name, (capacity, *shape), dtype)
+        for name, (shape, dtype) in fields(modalities, controls).items()
+    )
+    taken = sum(column.nbytes for column in open_block)
+    return (*open_block, Column("closed", (max(nbytes - taken, capacity * size + _HEADER),), np.uint8))
+
+
+class History:
+    """Records in ``arrays``, which are the arena's arrays for `columns`; without arrays it keeps nothing."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], modalities: int, controls: int) -> None:
+        self._fields = fields(modalities, controls)
+        self._open = {name: arrays[name] for name in self._fields} if arrays else {}
+        self._capacity = len(arrays["agent"]) if arrays else 0
+        self._closed = ByteRing(arrays["closed"]) if arrays else ByteRing(np.zeros(0, np.uint8))
+        self._fill = 0
+        self.appended = 0
+
+    def append(
+        self,
+        agents: NDArray[np.intp],
+        tick: int,
+        time_ms: int,
+        observations: NDArray[np.int16],
+        actions: NDArray[np.int16],
+        free_energy: NDArray[np.float32],
+    ) -> None:
+        """Add a record for each of ``agents`` (n,): observations (n, M), actions (n, F), free energy (n,)."""
+        start = 0
+        surprise = np.clip(free_energy, -65504.0, 65504.0)
+        while start < len(agents) and self._capacity:
+            count = min(len(agents) - start, self._capacity - self._fill)
+            here, there = slice(self._fill, self._fill + count), slice(start, start + count)
+            self._open["agent"][here] = agents[there]
+            self._open["tick"][here] = tick
+            self._open["time"][here] = time_ms
+            self._open["observation"][here] = observations[there]
+            self._open["action"][here] = actions[there]
+            self._open["free_energy"][here] = surprise[there]
+            start += count
+            self._fill += count
+            if self._fill == self._capacity:
+                self._closed.append(self._pack())
+                self._fill = 0
+        self.appended += len(agents)
+
+    def select(self, agent: int | None = None, last: int | None = None) -> Records:
+        """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them."""
+        parts = []
+        for block in (*self._closed, None):
+            records = self._unpack(block) if block is not None else self._view()
+            if agent is not None and records:
+                chosen = records["agent"] == agent
+                records = {name: column[chosen] for name, column in records.items()}
+            parts.append(records)
+        joined = {
+            name: np.concatenate([part[name] for part in parts if part] or [np.zeros((0, *shape), dtype)])
+            for name, (shape, dtype) in self._fields.items()
+        }
+        if last is not None:
+            joined = {name: column[max(len(column) - last, 0) :] for name, column in joined.items()}
+        return joined
+
+    @property
+    def held(self) -> int:
+        """How many records there are now."""
+        return self._fill + sum(int.from_bytes(block[1:_HEADER], "little") for block in self._closed)
+
+    def _view(self) -> Records:
+        return {name: column[: self._fill].copy() for name, column in self._open.items()}
+
+    def _pack(self) -> bytes:
+        parts = []
+        for name, column in self._open.items():
+            differences = np.diff(column, prepend=column.dtype.type(0)) if name in _DIFFERENCES else column
+            plain = np.ascontiguousarray(differences).view(np.uint8)
+            parts.append(plain.reshape(-1, column.dtype.itemsize).T.tobytes())
+        raw = b"".join(parts)
+        packed = zlib.compress(raw, 1)
+        kind, data = (_PACKED, packed) if len(packed) < len(raw) else (_PLAIN, raw)
+        return bytes([kind]) + self._capacity.to_bytes(4, "little") + data
+
+    def _unpack(self, block: bytes) -> Records:
+        raw = zlib.decompress(block[_HEADER:]) if block[0] == _PACKED else block[_HEADER:]
+        count = int.from_bytes(block[1:_HEADER], "little")
+        records: Records = {}
+        offset = 0
+        for name, (shape, dtype) in self._fields.items():
+            kind = np.dtype(dtype)
+            elements = count * int(np.prod(shape, dtype=np.int64))
+            planes = np.frombuffer(raw, np.uint8, elements * kind.itemsize, offset)
+            values = np.ascontiguousarray(planes.reshape(kind.itemsize, elements).T).view(kind)
+            values = values.reshape(count, *shape)
+            records[name] = np.cumsum(values, dtype=kind) if name in _DIFFERENCES else values
+            offset += elements * kind.itemsize
+        return records

@@ -1,0 +1,145 @@
+"""From settings to a running set of populations: models, plan, arena, groups, in this order.
+
+Theory of operation. Everything that can be refused is refused before anything is allocated: the bundles are
+loaded and verified, names are looked up in their io bindings, the plan is added up and must fit. Then the
+arena is mapped and touched, and the populations take their columns from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edge_agent.engine import Model, Population
+from edge_agent.errors import ConfigError
+from edge_agent.memory import history as history_memory
+from edge_agent.memory.arena import Arena, Column
+from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
+from edge_agent.runtime import group as group_memory
+from edge_agent.runtime.binding import Binding
+from edge_agent.runtime.config import Config, PopulationConfig
+from edge_agent.runtime.group import Group
+from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.profile import Profile
+from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
+
+INBOX_BYTES = MIB
+TRANSIENT_BYTES = 2 * MIB
+Loader = Callable[[Path], Model]
+Regions = Sequence[tuple[str, Sequence[Column]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A population whose model is loaded and whose names are resolved; it holds no columns yet."""
+
+    config: PopulationConfig
+    model: Model
+    binding: Binding
+    names: AgentNames
+    channels: tuple[Channel, ...]
+    threads: int
+
+    @property
+    def regions(self) -> Regions:
+        """What it will need of the arena, by owner."""
+        size, modalities = len(self.names), len(self.binding.modalities)
+        past = history_memory.columns(self.config.history_kb * 1024, modalities, len(self.binding.controls))
+        name = self.config.name
+        return (
+            (f"{name}/agents", Population.columns(self.model, size, self.threads)),
+            (f"{name}/io", group_memory.columns(self.config, size, modalities)),
+            (f"{name}/history", past),
+        )
+
+    @property
+    def topic_bytes(self) -> int:
+        """Bytes of the topic table."""
+        return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
+
+
+def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = Model.load) -> Prepared:
+    """Load and check one population; ``where`` names its place in the configuration.
+
+    Raises
+    ------
+    ConfigError, BundleError, ModelError
+        The bundle is bad, or names a modality or control that the model does not have.
+    """
+    if config.rate_hz > profile.max_rate_hz:
+        raise ConfigError(
+            f"{where}.rate_hz: found {config.rate_hz:g}, expected at most {profile.max_rate_hz:g} "
+            f"({profile.board})"
+        )
+    model = load(Path(config.bundle))
+    binding = Binding(model.meta, model.num_obs, model.num_controls, config.bundle)
+    names = AgentNames.of(config)
+    observe = [(f"{where}.observe[{n}].modality", entry) for n, entry in enumerate(config.observe)]
+    for key, entry in observe:
+        binding.modality(entry.modality, key)
+    for number, act in enumerate(config.act):
+        binding.control(act.control, f"{where}.act[{number}].control")
+    found = tuple(channels(observe, binding, names, config.name))
+    return Prepared(config, model, binding, names, found, config.threads or profile.threads)
+
+
+def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:
+    """Load and check all populations of a configuration file."""
+    return [
+        prepare(entry, profile, f"{where}: population[{number}]")
+        for number, entry in enumerate(config.population)
+    ]
+
+
+def make_plan(config: Config, profile: Profile, prepared: Iterable[Prepared], base: int) -> Plan:
+    """Return the plan of the whole process; ``base`` is its size before anything of ours (bytes)."""
+    populations = list(prepared)
+    fixed = [Line("process", "interpreter and libraries", base)]
+    for item in populations:
+        fixed.append(Line(item.config.name, "model (mapped)", item.model.nbytes))
+        if item.topic_bytes:
+            fixed.append(Line(item.config.name, "topic table", item.topic_bytes))
+    fixed += [
+        Line("link", "inbox", INBOX_BYTES),
+        Line("process", "buffers that come and go", TRANSIENT_BYTES),
+    ]
+    regions = [region for item in populations for region in item.regions]
+    if config.device.spare_kb >= 0:
+        spare = config.device.spare_kb * 1024
+    else:  # room to plan a new bundle beside the old one
+        spare = max((region_bytes(item.regions[:2]) for item in populations), default=0)
+    budget = (config.device.memory_mb or profile.memory_mb) * MIB
+    return plan(budget, fixed, regions, spare)
+
+
+def build(item: Prepared, arena: Arena) -> Group:
+    """Give a prepared population its columns and return it ready to step."""
+    agents, io, past = (owner for owner, _ in item.regions)
+    stepper = Population(
+        item.model,
+        len(item.names),
+        seed=item.config.seed,
+        threads=item.threads,
+        allocate=partial(arena.allocate, agents),
+    )
+    modalities, controls = len(item.binding.modalities), len(item.binding.controls)
+    wanted = dict(item.regions)
+    arrays = arena.allocate(past, wanted[past])
+    return Group(
+        item.config,
+        stepper,
+        item.binding,
+        item.names,
+        item.channels,
+        history_memory.History(arrays, modalities, controls),
+        arena.allocate(io, wanted[io]),
+        item.model.digest,
+    )
+
+
+def release(item: Prepared, arena: Arena) -> None:
+    """Give a population's columns back; it must not be used any more."""
+    for owner, _ in item.regions:
+        arena.release(owner)

@@ -1,0 +1,172 @@
+"""Between the world's numbers and the model's: modalities turn readings into bins, controls name actions.
+
+Theory of operation. A model's ``meta`` names its modalities (unit, bin edges or labels) and controls (the
+values of its actions). A reading x falls into bin ``searchsorted(edges, x, side="right")``; a modality
+without edges takes the bin's number itself, or one of its labels. What a model doesn't say is named by its
+number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConfigError
+
+NOT_OBSERVED = -1
+
+
+class Fault(enum.Enum):
+    """Why a reading was ignored."""
+
+    NOT_JSON = "not_json"
+    NOT_A_NUMBER = "not_a_number"
+    OUT_OF_RANGE = "out_of_range"
+    TOO_LONG = "too_long"
+    NO_SUCH_KEY = "no_such_key"
+    UNKNOWN_TOPIC = "unknown_topic"
+    BAD_ARRAY = "bad_array"
+
+
+class Modality:
+    """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins."""
+
+    def __init__(
+        self, name: str, size: int, unit: str, edges: Sequence[float], labels: Sequence[str]
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.unit = unit
+        self.edges = tuple(float(edge) for edge in edges)
+        self.labels = tuple(labels)
+
+    def encode(self, value: Any) -> int | Fault:
+        """Return the bin of a reading as JSON gives it: number, boolean, label or number as text."""
+        if isinstance(value, str):
+            if value in self.labels:
+                return self.labels.index(value)
+            try:
+                value = float(value)
+            except ValueError:
+                return Fault.NOT_A_NUMBER
+        if not isinstance(value, int | float):
+            return Fault.NOT_A_NUMBER
+        if isinstance(value, float) and not math.isfinite(value):
+            return Fault.NOT_A_NUMBER
+        if self.edges:
+            return bisect_right(self.edges, value)
+        if value != int(value) or not 0 <= value < self.size:
+            return Fault.OUT_OF_RANGE
+        return int(value)
+
+    def encode_column(self, values: NDArray[np.float32]) -> tuple[NDArray[np.int16], int]:
+        """Return the bins of many readings (NaN: not observed), and how many readings were out of range."""
+        known = np.isfinite(values)
+        if self.edges:
+            codes = np.searchsorted(self.edges, values, side="right").astype(np.int16)
+        else:
+            known &= (values >= 0) & (values < self.size)
+            codes = np.where(known, values, 0).astype(np.int16)
+        codes[~known] = NOT_OBSERVED
+        return codes, int(np.count_nonzero(~known & ~np.isnan(values)))
+
+    def text(self, code: int) -> str:
+        """Return what bin ``code`` means, for people."""
+        if code < 0:
+            return "-"
+        if self.labels:
+            return self.labels[code]
+        if not self.edges:
+            return str(code)
+        low = f"{self.edges[code - 1]:g}" if code > 0 else ""
+        high = f"{self.edges[code]:g}" if code < len(self.edges) else ""
+        return f"{low}..{high} {self.unit}".rstrip()
+
+
+class Control:
+    """One kind of action: ``name`` and the ``values`` of its actions."""
+
+    def __init__(self, name: str, values: Sequence[Any]) -> None:
+        self.name = name
+        self.values = tuple(values)
+
+
+class Binding:
+    """The modalities and controls of one model.
+
+    Parameters
+    ----------
+    meta : mapping
+        ``modalities``, ``factors`` and ``controls`` as the bundle's io binding has them; may be empty.
+    num_obs, num_controls : sequence of int
+        Bins of each modality, actions of each control.
+    where : str
+        The bundle's path, for messages.
+    """
+
+    def __init__(
+        self, meta: Mapping[str, Any], num_obs: Sequence[int], num_controls: Sequence[int], where: str
+    ) -> None:
+        self.where = where
+        modalities = meta.get("modalities") or [{}] * len(num_obs)
+        controls = meta.get("controls") or [{}] * len(num_controls)
+        if len(modalities) != len(num_obs):
+            raise ConfigError(f"{where}: io names {len(modalities)} modalities, the model has {len(num_obs)}")
+        if len(controls) != len(num_controls):
+            raise ConfigError(
+                f"{where}: io names {len(controls)} controls, the model has {len(num_controls)}"
+            )
+        self.modalities = tuple(
+            self._modality(number, entry, size)
+            for number, (entry, size) in enumerate(zip(modalities, num_obs, strict=True))
+        )
+        self.controls = tuple(
+            self._control(number, entry, size)
+            for number, (entry, size) in enumerate(zip(controls, num_controls, strict=True))
+        )
+
+    def _modality(self, number: int, entry: Mapping[str, Any], size: int) -> Modality:
+        edges = entry.get("edges") or ()
+        labels = entry.get("labels") or entry.get("values") or ()
+        name = str(entry.get("name", number))
+        if edges and len(edges) + 1 != size:
+            raise ConfigError(
+                f"{self.where}: modality {name}: {len(edges)} edges make {len(edges) + 1} bins, "
+                f"the model has {size}"
+            )
+        if labels and len(labels) != size:
+            raise ConfigError(
+                f"{self.where}: modality {name}: {len(labels)} labels, the model has {size} bins"
+            )
+        return Modality(name, size, str(entry.get("unit") or ""), edges, [str(label) for label in labels])
+
+    def _control(self, number: int, entry: Mapping[str, Any], size: int) -> Control:
+        values = entry.get("values") or list(range(size))
+        name = str(entry.get("name", number))
+        if len(values) != size:
+            raise ConfigError(
+                f"{self.where}: control {name}: {len(values)} values, the model has {size} actions"
+            )
+        return Control(name, values)
+
+    def modality(self, name: str, key: str) -> int:
+        """Return the number of the modality called ``name``; ``key`` is where it was asked for."""
+        return _find([m.name for m in self.modalities], name, f"{key}: {self.where} has no modality")
+
+    def control(self, name: str, key: str) -> int:
+        """Return the number of the control called ``name``; ``key`` is where it was asked for."""
+        return _find([c.name for c in self.controls], name, f"{key}: {self.where} has no control")
+
+
+def _find(names: Sequence[str], name: str, message: str) -> int:
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise ConfigError(f"{message} {name!r}, expected one of {', '.join(names)}")

@@ -1,0 +1,321 @@
+"""The daemon: one loop that takes messages in, steps populations at their time, and sends actions out.
+
+Theory of operation. `Daemon.turn` is the whole loop body; it never waits. What is new at the link goes into
+the populations' columns; whoever is due by the scheduler runs; the result is the time of the next deadline,
+until which the caller may wait for the wake-up descriptor. Time, link, sinks and process figures are handed
+in, so that a test can run a week of turns with a manual clock.
+
+The path of an observation: `Link.poll` (newest payload of each topic) → `Group.observe` (JSON pointer, bins,
+int16 column) → `Scheduler` (now for arrivals, else at the tick) → `Group.step` (kernel) → `Actuator` (changes
+only) → `Link.publish`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import PeerError
+from edge_agent.memory.budget import Plan
+from edge_agent.protocol.ports import Clock, Publication
+from edge_agent.runtime import questions
+from edge_agent.runtime.acting import Sink
+from edge_agent.runtime.binding import Fault
+from edge_agent.runtime.checkpoint import Checkpoints
+from edge_agent.runtime.config import ActConfig, Config
+from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.group import Group, Step
+from edge_agent.runtime.link import Link
+from edge_agent.runtime.recorder import Recorder
+from edge_agent.runtime.scheduler import Scheduler, Task
+from edge_agent.runtime.sensing import parse_array
+from edge_agent.wire.messages import Message, decode, encode
+from edge_agent.wire.topics import DeviceTopics
+
+log = logging.getLogger("edge_agent")
+
+WATCH_S = 1.0
+
+
+def _no_signs() -> Signs:
+    return Signs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What touches the outside, handed in; None works without.
+
+    ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
+    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is.
+    """
+
+    rss: Callable[[], int]
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
+    checkpoints: Checkpoints | None = None
+    recorder: Recorder | None = None
+    governor: Governor | None = None
+    signs: Callable[[], Signs] = _no_signs
+
+
+class Daemon:
+    """Populations, link and scheduler.
+
+    Parameters
+    ----------
+    config : Config
+        The device's configuration.
+    groups : mapping of str to Group
+        The populations at work, by name.
+    plan : Plan
+        The memory plan, for status.
+    clock : Clock
+        Time.
+    parts : Parts
+        What touches the outside.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        groups: Mapping[str, Group],
+        plan: Plan,
+        clock: Clock,
+        parts: Parts,
+    ) -> None:
+        self.config = config
+        self.groups = dict(groups)
+        self.plan = plan
+        self.topics = DeviceTopics(config.device.fleet, config.device.name)
+        self.scheduler = Scheduler()
+        self._clock = clock
+        self.link: Link | None = None
+        self.parts = parts
+        self._sinks = {"mqtt": self._to_mqtt, **parts.sinks}
+        self._started = clock.monotonic()
+        self.busy_s = 0.0
+        self.stepped = 0
+        self._sequence = 0
+        self.unknown_topics = 0
+        self._bulk = {self.topics.bulk_in(name): group for name, group in self.groups.items()}
+        now = clock.monotonic()
+        for name, group in self.groups.items():
+            self._schedule(name, group, now)
+        self.scheduler.every("telemetry", config.device.telemetry_s, now)
+        if parts.checkpoints is not None:
+            self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
+        if parts.governor is not None:
+            self.scheduler.every("govern", WATCH_S, now)
+        self._missed = 0
+
+    def attach(self, link: Link) -> None:
+        """Use a broker; without one the daemon works alone."""
+        self.link = link
+
+    def start(self) -> None:
+        """Resume what the last run left, connect, and ask for the topics of all populations."""
+        if self.parts.checkpoints is not None:
+            self.parts.checkpoints.resume(self.groups)
+        if self.parts.recorder is not None:
+            self.parts.recorder.begin(self.groups)
+        if self.link is None:
+            return
+        for name, group in self.groups.items():
+            self.link.subscribe(topic for channel in group.channels for topic in channel.filters())
+            if group.config.bulk:
+                self.link.subscribe([self.topics.bulk_in(name)])
+        self.link.start()
+
+    def turn(self, woken_at: float | None = None) -> float:
+        """Do what is to be done now; return the monotonic time of the next deadline.
+
+        ``woken_at`` is when the first message of this turn came in, if it is known: latencies count from it.
+        """
+        now = self._clock.monotonic()
+        if self.link is not None:
+            self._take_in(self.link.poll(), now if woken_at is None else min(woken_at, now))
+            if self.link.came_online:
+                self.link.came_online = False
+                for group in self.groups.values():
+                    group.forget_sent()
+        for task in self.scheduler.due(self._clock.monotonic()):
+            self._run(task)
+        deadline = self.scheduler.deadline
+        session = None if self.link is None else self.link.session.deadline
+        return deadline if session is None else min(deadline, session)
+
+    def stop(self) -> None:
+        """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
+        for group in self.groups.values():
+            group.suspended = True
+            self._hold(group)
+        self._checkpoint()
+        if self.parts.recorder is not None:
+            self.parts.recorder.close()
+        if self.link is not None:
+            self.link.stop()
+
+    def birth(self, online: bool) -> Publication:
+        """Return the birth message, or the will."""
+        body = {
+            "online": online,
+            "populations": {name: group.digest for name, group in self.groups.items()},
+            "agents": sum(len(group.names) for group in self.groups.values()),
+        }
+        message = Message(body, seq=self._next(), t=self._clock.time())
+        return Publication(self.topics.birth, encode(message), qos=1, retain=True)
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a question that came over the control socket; see ``runtime.questions``."""
+        return questions.answer(self, request)
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of everything, in plain types."""
+        return questions.status(self)
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the daemon was made."""
+        return self._clock.monotonic() - self._started
+
+    def _schedule(self, name: str, group: Group, now: float) -> None:
+        period = 1.0 / group.config.rate_hz
+        if group.config.step == "rate":
+            self.scheduler.every(f"step {name}", period, now)
+        else:
+            self.scheduler.on_request(f"step {name}", period, now)
+        self.scheduler.every(f"watch {name}", WATCH_S, now)
+
+    def _take_in(self, messages: Mapping[str, bytes], arrived: float) -> None:
+        for topic, payload in messages.items():
+            group = self._bulk.get(topic)
+            if group is not None:
+                self._take_bulk(group, payload, arrived)
+                continue
+            known = False
+            for candidate in self.groups.values():
+                for channel in candidate.channels:
+                    agent = channel.agents.get(topic)
+                    if agent is not None:
+                        candidate.observe(channel, agent, payload, arrived)
+                        known = True
+            self.unknown_topics += not known
+        now = self._clock.monotonic()
+        for name, group in self.groups.items():
+            if group.config.step != "rate" and group.wants_step:
+                self.scheduler.request(f"step {name}", now)
+
+    def _take_bulk(self, group: Group, payload: bytes, arrived: float) -> None:
+        try:
+            body = decode(payload).body
+        except PeerError:
+            group.faults[Fault.BAD_ARRAY] += 1
+            return
+        codes = parse_array(body, group.binding.modalities, len(group.names))
+        if isinstance(codes, Fault):
+            group.faults[codes] += 1
+            return
+        group.observe_all(codes, arrived)
+
+    def _run(self, task: Task) -> None:
+        kind, _, name = task.name.partition(" ")
+        if kind == "step":
+            self._step(name, self.groups[name], task.jitter)
+        elif kind == "watch":
+            self._hold(self.groups[name])
+        elif kind == "telemetry":
+            self._telemetry()
+        elif kind == "govern":
+            self._govern()
+        elif kind == "checkpoint":
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        if self.parts.checkpoints is not None:
+            pause = self.parts.checkpoints.write(self.groups)
+            self.scheduler.set_period("checkpoint", pause, self._clock.monotonic())
+
+    def _govern(self) -> None:
+        governor, signs = self.parts.governor, self.parts.signs
+        if governor is None:
+            return
+        missed = sum(self.scheduler[f"step {name}"].missed for name in self.groups)
+        seen = replace(
+            signs(),
+            missed=(missed - self._missed) / WATCH_S,
+            memory=self.parts.rss() / self.plan.budget,
+        )
+        self._missed = missed
+        now = self._clock.monotonic()
+        move = governor.look(seen, now)
+        if move is None:
+            return
+        log.warning("governor: %s, because of %s", move.name, move.cause)
+        for name, group in self.groups.items():
+            self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
+            horizon = 1 if governor.plans_shorter else None
+            group.stepper.plan(horizon=horizon)
+            if self.parts.recorder is not None:
+                self.parts.recorder.plan(name, horizon)
+            group.suspended = governor.suspended(group.config.priority)
+            self._hold(group)
+
+    def _step(self, name: str, group: Group, jitter: float) -> None:
+        group.jitter.add(np.array([jitter]))
+        start = self._clock.monotonic()
+        step = group.step(start, int(self._clock.time() * 1000))
+        self.busy_s += self._clock.monotonic() - start
+        if step is None:
+            return
+        self.stepped += len(step.agents)
+        if self.parts.recorder is not None:
+            self.parts.recorder.step(name, group.counters.ticks, step, self.groups)
+        if group.config.bulk:
+            self._send_bulk(name, group, step)
+        self._publish(group, step.agents, step.actions)
+
+    def _hold(self, group: Group) -> None:
+        agents, actions = group.hold_silent(self._clock.monotonic())
+        if agents.size:
+            self._publish(group, agents, actions)
+
+    def _publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
+        group.publish(agents, actions, self._send, self._clock.monotonic)
+
+    def _send(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        return self._sinks[act.sink](act, agent, index, payload)
+
+    def _to_mqtt(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        if self.link is None:
+            return False
+        topic = act.topic.format(agent=agent, index=index)
+        return self.link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
+
+    def _send_bulk(self, name: str, group: Group, step: Step) -> None:
+        """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped."""
+        if self.link is None:
+            return
+        body: dict[str, Any] = {
+            "tick": group.counters.ticks,
+            "act": step.actions.astype("<i2").tobytes(),
+            "shape": list(step.actions.shape),
+            "dtype": "int16",
+        }
+        if len(step.agents) != len(group.names):
+            body["agents"] = step.agents.astype("<i4").tobytes()
+        message = Message(body, seq=self._next(), t=self._clock.time())
+        self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
+
+    def _telemetry(self) -> None:
+        if self.link is None or not self.link.online:
+            return
+        message = Message(self.status(), seq=self._next(), t=self._clock.time())
+        self.link.publish(Publication(self.topics.telemetry, encode(message), qos=1))
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence

@@ -1,0 +1,102 @@
+"""The daemon's side of the session: polls the client, keeps the newest message of each topic, publishes.
+
+Theory of operation. All events of a turn are taken at once. Messages on sensor topics are kept by topic, the
+newest wins, so that a topic that floods costs one step a turn however many messages it sent; what was
+replaced is counted. Messages on other topics go, each of them and in order, to whoever listens there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
+from edge_agent.protocol.session import Deliver, Effect, Offline, Online, Session, carry_out
+
+Listener = Callable[[str, bytes], None]
+
+
+class Link:
+    """One session at work.
+
+    Parameters
+    ----------
+    session : Session
+        The state machine.
+    client : MqttClient
+        Who carries its effects out.
+    clock : Clock
+        Monotonic time.
+    """
+
+    def __init__(self, session: Session, client: MqttClient, clock: Clock) -> None:
+        self.session = session
+        self._client = client
+        self._clock = clock
+        self._effects: list[Effect] = []
+        self._listeners: dict[str, Listener] = {}
+        self._pending: dict[str, bytes] = {}
+        self.coalesced = 0
+        self.came_online = False
+
+    @property
+    def online(self) -> bool:
+        """Whether messages reach the broker now."""
+        return self.session.state.value == "online"
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._effects += self.session.start(self._clock.monotonic())
+        self._run()
+
+    def listen(self, topic: str, listener: Listener) -> None:
+        """Hand every message on ``topic`` (no wildcards) to ``listener``, in order."""
+        self._listeners[topic] = listener
+        self._effects += self.session.subscribe(Subscription(topic, 1))
+        self._run()
+
+    def subscribe(self, filters: Iterable[str]) -> None:
+        """Ask for sensor topics; their newest messages come out of `poll`."""
+        for topic in filters:
+            self._effects += self.session.subscribe(Subscription(topic, 0))
+        self._run()
+
+    def poll(self) -> dict[str, bytes]:
+        """Take in what happened; return the newest payload of each sensor topic."""
+        now = self._clock.monotonic()
+        for event in self._client.events():
+            self._effects += self.session.handle(event, now)
+        self._effects += self.session.tick(now)
+        self._run()
+        pending, self._pending = self._pending, {}
+        return pending
+
+    def publish(self, publication: Publication) -> bool:
+        """Publish; return whether the message is on its way (QoS 0) or held (QoS 1)."""
+        token, effects = self.session.publish(publication, self._clock.monotonic())
+        self._effects += effects
+        self._run()
+        return token != 0
+
+    def stop(self) -> None:
+        """Say goodbye to the broker."""
+        self._effects += self.session.stop(self._clock.monotonic())
+        self._run()
+
+    def _run(self) -> None:
+        effects, self._effects = self._effects, []
+        for effect in carry_out(effects, self._client):
+            if isinstance(effect, Deliver):
+                self._deliver(effect.message.topic, effect.message.payload)
+            elif isinstance(effect, Online):
+                self.came_online = True
+            elif isinstance(effect, Offline):
+                self.came_online = False
+
+    def _deliver(self, topic: str, payload: bytes) -> None:
+        listener = self._listeners.get(topic)
+        if listener is not None:
+            listener(topic, payload)
+            return
+        if topic in self._pending:
+            self.coalesced += 1
+        self._pending[topic] = payload

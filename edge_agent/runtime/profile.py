@@ -1,0 +1,57 @@
+"""Board profiles: what a board can give and what it can bear.
+
+A profile is a TOML file in ``firmware_profiles``, shipped with the package. Like ``runtime.config`` these
+records are the one definition of every key, and pydantic checks files against them in a child process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from edge_agent.runtime.config import CHECKED, Positive, Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThermalProfile:
+    """Degrees Celsius of the processor at which the board, and before it the governor, acts."""
+
+    __pydantic_config__ = CHECKED
+
+    warm_c: Annotated[float, Gt(0.0), Le(125.0)]
+    """From here the governor plans shorter and steps less often."""
+    hot_c: Annotated[float, Gt(0.0), Le(125.0)]
+    """From here it suspends populations, lowest priority first."""
+    limit_c: Annotated[float, Gt(0.0), Le(125.0)]
+    """Where the firmware throttles the clock by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One board."""
+
+    __pydantic_config__ = CHECKED
+
+    board: Text
+    """What the board is called."""
+    memory_mb: Annotated[int, Ge(16)]
+    """MiB for the whole daemon, interpreter and libraries included."""
+    cores: Annotated[int, Ge(1)]
+    """Cores of the board."""
+    threads: Annotated[int, Ge(1)]
+    """Threads a step may use; one core less than the board has keeps the rest of the system alive."""
+    max_rate_hz: Positive
+    """Most steps a second of any population."""
+    thermal: ThermalProfile
+    """Temperatures."""
+    sources: Annotated[tuple[Text, ...], MinLen(1)]
+    """Where the figures come from."""
+
+
+def build(document: dict[str, Any]) -> Profile:
+    """Return the record of a checked document."""
+    return Profile(
+        **document | {"thermal": ThermalProfile(**document["thermal"]), "sources": tuple(document["sources"])}
+    )

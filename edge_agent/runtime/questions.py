@@ -1,0 +1,165 @@
+"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types.
+
+The status is also the body of the telemetry message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.group import Group
+
+MAX_ROWS = 10_000
+
+
+def answer(daemon: Daemon, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer ``{"ask": "status"}``, ``"agents"`` or ``"history"``.
+
+    Raises
+    ------
+    ConfigError
+        The question, or what it asks about, is not known.
+    """
+    kind = request.get("ask")
+    if kind == "status":
+        return status(daemon)
+    if kind == "agents":
+        return {"agents": agents(daemon, request.get("population"))}
+    if kind == "history":
+        return history(daemon, str(request.get("agent")), request.get("population"), request.get("last"))
+    raise ConfigError(f"ask: found {kind!r}, expected status, agents or history")
+
+
+def status(daemon: Daemon) -> dict[str, Any]:
+    """Return the state of everything."""
+    return {
+        "device": daemon.config.device.name,
+        "fleet": daemon.config.device.fleet,
+        "profile": daemon.config.device.profile,
+        "uptime_s": round(daemon.uptime, 3),
+        "rss_bytes": daemon.parts.rss(),
+        "budget_bytes": daemon.plan.budget,
+        "arena_bytes": daemon.plan.arena,
+        "broker": _broker(daemon),
+        "unknown_topics": daemon.unknown_topics,
+        "governor": _governor(daemon),
+        "checkpoint": None if daemon.parts.checkpoints is None else asdict(daemon.parts.checkpoints.counters),
+        "recorder": None if daemon.parts.recorder is None else asdict(daemon.parts.recorder.counters),
+        "step_us": _step_us(daemon),
+        "populations": {name: _population(daemon, name, group) for name, group in daemon.groups.items()},
+    }
+
+
+def agents(daemon: Daemon, population: str | None) -> list[dict[str, Any]]:
+    """Return one entry an agent: what it observes now and was last told."""
+    rows: list[dict[str, Any]] = []
+    for name, group in _chosen(daemon, population).items():
+        for index, agent in enumerate(group.names):
+            if len(rows) >= MAX_ROWS:
+                return rows
+            rows.append(
+                {
+                    "population": name,
+                    "agent": agent,
+                    "observes": group.latest(index),
+                    "acts": group.told(index),
+                    "free_energy": round(float(group.stepper.free_energy[index]), 4),
+                }
+            )
+    return rows
+
+
+def history(daemon: Daemon, agent: str, population: str | None, last: Any) -> dict[str, Any]:
+    """Return the records of one agent, oldest first, with the names of their columns."""
+    if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
+        raise ConfigError(f"last: found {last!r}, expected a number of records from 1")
+    for name, group in _chosen(daemon, population).items():
+        index = group.names.find(agent)
+        if index is not None:
+            return _records(name, group, index, min(last or MAX_ROWS, MAX_ROWS))
+    first = next(iter(daemon.groups.values())).names[0]
+    raise ConfigError(f"agent: found {agent!r}, expected one like {first!r} (edge-agent agents lists them)")
+
+
+def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
+    records = group.history.select(index, last)
+    return {
+        "population": name,
+        "agent": group.names[index],
+        "modalities": [modality.name for modality in group.binding.modalities],
+        "controls": [control.name for control in group.binding.controls],
+        "tick": records["tick"].tolist(),
+        "time": [stamp / 1000.0 for stamp in records["time"].tolist()],
+        "observation": [
+            [modality.text(code) for modality, code in zip(group.binding.modalities, row, strict=True)]
+            for row in records["observation"].tolist()
+        ],
+        "action": [
+            [control.values[code] for control, code in zip(group.binding.controls, row, strict=True)]
+            for row in records["action"].tolist()
+        ],
+        "free_energy": [round(float(value), 4) for value in records["free_energy"]],
+    }
+
+
+def _chosen(daemon: Daemon, population: str | None) -> dict[str, Group]:
+    if population is None:
+        return daemon.groups
+    if population not in daemon.groups:
+        raise ConfigError(f"population: found {population!r}, expected one of {', '.join(daemon.groups)}")
+    return {population: daemon.groups[population]}
+
+
+def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
+    task = daemon.scheduler[f"step {name}"]
+    size = len(group.names)
+    return {
+        "agents": size,
+        "bundle": group.digest,
+        "suspended": group.suspended,
+        **asdict(group.counters),
+        "contradictions": group.stepper.contradictions,
+        "faults": {fault.value: count for fault, count in group.faults.items() if count},
+        "missed": task.missed,
+        "jitter_p99_ms": round(group.jitter.quantile(0.99) * 1e3, 3),
+        "latency_p50_ms": round(group.latency.quantile(0.50) * 1e3, 3),
+        "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
+        "latency_max_ms": round(group.latency.largest * 1e3, 3),
+        "bytes_an_agent": round(group.stepper.nbytes / max(size, 1), 1),
+        "history_records": group.history.held,
+    }
+
+
+def _broker(daemon: Daemon) -> dict[str, Any]:
+    if daemon.link is None:
+        return {"state": "none", "reason": ""}
+    session = daemon.link.session
+    return {
+        "state": session.state.value,
+        "reason": session.reason,
+        "version": session.version,
+        "coalesced": daemon.link.coalesced,
+        **asdict(session.counters),
+    }
+
+
+def _governor(daemon: Daemon) -> dict[str, Any]:
+    governor = daemon.parts.governor
+    if governor is None:
+        return {"rung": 0, "name": "full", "cause": "", "moves": 0}
+    return {
+        "rung": governor.rung,
+        "name": governor.name,
+        "cause": governor.cause,
+        "moves": governor.moves,
+    }
+
+
+def _step_us(daemon: Daemon) -> float:
+    return round(daemon.busy_s * 1e6 / daemon.stepped, 3) if daemon.stepped else 0.0

@@ -1,0 +1,170 @@
+"""The flight recorder: what is needed to make every decision again, in a file of bounded size.
+
+Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
+zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
+``step`` frame holds tick, agents (empty: all), observations and the actions that came out, a ``plan`` frame
+how far ahead a population plans from there on. From the beliefs and the observations the engine must give the same actions, bit for bit, on any machine.
+
+The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
+predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
+itself. A power cut tears the last frame at most; reading ends there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgpack
+
+from edge_agent.errors import PlatformError
+from edge_agent.runtime.group import Group, Step
+
+VERSION = 1
+MAX_FRAME = 64 * 1024 * 1024
+_HEADER = 8
+
+
+class Tape(Protocol):
+    """Where frames go; failures are PlatformError."""
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+
+    def rotate(self) -> None:
+        """Make the present segment the old one and begin anew."""
+
+    def close(self) -> None:
+        """See to it that everything is written."""
+
+
+def frame(content: dict[str, Any]) -> bytes:
+    """Return one frame."""
+    packed = zlib.compress(msgpack.packb(content), 1)
+    return len(packed).to_bytes(4, "little") + zlib.crc32(packed).to_bytes(4, "little") + packed
+
+
+def frames(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the frames of a recording up to its end or to the first that is torn."""
+    offset = 0
+    while offset + _HEADER <= len(data):
+        size = int.from_bytes(data[offset : offset + 4], "little")
+        packed = data[offset + _HEADER : offset + _HEADER + size]
+        if size > MAX_FRAME or len(packed) < size:
+            return
+        if zlib.crc32(packed).to_bytes(4, "little") != data[offset + 4 : offset + _HEADER]:
+            return
+        yield msgpack.unpackb(zlib.decompress(packed))
+        offset += _HEADER + size
+
+
+def begin_frame(name: str, group: Group) -> bytes:
+    """Return the frame from which population ``name`` can be made again."""
+    return frame(
+        {
+            "v": VERSION,
+            "kind": "begin",
+            "population": name,
+            "digest": group.digest,
+            "bundle": group.config.bundle,
+            "size": len(group.names),
+            "seed": group.config.seed,
+            "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
+            "beliefs": group.stepper.checkpoint(),
+        }
+    )
+
+
+def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
+    """Return the frame of one step; no agents: all ``size`` of them."""
+    everyone = len(step.agents) == size
+    return frame(
+        {
+            "kind": "step",
+            "population": name,
+            "tick": tick,
+            "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
+            "observed": step.observed.astype("<i2").tobytes(),
+            "actions": step.chosen.astype("<i2").tobytes(),
+            "shape": [len(step.observed), step.observed.shape[1], step.chosen.shape[1]],
+        }
+    )
+
+
+@dataclass(slots=True)
+class RecorderCounters:
+    """What happened since the start."""
+
+    frames: int = 0
+    bytes: int = 0
+    segments: int = 0
+    failed: int = 0
+    reason: str = ""
+
+
+class Recorder:
+    """Writes frames to ``tape``, two segments of ``max_bytes`` together; a disk that refuses ends it."""
+
+    def __init__(self, tape: Tape, max_bytes: int) -> None:
+        self._tape: Tape | None = tape
+        self._limit = max_bytes // 2
+        self._segment = 0
+        self.counters = RecorderCounters()
+
+    @property
+    def recording(self) -> bool:
+        """Whether frames are still taken."""
+        return self._tape is not None
+
+    def begin(self, groups: Mapping[str, Group]) -> None:
+        """Begin a segment with the populations as they are now."""
+        self._segment = 0
+        self.counters.segments += 1
+        for name, group in groups.items():
+            self._write(begin_frame(name, group))
+
+    def begin_one(self, name: str, group: Group) -> None:
+        """Note that population ``name`` is another one from here on."""
+        self._write(begin_frame(name, group))
+
+    def step(self, name: str, tick: int, step: Step, groups: Mapping[str, Group]) -> None:
+        """Record one step that was made; ``groups`` begin the next segment when this one is full."""
+        if self._tape is None:
+            return
+        self._write(step_frame(name, tick, step, len(groups[name].names)))
+        if self._segment >= self._limit and self._tape is not None:
+            try:
+                self._tape.rotate()
+            except PlatformError as error:
+                self._end(error)
+                return
+            self.begin(groups)
+
+    def plan(self, name: str, horizon: int | None) -> None:
+        """Note how far ahead population ``name`` plans from here on."""
+        self._write(frame({"kind": "plan", "population": name, "horizon": horizon}))
+
+    def close(self) -> None:
+        """End the recording."""
+        if self._tape is not None:
+            self._tape.close()
+            self._tape = None
+
+    def _write(self, data: bytes) -> None:
+        if self._tape is None:
+            return
+        try:
+            self._tape.write(data)
+        except PlatformError as error:
+            self._end(error)
+            return
+        self.counters.frames += 1
+        self.counters.bytes += len(data)
+        self._segment += len(data)
+
+    def _end(self, error: PlatformError) -> None:
+        self.counters.failed += 1
+        self.counters.reason = str(error)
+        self._tape = None

@@ -1,0 +1,221 @@
+"""Checks configuration and profile with pydantic; runs as a child process that exits (`python -m`).
+
+Theory of operation. The records of ``runtime.config`` and ``runtime.profile`` say what is allowed. The file
+is read as TOML and checked in pydantic's strict mode, so that no text is taken for a number. The first thing
+that is wrong becomes one line: file, key, what was found, what was expected. What is right is printed as
+JSON, complete with defaults and with absolute paths. pydantic's 10 MB leave with the process.
+
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, exit status 0 or 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.runtime.config import Config
+from edge_agent.runtime.profile import Profile
+from edge_agent.wire.topics import check_name
+
+PROFILE_DIRECTORIES = (
+    Path(__file__).parents[1] / "firmware_profiles",  # installed
+    Path(__file__).parents[2] / "firmware_profiles",  # a source tree
+)
+_EXPECTED: Mapping[str, str] = {
+    "missing": "a value",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+    "tuple_type": "a list",
+    "dataclass_type": "a table",
+}
+
+
+def compile_files(config: Path, profile: str | None) -> dict[str, Any]:
+    """Return ``{"config": ..., "profile": ..., "profile_path": ...}``, checked and complete.
+
+    Raises
+    ------
+    ConfigError
+        One line: file, key, what was found, what was expected.
+    """
+    document = _checked(TypeAdapter(Config), config)
+    name = profile or document["device"]["profile"]
+    path = find_profile(name, config)
+    _resolve(document, config.absolute().parent)
+    _check_rules(document, config)
+    return {
+        "config": document,
+        "profile": _checked(TypeAdapter(Profile), path),
+        "profile_path": str(path),
+    }
+
+
+def find_profile(name: str, config: Path) -> Path:
+    """Return the file of profile ``name``: one of the shipped ones, or a path seen from ``config``."""
+    if name.endswith(".toml"):
+        path = config.absolute().parent / name
+        if path.is_file():
+            return path
+        raise ConfigError(f"{config}: device.profile: found {name!r}, and there is no such file")
+    shipped: list[str] = []
+    for directory in PROFILE_DIRECTORIES:
+        if (directory / f"{name}.toml").is_file():
+            return directory / f"{name}.toml"
+        shipped += sorted(path.stem for path in directory.glob("*.toml"))
+    raise ConfigError(f"{config}: device.profile: found {name!r}, expected one of {', '.join(shipped)}")
+
+
+def _checked(adapter: TypeAdapter[Any], path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        checked = adapter.validate_json(json.dumps(document, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_line(document, error)}") from error
+    return dict(adapter.dump_python(checked, mode="json"))
+
+
+def _line(document: dict[str, Any], error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
+    key, found = _place(document, problem["loc"])
+    kind = problem["type"]
+    if kind == "unexpected_keyword_argument":
+        return f"{key}: unknown key"
+    if kind == "missing":
+        return f"{key}: missing, expected a value"
+    if len([p for p in problems if p["loc"][:-1] == problem["loc"][:-1]]) > 1 and kind in _EXPECTED:
+        alternatives = [
+            _EXPECTED[p["type"]]
+            for p in problems
+            if p["type"] in _EXPECTED and _place(document, p["loc"])[0] == key
+        ]
+        return f"{key}: found {found}, expected {' or '.join(dict.fromkeys(alternatives))}"
+    expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
+    return f"{key}: found {found}, expected {expected}"
+
+
+def _place(document: Any, location: tuple[int | str, ...]) -> tuple[str, str]:
+    """Return the key in TOML's spelling and what stands there; pydantic's own labels are left out."""
+    key, node = "", document
+    for number, part in enumerate(location):
+        last = number == len(location) - 1
+        if isinstance(part, int) and isinstance(node, list):
+            key, node = f"{key}[{part}]", node[part]
+        elif isinstance(part, str) and isinstance(node, dict) and (part in node or last):
+            key, node = f"{key}.{part}" if key else part, node.get(part)
+    return key, "nothing" if node is None else json.dumps(node, default=str)[:80]
+
+
+def _resolve(document: dict[str, Any], base: Path) -> None:
+    device, broker = document["device"], document["broker"] or {}
+    tables = [(device, ("state_dir", "socket")), (document["recorder"], ("path",))]
+    tables += [(broker, ("password_file", "ca_file", "cert_file", "key_file"))]
+    for population in document["population"]:
+        tables.append((population, ("bundle",)))
+        tables += [(item, ("path",)) for item in (*population["observe"], *population["act"])]
+    for table, keys in tables:
+        for key in keys:
+            if table.get(key):
+                table[key] = str(base / table[key])
+
+
+def _check_rules(document: dict[str, Any], path: Path) -> None:
+    """Check what no single key can say."""
+    try:
+        check_name(document["device"]["name"], "device.name")
+        check_name(document["device"]["fleet"], "device.fleet")
+        names: set[str] = set()
+        for number, population in enumerate(document["population"]):
+            key = f"population[{number}]"
+            if check_name(population["name"], f"{key}.name") in names:
+                raise ConfigError(f"{key}.name: found {population['name']!r} twice, expected unique names")
+            names.add(population["name"])
+            _check_population(population, key)
+            for index, act in enumerate(population["act"]):
+                _check_act(act, f"{key}.act[{index}]", document["commands"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_population(population: dict[str, Any], key: str) -> None:
+    agents, size = population["agents"], population["size"]
+    if isinstance(agents, str):
+        _check_fields(agents, f"{key}.agents", {"index", "population"})
+        if size == 0:
+            raise ConfigError(f"{key}.size: missing, expected the number of agents or a list of agents")
+    elif size not in (0, len(agents)):
+        raise ConfigError(f"{key}.size: found {size}, expected {len(agents)}, the length of agents")
+    elif len(set(agents)) != len(agents):
+        raise ConfigError(f"{key}.agents: found a name twice, expected unique names")
+    for index, observe in enumerate(population["observe"]):
+        place = f"{key}.observe[{index}]"
+        needed = {"mqtt": "topic", "file": "path", "trace": "path", "plugin": "plugin"}[observe["source"]]
+        if not observe[needed]:
+            raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
+        if observe["pointer"] and not observe["pointer"].startswith("/"):
+            raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
+        _check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
+        _check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+
+
+def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
+    needed = {"mqtt": "topic", "file": "path", "command": "command", "plugin": "plugin"}[act["sink"]]
+    if not act[needed]:
+        raise ConfigError(f"{key}.{needed}: missing, expected a value for sink {act['sink']!r}")
+    places = {"agent", "index", "population"}
+    _check_fields(act["topic"], f"{key}.topic", places)
+    _check_fields(act["path"], f"{key}.path", places)
+    _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
+    for word in act["command"]:
+        _check_fields(word, f"{key}.command", places | {"value", "action"})
+    if act["command"] and act["command"][0] not in commands:
+        raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
+
+
+def _check_fields(template: str, key: str, allowed: set[str]) -> None:
+    try:
+        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ConfigError(f"{key}: found {template!r}: {error}") from error
+    for name in found - allowed:
+        expected = ", ".join(f"{{{field}}}" for field in sorted(allowed))
+        raise ConfigError(f"{key}: found {{{name}}}, expected {expected}, and {{{{ for a brace")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the checked files as JSON, or one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m edge_agent.runtime.schema", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--profile", default=None)
+    options = parser.parse_args(arguments)
+    try:
+        compiled = compile_files(options.config, options.profile)
+    except EdgeAgentError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    json.dump(compiled, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

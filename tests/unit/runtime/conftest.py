@@ -1,0 +1,161 @@
+"""A daemon on a manual clock at a broker in memory, for the tests of this folder.
+
+`Mirror` stands for a model: it acts with the first modality's bin, so that a test knows each action.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.memory.arena import Arena, total
+from edge_agent.memory.budget import Plan
+from edge_agent.memory.history import History
+from edge_agent.memory.history import columns as history_columns
+from edge_agent.protocol.session import Session, SessionSettings
+from edge_agent.runtime.binding import Binding
+from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
+from edge_agent.runtime.daemon import Daemon, Parts
+from edge_agent.runtime.group import Group, columns
+from edge_agent.runtime.link import Link
+from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.sensing import channels
+from edge_agent.testing.broker import MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.wire.topics import DeviceTopics
+
+META = {
+    "modalities": [{"name": "co2", "unit": "ppm", "edges": [600, 1000]}, {"name": "door"}],
+    "controls": [{"name": "fan", "values": ["off", "low", "high"]}],
+}
+
+
+class Mirror:
+    """Acts with what it observes first; -1 keeps the last action."""
+
+    def __init__(self, size: int) -> None:
+        self.free_energy: NDArray[np.float32] = np.zeros(size, np.float32)
+        self.actions: NDArray[np.int16] = np.zeros((size, 1), np.int16)
+        self.stepped: list[int] = []
+        self.contradictions = 0
+        self.horizon: int | None = None
+        self.nbytes = 3 * size
+
+    def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
+        chosen = np.arange(len(self.actions)) if agents is None else agents
+        known = observations[:, 0] >= 0
+        self.actions[chosen[known], 0] = observations[known, 0]
+        self.stepped.append(len(chosen))
+        return self.actions[chosen]
+
+    def plan(self, *, horizon: int | None = None) -> None:
+        self.horizon = horizon
+
+    def checkpoint(self) -> bytes:
+        return self.actions.tobytes()
+
+    def restore(self, data: bytes) -> None:
+        self.actions[:, 0] = np.frombuffer(data, np.int16)
+
+
+class House:
+    """Clock, broker, daemon and one population of ``size`` rooms."""
+
+    topics = DeviceTopics("home", "dev")
+
+    def __init__(self, size: int = 3, parts: Parts | None = None, **population: Any) -> None:
+        self.clock = ManualClock(start=100.0)
+        self.broker = MemoryBroker(self.clock)
+        self.config = Config(
+            device=DeviceConfig(name="dev"),
+            population=(
+                PopulationConfig(
+                    **{
+                        "name": "rooms",
+                        "bundle": "rooms.eab",
+                        "size": size,
+                        "agents": "room-{index}",
+                        "step": "arrival",
+                        "rate_hz": 10.0,
+                        "observe": (
+                            ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", stale_s=60.0),
+                            ObserveConfig(modality="door", topic="z/{agent}", pointer="/door", stale_s=60.0),
+                        ),
+                        "act": (
+                            ActConfig(
+                                control="fan",
+                                topic="z/{agent}/set",
+                                template='{{"fan": "{value}"}}',
+                                safe="low",
+                            ),
+                        ),
+                    }
+                    | population
+                ),
+            ),
+        )
+        self.model = Mirror(size)
+        self.group = self._group(size)
+        self.daemon = Daemon(
+            self.config, {"rooms": self.group}, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
+        )
+        session = Session(SessionSettings(), self.daemon.birth, [], random.Random(1))
+        self.link = Link(session, self.broker.client("dev"), self.clock)
+        self.daemon.attach(self.link)
+
+    def _group(self, size: int) -> Group:
+        config = self.config.population[0]
+        binding = Binding(META, (3, 2), (3,), config.bundle)
+        names = AgentNames.of(config)
+        wanted = (*columns(config, size, 2), *history_columns(config.history_kb * 1024, 2, 1))
+        arrays = Arena(total(wanted)).allocate("rooms", wanted)
+        observe = [(f"observe[{n}]", entry) for n, entry in enumerate(config.observe)]
+        return Group(
+            config,
+            self.model,
+            binding,
+            names,
+            channels(observe, binding, names, config.name),
+            History(arrays, 2, 1),
+            arrays,
+            "digest",
+        )
+
+    def start(self) -> None:
+        """Start and let the session come online."""
+        self.daemon.start()
+        self.settle()
+
+    def settle(self) -> None:
+        """Run turns until nothing happens at this moment any more."""
+        for _ in range(10):
+            self.broker.run()
+            self.daemon.turn()
+
+    def after(self, seconds: float) -> None:
+        """Let time pass as the loop would see it: deadline by deadline."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            deadline = min(self.daemon.turn(), end)
+            self.clock.advance(max(deadline - self.clock.monotonic(), 1e-3))
+            self.broker.run()
+        self.settle()
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Publish as a sensor, and let the daemon react."""
+        self.broker.publish(topic, payload, qos=0)
+        self.settle()
+
+    def sent(self, topic: str) -> list[bytes]:
+        """Return what the daemon published on ``topic`` so far."""
+        return [p.payload for p in self.broker.log if p.topic == topic]
+
+
+@pytest.fixture
+def make_house() -> type[House]:
+    """Return the class, for tests to build their house with."""
+    return House

@@ -1,0 +1,158 @@
+"""Checkpoints and recordings: whole or ignored, bounded, and resumed only where they fit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import PlatformError
+from edge_agent.runtime import checkpoint
+from edge_agent.runtime.checkpoint import Checkpoints
+from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.recorder import Recorder, frame, frames
+
+MakeHouse = Callable[..., Any]
+
+
+class Shelf:
+    """Files in memory; refuses while ``full``."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.full = False
+
+    def save(self, name: str, data: bytes) -> None:
+        if self.full:
+            raise PlatformError(f"{name}: No space left on device")
+        self.files[name] = data
+
+    def load(self, name: str) -> bytes | None:
+        return self.files.get(name)
+
+
+class Reel:
+    """Segments in memory; refuses while ``full``."""
+
+    def __init__(self) -> None:
+        self.segments = [b""]
+        self.full = False
+
+    def write(self, data: bytes) -> None:
+        if self.full:
+            raise PlatformError("recording: No space left on device")
+        self.segments[-1] += data
+
+    def rotate(self) -> None:
+        self.segments.append(b"")
+
+    def close(self) -> None:
+        pass
+
+
+def with_checkpoints(make_house: MakeHouse, shelf: Shelf, **more: Any) -> Any:
+    return make_house(parts=Parts(rss=lambda: 1, checkpoints=Checkpoints(shelf, 300.0, 200.0)), **more)
+
+
+def test_beliefs_and_counters_come_back_after_a_restart(make_house: MakeHouse) -> None:
+    shelf = Shelf()
+    house = with_checkpoints(make_house, shelf)
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    house.daemon.stop()
+    again = with_checkpoints(make_house, shelf)
+    again.start()
+    assert again.model.actions.tolist() == [[0], [2], [0]]
+    assert again.group.counters == house.group.counters
+    assert again.group.counters.steps == 1
+
+
+def test_another_size_or_bundle_starts_afresh(make_house: MakeHouse) -> None:
+    shelf = Shelf()
+    house = with_checkpoints(make_house, shelf)
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    house.daemon.stop()
+    larger = with_checkpoints(make_house, shelf, size=4)
+    larger.start()
+    assert larger.group.counters.steps == 0
+    other = with_checkpoints(make_house, shelf)
+    other.group.digest = "another"
+    other.start()
+    assert other.group.counters.steps == 0
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_no_damaged_checkpoint_is_believed(place: int, flip: int) -> None:
+    good = checkpoint.encode({})
+    bad = bytearray(good)
+    bad[place % len(bad)] ^= flip
+    with pytest.raises(PlatformError):
+        checkpoint.decode(bytes(bad))
+    with pytest.raises(PlatformError):
+        checkpoint.decode(good[: place % len(good)])
+
+
+def test_a_full_disk_is_noted_and_the_device_works_on(make_house: MakeHouse) -> None:
+    shelf, reel = Shelf(), Reel()
+    parts = Parts(rss=lambda: 1, checkpoints=Checkpoints(shelf, 300.0, 200.0), recorder=Recorder(reel, 10**6))
+    house = make_house(parts=parts)
+    house.start()
+    shelf.full = reel.full = True
+    house.say("z/room-1", b'{"co2": 1200}')
+    house.after(700.0)
+    status = house.daemon.status()
+    assert status["checkpoint"]["failed"] == 2
+    assert "No space" in status["checkpoint"]["reason"]
+    assert "No space" in status["recorder"]["reason"]
+    house.say("z/room-1", b'{"co2": 1}')
+    assert house.sent("z/room-1/set")[-1] == b'{"fan": "off"}'
+    shelf.full = False
+    house.after(700.0)
+    assert house.daemon.status()["checkpoint"]["reason"] == ""
+
+
+def test_writes_a_day_are_bounded(make_house: MakeHouse) -> None:
+    shelf = Shelf()
+    checkpoints = Checkpoints(shelf, 1.0, mb_a_day=0.001)
+    house = make_house(parts=Parts(rss=lambda: 1, checkpoints=checkpoints))
+    house.start()
+    house.after(2 * 86400.0)
+    assert 0 < checkpoints.counters.bytes <= 2 * 1000 + 2 * len(shelf.files["checkpoint"])
+
+
+def test_a_recording_holds_each_step_and_each_segment_begins_anew(make_house: MakeHouse) -> None:
+    reel = Reel()
+    house = make_house(parts=Parts(rss=lambda: 1, recorder=Recorder(reel, 8000)), step="rate", rate_hz=5.0)
+    house.start()
+    for second in range(30):
+        house.say(f"z/room-{second % 3}", b'{"co2": %d}' % (500 * (second % 4)))
+        house.after(1.0)
+    assert len(reel.segments) > 2
+    assert max(map(len, reel.segments)) <= 4000 + 500
+    ticks = []
+    for segment in reel.segments:
+        first, *rest = frames(segment)
+        assert first["kind"] == "begin"
+        assert first["size"] == 3
+        ticks += [entry["tick"] for entry in rest]
+        for entry in rest:
+            observed = np.frombuffer(entry["observed"], "<i2").reshape(3, 2)
+            actions = np.frombuffer(entry["actions"], "<i2")
+            known = observed[:, 0] >= 0
+            assert (actions[known] == observed[known, 0]).all()
+    assert ticks == list(range(1, len(ticks) + 1))
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=3), st.binary(max_size=30)), max_size=5), st.integers(0, 400)
+)
+def test_reading_ends_at_a_torn_frame(contents: list[dict[str, bytes]], cut: int) -> None:
+    data = b"".join(frame(content) for content in contents)
+    assert list(frames(data)) == contents
+    some = list(frames(data[:cut]))
+    assert some == contents[: len(some)]
+    if cut < len(data):
+        assert len(some) < len(contents)

@@ -1,0 +1,114 @@
+"""A bad configuration is one line that names file, key, what was found and what was expected."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import ConfigError
+from edge_agent.runtime import config, profile
+from edge_agent.runtime.schema import PROFILE_DIRECTORIES, compile_files, main
+
+DEVICE = '[device]\nname = "a"\n'
+POPULATION = '[[population]]\nname = "p"\nbundle = "b.eab"\n'
+SIZED = DEVICE + POPULATION + "size = 2\n"
+OBSERVE = SIZED + "[[population.observe]]\n"
+ACT = SIZED + "[[population.act]]\n"
+
+BAD = [
+    ("", "device: missing"),
+    ("[device", "not TOML"),
+    (DEVICE, "population: missing"),
+    ("population = []\n" + DEVICE, "population: found [], expected"),
+    ("population = 3\n" + DEVICE, "population: found 3, expected a list"),
+    ("[device]\n" + POPULATION + "size = 1", "device.name: missing"),
+    ('[device]\nname = ""\n' + POPULATION + "size = 1", 'device.name: found "", expected'),
+    ('[device]\nname = "peer"\n' + POPULATION + "size = 1", "device.name: 'peer' is a reserved name"),
+    ('[device]\nname = "a/b"\n' + POPULATION + "size = 1", "device.name: found 'a/b'"),
+    ('[device]\nname = "a"\ncolour = 1\n' + POPULATION + "size = 1", "device.colour: unknown key"),
+    ('[device]\nname = "a"\nprofile = "moon"\n' + POPULATION + "size = 1", "device.profile: found 'moon'"),
+    ('[device]\nname = "a"\nprofile = "x.toml"\n' + POPULATION + "size = 1", "there is no such file"),
+    (
+        '[device]\nname = "a"\nmemory_mb = "64"\n' + POPULATION,
+        'memory_mb: found "64", expected a whole number',
+    ),
+    ('[device]\nname = "a"\nsocket_mode = "66"\n' + POPULATION, "device.socket_mode: found"),
+    ('[device]\nname = "a"\nsocket_mode = "0999"\n' + POPULATION, "device.socket_mode: found"),
+    (
+        '[device]\nname = "a"\ncheckpoint_s = 0\n' + POPULATION,
+        "checkpoint_s: found 0, expected greater than 0",
+    ),
+    (DEVICE + '[broker]\nhost = ""\n' + POPULATION, 'broker.host: found ""'),
+    (DEVICE + "[broker]\nport = 0\n" + POPULATION, "broker.port: found 0, expected greater"),
+    (DEVICE + "[broker]\nport = 70000\n" + POPULATION, "broker.port: found 70000, expected less"),
+    (DEVICE + "[broker]\nport = true\n" + POPULATION, "broker.port: found true, expected a whole number"),
+    (DEVICE + POPULATION, "population[0].size: missing"),
+    (DEVICE + POPULATION + "size = -1", "population[0].size: found -1"),
+    (
+        DEVICE + POPULATION + 'size = 2\nstep = "often"',
+        "population[0].step: found \"often\", expected 'rate'",
+    ),
+    (DEVICE + POPULATION + "size = 2\nrate_hz = inf", "population[0].rate_hz: found Infinity"),
+    (DEVICE + POPULATION + "size = 2\nrate_hz = nan", "population[0].rate_hz: found NaN"),
+    (DEVICE + POPULATION + "size = 2\nseed = 1.5", "population[0].seed: found 1.5"),
+    (DEVICE + POPULATION + 'agents = ["x", "x"]', "population[0].agents: found a name twice"),
+    (DEVICE + POPULATION + 'size = 3\nagents = ["x", "y"]', "population[0].size: found 3, expected 2"),
+    (DEVICE + POPULATION + "agents = [1, 2]", "population[0].agents[0]: found 1, expected text"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "r{number}"', "population[0].agents: found {number}"),
+    (SIZED + POPULATION + "size = 2", "population[1].name: found 'p' twice"),
+    (OBSERVE + 'topic = "t"', "population[0].observe[0].modality: missing"),
+    (OBSERVE + 'modality = "m"', "population[0].observe[0].topic: missing"),
+    (OBSERVE + 'modality = "m"\nsource = "file"', "population[0].observe[0].path: missing"),
+    (OBSERVE + 'modality = "m"\ntopic = "t"\npointer = "co2"', "observe[0].pointer: found 'co2'"),
+    (OBSERVE + 'modality = "m"\ntopic = "t/{room}"', "observe[0].topic: found {room}"),
+    (OBSERVE + 'modality = "m"\ntopic = "t/{agent"', "observe[0].topic: found 't/{agent'"),
+    (OBSERVE + 'modality = "m"\ntopic = "t"\nstale_s = 0', "observe[0].stale_s: found 0"),
+    (ACT + 'control = "c"\ntopic = "t"\ntemplate = "{x}"', "act[0].template: found {x}"),
+    (ACT + 'control = "c"\nsink = "command"\ncommand = ["/bin/true"]', "is not listed in commands"),
+    (ACT + 'control = "c"\nqos = 2\ntopic = "t"', "act[0].qos: found 2, expected 0 or 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD)
+def test_each_mistake_is_one_line_that_names_its_place(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "device.toml"
+    path.write_text(text)
+    assert main([str(path)]) == ConfigError.exit_code
+    out, line = capsys.readouterr()
+    assert out == ""
+    assert line.count("\n") == 1
+    assert line.startswith(f"{path}: ")
+    assert expected in line
+
+
+def test_a_missing_file_and_a_binary_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        compile_files(tmp_path / "none.toml", None)
+    path = tmp_path / "device.toml"
+    path.write_bytes(b"name = \xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        compile_files(path, None)
+
+
+def test_what_is_right_comes_back_complete_with_absolute_paths(tmp_path: Path) -> None:
+    path = tmp_path / "device.toml"
+    path.write_text(OBSERVE + 'modality = "m"\ntopic = "t/{agent}"\npointer = "/co2"\n')
+    compiled = json.loads(json.dumps(compile_files(path, "pi4b")))
+    built = config.build(compiled["config"])
+    assert built.population[0].bundle == str(tmp_path / "b.eab")
+    assert built.population[0].observe[0].pointer == "/co2"
+    assert built.broker is None
+    assert profile.build(compiled["profile"]).board == "Raspberry Pi 4 Model B"
+
+
+@pytest.mark.parametrize("path", sorted(PROFILE_DIRECTORIES[1].glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_profile_is_valid_and_ordered(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text(SIZED)
+    board = profile.build(compile_files(file, path.stem)["profile"])
+    assert board.thermal.warm_c < board.thermal.hot_c <= board.thermal.limit_c
+    assert board.threads <= board.cores
+    assert all(re.search(r"[a-z]", source) for source in board.sources)
