@@ -190,6 +190,8 @@ class _Problem:
             return state
         trials, value = _TRIALS, self.value(state)
         for wanting in empty:
+            if self.filled(state, wanting):  # by an earlier trial
+                continue
             holders = sorted(
                 (n for n in numbers if self.filled(state, n)), key=lambda n: self.worth_of(state, n)
             )
@@ -201,7 +203,7 @@ class _Problem:
                 for slot in self.slots[loser]:
                     trial[slot] = _FREE
                 free = set(range(len(self.candidates))) - set(trial)
-                if self.filled(state, wanting) or not self.fill(trial, free, wanting):
+                if not self.fill(trial, free, wanting):
                     continue
                 self.fill(trial, free, loser)
                 self.complete(trial, free)
