@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/lint-imports
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto
+	@tools/ensure_system.sh mosquitto systemd-analyze
 	.venv/bin/pytest
 
 wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
