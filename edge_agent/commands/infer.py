@@ -32,10 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the beliefs, free energies and actions of every tick."""
     trace = read_trace(arguments.trace)
     bundle = bundles.read(arguments.bundle)
-    if bundle.kind == "pomdp":
-        out = _run_agents(arguments, trace)
-    else:
-        out = _run_network(arguments, trace)
+    out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
     try:
         with arguments.output.open("wb") as file:
             np.savez(file, **out)  # type: ignore[arg-type]

@@ -2,8 +2,9 @@
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
-``step`` frame holds tick, agents (empty: all), observations and the actions that came out, a ``plan`` frame
-how far ahead a population plans from there on. From the beliefs and the observations the engine must give the same actions, bit for bit, on any machine.
+``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
+how far ahead a population plans from there on. From the beliefs and the observations the engine must give
+the same actions, bit for bit, on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
