@@ -20,9 +20,11 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.config import BrokerConfig, RecorderConfig
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.recorder import Recorder
+    from edge_agent.runtime.supervision import Supervision
 
 log = logging.getLogger("edge_agent")
 
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.process import rss_bytes
+    from edge_agent.adapters.systemd import Notifier
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime import assembly
@@ -56,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.daemon import Daemon, Parts
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
+    from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
     arena = Arena(composed.plan.arena)
@@ -77,9 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
+    notifier = Notifier.from_environment()
     try:
-        return _serve(daemon, loop)
+        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary))
     finally:
+        notifier.close()
         server.close()
         loop.close()
 
@@ -122,7 +128,7 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop) -> int:
+def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -134,11 +140,15 @@ def _serve(daemon: Daemon, loop: Loop) -> int:
     status = EXIT_DONE
     try:
         daemon.start()
+        supervision.started()
         woken_at = None
         while not ending:
-            woken_at = loop.wait(daemon.turn(woken_at))
+            deadline = daemon.turn(woken_at)
+            supervision.turned(daemon.completed, clock.monotonic())
+            woken_at = loop.wait(deadline)
     except Exception:
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
+    supervision.stopping()
     daemon.stop()
     return status
