@@ -1,4 +1,4 @@
-"""``edge-convert``: from a trained model to a signed int8 bundle that is proven good, or a refusal that says why.
+"""``edge-convert``: from a trained model to a signed int8 bundle that is proven good, or a refusal.
 
 Exit status: 0 done, 1 failed (the gate refused, a signature is missing), 2 bad input, 3 does not fit
 (``edge_agent.errors``). Errors are one line on standard error; with ``--json`` results are one JSON object.

@@ -51,7 +51,7 @@ def kind_of(path: Path) -> Kind:
     if head[0] == 0x08:  # field 1, a varint: ModelProto.ir_version
         return "onnx"
     raise ModelError(
-        f"{path}: starts with {head[:8]!r}, expected a pymdp .npz, a GMN text or JSON, an ONNX or a TFLite file"
+        f"{path}: starts with {head[:8]!r}, expected a pymdp .npz, GMN (text or JSON), ONNX or TFLite"
     )
 
 

@@ -31,7 +31,8 @@ class Limit:
 
     def broken(self, value: float) -> str:
         """Return the words for a ``value`` that does not keep it."""
-        return f"{self.figure} is {value:.4g}, {self.option} asks for {'≥' if self.floor else '≤'} {self.bound:.4g}"
+        sign = "≥" if self.floor else "≤"
+        return f"{self.figure} is {value:.4g}, {self.option} asks for {sign} {self.bound:.4g}"
 
 
 def agent_limits(min_agreement: float | None, max_kl: float | None) -> tuple[Limit, ...]:

@@ -1,11 +1,11 @@
 """Reads an ONNX file and brings it to the form that calibration, quantization and the TFLite writer share.
 
-Theory of operation. Exporters differ in how they spell the same network: PyTorch's two exporters, skl2onnx and
-others leave constants in nodes, batch normalisations unfolded, products and sums unfused, label maps behind the
-scores. The normal form has one float32 input [batch, ...], float32 outputs alone, named nodes, and is what ONNX
-Runtime's basic optimizations make of it (constants folded, batch normalisation folded into convolutions,
-MatMul + Add fused into Gemm). Scaler, the one operator of ``ai.onnx.ml`` in numeric policies, is spelt as Sub
-and Mul.
+Theory of operation. Exporters differ in how they spell the same network: PyTorch's two exporters, skl2onnx
+and others leave constants in nodes, batch normalisations unfolded, products and sums unfused, label maps
+behind the scores. The normal form has one float32 input [batch, ...], float32 outputs alone, named nodes, and
+is what ONNX Runtime's basic optimizations make of it (constants folded, batch normalisation folded into
+convolutions, MatMul + Add fused into Gemm). Scaler, the one operator of ``ai.onnx.ml`` in numeric policies,
+is spelt as Sub and Mul.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def read(path: Path) -> ModelProto:
     Raises
     ------
     ModelError
-        The file is no ONNX model, its weights are missing, outside its folder or not finite, or its inputs and
-        outputs are not those of a policy: one line that names the file, the place and the rule.
+        The file is no ONNX model, its weights are missing, outside its folder or not finite, or its inputs
+        and outputs are not those of a policy: one line that names the file, the place and the rule.
     """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
@@ -75,7 +75,9 @@ def _load_external(path: Path, model: ModelProto) -> None:
         location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
         file = (folder / location).resolve()
         if not location or not file.is_relative_to(folder):
-            raise ModelError(f"{path}: {tensor.name}: external data in {location!r}, outside the model's folder")
+            raise ModelError(
+                f"{path}: {tensor.name}: external data in {location!r}, outside the model's folder"
+            )
         if not file.is_file():
             raise ModelError(f"{path}: {tensor.name}: external data in {location!r}, which is not there")
     try:
@@ -99,10 +101,14 @@ def _check_weights(path: Path, model: ModelProto) -> None:
         try:
             array = numpy_helper.to_array(tensor)
         except (ValueError, TypeError) as error:
-            raise ModelError(f"{path}: {tensor.name} does not have the bytes of its shape ({error})") from error
+            raise ModelError(
+                f"{path}: {tensor.name} does not have the bytes of its shape ({error})"
+            ) from error
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-            raise ModelError(f"{path}: {tensor.name}: entry {where} is {array[where]}, expected a finite number")
+            raise ModelError(
+                f"{path}: {tensor.name}: entry {where} is {array[where]}, expected a finite number"
+            )
 
 
 def _spell_scalers(model: ModelProto) -> None:
@@ -136,14 +142,13 @@ def _keep_scores(path: Path, model: ModelProto) -> None:
     if not kept:
         found = ", ".join(value.name for value in graph.output)
         raise ModelError(f"{path}: no float32 output among {found}")
-    needed, queue = set(), list(kept)
+    needed: set[str] = set()
+    queue = list(kept)
     while queue:
-        name = queue.pop()
-        if name in needed:
-            continue
-        needed.add(name)
-        if name in maker:
-            queue.extend(maker[name].input)
+        wanted = queue.pop()
+        if wanted not in needed:
+            needed.add(wanted)
+            queue.extend(maker[wanted].input if wanted in maker else ())
     nodes = [node for node in graph.node if needed & set(node.output)]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -167,9 +172,11 @@ def _fix_input(path: Path, model: ModelProto) -> None:
     tensor = graph.input[0].type.tensor_type
     dims = tensor.shape.dim
     if tensor.elem_type != _FLOAT or len(dims) < 2 or any(d.dim_value < 1 for d in dims[1:]):
-        found = [d.dim_value or d.dim_param or "?" for d in dims]
+        shape = [d.dim_value or d.dim_param or "?" for d in dims]
         kind = helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
-        raise ModelError(f"{path}: input {graph.input[0].name} is {kind} {found}, expected FLOAT [batch, known ...]")
+        raise ModelError(
+            f"{path}: input {graph.input[0].name} is {kind} {shape}, expected FLOAT [batch, known ...]"
+        )
     dims[0].ClearField("dim_value")
     dims[0].dim_param = "batch"
 
@@ -197,7 +204,9 @@ def _optimized(path: Path, model: ModelProto) -> ModelProto:
     result = shape_inference.infer_shapes(result, strict_mode=True, data_prop=True)
     for name, shape in outputs_of(result):
         if not shape or min(shape) < 1:
-            raise ModelError(f"{path}: output {name} is [batch, {', '.join(map(str, shape))}], expected a known shape")
+            raise ModelError(
+                f"{path}: output {name} is [batch, {', '.join(map(str, shape))}], expected a known shape"
+            )
     return result
 
 

@@ -16,7 +16,6 @@ from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.reference import Beliefs, Decision, Float
 
-
 TIE = 1e-9
 
 
@@ -82,7 +81,7 @@ def marginal_action(model: ModelArrays, q_pi: Float) -> NDArray[np.int64]:
 
 
 class World:
-    """The model taken for the world: states are drawn from D and B, outcomes from A, by a seeded generator."""
+    """The model taken for the world: states are drawn from D and B, outcomes from A, seeded."""
 
     def __init__(self, model: ModelArrays, seed: int) -> None:
         self._model = model
@@ -93,8 +92,7 @@ class World:
         """Return outcomes [M] drawn from the likelihood of the present states."""
         model = self._model
         columns = (
-            a[(slice(None), *(self._states[d] for d in deps))]
-            for a, deps in zip(model.A, model.A_deps, strict=True)
+            _column(a, [self._states[d] for d in deps]) for a, deps in zip(model.A, model.A_deps, strict=True)
         )
         return np.array([self._draw(column) for column in columns], dtype=np.int64)
 
@@ -102,7 +100,7 @@ class World:
         """Draw the next states."""
         model = self._model
         columns = [
-            b[(slice(None), *(self._states[d] for d in deps), int(u))]
+            _column(b, [*(self._states[d] for d in deps), int(u)])
             for b, deps, u in zip(model.B, model.B_deps, action, strict=True)
         ]
         self._states = [self._draw(column) for column in columns]
@@ -111,3 +109,9 @@ class World:
         edges = np.cumsum(distribution)
         drawn = int(np.searchsorted(edges, self._rng.random() * edges[-1], side="right"))
         return min(drawn, len(edges) - 1)
+
+
+def _column(tensor: Float, indices: Sequence[int]) -> Float:
+    """Return ``tensor[:, *indices]``, a distribution."""
+    out: Float = np.moveaxis(tensor, 0, -1)[tuple(indices)]
+    return out

@@ -48,7 +48,9 @@ def read(path: Path) -> AgentSource:
     arrays = npz.read(path, ModelError)
     for key in arrays:
         if key not in _OTHERS and not _TENSOR.fullmatch(key):
-            raise ModelError(f"{path}: {key} is not a key of pymdp models (A_0, B_0, C_0, D_0, E, policies ...)")
+            raise ModelError(
+                f"{path}: {key} is not a key of pymdp models (A_0, B_0, C_0, D_0, E, policies ...)"
+            )
     for key in ("A_0", "B_0"):
         if key not in arrays:
             raise ModelError(f"{path}: {key} is missing")

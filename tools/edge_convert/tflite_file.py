@@ -1,7 +1,7 @@
 """Builds a TFLite flatbuffer out of tensors and operators: the container, without any meaning.
 
-The schema is the one that LiteRT ships (``ai_edge_litert.schema_py_generated``). Tensors have batch 1; whoever
-opens the file resizes the input to the batch that is wanted.
+The schema is the one that LiteRT ships (``ai_edge_litert.schema_py_generated``). Tensors have batch 1;
+whoever opens the file resizes the input to the batch that is wanted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TfliteFile:
         return self._tensor(name, data.shape, _TYPES[data.dtype], len(self._buffers) - 1)
 
     def operator(self, kind: str, inputs: Sequence[int], output: int, options: Any = None) -> None:
-        """Add an operator; ``kind`` is a name in ``BuiltinOperator``, ``options`` one of the option tables."""
+        """Add an operator; ``kind`` is a name in ``BuiltinOperator``, ``options`` an option table."""
         code = getattr(schema.BuiltinOperator, kind)
         if code not in self._codes:
             self._codes.append(code)

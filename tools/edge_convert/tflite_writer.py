@@ -2,9 +2,9 @@
 
 Theory of operation. Operators are translated one by one, in order. What differs between the two formats:
 
-- layout: ONNX has channels first, TFLite's convolutions and pools have them last. A value remembers how it lies;
-  it is transposed where an operator needs it the other way, and element-wise operators take it as it comes.
-  One-dimensional convolutions are two-dimensional ones of height 1.
+- layout: ONNX has channels first, TFLite's convolutions and pools have them last. A value remembers how it
+  lies; it is transposed where an operator needs it the other way, and element-wise operators take it as it
+  comes. One-dimensional convolutions are two-dimensional ones of height 1.
 - activations: a Relu or Clip(0, 6) whose input nobody else reads is fused into the operator before it.
 - padding: ``SAME`` where ONNX's numbers mean just that, else an explicit Pad.
 
@@ -64,7 +64,9 @@ class _Writer:
         self._file = TfliteFile()
         self._constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self._shapes = {
-            value.name: tuple(d.dim_value if d.HasField("dim_value") else 1 for d in value.type.tensor_type.shape.dim)
+            value.name: tuple(
+                d.dim_value if d.HasField("dim_value") else 1 for d in value.type.tensor_type.shape.dim
+            )
             for value in (*graph.input, *graph.output, *graph.value_info)
         }
         self._outputs = {value.name for value in graph.output}
@@ -133,7 +135,9 @@ class _Writer:
         if name not in self._values:
             n, c, *space = value.shape
             order = (0, 2, 3, 1) if len(space) == 2 else (0, 2, 1)
-            moved = self._transposed(f"{name}_t" if len(space) == 1 else name, value.index, order, (n, *space, c))
+            moved = self._transposed(
+                f"{name}_t" if len(space) == 1 else name, value.index, order, (n, *space, c)
+            )
             if len(space) == 1:
                 index = self._reshape(name, moved.index, (1, 1, *space, c))
                 moved = _Value(index, name, value.shape)
@@ -151,7 +155,9 @@ class _Writer:
         index = self._file.activation(name, shape)
         options = schema.ReshapeOptionsT()
         options.newShape = [-1, *shape[1:]]  # the batch may be resized
-        self._file.operator("RESHAPE", [source, self._int32(f"{name}_shape", options.newShape)], index, options)
+        self._file.operator(
+            "RESHAPE", [source, self._int32(f"{name}_shape", options.newShape)], index, options
+        )
         return index
 
     def _emit(
@@ -189,7 +195,7 @@ class _Writer:
         if node.op_type != "Clip" or len(node.input) < 3:
             return None
         low, high = (self._constants.get(name) for name in node.input[1:3])
-        return _RELU6 if low is not None and high is not None and (low, high) == (0, 6) else None
+        return _RELU6 if low is not None and high is not None and low == 0 and high == 6 else None
 
     # Translations.
 
@@ -213,7 +219,9 @@ class _Writer:
         value = self._plain(self._value(node))
         options = schema.FullyConnectedOptionsT()
         options.keepNumDims = len(value.shape) > 2
-        self._emit(node, "FULLY_CONNECTED", [value.index, self._file.constant(node.input[1], weights.T)], options)
+        self._emit(
+            node, "FULLY_CONNECTED", [value.index, self._file.constant(node.input[1], weights.T)], options
+        )
 
     def convolution(self, node: NodeProto) -> None:
         at = _attributes(node)

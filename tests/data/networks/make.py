@@ -4,9 +4,9 @@
     scratch/bin/python tests/data/networks/make.py
 
 Each network is trained for a few seconds to imitate a rule, so that its outputs have the margins that trained
-policies have. ``NAME.onnx`` comes out of the exporter named in ``NETWORKS``. Inputs are normal with a standard
-deviation of 2, in training as in the tests.
-``policy`` has the layers and the two heads of a Stable-Baselines3 ActorCriticPolicy (MlpPolicy).
+policies have. ``NAME.onnx`` comes out of the exporter named in ``NETWORKS``. Inputs are normal with a
+standard deviation of 2, in training as in the tests. ``policy`` has the layers and the two heads of a
+Stable-Baselines3 ActorCriticPolicy (MlpPolicy).
 """
 
 from pathlib import Path

@@ -22,22 +22,36 @@ from edge_convert.speed import agent_speed, network_speed
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("convert", help="make a bundle of a model, if it is good enough")
-    command.add_argument("source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; its content is what counts")
+    command.add_argument(
+        "source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; its content is what counts"
+    )
     command.add_argument("-o", "--output", type=Path, required=True, help="the bundle, NAME.eab")
     command.add_argument("--calibration", type=Path, help="npz: x float32 [n, *shape] (networks need it)")
-    command.add_argument("--evaluate", type=Path, help="npz: obs (and act) for agents, x (and label) for networks")
-    command.add_argument("--min-agreement", type=float, help="share of equal actions (0.99 agents, 0.97 networks)")
+    command.add_argument(
+        "--evaluate", type=Path, help="npz: obs (and act) for agents, x (and label) for networks"
+    )
+    command.add_argument(
+        "--min-agreement", type=float, help="share of equal actions (0.99 agents, 0.97 networks)"
+    )
     command.add_argument("--max-kl", type=float, help="largest posterior KL of an agent, nats (0.01)")
     command.add_argument("--min-sqnr", type=float, help="smallest SQNR of a network's outputs, dB (28)")
     command.add_argument("--report", type=Path, help="write a self-contained HTML report")
     command.add_argument("--sign", type=Path, help="secret key to sign with (edge-convert keygen)")
     command.add_argument("--name", help="the model's name; default: the file's name")
     command.add_argument("--version", default="1", help="the model's version (1)")
-    command.add_argument("--target", choices=TARGETS, help="runtime; default: engine for agents, litert for networks")
-    command.add_argument("--calibrator", choices=METHODS, default=METHODS[0], help="how int8 ranges are found")
-    command.add_argument("--action", choices=ACTIONS, help="what a network's first output means (argmax, or value)")
+    command.add_argument(
+        "--target", choices=TARGETS, help="runtime; default: engine for agents, litert for networks"
+    )
+    command.add_argument(
+        "--calibrator", choices=METHODS, default=METHODS[0], help="how int8 ranges are found"
+    )
+    command.add_argument(
+        "--action", choices=ACTIONS, help="what a network's first output means (argmax, or value)"
+    )
     command.add_argument("--window", type=int, default=1, help="observations that a network sees at once (1)")
-    command.add_argument("--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on")
+    command.add_argument(
+        "--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on"
+    )
     command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
     command.add_argument("--json", action="store_true")
     command.add_argument("-v", "--verbose", action="store_true", help="figures of every tensor")
@@ -59,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         digest = agent_bundle.write(agent)
         result = agent_result(agent)
     signer = "-" if order.key is None else f"{order.key.name} ({order.key.public.fingerprint})"
-    heading = {"bundle": str(order.output), "digest": digest, "source": str(order.source), "signed by": signer}
+    heading = {
+        "bundle": str(order.output),
+        "digest": digest,
+        "source": str(order.source),
+        "signed by": signer,
+    }
     show(heading | result, arguments.json)
     return 0
 

@@ -1,4 +1,4 @@
-"""``edge-convert keygen PATH --name NAME``: makes a key pair; the secret half is readable by its owner alone."""
+"""``edge-convert keygen PATH --name NAME``: makes a key pair; only its owner can read the secret half."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from edge_convert.console import Subparsers, show
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("keygen", help="make an Ed25519 key pair")
-    command.add_argument("path", type=Path, help="where the secret key goes (mode 0600); PATH.pub is the other half")
+    command.add_argument(
+        "path", type=Path, help="where the secret key goes (mode 0600); PATH.pub is the other half"
+    )
     command.add_argument("--name", default="", help="who signs; default: the file's name")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)

@@ -1,9 +1,9 @@
-"""``edge-convert verify BUNDLE``: is every byte as written, do the golden vectors come out, who signed what, when."""
+"""``edge-convert verify BUNDLE``: is every byte as written, do golden vectors come out, who signed."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ def add(subparsers: Subparsers) -> None:
     command = subparsers.add_parser("verify", help="check every byte, the golden vectors and the signature")
     command.add_argument("bundle", type=Path)
     command.add_argument(
-        "--key", type=Path, action="append", default=[], help="a public key that may have signed it; repeatable"
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        help="a public key that may have signed it; repeatable",
     )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run)
@@ -54,9 +58,15 @@ def _signature(loaded: bundle.Bundle, paths: list[Path]) -> dict[str, Any]:
     names = [key.name for key in trusted if key.raw == signer.raw]
     if trusted and not names:
         found = signer.fingerprint
-        raise BundleError(f"{loaded.path}: signed by {found}, expected {', '.join(k.fingerprint for k in trusted)}")
-    return {"signed": True, "by": names[0] if names else "(no --key was given)", "fingerprint": signer.fingerprint}
+        raise BundleError(
+            f"{loaded.path}: signed by {found}, expected {', '.join(k.fingerprint for k in trusted)}"
+        )
+    return {
+        "signed": True,
+        "by": names[0] if names else "(no --key was given)",
+        "fingerprint": signer.fingerprint,
+    }
 
 
 def _utc(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat()
