@@ -13,6 +13,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.adapters.process import one_heap, rss_bytes, settle
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.commands.composition import compose
 
     set_up_logging(max(arguments.verbose, 1))
+    one_heap()
     composed = compose(arguments.config, arguments.profile)
     composed.plan.check(composed.budget_source)
 
@@ -48,7 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.files import StateDirectory
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
-    from edge_agent.adapters.process import rss_bytes
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime import assembly
@@ -134,6 +135,7 @@ def _serve(daemon: Daemon, loop: Loop) -> int:
     status = EXIT_DONE
     try:
         daemon.start()
+        settle()
         woken_at = None
         while not ending:
             woken_at = loop.wait(daemon.turn(woken_at))
