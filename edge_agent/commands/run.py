@@ -52,15 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
-    from edge_agent.runtime import assembly
     from edge_agent.runtime.checkpoint import Checkpoints
     from edge_agent.runtime.daemon import Daemon, Parts
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
+    from edge_agent.runtime.roster import Roster
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
-    arena = Arena(composed.plan.arena)
-    groups = {item.config.name: assembly.build(item, arena) for item in composed.prepared}
+    roster = Roster(Arena(composed.plan.arena))
+    for item in composed.prepared:
+        roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
     parts = Parts(
         rss=rss_bytes,
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         recorder=_recorder(config.recorder),
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
-    daemon = Daemon(config, groups, composed.plan, clock, parts)
+    daemon = Daemon(config, roster, composed.plan, clock, parts)
     if config.broker is not None:
         client = PahoClient(
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake

@@ -42,16 +42,14 @@ class Prepared:
     channels: tuple[Channel, ...]
     threads: int
 
-    @property
-    def regions(self) -> Regions:
-        """What it will need of the arena, by owner."""
+    def regions(self, owner: str) -> Regions:
+        """Return what it will need of the arena, by region: model, io, history."""
         size, modalities = len(self.names), len(self.binding.modalities)
         past = history_memory.columns(self.config.history_kb * 1024, modalities, len(self.binding.controls))
-        name = self.config.name
         return (
-            (f"{name}/agents", Population.columns(self.model, size, self.threads)),
-            (f"{name}/io", group_memory.columns(self.config, size, modalities)),
-            (f"{name}/history", past),
+            (f"{owner}/agents", Population.columns(self.model, size, self.threads)),
+            (f"{owner}/io", group_memory.columns(self.config, size, modalities)),
+            (f"{owner}/history", past),
         )
 
     @property
@@ -105,41 +103,40 @@ def make_plan(config: Config, profile: Profile, prepared: Iterable[Prepared], ba
         Line("link", "inbox", INBOX_BYTES),
         Line("process", "buffers that come and go", TRANSIENT_BYTES),
     ]
-    regions = [region for item in populations for region in item.regions]
+    regions = [region for item in populations for region in item.regions(item.config.name)]
     if config.device.spare_kb >= 0:
         spare = config.device.spare_kb * 1024
     else:  # room to plan a new bundle beside the old one
-        spare = max((region_bytes(item.regions[:2]) for item in populations), default=0)
+        spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
     return plan(budget, fixed, regions, spare)
 
 
-def build(item: Prepared, arena: Arena) -> Group:
-    """Give a prepared population its columns and return it ready to step."""
-    agents, io, past = (owner for owner, _ in item.regions)
-    stepper = Population(
+def build_stepper(item: Prepared, arena: Arena, owner: str) -> Population:
+    """Give a prepared model its columns under region ``owner`` and return its population."""
+    return Population(
         item.model,
         len(item.names),
         seed=item.config.seed,
         threads=item.threads,
-        allocate=partial(arena.allocate, agents),
+        allocate=partial(arena.allocate, owner),
     )
+
+
+def build(item: Prepared, arena: Arena, owner: str) -> Group:
+    """Give a prepared population its columns in regions that begin with ``owner``; it is ready to step."""
+    (agents, _), (io, io_columns), (past, past_columns) = item.regions(owner)
     modalities, controls = len(item.binding.modalities), len(item.binding.controls)
-    wanted = dict(item.regions)
-    arrays = arena.allocate(past, wanted[past])
+    stepper = build_stepper(item, arena, agents)
+    history = history_memory.History(arena.allocate(past, past_columns), modalities, controls)
     return Group(
         item.config,
         stepper,
         item.binding,
         item.names,
         item.channels,
-        history_memory.History(arrays, modalities, controls),
-        arena.allocate(io, wanted[io]),
+        history,
+        arena.allocate(io, io_columns),
         item.model.digest,
+        (agents, io, past),
     )
-
-
-def release(item: Prepared, arena: Arena) -> None:
-    """Give a population's columns back; it must not be used any more."""
-    for owner, _ in item.regions:
-        arena.release(owner)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.acting import SAFE, Actuator, Sink
@@ -89,6 +90,19 @@ def columns(config: PopulationConfig, size: int, modalities: int) -> tuple[Colum
     )
 
 
+@dataclass(slots=True)
+class Shadow:
+    """A model that sees what the acting one sees, and is compared with it."""
+
+    stepper: Stepper
+    digest: str
+    bundle: str
+    owner: str
+    """Its region of the arena."""
+    steps: int = 0
+    agreed: int = 0
+
+
 class Group:
     """One population at work.
 
@@ -104,6 +118,8 @@ class Group:
         The arena's arrays for `columns`.
     digest : str
         Which bundle it runs.
+    owners : tuple of str
+        Its regions of the arena, the model's first.
     """
 
     def __init__(
@@ -116,6 +132,7 @@ class Group:
         history: History,
         arrays: Mapping[str, NDArray[Any]],
         digest: str,
+        owners: tuple[str, ...],
     ) -> None:
         self.config = config
         self.stepper = stepper
@@ -124,6 +141,9 @@ class Group:
         self.channels = tuple(channels)
         self.history = history
         self.digest = digest
+        self.bundle = config.bundle
+        self.owners = owners
+        self.shadow: Shadow | None = None
         self.suspended = False
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
@@ -222,6 +242,10 @@ class Group:
         self.counters.ticks += 1
         chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
         self.counters.steps += len(agents)
+        if self.shadow is not None:
+            other = self.shadow.stepper.step(observed, subset)
+            self.shadow.steps += len(agents)
+            self.shadow.agreed += int(np.count_nonzero((chosen == other).all(axis=1)))
         energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         silent = self._silent(arrived, now)
@@ -246,6 +270,16 @@ class Group:
         silent = self._everyone if self.suspended else np.flatnonzero(self._silent(self._arrived, now))
         self.counters.stale = len(silent)
         return silent, self._held(silent)
+
+    def exchange(self) -> None:
+        """Let the shadow act, and the acting model be its shadow."""
+        if self.shadow is None:
+            raise ConfigError(f"population {self.config.name}: there is no shadow to exchange with")
+        new = self.shadow
+        self.shadow = Shadow(self.stepper, self.digest, self.bundle, self.owners[0])
+        self.stepper, self.digest, self.bundle = new.stepper, new.digest, new.bundle
+        self.owners = (new.owner, *self.owners[1:])
+        self.forget_sent()
 
     def forget_sent(self) -> None:
         """Send every action anew: whoever listens may have missed them."""
