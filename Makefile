@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
-.PHONY: help setup system demo test lint
+.PHONY: help setup system demo test lint wheels
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,5 +27,8 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/lint-imports
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto
+	@tools/ensure_system.sh mosquitto systemd-analyze
 	.venv/bin/pytest
+
+wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
+	tools/wheels/build.sh

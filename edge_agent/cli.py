@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
-COMMANDS: tuple[str, ...] = ("run", "check", "status", "agents", "history", "infer")
+COMMANDS: tuple[str, ...] = (
+    "run",
+    "check",
+    "status",
+    "agents",
+    "history",
+    "infer",
+    "provision",
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,15 @@ declare -A package=(
     [cc]="gcc libc6-dev"
     [python3]="python3 python3-venv"
     [mosquitto]="mosquitto"
+    [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    [mmdebstrap]="mmdebstrap"
+    [qemu-system-aarch64]="qemu-system-arm"
+    [cpio]="cpio"
+    [depmod]="kmod"
+    [zstd]="zstd"
+    [systemd-analyze]="systemd"
+    [buildah]="buildah"
+    [qemu-aarch64-static]="qemu-user-static"
 )
 PATH="$PATH:/usr/sbin:/sbin"
 

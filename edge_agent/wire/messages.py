@@ -45,16 +45,10 @@ class Message:
 
 
 def encode(message: Message) -> bytes:
-    """Return the payload of ``message``; arrays travel as bytes in the body."""
+    """Return the payload of ``message``; keys at their default stay out, arrays travel as bytes."""
+    fields: Body = {"v": VERSION, "id": message.id, "seq": message.seq, "t": message.t, "exp": message.exp}
     payload: bytes = msgpack.packb(
-        {
-            "v": VERSION,
-            "id": message.id,
-            "seq": message.seq,
-            "t": message.t,
-            "exp": message.exp,
-            "body": message.body,
-        }
+        {k: value for k, value in fields.items() if value} | {"body": message.body}
     )
     return payload
 

@@ -15,6 +15,7 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/in/POPULATION``              no        0    bulk observations, arrays
 ``edge/v1/FLEET/peer/DEVICE/presence``              yes       1    roster entry
 ``edge/v1/FLEET/peer/DEVICE/evidence``              no        0    shared beliefs
+``edge/v1/FLEET/peer/DEVICE/handover``              no        1    populations lent to another device, signed
 ==================================================  ========  ===  ==========================================
 
 ``peer`` is a reserved name: no device may be called so. A name is one topic level of letters, digits,
@@ -112,6 +113,11 @@ class DeviceTopics:
     def evidence(self) -> str:
         """Beliefs this device shares."""
         return f"{ROOT}/{self.fleet}/peer/{self.device}/evidence"
+
+    @property
+    def handover(self) -> str:
+        """What this device says about populations lent and borrowed."""
+        return f"{ROOT}/{self.fleet}/peer/{self.device}/handover"
 
     def reply(self, command_id: str) -> str:
         """Return the topic of the answer to one command."""

@@ -1,0 +1,69 @@
+"""What peers do wrong: counted by device and kind, ignored, and held against their reputation.
+
+Theory of operation. Every message passes `Conduct.admit` first: a token bucket a device, so that a flood
+costs its sender's credit and not our time. What is wrong with a message is an `Offence`. A flood or a
+broken clock is one offence a ``pause``, however many messages it is made of; a duplicate is no offence at
+all: brokers deliver twice.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class Offence(enum.Enum):
+    """What was wrong with a message."""
+
+    NAME = "speaks for another device"
+    MALFORMED = "not what the topic is for"
+    FLOOD = "more messages than agreed"
+    CLOCK = "clock too far from ours"
+    REPLAY = "an old message again"
+    CONFLICT = "says two things about one tick"
+
+
+@dataclass(frozen=True, slots=True)
+class ConductSettings:
+    """``rate`` messages a second with bursts of ``burst``; times in seconds."""
+
+    rate: float = 4.0
+    burst: float = 80.0
+    pause: float = 10.0
+    devices: int = 16384
+
+
+class Conduct:
+    """Judges messages by their sender."""
+
+    def __init__(self, settings: ConductSettings) -> None:
+        self._settings = settings
+        self._tokens: dict[str, tuple[float, float]] = {}
+        self._counts: dict[str, dict[Offence, int]] = {}
+        self._latest: dict[tuple[str, Offence], float] = {}
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[Offence, int]]:
+        """Ignored messages by device and kind, since the process started."""
+        return self._counts
+
+    def admit(self, device: str, now: float) -> bool:
+        """Whether a message of ``device`` may be looked at now (monotonic seconds)."""
+        if device not in self._tokens and len(self._tokens) >= self._settings.devices:
+            return False
+        tokens, since = self._tokens.get(device, (self._settings.burst, now))
+        tokens = min(self._settings.burst, tokens + (now - since) * self._settings.rate)
+        admitted = tokens >= 1.0
+        self._tokens[device] = (tokens - 1.0 if admitted else tokens, now)
+        return admitted
+
+    def offend(self, device: str, offence: Offence, now: float) -> bool:
+        """Count an offence; return whether it is to be held against the device's reputation."""
+        counts = self._counts.setdefault(device, {})
+        counts[offence] = counts.get(offence, 0) + 1
+        latest = self._latest.get((device, offence))
+        if latest is not None and now - latest < self._settings.pause:
+            return False
+        self._latest[device, offence] = now
+        return True

@@ -1,0 +1,157 @@
+"""The body of ``peer/DEVICE/evidence``: likelihood messages in 8 bits, and who has which of them.
+
+A likelihood over the states of a shared factor travels as quarter-power codes relative to its largest entry,
+c = round(255 · (p / p_max)^¼), the engine's codes for beliefs: the range is 2e-10, a step near the maximum
+is 1.6 %. So every well-formed likelihood holds a 255, and one that doesn't is not a likelihood.
+
+========  ==========================================================================================
+key       rows
+========  ==========================================================================================
+``r``     ``[channel, agent, tick, codes, action]``: evidence; ``action`` only in a controlled channel
+``h``     ``[channel, device, agent, newest, bits]``: held of that source; bit i stands for tick newest - i
+``b``     ``[channel, tick, codes]``: the fused belief after that tick, for members that start anew
+========  ==========================================================================================
+
+A channel is a shared factor; its number is the first 4 bytes of the BLAKE2b digest of its name. Evidence
+carries no author: the topic names the device. Rows in ``r`` may name an author in a sixth place, and then
+return to that device what it sent before a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import PeerError
+from edge_agent.wire import fields
+from edge_agent.wire.messages import Body
+
+TOP = 255
+MAX_STATES = 4096
+MAX_ROWS = 256
+MAX_WINDOW = 64
+NO_ACTION = -1
+_TICKS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Evidence of one agent at one tick. ``author`` is empty for the sender's own."""
+
+    channel: int
+    agent: int
+    tick: int
+    codes: bytes
+    action: int = NO_ACTION
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Which ticks of one source somebody has: bit i of ``bits`` stands for tick ``newest - i``."""
+
+    channel: int
+    device: str
+    agent: int
+    newest: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A fused belief after ``tick``, in codes: what a member that starts anew begins with."""
+
+    channel: int
+    tick: int
+    codes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One message."""
+
+    records: tuple[Record, ...] = ()
+    holdings: tuple[Holding, ...] = ()
+    bases: tuple[Base, ...] = ()
+
+
+def channel_number(name: str) -> int:
+    """Return the number of the channel called ``name``: 32 bits, the same everywhere."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big")
+
+
+def to_body(evidence: Evidence) -> Body:
+    """Return the body of an evidence message."""
+    body: Body = {}
+    if evidence.records:
+        body["r"] = [_record_row(record) for record in evidence.records]
+    if evidence.holdings:
+        body["h"] = [[h.channel, h.device, h.agent, h.newest, h.bits] for h in evidence.holdings]
+    if evidence.bases:
+        body["b"] = [[b.channel, b.tick, b.codes] for b in evidence.bases]
+    return body
+
+
+def from_body(body: Mapping[Any, Any]) -> Evidence:
+    """Return the evidence in a message.
+
+    Raises
+    ------
+    PeerError
+        A row is of another form, or codes are not a likelihood's: no entry is 255.
+    """
+    return Evidence(
+        tuple(_record(item) for item in fields.sequence(body, "r", MAX_ROWS)),
+        tuple(_holding(item) for item in fields.sequence(body, "h", MAX_ROWS)),
+        tuple(_base(item) for item in fields.sequence(body, "b", MAX_ROWS)),
+    )
+
+
+def _record_row(record: Record) -> list[Any]:
+    row: list[Any] = [record.channel, record.agent, record.tick, record.codes]
+    if record.action != NO_ACTION or record.author:
+        row.append(record.action)
+    if record.author:
+        row.append(record.author)
+    return row
+
+
+def _record(item: Any) -> Record:
+    channel, agent, tick, codes, *more = fields.row("r", item, 4)
+    return Record(
+        _channel(channel),
+        fields.check_integer("r.agent", agent, 0, 2**31 - 1),
+        fields.check_integer("r.tick", tick, 0, _TICKS),
+        _codes("r.codes", codes),
+        fields.check_integer("r.action", more[0] if more else NO_ACTION, NO_ACTION, 2**16),
+        fields.check_text("r.author", more[1] if len(more) > 1 else "", 64),
+    )
+
+
+def _holding(item: Any) -> Holding:
+    channel, device, agent, newest, bits, *_ = fields.row("h", item, 5)
+    return Holding(
+        _channel(channel),
+        fields.check_text("h.device", device, 64),
+        fields.check_integer("h.agent", agent, 0, 2**31 - 1),
+        fields.check_integer("h.newest", newest, 0, _TICKS),
+        fields.check_integer("h.bits", bits, 0, 2**MAX_WINDOW - 1),
+    )
+
+
+def _base(item: Any) -> Base:
+    channel, tick, codes, *_ = fields.row("b", item, 3)
+    return Base(_channel(channel), fields.check_integer("b.tick", tick, 0, _TICKS), _codes("b.codes", codes))
+
+
+def _channel(value: Any) -> int:
+    return fields.check_integer("channel", value, 0, 2**32 - 1)
+
+
+def _codes(key: str, value: Any) -> bytes:
+    codes = fields.check_blob(key, value, 1, MAX_STATES)
+    if max(codes) != TOP:
+        raise PeerError(f"{key}: the largest is {max(codes)}, expected {TOP}: not a distribution")
+    return codes

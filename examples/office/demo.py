@@ -1,0 +1,190 @@
+"""The main job, end to end, on real data: ``make demo``.
+
+Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
+and a hub, replays the office's week to 936 rooms, kills one device half way and starts it again, and ends with
+a summary. The exit status is 0 only if every part of that happened; each check that failed is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import readings
+from controllers import Controller, Schedule, Threshold
+from edge_agent.engine.arrays import arrays_from_npz
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
+from edge_agent.wire.topics import DeviceTopics
+from fidelity import agreement, bins
+from fleet import FLEET, HOST, Device, Hub, broker, fresh_directory, run_program
+from playback import Playback, Share
+from rooms import Rooms, Score
+
+DEVICES = ("pi-cellar", "pi-north", "pi-south")
+KILLED = "pi-south"
+BULK, SINGLE = 300, 12
+COMPARED_ROOMS = 20
+SEED = 7
+HERE = Path(__file__).parent
+RSS_LIMIT_MB = 60.0
+AGREEMENT = 0.99
+
+
+def rival(controller: Controller) -> Score:
+    """Return the score of a rule in the same rooms."""
+    rooms = Rooms(readings.load(readings.DATA), len(DEVICES) * (BULK + SINGLE), SEED)
+    while not rooms.over:
+        rooms.act(controller.decide(rooms.observe(), rooms.now))
+    return rooms.score()
+
+
+def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
+    """Run the fleet through the week; return what was seen."""
+    with np.load(directory / "office.npz") as source:
+        model, meta = arrays_from_npz(source), json.loads(str(source["meta"]))
+    levels = {name: number for number, name in enumerate(meta["controls"][0]["values"])}
+    rooms = Rooms(readings.load(readings.DATA), len(DEVICES) * (BULK + SINGLE), SEED)
+    seen: dict[str, Any] = {}
+    with broker(directory / "broker") as (seen["broker"], port):
+        console.print(f"broker: {seen['broker']}; {len(DEVICES)} devices with {BULK + SINGLE} rooms each")
+        hub = Hub(directory, port, live)
+        fleet = {
+            name: Device(directory, name, port, BULK, SINGLE, SEED + number)
+            for number, name in enumerate(DEVICES)
+        }
+        for device in fleet.values():
+            device.start()
+        for device in fleet.values():
+            device.await_online()
+        shares = [
+            Share(DeviceTopics(FLEET, name), number * (BULK + SINGLE), BULK, SINGLE)
+            for number, name in enumerate(DEVICES)
+        ]
+        playback = Playback(rooms, shares, levels, len(meta["modalities"]), (HOST, port))
+        half = len(rooms.times) // 2
+        playback.play({half: fleet[KILLED].kill, half + 25: fleet[KILLED].start})
+        for device in fleet.values():
+            device.await_online()
+        seen["status"] = {name: device.status() for name, device in fleet.items()}
+        seen["exit"] = {name: device.stop() for name, device in fleet.items()}
+        playback.close()
+        seen["hub"] = hub.stop()
+    record = playback.record
+    witness = DEVICES[0]
+    observed, decided = record.observed[witness], record.decided[witness]
+    seen |= {"record": record, "score": rooms.score(), "in_step": len(observed) == len(decided)}
+    if seen["in_step"]:
+        chosen = np.linspace(0, BULK - 1, COMPARED_ROOMS).astype(int).tolist()
+        outcomes = bins(np.stack(observed), meta)
+        seen["agreement"], seen["compared"] = agreement(
+            model, outcomes, np.stack(decided).astype(np.int64), chosen
+        )
+    return seen
+
+
+def summarize(seen: dict[str, Any], ticks: int) -> dict[str, Any]:
+    """Put the figures together; ``failed`` lists what did not happen."""
+    record, status, lines = seen["record"], seen["status"], seen["hub"]
+    p50, p99 = np.percentile(np.array(record.latencies or [np.inf]) * 1e3, [50, 99])
+    populations = [entry for device in status.values() for entry in device["populations"].values()]
+    rss = {name: round(entry["rss_bytes"] / 1e6, 1) for name, entry in status.items()}
+    step_us = float(np.mean([device["step_us"] for device in status.values()]))
+    expected = ticks * BULK * len(DEVICES)
+    course = [line["online"] for line in lines if line["device"] == KILLED and "online" in line]
+    scores = {"agents": seen["score"], "schedule": rival(Schedule()), "threshold": rival(Threshold())}
+    checks = {
+        "the hub saw every device": {line["device"] for line in lines} == set(DEVICES),
+        "the hub saw the killed device go and come back": _went_and_came_back(course),
+        "nine decisions in ten arrived": record.decisions >= 0.9 * expected,
+        "rooms with a fan of their own were told what to do": record.set_messages > 0,
+        "every observation of the first device was decided on once": seen["in_step"],
+        f"agreement with float64 is {AGREEMENT} or more": seen.get("agreement", 0.0) >= AGREEMENT,
+        f"every daemon stays under {RSS_LIMIT_MB:g} MB": max(rss.values()) < RSS_LIMIT_MB,
+        "every daemon ended in good order": set(seen["exit"].values()) == {EXIT_DONE},
+    }
+    return {
+        "broker": seen["broker"],
+        "devices": len(DEVICES),
+        "rooms": len(DEVICES) * (BULK + SINGLE),
+        "seconds": round(record.seconds, 1),
+        "decisions": record.decisions + record.set_messages,
+        "decisions_expected": expected,
+        "latency_p50_ms": round(float(p50), 2),
+        "latency_p99_ms": round(float(p99), 2),
+        "agent_steps_per_s": round(1e6 / step_us) if step_us else 0,
+        "agent_steps_per_s_replayed": round(record.decisions / record.seconds),
+        "bytes_an_agent": max(entry["bytes_an_agent"] for entry in populations),
+        "rss_mb": rss,
+        "agreement": round(seen.get("agreement", 0.0), 4),
+        "agreement_decisions": seen.get("compared", 0),
+        "scores": {
+            name: {"comfort": round(score.comfort, 4), "kwh_a_room": round(score.kwh, 3)}
+            for name, score in scores.items()
+        },
+        "failed": [name for name, held in checks.items() if not held],
+    }
+
+
+def _went_and_came_back(course: list[bool]) -> bool:
+    return True in course and False in course and course[-1] and course.index(False) > course.index(True)
+
+
+def print_summary(console: Console, summary: dict[str, Any]) -> None:
+    """Print the figures as tables."""
+    table = Table(title="The office's week, decided on three devices", show_header=False)
+    rows = [
+        ("rooms, devices, broker", f"{summary['rooms']}, {summary['devices']}, {summary['broker']}"),
+        ("decisions made", f"{summary['decisions']:,} in {summary['seconds']} s"),
+        ("observation to action, p50 / p99", f"{summary['latency_p50_ms']} / {summary['latency_p99_ms']} ms"),
+        (
+            "agent-steps/s: kernel, replayed",
+            f"{summary['agent_steps_per_s']:,}, {summary['agent_steps_per_s_replayed']:,}",
+        ),
+        ("bytes an agent", f"{summary['bytes_an_agent']:g}"),
+        ("RSS of each daemon", ", ".join(f"{name} {mb} MB" for name, mb in summary["rss_mb"].items())),
+        ("actions as the float64 model", f"{summary['agreement']:.2%} of {summary['agreement_decisions']:,}"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    scores = Table("controller", "occupied time at 1000 ppm CO2 or less", "fan energy, kWh a room and week")
+    for name, score in summary["scores"].items():
+        scores.add_row(name, f"{score['comfort']:.1%}", f"{score['kwh_a_room']:.2f}")
+    console.print(scores)
+    for name in summary["failed"]:
+        console.print(f"[red]did not happen:[/] {name}")
+
+
+def main() -> int:
+    """Run the demo; return the exit status."""
+    parser = argparse.ArgumentParser(description="Run the main job on an office's week.")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
+    parser.add_argument("--directory", type=Path, default=Path("out/demo"), help="for everything it writes")
+    options = parser.parse_args()
+    console = Console()
+    directory = fresh_directory(options.directory)
+    try:
+        run_program(sys.executable, HERE / "train.py", "-o", directory / "office.npz")
+        convert = ("convert", directory / "office.npz", "-o", directory / "office.eab", "--name", "office")
+        run_program("edge-convert", *convert)
+        seen = play(directory, console, live=console.is_terminal and not options.json)
+    except (EdgeAgentError, subprocess.SubprocessError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    summary = summarize(seen, len(seen["record"].observed[DEVICES[0]]))
+    print_summary(console, summary)
+    if options.json:
+        print(json.dumps(summary))
+    return EXIT_FAILED if summary["failed"] else EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""Starts what the demo is about as real processes: a broker, three devices, and the hub that watches them.
+
+The broker is Mosquitto where it is installed and amqtt (which speaks MQTT 3.1.1 only) where it is not.
+Everything listens on loopback and keeps its files in the demo's own directory; each process writes its log
+there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from edge_agent.errors import PlatformError
+from edge_agent.testing.mosquitto import Mosquitto, free_port
+
+HOST = "127.0.0.1"
+FLEET = "office"
+PATIENCE_S = 30.0
+_PROGRAMS = Path(sys.executable).parent
+
+DEVICE_TOML = """\
+[device]
+name = "{name}"
+fleet = "{fleet}"
+profile = "zero2w"
+state_dir = "{name}"
+socket = "{name}.sock"
+telemetry_s = 1.0
+
+[broker]
+host = "{host}"
+port = {port}
+
+[[population]]            # hundreds of rooms: one message brings the observations of all of them
+name = "rooms"
+bundle = "office.eab"
+size = {bulk}
+step = "arrival"
+rate_hz = 1000.0
+seed = {seed}
+bulk = true
+
+[[population]]            # rooms with a sensor and a fan of their own, as Zigbee2MQTT publishes them
+name = "zigbee"
+bundle = "office.eab"
+size = {single}
+agents = "{name}-room-{{index}}"
+step = "arrival"
+rate_hz = 1000.0
+seed = {seed}
+observe = [
+    {{ modality = "co2", topic = "zigbee2mqtt/{{agent}}", pointer = "/co2" }},
+    {{ modality = "light", topic = "zigbee2mqtt/{{agent}}", pointer = "/illuminance" }},
+    {{ modality = "temperature", topic = "zigbee2mqtt/{{agent}}", pointer = "/temperature" }},
+    {{ modality = "humidity", topic = "zigbee2mqtt/{{agent}}", pointer = "/humidity" }},
+    {{ modality = "ventilation", topic = "zigbee2mqtt/{{agent}}", pointer = "/fan_mode" }},
+]
+
+[[population.act]]
+control = "ventilation"
+topic = "zigbee2mqtt/{{agent}}/set"
+template = '{{{{"fan_mode": "{{value}}"}}}}'
+"""
+
+
+@contextlib.contextmanager
+def broker(directory: Path) -> Iterator[tuple[str, int]]:
+    """Run a broker in ``directory``; yield its name and port."""
+    directory.mkdir()
+    try:
+        mosquitto = Mosquitto(directory)
+    except PlatformError:
+        yield from _amqtt(directory)
+        return
+    mosquitto.start()
+    try:
+        yield "Mosquitto", mosquitto.port
+    finally:
+        mosquitto.stop()
+
+
+def _amqtt(directory: Path) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    config = directory / "amqtt.yaml"
+    config.write_text(
+        f"listeners:\n  default:\n    type: tcp\n    bind: {HOST}:{port}\n"
+        "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n",
+        encoding="ascii",
+    )
+    with (directory / "amqtt.log").open("w") as log:
+        process = subprocess.Popen([_PROGRAMS / "amqtt", "-c", config], stdout=log, stderr=log)
+        try:
+            await_port(port, process)
+            yield "amqtt", port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when somebody listens on ``port``.
+
+    Raises
+    ------
+    PlatformError
+        ``process`` ended instead, or nobody does in time.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1.0):
+            return
+        time.sleep(0.05)
+    raise PlatformError(f"port {port}: nobody listens after {PATIENCE_S:.0f} s")
+
+
+class Device:
+    """One device: a configuration, and the daemon that runs it.
+
+    Parameters
+    ----------
+    directory : Path
+        Holds ``office.eab``; configuration, state and log go there.
+    name : str
+        Name of the device.
+    port : int
+        Of the broker.
+    bulk, single : int
+        Rooms that are observed together, and one by one.
+    seed : int
+        Seed of the populations.
+    """
+
+    def __init__(self, directory: Path, name: str, port: int, bulk: int, single: int, seed: int) -> None:
+        self.name = name
+        self._config = directory / f"{name}.toml"
+        self._socket = directory / f"{name}.sock"
+        self._log_path = directory / f"{name}.log"
+        self._log: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        text = DEVICE_TOML.format(
+            name=name, fleet=FLEET, host=HOST, port=port, bulk=bulk, single=single, seed=seed
+        )
+        self._config.write_text(text, encoding="utf-8")
+
+    def start(self) -> None:
+        """Start the daemon; it connects in its own time."""
+        self._log = self._log_path.open("a")
+        self._process = subprocess.Popen(
+            [_PROGRAMS / "edge-agent", "run", "--config", self._config], stdout=self._log, stderr=self._log
+        )
+
+    def await_online(self) -> None:
+        """Return when the daemon is at the broker.
+
+        Raises
+        ------
+        PlatformError
+            It ended, or is not there in time.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(PlatformError):
+                if self.status()["broker"]["state"] == "online":
+                    return
+            time.sleep(0.1)
+        raise PlatformError(f"{self.name}: not at the broker after {PATIENCE_S:.0f} s; see {self._log_path}")
+
+    def kill(self) -> None:
+        """SIGKILL: the daemon can neither say goodbye nor save anything."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``edge-agent status --json`` says.
+
+        Raises
+        ------
+        PlatformError
+            The daemon does not answer; the message ends with the last line of its log.
+        """
+        asked = subprocess.run(
+            [_PROGRAMS / "edge-agent", "status", "--socket", self._socket, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        if asked.returncode:
+            log = self._log_path.read_text(errors="replace").splitlines()
+            raise PlatformError(
+                f"{self.name}: {asked.stderr.strip()}; its log ends: {log[-1] if log else ''}"
+            )
+        status: dict[str, Any] = json.loads(asked.stdout)
+        return status
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        status = process.wait(timeout=PATIENCE_S)
+        if self._log is not None:
+            self._log.close()
+        return status
+
+
+class Hub:
+    """``edge-hub watch``: as JSON lines into a file, and live in the terminal where there is one."""
+
+    def __init__(self, directory: Path, port: int, live: bool) -> None:
+        self._path = directory / "hub.jsonl"
+        command = [_PROGRAMS / "edge-hub", "watch", "--broker", f"{HOST}:{port}", "--fleet", FLEET]
+        self._file = self._path.open("w")
+        self._watching = [subprocess.Popen([*command, "--json"], stdout=self._file)]
+        if live:
+            self._watching.append(subprocess.Popen(command))
+
+    def stop(self) -> list[dict[str, Any]]:
+        """End the hub; return the lines it wrote."""
+        for process in self._watching:
+            process.send_signal(signal.SIGINT)
+        for process in self._watching:
+            process.wait(timeout=PATIENCE_S)
+        self._file.close()
+        return [json.loads(line) for line in self._path.read_text().splitlines()]
+
+
+def run_program(program: str, *arguments: str | Path) -> None:
+    """Run one of our programs, its output on ours.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        It failed; what is wrong it said itself.
+    """
+    subprocess.run([_PROGRAMS / program, *arguments], check=True)
+
+
+def fresh_directory(path: Path) -> Path:
+    """Make ``path`` anew, empty."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

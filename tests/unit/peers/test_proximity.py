@@ -1,0 +1,64 @@
+"""Positions become cells: near things share them, H3 paths are the library's, covers hold the reach."""
+
+from __future__ import annotations
+
+import h3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import ConfigError
+from edge_agent.protocol.peers import proximity
+from edge_agent.wire.presence import Geographic, Metric, Place
+
+coordinates = st.integers(-(2**31) + 1, 2**31 - 1)
+reaches = st.integers(0, 2**32)
+
+
+@given(coordinates, coordinates, reaches, st.floats(-1, 1), st.floats(-1, 1))
+def test_a_cover_holds_everything_within_reach(x: int, y: int, reach: int, dx: float, dy: float) -> None:
+    limit = 2**31 - 1
+    u = max(-limit, min(limit, x + int(dx * reach)))
+    v = max(-limit, min(limit, y + int(dy * reach)))
+    depth = proximity.cover(Metric(x, y), reach)
+    assert proximity.path(Metric(x, y))[:depth] == proximity.path(Metric(u, v))[:depth]
+    assert proximity.nearness(Metric(x, y), reach, Metric(u, v)) >= 0
+
+
+@given(coordinates, coordinates, reaches, coordinates, coordinates)
+def test_nearness_falls_with_distance_to_the_end_of_reach(x: int, y: int, reach: int, u: int, v: int) -> None:
+    near = proximity.nearness(Metric(x, y), reach, Metric(u, v))
+    distance = max(abs(x - u), abs(y - v))
+    assert (near == -1) == (distance > reach)
+    if near >= 0:
+        assert near == 1000 - 1000 * distance // (reach + 1) >= 0
+
+
+@given(st.floats(-89, 89), st.floats(-179, 179), st.integers(0, 15), st.integers(0, 15))
+def test_hexagon_paths_are_the_librarys_parents(lat: float, lon: float, fine: int, coarse: int) -> None:
+    fine, coarse = max(fine, coarse), min(fine, coarse)
+    cell = proximity.hexagon(lat, lon, fine)
+    parent = int(h3.cell_to_parent(h3.int_to_str(cell.index), coarse), 16)
+    found = proximity.path(cell)
+    assert len(found) == 2 + fine
+    assert found[: 2 + coarse] == proximity.path(type(cell)(parent))
+
+
+def test_places_are_near_by_the_levels_they_share() -> None:
+    kitchen, hall, cellar = Place("b1/f0/kitchen"), Place("b1/f0/hall"), Place("b1/cellar")
+    assert proximity.nearness(kitchen, 2, kitchen) == 1000
+    assert proximity.nearness(kitchen, 2, hall) > proximity.nearness(kitchen, 2, cellar) >= 0
+    assert proximity.nearness(kitchen, 1, cellar) == -1
+    assert proximity.path(kitchen)[: proximity.cover(kitchen, 1)] == ("place", "b1", "f0")
+
+
+def test_what_cannot_be_compared_is_near_only_to_an_unlimited_reach() -> None:
+    assert proximity.nearness(Metric(0, 0), 2**32, Place("a")) == -1
+    assert proximity.nearness(Metric(0, 0), proximity.ANYWHERE, Place("a")) == 0
+    assert proximity.nearness(None, 0, Geographic(1, 2)) == 1000
+
+
+@pytest.mark.parametrize("point", [(91.0, 0.0), (float("nan"), 0.0), (0.0, 181.0)])
+def test_a_point_off_the_earth_is_refused(point: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="latitude"):
+        proximity.hexagon(*point, 9)

@@ -1,0 +1,64 @@
+"""The shipped unit: systemd accepts every line of it, and rates its sandbox 1.5 or better (0 is none open).
+
+A missing tool is a failure: a unit that nothing looked at is a guess.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[3] / "systemd"
+THRESHOLD = "15"  # tenths
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    tool = shutil.which("systemd-analyze")
+    assert tool, "systemd-analyze is missing; install it with: sudo apt-get install systemd"
+    return subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
+
+
+def complaints(unit: Path) -> str:
+    """Return what ``verify`` says. It exits 0 on an unknown key, so what it prints is the verdict."""
+    return analyze("verify", "--man=no", "--recursive-errors=no", unit).stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The unit with a program that is on this machine, as ``verify`` looks whether it is there."""
+    unit = tmp_path / "edge-agent.service"
+    unit.write_text((UNITS / "edge-agent.service").read_text().replace("/usr/bin/edge-agent", "/bin/true"))
+    return unit
+
+
+def test_every_line_of_the_unit_is_understood(installed: Path) -> None:
+    assert complaints(installed) == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["RestartSecs=5", "WatchdogSec=soon", "SystemCallFilter=@no-such-set", "ExecStop=/no/such/program"],
+)
+def test_a_line_that_is_not_understood_is_noticed(installed: Path, wrong: str) -> None:
+    installed.write_text(installed.read_text().replace("Type=notify\n", f"Type=notify\n{wrong}\n"))
+    assert complaints(installed) != ""
+
+
+def test_the_hardware_drop_in_is_understood(installed: Path) -> None:
+    drop_ins = installed.with_name("edge-agent.service.d")
+    drop_ins.mkdir()
+    shutil.copy(UNITS / "hardware.conf", drop_ins)
+    assert complaints(installed) == ""
+
+
+def test_the_sandbox_is_rated_safe() -> None:
+    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / "edge-agent.service")
+    assert rated.returncode == 0, rated.stdout
+
+
+def test_an_open_sandbox_is_not_rated_safe(tmp_path: Path) -> None:
+    unit = tmp_path / "edge-agent.service"
+    text = (UNITS / "edge-agent.service").read_text()
+    unit.write_text(text.replace("SystemCallFilter=", "#").replace("PrivateUsers=yes", ""))
+    assert analyze("security", "--offline=true", f"--threshold={THRESHOLD}", unit).returncode != 0
