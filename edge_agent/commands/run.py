@@ -21,9 +21,11 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.config import BrokerConfig, RecorderConfig
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.recorder import Recorder
+    from edge_agent.runtime.supervision import Supervision
 
 log = logging.getLogger("edge_agent")
 
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.files import StateDirectory
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
+    from edge_agent.adapters.systemd import Notifier
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
@@ -57,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
     from edge_agent.runtime.roster import Roster
+    from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
     roster = Roster(Arena(composed.plan.arena))
@@ -79,9 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
+    notifier = Notifier.from_environment()
     try:
-        return _serve(daemon, loop)
+        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary))
     finally:
+        notifier.close()
         server.close()
         loop.close()
 
@@ -124,7 +130,7 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop) -> int:
+def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -137,11 +143,15 @@ def _serve(daemon: Daemon, loop: Loop) -> int:
     try:
         daemon.start()
         settle()
+        supervision.started()
         woken_at = None
         while not ending:
-            woken_at = loop.wait(daemon.turn(woken_at))
+            deadline = daemon.turn(woken_at)
+            supervision.turned(daemon.completed, clock.monotonic())
+            woken_at = loop.wait(deadline)
     except Exception:
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
+    supervision.stopping()
     daemon.stop()
     return status

@@ -101,6 +101,7 @@ class Daemon:
         self._started = clock.monotonic()
         self.busy_s = 0.0
         self.stepped = 0
+        self.completed = 0
         self._sequence = 0
         self._bulk_prefix = self.topics.bulk_in("")
         self.unknown_topics = 0
@@ -143,6 +144,7 @@ class Daemon:
                     group.forget_sent()
         for task in self.scheduler.due(self._clock.monotonic()):
             self._run(task)
+            self.completed += 1
         deadline = self.scheduler.deadline
         session = None if self.link is None else self.link.session.deadline
         return deadline if session is None else min(deadline, session)
@@ -175,6 +177,14 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """Return the state of everything, in plain types."""
         return questions.status(self)
+
+    def summary(self) -> str:
+        """Return one line for the service manager: rung of the governor, agents a population, broker."""
+        governor = self.parts.governor
+        rung = "full" if governor is None else governor.name
+        sizes = ", ".join(f"{name} {len(group.names)}" for name, group in self.groups.items())
+        broker = "none" if self.link is None else self.link.session.state.value
+        return f"{rung}; {sizes}; broker {broker}"
 
     @property
     def groups(self) -> Mapping[str, Group]:
