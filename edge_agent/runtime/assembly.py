@@ -24,10 +24,11 @@ from edge_agent.runtime.group import Group
 from edge_agent.runtime.names import AgentNames
 from edge_agent.runtime.profile import Profile
 from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
+from edge_agent.wire import bundle as bundles
 
 INBOX_BYTES = MIB
 TRANSIENT_BYTES = 2 * MIB
-Loader = Callable[[Path], Model]
+Loader = Callable[[Path], tuple[Model, str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
 
@@ -41,6 +42,8 @@ class Prepared:
     names: AgentNames
     channels: tuple[Channel, ...]
     threads: int
+    digest: str
+    """Names the bundle: the digest of its manifest."""
 
     def regions(self, owner: str) -> Regions:
         """Return what it will need of the arena, by region: model, io, history."""
@@ -58,7 +61,13 @@ class Prepared:
         return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
 
 
-def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = Model.load) -> Prepared:
+def load_model(path: Path) -> tuple[Model, str]:
+    """Return the model of a bundle, verified and its golden vectors run, and the bundle's digest."""
+    bundle = bundles.read(path)
+    return Model.from_bundle(bundle), bundle.digest
+
+
+def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = load_model) -> Prepared:
     """Load and check one population; ``where`` names its place in the configuration.
 
     Raises
@@ -71,7 +80,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
             f"{where}.rate_hz: found {config.rate_hz:g}, expected at most {profile.max_rate_hz:g} "
             f"({profile.board})"
         )
-    model = load(Path(config.bundle))
+    model, digest = load(Path(config.bundle))
     binding = Binding(model.meta, model.num_obs, model.num_controls, config.bundle)
     names = AgentNames.of(config)
     observe = [(f"{where}.observe[{n}].modality", entry) for n, entry in enumerate(config.observe)]
@@ -80,7 +89,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     for number, act in enumerate(config.act):
         binding.control(act.control, f"{where}.act[{number}].control")
     found = tuple(channels(observe, binding, names, config.name))
-    return Prepared(config, model, binding, names, found, config.threads or profile.threads)
+    return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:
@@ -137,6 +146,6 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
         item.channels,
         history,
         arena.allocate(io, io_columns),
-        item.model.digest,
+        item.digest,
         (agents, io, past),
     )

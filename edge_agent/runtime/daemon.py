@@ -313,7 +313,7 @@ class Daemon:
         for name, group in self.groups.items():
             self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
             horizon = 1 if governor.plans_shorter else None
-            group.stepper.plan(horizon=horizon)
+            group.plan(horizon)
             if self.parts.recorder is not None:
                 self.parts.recorder.plan(name, horizon)
             group.suspended = governor.suspended(group.config.priority)

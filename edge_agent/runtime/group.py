@@ -145,6 +145,7 @@ class Group:
         self.owners = owners
         self.shadow: Shadow | None = None
         self.suspended = False
+        self.horizon: int | None = None
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()
@@ -271,6 +272,11 @@ class Group:
         self.counters.stale = len(silent)
         return silent, self._held(silent)
 
+    def plan(self, horizon: int | None) -> None:
+        """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
+        self.horizon = horizon
+        self.stepper.plan(horizon=horizon)
+
     def exchange(self) -> None:
         """Let the shadow act, and the acting model be its shadow."""
         if self.shadow is None:
@@ -279,6 +285,7 @@ class Group:
         self.shadow = Shadow(self.stepper, self.digest, self.bundle, self.owners[0])
         self.stepper, self.digest, self.bundle = new.stepper, new.digest, new.bundle
         self.owners = (new.owner, *self.owners[1:])
+        self.stepper.plan(horizon=self.horizon)
         self.forget_sent()
 
     def forget_sent(self) -> None:

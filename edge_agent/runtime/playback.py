@@ -1,8 +1,9 @@
 """Replays a flight recording: makes every decision again and compares it, bit for bit.
 
-Theory of operation. A ``begin`` frame gives the population its beliefs back; from there each ``step`` frame's
-observations must lead to the actions in it. Threads and instruction sets don't matter to the engine's bits, so
-a recording from a board is replayed on a desk. The first action that differs ends the comparison.
+Theory of operation. A ``begin`` frame gives the population its beliefs back; from there each ``step``
+frame's observations must lead to the actions in it. Threads and instruction sets don't matter to the
+engine's bits, so a recording from a board is replayed on a desk. The first action that differs ends the
+comparison.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Playback:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One population right after a step that is to be explained; ``binding`` and ``names`` say what is what."""
+    """A population right after a step; ``binding`` and ``names`` say what is what."""
 
     population: Population
     binding: Binding

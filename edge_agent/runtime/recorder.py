@@ -72,6 +72,7 @@ def begin_frame(name: str, group: Group) -> bytes:
             "bundle": group.bundle,
             "size": len(group.names),
             "seed": group.config.seed,
+            "horizon": group.horizon,
             "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
             "beliefs": group.stepper.checkpoint(),
         }

@@ -1,8 +1,8 @@
 """Which populations there are, and how they change while the daemon runs, inside the arena that was planned.
 
 Theory of operation. Whatever comes is planned beside what there is: if the arena has no room for it,
-BudgetError says how many bytes are missing and nothing has changed. A new bundle for a population goes three steps, which
-a rollout takes one by one and may take back::
+BudgetError says how many bytes are missing and nothing has changed. A new bundle for a population goes
+three steps, which a rollout takes one by one and may take back::
 
     stage      the new model runs as the shadow: same observations, its choices are compared, it doesn't act
     exchange   acting model and shadow change places; once more takes it back
@@ -97,7 +97,7 @@ class Roster:
             )
         owner = self._owner(item)
         stepper = self._build_stepper(item, self.arena, owner)
-        group.shadow = Shadow(stepper, item.model.digest, item.config.bundle, owner)
+        group.shadow = Shadow(stepper, item.digest, item.config.bundle, owner)
 
     def exchange(self, name: str) -> None:
         """Let acting model and shadow change places; the actions are all sent anew."""

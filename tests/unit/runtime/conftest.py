@@ -72,7 +72,7 @@ def prepare(config: PopulationConfig, digest: str = "digest") -> Prepared:
     names = AgentNames.of(config)
     observe = [(f"observe[{n}]", entry) for n, entry in enumerate(config.observe)]
     found = tuple(channels(observe, binding, names, config.name))
-    return Prepared(config, SimpleNamespace(digest=digest), binding, names, found, 1)
+    return Prepared(config, SimpleNamespace(), binding, names, found, 1, digest)
 
 
 def build_mirror(item: Prepared, arena: Arena, owner: str) -> Mirror:
@@ -97,7 +97,7 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
         item.channels,
         history,
         arrays,
-        item.model.digest,
+        item.digest,
         owners,
     )
 
