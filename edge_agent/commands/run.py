@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.process import one_heap, rss_bytes, settle
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
+from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     composed = compose(arguments.config, arguments.profile)
     composed.plan.check(composed.budget_source)
 
+    from edge_agent.adapters.actuators import Commands
     from edge_agent.adapters.clock import SystemClock
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.files import StateDirectory
@@ -63,14 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
-    roster = Roster(Arena(composed.plan.arena))
+    roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
     for item in composed.prepared:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
+    programs = Commands(config.commands)
     parts = Parts(
         rss=rss_bytes,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
         recorder=_recorder(config.recorder),
+        sinks=sinks(programs),
+        signs=board_signs,
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)
@@ -87,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary))
     finally:
+        programs.close()
         notifier.close()
         server.close()
         loop.close()

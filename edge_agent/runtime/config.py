@@ -136,7 +136,7 @@ class ActConfig:
     path: str = ""
     """File that is written, e.g. a PWM duty; {agent} and {index} are filled in."""
     command: tuple[str, ...] = ()
-    """Program (absolute path, listed in ``commands``) and arguments; the template's fields are filled in."""
+    """Program (absolute path, listed in ``commands``) and arguments; {value} is the filled-in template."""
     plugin: str = ""
     """Name of an entry point in the group ``edge_agent.actuators``."""
     qos: Literal[0, 1] = 0

@@ -240,10 +240,14 @@ class Daemon:
         else:
             self.scheduler.on_request(f"step {name}", period, now)
         self.scheduler.every(f"watch {name}", WATCH_S, now)
+        if group.feeds and group.config.step != "rate":
+            self.scheduler.every(f"poll {name}", period, now)
 
     def _unschedule(self, name: str) -> None:
         self.scheduler.remove(f"step {name}")
         self.scheduler.remove(f"watch {name}")
+        if f"poll {name}" in self.scheduler:
+            self.scheduler.remove(f"poll {name}")
 
     def _take_in(self, messages: Mapping[str, bytes], arrived: float) -> None:
         for topic, payload in messages.items():
@@ -259,6 +263,9 @@ class Daemon:
                         candidate.observe(channel, agent, payload, arrived)
                         known = True
             self.unknown_topics += not known
+        self._request_steps()
+
+    def _request_steps(self) -> None:
         now = self._clock.monotonic()
         for name, group in self.groups.items():
             if group.config.step != "rate" and group.wants_step:
@@ -280,6 +287,9 @@ class Daemon:
         kind, _, name = task.name.partition(" ")
         if kind == "step":
             self._step(name, self.groups[name], task.jitter)
+        elif kind == "poll":
+            self.groups[name].poll(self._clock.monotonic())
+            self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
         elif kind == "telemetry":
@@ -321,6 +331,8 @@ class Daemon:
 
     def _step(self, name: str, group: Group, jitter: float) -> None:
         group.jitter.add(np.array([jitter]))
+        if group.feeds and group.config.step == "rate":
+            group.poll(self._clock.monotonic())
         start = self._clock.monotonic()
         step = group.step(start, int(self._clock.time() * 1000))
         self.busy_s += self._clock.monotonic() - start

@@ -21,10 +21,10 @@ from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.acting import SAFE, Actuator, Sink
 from edge_agent.runtime.binding import NOT_OBSERVED, Binding, Fault
-from edge_agent.runtime.config import ActConfig, PopulationConfig
+from edge_agent.runtime.config import ActConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.latency import Histogram
 from edge_agent.runtime.names import AgentNames
-from edge_agent.runtime.sensing import Channel, parse
+from edge_agent.runtime.sensing import Channel, Field, parse
 
 NEVER = -1e18
 
@@ -55,6 +55,27 @@ class Stepper(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Take beliefs back."""
+
+
+class Source(Protocol):
+    """Readings that are no messages: files, a trace, a plug-in."""
+
+    @property
+    def bins(self) -> bool:
+        """Whether the numbers are bins already."""
+
+    def read(self) -> Sequence[tuple[int, float]]:
+        """Return what is new, (agent, number), without waiting."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class Feed(NamedTuple):
+    """A source, and what becomes of its readings."""
+
+    source: Source
+    field: Field
 
 
 class Step(NamedTuple):
@@ -144,6 +165,7 @@ class Group:
         self.bundle = config.bundle
         self.owners = owners
         self.shadow: Shadow | None = None
+        self.feeds: list[Feed] = []
         self.suspended = False
         self.horizon: int | None = None
         self.counters = GroupCounters()
@@ -204,9 +226,22 @@ class Group:
             used = True
         return used
 
-    def observe_one(self, agent: int, column: int, code: int, arrived: float) -> None:
-        """Take in one bin that was read elsewhere (a file, a plug-in, a trace)."""
-        self._set(agent, column, code, arrived)
+    def feed(self, entry: ObserveConfig, column: int, source: Source) -> None:
+        """Take readings from ``source`` from now on."""
+        modality = self.binding.modalities[column]
+        self.feeds.append(Feed(source, Field((), column, modality, entry.scale, entry.offset)))
+
+    def poll(self, now: float) -> None:
+        """Take in what the sources have."""
+        for source, field in self.feeds:
+            for agent, value in source.read():
+                code = int(value) if source.bins else field.read(value)
+                if isinstance(code, Fault):
+                    self.faults[code] += 1
+                elif not (0 <= agent < len(self.names) and 0 <= code < field.modality.size):
+                    self.faults[Fault.OUT_OF_RANGE] += 1
+                else:
+                    self._set(agent, field.column, code, now)
 
     def observe_all(self, codes: NDArray[np.int16], arrived: float) -> None:
         """Take in the bins (N, M) of a bulk message; -1 leaves what was."""

@@ -35,6 +35,8 @@ class Roster:
         Out of which their columns come.
     build, build_stepper : callable
         Make a population, or its model's part alone, under an owner's name in the arena.
+    connect : callable, optional
+        Gives a new population the sources that are not messages.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Roster:
         arena: Arena,
         build: BuildGroup = assembly.build,
         build_stepper: BuildStepper = assembly.build_stepper,
+        connect: Callable[[Group], None] | None = None,
     ) -> None:
         self.arena = arena
         self.groups: dict[str, Group] = {}
         self._build = build
         self._build_stepper = build_stepper
+        self._connect = connect
         self._generation = 0
 
     def add(self, item: Prepared) -> Group:
@@ -125,13 +129,18 @@ class Roster:
     def _make(self, item: Prepared) -> Group:
         before = set(self.arena.regions)
         try:
-            return self._build(item, self.arena, self._owner(item))
+            group = self._build(item, self.arena, self._owner(item))
+            if self._connect is not None:
+                self._connect(group)
         except BaseException:
             for owner in set(self.arena.regions) - before:
                 self.arena.release(owner)
             raise
+        return group
 
     def _release(self, group: Group) -> None:
+        for feed in group.feeds:
+            feed.source.close()
         for owner in group.owners:
             self.arena.release(owner)
         if group.shadow is not None:

@@ -191,7 +191,7 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
     _check_fields(act["path"], f"{key}.path", places)
     _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
     for word in act["command"]:
-        _check_fields(word, f"{key}.command", places | {"value", "action"})
+        _check_fields(word, f"{key}.command", places | {"value"})
     if act["command"] and act["command"][0] not in commands:
         raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
 
