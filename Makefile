@@ -5,7 +5,10 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
-.PHONY: help setup system demo test lint wheels
+# What builds and boots the ARM64 guest.
+ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
+
+.PHONY: help setup system demo test lint wheels deb test-arm64
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +30,15 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/lint-imports
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto systemd-analyze
+	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
 
 wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 	tools/wheels/build.sh
+
+deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
+	tools/deb/build.sh arm64
+
+test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
+	@tools/ensure_system.sh $(ARM64_TOOLS)
+	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64

@@ -20,6 +20,7 @@ COMMANDS: tuple[str, ...] = (
     "agents",
     "history",
     "infer",
+    "replay",
     "provision",
 )
 

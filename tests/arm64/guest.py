@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -53,6 +54,8 @@ def base_image() -> Image:
     folder = cache() / f"arm64-guest-{digest}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.glob("arm64-guest-*"):
+            shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             built = Path(work) / "built"
             built.mkdir()

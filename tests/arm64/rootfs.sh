@@ -12,7 +12,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 packages=(
     apt sudo mosquitto python3 ca-certificates linux-image-cloud-arm64
     systemd systemd-sysv udev kmod iproute2 procps util-linux mount login passwd
-    base-files base-passwd bash coreutils dash dpkg findutils gpgv grep hostname libc-bin mawk sed tar zstd
+    base-files base-passwd bash coreutils dash diffutils dpkg findutils gpgv grep hostname libc-bin mawk sed tar zstd
 )
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -42,6 +42,10 @@ cp "$root"/usr/share/base-passwd/group.master "$root"/etc/group
 ln -sf mawk "$root"/usr/bin/awk
 : >"$root"/etc/machine-id
 echo board >"$root"/etc/hostname
+printf '127.0.0.1 localhost\n127.0.1.1 board\n' >"$root"/etc/hosts
+for service in auth account password session session-noninteractive; do
+    echo "${service%%-*} required pam_permit.so" >"$root/etc/pam.d/common-$service"
+done
 ln -sf lib/systemd/systemd "$root"/init
 depmod -b "$root" "$(ls "$root"/lib/modules)"
 printf 'u mosquitto - "MQTT broker" /var/lib/mosquitto\n' >"$root"/usr/lib/sysusers.d/mosquitto.conf

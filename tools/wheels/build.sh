@@ -10,6 +10,7 @@ cd "$(dirname "$0")/../.."
 
 PATH=$PWD/.venv/bin:$PATH
 native=$(uname -m)
+export CFLAGS="-include $PWD/tools/wheels/glibc.h"
 headers=${XDG_CACHE_HOME:-$HOME/.cache}/edge-agent/arm64-python-headers
 
 fetch_headers() {

@@ -1,0 +1,78 @@
+"""Checks that run on the board itself, as root: standard library alone, one function a check.
+
+A check returns what it saw (a JSON value for the report) and fails by raising. ``python3 -m board_checks``
+runs all of them in the order of ``TABLE``, each in a process of its own, and prints a verdict a line.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+UNIT = "edge-agent.service"
+CONFIG = Path("/etc/edge-agent/device.toml")
+STATE = Path("/var/lib/edge-agent")
+DROP_INS = Path("/etc/systemd/system/edge-agent.service.d")
+GIVEN = Path("/root/given")
+"""What the host put in: packages, bundles, traces, what they must give."""
+
+TABLE = (
+    "install.readme",
+    "install.profile",
+    "sandbox.denied",
+    "sandbox.allowed",
+    "removal.damaged_package",
+    "removal.reinstall",
+    "removal.remove",
+    "removal.purge",
+)
+
+
+def run(*command: str | Path, check: bool = True, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a command; with ``check``, a failure shows what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command}: exit {done.returncode}: {done.stdout}{done.stderr}")
+    return done
+
+
+def unit(*names: str) -> dict[str, str]:
+    """Return properties of the daemon's unit."""
+    shown = run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
+    return dict(line.split("=", 1) for line in shown.splitlines())
+
+
+def journal(since: str = "-1min") -> str:
+    """Return the daemon's log."""
+    return run("journalctl", "--unit", UNIT, "--output=cat", "--no-pager", "--since", since).stdout
+
+
+def status() -> dict[str, Any]:
+    """Return what the daemon says of itself."""
+    answer: dict[str, Any] = json.loads(run("edge-agent", "status", "--config", CONFIG, "--json").stdout)
+    return answer
+
+
+def wait_until(what: str, holds: Callable[[], object], seconds: float = 90) -> float:
+    """Look again until it holds; return the seconds it took."""
+    start = time.monotonic()
+    while not holds():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"not within {seconds:g} s: {what}\n{journal()}")
+        time.sleep(0.2)
+    return round(time.monotonic() - start, 1)
+
+
+def drop_in(name: str, text: str | None) -> None:
+    """Put a drop-in beside the unit, or take it away again."""
+    path = DROP_INS / f"{name}.conf"
+    if text is None:
+        path.unlink()
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    run("systemctl", "daemon-reload")

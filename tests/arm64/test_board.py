@@ -1,0 +1,79 @@
+"""The product on an ARM64 board: installed by the README, supervised, confined, and the same as on x86-64.
+
+One boot a CPU model; a test is one of the checks that ran there (``board_checks``). ``EDGE_AGENT_ARM64_CPUS``
+names the models (``make test-arm64``: all three); otherwise it is one, a Pi 4's.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import board_checks
+import guest
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CPUS = os.environ.get("EDGE_AGENT_ARM64_CPUS", "cortex-a72").split()
+SECONDS = 420
+START = """\
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/check
+ExecStart=/usr/bin/python3 -m board_checks
+ExecStopPost=/usr/bin/systemctl poweroff -f
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+"""
+
+pytestmark = pytest.mark.arm64
+
+
+def readme_commands() -> str:
+    """Return the commands of the README's install section."""
+    section = (ROOT / "README.md").read_text().split("## Install on a board", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert blocks
+    return "".join(blocks)
+
+
+def files() -> dict[str, guest.File]:
+    """Return what the guest gets besides Debian."""
+    checks = Path(board_checks.__file__).parent
+    given = {
+        f"/check/board_checks/{path.name}": guest.File(path.read_bytes()) for path in checks.glob("*.py")
+    }
+    given |= {f"/root/given/{path.name}": guest.File(path.read_bytes()) for path in packages()}
+    given["/root/given/readme.sh"] = guest.File(readme_commands().encode())
+    given["/etc/systemd/system/check.service"] = guest.File(START.encode())
+    given["/etc/systemd/system/multi-user.target.d/check.conf"] = guest.File(b"[Unit]\nWants=check.service\n")
+    return given
+
+
+def packages() -> list[Path]:
+    """Build the packages from this tree and return them."""
+    subprocess.run([ROOT / "tools/wheels/build.sh", "aarch64"], check=True, capture_output=True)
+    subprocess.run([ROOT / "tools/deb/build.sh", "arm64"], check=True, capture_output=True)
+    return sorted((ROOT / "dist").glob("*_arm64.deb"))
+
+
+@pytest.fixture(scope="module", params=CPUS)
+def verdicts(request: pytest.FixtureRequest) -> dict[str, Any]:
+    console = guest.boot(guest.base_image(), files(), request.param, SECONDS)
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build" / f"board-{request.param}.log").write_text(console)
+    found = guest.verdicts(console.splitlines())
+    assert found, console
+    return found
+
+
+@pytest.mark.parametrize("check", board_checks.TABLE)
+@pytest.mark.timeout(SECONDS + 120)
+def test_on_the_board(verdicts: dict[str, Any], check: str) -> None:
+    assert check in verdicts, "the board did not get that far: see build/board-*.log"
+    verdict = verdicts[check]
+    assert verdict["holds"], verdict["error"]
