@@ -78,15 +78,14 @@ class Peer:
         Greater than at any earlier start: Unix time in seconds does.
     """
 
-    def __init__(
-        self, topics: DeviceTopics, settings: PeerSettings, incarnation: int, conduct: Conduct | None = None
-    ) -> None:
+    def __init__(self, topics: DeviceTopics, settings: PeerSettings, incarnation: int) -> None:
         self.topics = topics
         self.settings = settings
         self.members = Members(topics.device, settings.heartbeat, settings.devices)
         self.formation = Formation()
-        self.conduct = conduct or Conduct(ConductSettings(pause=settings.heartbeat, devices=settings.devices))
         self.ledger = Ledger()
+        rules = ConductSettings(pause=settings.heartbeat, devices=settings.devices)
+        self.conduct = Conduct(rules, self.ledger)
         self.confirmed: Coalition | None = None
         self._me = Presence(topics.device, incarnation)
         self._said: Presence | None = None
@@ -260,8 +259,8 @@ class Peer:
             self.ledger.spoil(device)
 
     def _offence(self, device: str, offence: Offence, now: float) -> list[Effect]:
-        if self.conduct.offend(device, offence, now) and device != self.device:
-            self.ledger.spoil(device)
+        if device != self.device:
+            self.conduct.offend(device, offence, now)
         return []
 
     def _echo(self, word: Presence, now: float, unix: float) -> list[Effect]:
