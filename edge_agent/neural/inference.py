@@ -41,7 +41,7 @@ def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) 
     single = x.ndim == len(shape) + 1
     if (
         not x.size
-        or x.ndim - single != len(shape) + 1
+        or x.ndim - (not single) != len(shape) + 1
         or x.shape[x.ndim - len(shape) :] != shape
         or x.dtype.kind not in "fiu"
     ):
