@@ -20,23 +20,27 @@ COMMANDS: tuple[str, ...] = (
     "agents",
     "history",
     "infer",
+    "replay",
     "provision",
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of ``commands``."""
     root = argparse.ArgumentParser(prog="edge-agent", description=__doc__)
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    for name in commands:
         importlib.import_module(f"edge_agent.commands.{name}").add(subparsers)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # The daemon's memory is no place for the modules of the other commands.
+    chosen = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    arguments = parser(chosen).parse_args(words)
     try:
         status: int = arguments.run(arguments)
     except EdgeAgentError as error:

@@ -8,26 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.runtime import config as config_records
-from edge_agent.runtime import profile as profile_records
-from edge_agent.runtime.config import Config
-from edge_agent.runtime.profile import Profile
 
+CHECKER = "edge_agent.runtime.schema"
 TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A checked configuration and the profile it runs under."""
-
-    config: Config
-    profile: Profile
-    config_path: Path
-    profile_path: Path
 
 
 class Reading:
@@ -42,14 +29,14 @@ class Reading:
     """
 
     def __init__(self, config: Path, profile: str | None = None) -> None:
-        command = [sys.executable, "-m", "edge_agent.runtime.schema", str(config)]
+        command = [sys.executable, "-m", CHECKER, str(config)]
         if profile is not None:
             command += ["--profile", profile]
         self._config = config
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def result(self) -> Settings:
-        """Return the settings.
+    def result(self) -> dict[str, Any]:
+        """Return the checked document: ``config``, ``profile``, ``profile_path``.
 
         Raises
         ------
@@ -68,10 +55,5 @@ class Reading:
             lines = err.decode("utf-8", "replace").strip().splitlines() or ["the check failed"]
             kind = ConfigError if self._child.returncode == ConfigError.exit_code else PlatformError
             raise kind(lines[-1])
-        document = json.loads(out)
-        return Settings(
-            config_records.build(document["config"]),
-            profile_records.build(document["profile"]),
-            self._config,
-            Path(document["profile_path"]),
-        )
+        document: dict[str, Any] = json.loads(out)
+        return document

@@ -1,7 +1,9 @@
-"""What the kernel says about this process: /proc/self."""
+"""This process in the kernel's books (/proc/self), and how the C library keeps its memory."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -12,3 +14,26 @@ _STATM = Path("/proc/self/statm")
 def rss_bytes() -> int:
     """Return the bytes of this process that are in memory now."""
     return int(_STATM.read_bytes().split()[1]) * _PAGE
+
+
+_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+
+
+def one_heap() -> None:
+    """Let all threads share one malloc heap; call it before there are threads.
+
+    With a heap a thread what one thread frees is no use to another, and the process grows. A C library
+    without mallopt (musl) has one heap anyway.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 1)
+
+
+def settle() -> None:
+    """Give back what only the start needed, and leave what stays out of the collector's rounds."""
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

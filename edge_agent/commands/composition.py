@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.adapters.config_files import Reading, Settings
+from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
 
 if TYPE_CHECKING:
     from edge_agent.memory.budget import Plan
     from edge_agent.runtime.assembly import Prepared
+    from edge_agent.runtime.config import Config
+    from edge_agent.runtime.profile import Profile
 
 DAEMON_LIBRARIES = (
     "edge_agent.adapters.mqtt",
@@ -23,6 +25,16 @@ DAEMON_LIBRARIES = (
     "edge_agent.runtime.daemon",
     "edge_agent.wire.signatures",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration and the profile it runs under."""
+
+    config: Config
+    profile: Profile
+    config_path: Path
+    profile_path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +59,16 @@ def compose(config: Path, profile: str | None) -> Composed:
     for library in DAEMON_LIBRARIES:  # the child works meanwhile
         importlib.import_module(library)
     from edge_agent.runtime import assembly
+    from edge_agent.runtime import config as config_records
+    from edge_agent.runtime import profile as profile_records
 
-    settings = reading.result()
+    document = reading.result()
+    settings = Settings(
+        config_records.build(document["config"]),
+        profile_records.build(document["profile"]),
+        config,
+        Path(document["profile_path"]),
+    )
     base = rss_bytes()
     prepared = assembly.prepare_all(settings.config, settings.profile, settings.config_path)
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import zipfile
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.errors import ConfigError, PlatformError
 from edge_agent.wire import bundle as bundles
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def add(subparsers: Any) -> None:
@@ -30,6 +30,8 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the beliefs, free energies and actions of every tick."""
+    import numpy as np
+
     trace = read_trace(arguments.trace)
     bundle = bundles.read(arguments.bundle)
     out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
@@ -54,6 +56,8 @@ def read_trace(path: Path) -> dict[str, NDArray[Any]]:
     ConfigError
         It cannot be read or is not one.
     """
+    import numpy as np
+
     try:
         with np.load(path) as archive:
             return {name: archive[name] for name in archive.files}

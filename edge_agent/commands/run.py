@@ -13,8 +13,10 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.adapters.process import one_heap, rss_bytes, settle
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
+from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 if TYPE_CHECKING:
@@ -42,36 +44,41 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.commands.composition import compose
 
     set_up_logging(max(arguments.verbose, 1))
+    one_heap()
     composed = compose(arguments.config, arguments.profile)
     composed.plan.check(composed.budget_source)
 
+    from edge_agent.adapters.actuators import Commands
     from edge_agent.adapters.clock import SystemClock
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.files import StateDirectory
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
-    from edge_agent.adapters.process import rss_bytes
     from edge_agent.adapters.systemd import Notifier
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
-    from edge_agent.runtime import assembly
     from edge_agent.runtime.checkpoint import Checkpoints
     from edge_agent.runtime.daemon import Daemon, Parts
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
+    from edge_agent.runtime.roster import Roster
     from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
-    arena = Arena(composed.plan.arena)
-    groups = {item.config.name: assembly.build(item, arena) for item in composed.prepared}
+    roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
+    for item in composed.prepared:
+        roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
+    programs = Commands(config.commands)
     parts = Parts(
         rss=rss_bytes,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
         recorder=_recorder(config.recorder),
+        sinks=sinks(programs),
+        signs=board_signs,
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
-    daemon = Daemon(config, groups, composed.plan, clock, parts)
+    daemon = Daemon(config, roster, composed.plan, clock, parts)
     if config.broker is not None:
         client = PahoClient(
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
@@ -85,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary))
     finally:
+        programs.close()
         notifier.close()
         server.close()
         loop.close()
@@ -140,6 +148,7 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -
     status = EXIT_DONE
     try:
         daemon.start()
+        settle()
         supervision.started()
         woken_at = None
         while not ending:

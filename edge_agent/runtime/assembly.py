@@ -24,10 +24,11 @@ from edge_agent.runtime.group import Group
 from edge_agent.runtime.names import AgentNames
 from edge_agent.runtime.profile import Profile
 from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
+from edge_agent.wire import bundle as bundles
 
 INBOX_BYTES = MIB
 TRANSIENT_BYTES = 2 * MIB
-Loader = Callable[[Path], Model]
+Loader = Callable[[Path], tuple[Model, str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
 
@@ -41,17 +42,17 @@ class Prepared:
     names: AgentNames
     channels: tuple[Channel, ...]
     threads: int
+    digest: str
+    """Names the bundle: the digest of its manifest."""
 
-    @property
-    def regions(self) -> Regions:
-        """What it will need of the arena, by owner."""
+    def regions(self, owner: str) -> Regions:
+        """Return what it will need of the arena, by region: model, io, history."""
         size, modalities = len(self.names), len(self.binding.modalities)
         past = history_memory.columns(self.config.history_kb * 1024, modalities, len(self.binding.controls))
-        name = self.config.name
         return (
-            (f"{name}/agents", Population.columns(self.model, size, self.threads)),
-            (f"{name}/io", group_memory.columns(self.config, size, modalities)),
-            (f"{name}/history", past),
+            (f"{owner}/agents", Population.columns(self.model, size, self.threads)),
+            (f"{owner}/io", group_memory.columns(self.config, size, modalities)),
+            (f"{owner}/history", past),
         )
 
     @property
@@ -60,7 +61,13 @@ class Prepared:
         return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
 
 
-def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = Model.load) -> Prepared:
+def load_model(path: Path) -> tuple[Model, str]:
+    """Return the model of a bundle, verified and its golden vectors run, and the bundle's digest."""
+    bundle = bundles.read(path)
+    return Model.from_bundle(bundle), bundle.digest
+
+
+def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = load_model) -> Prepared:
     """Load and check one population; ``where`` names its place in the configuration.
 
     Raises
@@ -73,7 +80,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
             f"{where}.rate_hz: found {config.rate_hz:g}, expected at most {profile.max_rate_hz:g} "
             f"({profile.board})"
         )
-    model = load(Path(config.bundle))
+    model, digest = load(Path(config.bundle))
     binding = Binding(model.meta, model.num_obs, model.num_controls, config.bundle)
     names = AgentNames.of(config)
     observe = [(f"{where}.observe[{n}].modality", entry) for n, entry in enumerate(config.observe)]
@@ -82,7 +89,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     for number, act in enumerate(config.act):
         binding.control(act.control, f"{where}.act[{number}].control")
     found = tuple(channels(observe, binding, names, config.name))
-    return Prepared(config, model, binding, names, found, config.threads or profile.threads)
+    return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:
@@ -105,41 +112,40 @@ def make_plan(config: Config, profile: Profile, prepared: Iterable[Prepared], ba
         Line("link", "inbox", INBOX_BYTES),
         Line("process", "buffers that come and go", TRANSIENT_BYTES),
     ]
-    regions = [region for item in populations for region in item.regions]
+    regions = [region for item in populations for region in item.regions(item.config.name)]
     if config.device.spare_kb >= 0:
         spare = config.device.spare_kb * 1024
     else:  # room to plan a new bundle beside the old one
-        spare = max((region_bytes(item.regions[:2]) for item in populations), default=0)
+        spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
     return plan(budget, fixed, regions, spare)
 
 
-def build(item: Prepared, arena: Arena) -> Group:
-    """Give a prepared population its columns and return it ready to step."""
-    agents, io, past = (owner for owner, _ in item.regions)
-    stepper = Population(
+def build_stepper(item: Prepared, arena: Arena, owner: str) -> Population:
+    """Give a prepared model its columns under region ``owner`` and return its population."""
+    return Population(
         item.model,
         len(item.names),
         seed=item.config.seed,
         threads=item.threads,
-        allocate=partial(arena.allocate, agents),
+        allocate=partial(arena.allocate, owner),
     )
+
+
+def build(item: Prepared, arena: Arena, owner: str) -> Group:
+    """Give a prepared population its columns in regions that begin with ``owner``; it is ready to step."""
+    (agents, _), (io, io_columns), (past, past_columns) = item.regions(owner)
     modalities, controls = len(item.binding.modalities), len(item.binding.controls)
-    wanted = dict(item.regions)
-    arrays = arena.allocate(past, wanted[past])
+    stepper = build_stepper(item, arena, agents)
+    history = history_memory.History(arena.allocate(past, past_columns), modalities, controls)
     return Group(
         item.config,
         stepper,
         item.binding,
         item.names,
         item.channels,
-        history_memory.History(arrays, modalities, controls),
-        arena.allocate(io, wanted[io]),
-        item.model.digest,
+        history,
+        arena.allocate(io, io_columns),
+        item.digest,
+        (agents, io, past),
     )
-
-
-def release(item: Prepared, arena: Arena) -> None:
-    """Give a population's columns back; it must not be used any more."""
-    for owner, _ in item.regions:
-        arena.release(owner)

@@ -155,6 +155,12 @@ class Binding:
             )
         return Control(name, values)
 
+    def same(self, other: Binding) -> bool:
+        """Whether readings and actions mean the same in both."""
+        return [vars(m) for m in (*self.modalities, *self.controls)] == [
+            vars(m) for m in (*other.modalities, *other.controls)
+        ]
+
     def modality(self, name: str, key: str) -> int:
         """Return the number of the modality called ``name``; ``key`` is where it was asked for."""
         return _find([m.name for m in self.modalities], name, f"{key}: {self.where} has no modality")

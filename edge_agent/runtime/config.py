@@ -11,15 +11,24 @@ Paths in the file are relative to the file; here they are absolute.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Len, MinLen
-
-Name = Annotated[str, Len(1, 64)]
-Text = Annotated[str, MinLen(1)]
-Positive = Annotated[float, Gt(0.0)]
-NotNegative = Annotated[float, Ge(0.0)]
-Port = Annotated[int, Ge(1), Le(65535)]
+if TYPE_CHECKING:
+    from edge_agent.runtime.bounds import (
+        Agents,
+        Count,
+        Keepalive,
+        Name,
+        NotEmpty,
+        Port,
+        Positive,
+        Priority,
+        Rate,
+        Seed,
+        Spare,
+        Text,
+        Threads,
+    )
 
 CHECKED = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
 
@@ -42,9 +51,9 @@ class DeviceConfig:
     """UNIX socket of ``status``, ``agents`` and ``history``; who may open it may ask."""
     socket_mode: Literal["0600", "0660", "0666"] = "0660"
     """Permissions of the socket in octal."""
-    memory_mb: Annotated[int, Ge(0)] = 0
+    memory_mb: Count = 0
     """Bytes for the whole process in MiB; 0 takes the profile's."""
-    spare_kb: Annotated[int, Ge(-1)] = -1
+    spare_kb: Spare = -1
     """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one."""
     telemetry_s: Positive = 10.0
     """Seconds between telemetry messages."""
@@ -76,7 +85,7 @@ class BrokerConfig:
     """This device's certificate, for brokers that ask for one."""
     key_file: str = ""
     """Its key; only its owner may read it."""
-    keepalive_s: Annotated[int, Ge(5), Le(65535)] = 60
+    keepalive_s: Keepalive = 60
     """Seconds of silence after which either side takes the connection for dead."""
     version: Literal[3, 5] = 5
     """MQTT version to try first: 5, or 3 for 3.1.1."""
@@ -127,7 +136,7 @@ class ActConfig:
     path: str = ""
     """File that is written, e.g. a PWM duty; {agent} and {index} are filled in."""
     command: tuple[str, ...] = ()
-    """Program (absolute path, listed in ``commands``) and arguments; the template's fields are filled in."""
+    """Program (absolute path, listed in ``commands``) and arguments; {value} is the filled-in template."""
     plugin: str = ""
     """Name of an entry point in the group ``edge_agent.actuators``."""
     qos: Literal[0, 1] = 0
@@ -150,22 +159,22 @@ class PopulationConfig:
     """Name of the population: one topic level, unique on the device."""
     bundle: Text
     """Path of the bundle (.eab)."""
-    size: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    size: Agents = 0
     """Number of agents; 0 takes the number of ``agents``."""
     agents: tuple[Text, ...] | Text = "{population}-{index}"
     """Names of the agents: a list, or a pattern with {index} (from 0) and {population}."""
-    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
+    seed: Seed = 0
     """Seed of what is drawn at random."""
     step: Literal["rate", "arrival", "change"] = "rate"
     """rate: all agents, ``rate_hz`` times a second; arrival: those that got an observation; change: those
     whose observation is another one. The latter two at most ``rate_hz`` times a second."""
-    rate_hz: Annotated[float, Gt(0.0), Le(1000.0)] = 1.0
+    rate_hz: Rate = 1.0
     """Steps a second."""
-    threads: Annotated[int, Ge(0), Le(64)] = 0
+    threads: Threads = 0
     """Threads of a step; 0 takes the profile's."""
-    priority: Annotated[int, Ge(0), Le(9)] = 5
+    priority: Priority = 5
     """0 is suspended first when the board is in trouble, 9 last."""
-    history_kb: Annotated[int, Ge(0)] = 256
+    history_kb: Count = 256
     """KiB of history: the newest steps as they are, older ones compressed."""
     bulk: bool = False
     """Take observations from edge/v1/FLEET/DEVICE/in/NAME and send all actions to .../out/NAME as arrays."""
@@ -197,7 +206,7 @@ class Config:
     """Who this device is."""
     broker: BrokerConfig | None = None
     """Where the broker is."""
-    population: Annotated[tuple[PopulationConfig, ...], MinLen(1)]
+    population: Annotated[tuple[PopulationConfig, ...], NotEmpty]
     """The populations."""
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     """The flight recorder."""

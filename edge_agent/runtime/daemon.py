@@ -25,6 +25,7 @@ from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime import questions
 from edge_agent.runtime.acting import Sink
+from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
@@ -32,6 +33,7 @@ from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.recorder import Recorder
+from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.scheduler import Scheduler, Task
 from edge_agent.runtime.sensing import parse_array
 from edge_agent.wire.messages import Message, decode, encode
@@ -69,8 +71,8 @@ class Daemon:
     ----------
     config : Config
         The device's configuration.
-    groups : mapping of str to Group
-        The populations at work, by name.
+    roster : Roster
+        The populations at work.
     plan : Plan
         The memory plan, for status.
     clock : Clock
@@ -82,13 +84,13 @@ class Daemon:
     def __init__(
         self,
         config: Config,
-        groups: Mapping[str, Group],
+        roster: Roster,
         plan: Plan,
         clock: Clock,
         parts: Parts,
     ) -> None:
         self.config = config
-        self.groups = dict(groups)
+        self.roster = roster
         self.plan = plan
         self.topics = DeviceTopics(config.device.fleet, config.device.name)
         self.scheduler = Scheduler()
@@ -101,8 +103,8 @@ class Daemon:
         self.stepped = 0
         self.completed = 0
         self._sequence = 0
+        self._bulk_prefix = self.topics.bulk_in("")
         self.unknown_topics = 0
-        self._bulk = {self.topics.bulk_in(name): group for name, group in self.groups.items()}
         now = clock.monotonic()
         for name, group in self.groups.items():
             self._schedule(name, group, now)
@@ -123,13 +125,10 @@ class Daemon:
             self.parts.checkpoints.resume(self.groups)
         if self.parts.recorder is not None:
             self.parts.recorder.begin(self.groups)
-        if self.link is None:
-            return
         for name, group in self.groups.items():
-            self.link.subscribe(topic for channel in group.channels for topic in channel.filters())
-            if group.config.bulk:
-                self.link.subscribe([self.topics.bulk_in(name)])
-        self.link.start()
+            self._subscribe(name, group)
+        if self.link is not None:
+            self.link.start()
 
     def turn(self, woken_at: float | None = None) -> float:
         """Do what is to be done now; return the monotonic time of the next deadline.
@@ -188,6 +187,48 @@ class Daemon:
         return f"{rung}; {sizes}; broker {broker}"
 
     @property
+    def groups(self) -> Mapping[str, Group]:
+        """The populations at work, by name."""
+        return self.roster.groups
+
+    def add(self, item: Prepared) -> None:
+        """Add a population while running; see `Roster.add`."""
+        self._begin(item.config.name, self.roster.add(item))
+
+    def remove(self, name: str) -> None:
+        """Hold a population's agents safe and let it go."""
+        group = self.roster.groups[name]
+        group.suspended = True
+        self._hold(group)
+        self._unschedule(name)
+        self.roster.remove(name)
+
+    def replace(self, item: Prepared) -> None:
+        """Put a population in the place of another one; see `Roster.replace`."""
+        group = self.roster.replace(item)
+        self._unschedule(item.config.name)
+        self._begin(item.config.name, group)
+
+    def exchange(self, name: str) -> None:
+        """Let a population's shadow act; see `Roster.exchange`."""
+        self.roster.exchange(name)
+        if self.parts.recorder is not None:
+            self.parts.recorder.begin_one(name, self.groups[name])
+
+    def _begin(self, name: str, group: Group) -> None:
+        self._schedule(name, group, self._clock.monotonic())
+        if self.parts.recorder is not None:
+            self.parts.recorder.begin_one(name, group)
+        self._subscribe(name, group)
+
+    def _subscribe(self, name: str, group: Group) -> None:
+        if self.link is None:
+            return
+        self.link.subscribe(topic for channel in group.channels for topic in channel.filters())
+        if group.config.bulk:
+            self.link.subscribe([self.topics.bulk_in(name)])
+
+    @property
     def uptime(self) -> float:
         """Seconds since the daemon was made."""
         return self._clock.monotonic() - self._started
@@ -199,11 +240,19 @@ class Daemon:
         else:
             self.scheduler.on_request(f"step {name}", period, now)
         self.scheduler.every(f"watch {name}", WATCH_S, now)
+        if group.feeds and group.config.step != "rate":
+            self.scheduler.every(f"poll {name}", period, now)
+
+    def _unschedule(self, name: str) -> None:
+        self.scheduler.remove(f"step {name}")
+        self.scheduler.remove(f"watch {name}")
+        if f"poll {name}" in self.scheduler:
+            self.scheduler.remove(f"poll {name}")
 
     def _take_in(self, messages: Mapping[str, bytes], arrived: float) -> None:
         for topic, payload in messages.items():
-            group = self._bulk.get(topic)
-            if group is not None:
+            group = self.groups.get(topic.removeprefix(self._bulk_prefix))
+            if group is not None and group.config.bulk:
                 self._take_bulk(group, payload, arrived)
                 continue
             known = False
@@ -214,6 +263,9 @@ class Daemon:
                         candidate.observe(channel, agent, payload, arrived)
                         known = True
             self.unknown_topics += not known
+        self._request_steps()
+
+    def _request_steps(self) -> None:
         now = self._clock.monotonic()
         for name, group in self.groups.items():
             if group.config.step != "rate" and group.wants_step:
@@ -235,6 +287,9 @@ class Daemon:
         kind, _, name = task.name.partition(" ")
         if kind == "step":
             self._step(name, self.groups[name], task.jitter)
+        elif kind == "poll":
+            self.groups[name].poll(self._clock.monotonic())
+            self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
         elif kind == "telemetry":
@@ -268,7 +323,7 @@ class Daemon:
         for name, group in self.groups.items():
             self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
             horizon = 1 if governor.plans_shorter else None
-            group.stepper.plan(horizon=horizon)
+            group.plan(horizon)
             if self.parts.recorder is not None:
                 self.parts.recorder.plan(name, horizon)
             group.suspended = governor.suspended(group.config.priority)
@@ -276,6 +331,8 @@ class Daemon:
 
     def _step(self, name: str, group: Group, jitter: float) -> None:
         group.jitter.add(np.array([jitter]))
+        if group.feeds and group.config.step == "rate":
+            group.poll(self._clock.monotonic())
         start = self._clock.monotonic()
         step = group.step(start, int(self._clock.time() * 1000))
         self.busy_s += self._clock.monotonic() - start

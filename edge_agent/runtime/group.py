@@ -16,14 +16,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.acting import SAFE, Actuator, Sink
 from edge_agent.runtime.binding import NOT_OBSERVED, Binding, Fault
-from edge_agent.runtime.config import ActConfig, PopulationConfig
+from edge_agent.runtime.config import ActConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.latency import Histogram
 from edge_agent.runtime.names import AgentNames
-from edge_agent.runtime.sensing import Channel, parse
+from edge_agent.runtime.sensing import Channel, Field, parse
 
 NEVER = -1e18
 
@@ -54,6 +55,27 @@ class Stepper(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Take beliefs back."""
+
+
+class Source(Protocol):
+    """Readings that are no messages: files, a trace, a plug-in."""
+
+    @property
+    def bins(self) -> bool:
+        """Whether the numbers are bins already."""
+
+    def read(self) -> Sequence[tuple[int, float]]:
+        """Return what is new, (agent, number), without waiting."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class Feed(NamedTuple):
+    """A source, and what becomes of its readings."""
+
+    source: Source
+    field: Field
 
 
 class Step(NamedTuple):
@@ -89,6 +111,19 @@ def columns(config: PopulationConfig, size: int, modalities: int) -> tuple[Colum
     )
 
 
+@dataclass(slots=True)
+class Shadow:
+    """A model that sees what the acting one sees, and is compared with it."""
+
+    stepper: Stepper
+    digest: str
+    bundle: str
+    owner: str
+    """Its region of the arena."""
+    steps: int = 0
+    agreed: int = 0
+
+
 class Group:
     """One population at work.
 
@@ -104,6 +139,8 @@ class Group:
         The arena's arrays for `columns`.
     digest : str
         Which bundle it runs.
+    owners : tuple of str
+        Its regions of the arena, the model's first.
     """
 
     def __init__(
@@ -116,6 +153,7 @@ class Group:
         history: History,
         arrays: Mapping[str, NDArray[Any]],
         digest: str,
+        owners: tuple[str, ...],
     ) -> None:
         self.config = config
         self.stepper = stepper
@@ -124,7 +162,12 @@ class Group:
         self.channels = tuple(channels)
         self.history = history
         self.digest = digest
+        self.bundle = config.bundle
+        self.owners = owners
+        self.shadow: Shadow | None = None
+        self.feeds: list[Feed] = []
         self.suspended = False
+        self.horizon: int | None = None
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()
@@ -183,9 +226,22 @@ class Group:
             used = True
         return used
 
-    def observe_one(self, agent: int, column: int, code: int, arrived: float) -> None:
-        """Take in one bin that was read elsewhere (a file, a plug-in, a trace)."""
-        self._set(agent, column, code, arrived)
+    def feed(self, entry: ObserveConfig, column: int, source: Source) -> None:
+        """Take readings from ``source`` from now on."""
+        modality = self.binding.modalities[column]
+        self.feeds.append(Feed(source, Field((), column, modality, entry.scale, entry.offset)))
+
+    def poll(self, now: float) -> None:
+        """Take in what the sources have."""
+        for source, field in self.feeds:
+            for agent, value in source.read():
+                code = int(value) if source.bins else field.read(value)
+                if isinstance(code, Fault):
+                    self.faults[code] += 1
+                elif not (0 <= agent < len(self.names) and 0 <= code < field.modality.size):
+                    self.faults[Fault.OUT_OF_RANGE] += 1
+                else:
+                    self._set(agent, field.column, code, now)
 
     def observe_all(self, codes: NDArray[np.int16], arrived: float) -> None:
         """Take in the bins (N, M) of a bulk message; -1 leaves what was."""
@@ -222,6 +278,10 @@ class Group:
         self.counters.ticks += 1
         chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
         self.counters.steps += len(agents)
+        if self.shadow is not None:
+            other = self.shadow.stepper.step(observed, subset)
+            self.shadow.steps += len(agents)
+            self.shadow.agreed += int(np.count_nonzero((chosen == other).all(axis=1)))
         energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         silent = self._silent(arrived, now)
@@ -246,6 +306,22 @@ class Group:
         silent = self._everyone if self.suspended else np.flatnonzero(self._silent(self._arrived, now))
         self.counters.stale = len(silent)
         return silent, self._held(silent)
+
+    def plan(self, horizon: int | None) -> None:
+        """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
+        self.horizon = horizon
+        self.stepper.plan(horizon=horizon)
+
+    def exchange(self) -> None:
+        """Let the shadow act, and the acting model be its shadow."""
+        if self.shadow is None:
+            raise ConfigError(f"population {self.config.name}: there is no shadow to exchange with")
+        new = self.shadow
+        self.shadow = Shadow(self.stepper, self.digest, self.bundle, self.owners[0])
+        self.stepper, self.digest, self.bundle = new.stepper, new.digest, new.bundle
+        self.owners = (new.owner, *self.owners[1:])
+        self.stepper.plan(horizon=self.horizon)
+        self.forget_sent()
 
     def forget_sent(self) -> None:
         """Send every action anew: whoever listens may have missed them."""

@@ -7,11 +7,12 @@ records are the one definition of every key, and pydantic checks files against t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge, Gt, Le, MinLen
+from edge_agent.runtime.config import CHECKED
 
-from edge_agent.runtime.config import CHECKED, Positive, Text
+if TYPE_CHECKING:
+    from edge_agent.runtime.bounds import Budget, Celsius, NotEmpty, OneOrMore, Positive, Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +21,11 @@ class ThermalProfile:
 
     __pydantic_config__ = CHECKED
 
-    warm_c: Annotated[float, Gt(0.0), Le(125.0)]
+    warm_c: Celsius
     """From here the governor plans shorter and steps less often."""
-    hot_c: Annotated[float, Gt(0.0), Le(125.0)]
+    hot_c: Celsius
     """From here it suspends populations, lowest priority first."""
-    limit_c: Annotated[float, Gt(0.0), Le(125.0)]
+    limit_c: Celsius
     """Where the firmware throttles the clock by itself."""
 
 
@@ -36,17 +37,17 @@ class Profile:
 
     board: Text
     """What the board is called."""
-    memory_mb: Annotated[int, Ge(16)]
+    memory_mb: Budget
     """MiB for the whole daemon, interpreter and libraries included."""
-    cores: Annotated[int, Ge(1)]
+    cores: OneOrMore
     """Cores of the board."""
-    threads: Annotated[int, Ge(1)]
+    threads: OneOrMore
     """Threads a step may use; one core less than the board has keeps the rest of the system alive."""
     max_rate_hz: Positive
     """Most steps a second of any population."""
     thermal: ThermalProfile
     """Temperatures."""
-    sources: Annotated[tuple[Text, ...], MinLen(1)]
+    sources: Annotated[tuple[Text, ...], NotEmpty]
     """Where the figures come from."""
 
 

@@ -13,7 +13,7 @@ from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.group import Group, Shadow
 
 MAX_ROWS = 10_000
 
@@ -45,7 +45,8 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "uptime_s": round(daemon.uptime, 3),
         "rss_bytes": daemon.parts.rss(),
         "budget_bytes": daemon.plan.budget,
-        "arena_bytes": daemon.plan.arena,
+        "arena_bytes": daemon.roster.arena.nbytes,
+        "arena_used_bytes": daemon.roster.arena.used,
         "broker": _broker(daemon),
         "unknown_topics": daemon.unknown_topics,
         "governor": _governor(daemon),
@@ -108,7 +109,7 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
     }
 
 
-def _chosen(daemon: Daemon, population: str | None) -> dict[str, Group]:
+def _chosen(daemon: Daemon, population: str | None) -> Mapping[str, Group]:
     if population is None:
         return daemon.groups
     if population not in daemon.groups:
@@ -123,6 +124,7 @@ def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
         "agents": size,
         "bundle": group.digest,
         "suspended": group.suspended,
+        "shadow": None if group.shadow is None else _shadow(group.shadow),
         **asdict(group.counters),
         "contradictions": group.stepper.contradictions,
         "faults": {fault.value: count for fault, count in group.faults.items() if count},
@@ -134,6 +136,10 @@ def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
         "bytes_an_agent": round(group.stepper.nbytes / max(size, 1), 1),
         "history_records": group.history.held,
     }
+
+
+def _shadow(shadow: Shadow) -> dict[str, Any]:
+    return {"bundle": shadow.digest, "steps": shadow.steps, "agreed": shadow.agreed}
 
 
 def _broker(daemon: Daemon) -> dict[str, Any]:

@@ -69,9 +69,10 @@ def begin_frame(name: str, group: Group) -> bytes:
             "kind": "begin",
             "population": name,
             "digest": group.digest,
-            "bundle": group.config.bundle,
+            "bundle": group.bundle,
             "size": len(group.names),
             "seed": group.config.seed,
+            "horizon": group.horizon,
             "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
             "beliefs": group.stepper.checkpoint(),
         }

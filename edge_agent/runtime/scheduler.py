@@ -38,6 +38,9 @@ class Scheduler:
     def __getitem__(self, name: str) -> Task:
         return self._tasks[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._tasks
+
     def every(self, name: str, period: float, now: float) -> Task:
         """Run ``name`` each ``period`` seconds, first one period from now."""
         self._tasks[name] = task = Task(name, period, now + period, start=now)

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.runtime import bounds, config, profile
 from edge_agent.runtime.config import Config
 from edge_agent.runtime.profile import Profile
 from edge_agent.wire.topics import check_name
@@ -42,7 +43,11 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def compile_files(config: Path, profile: str | None) -> dict[str, Any]:
+for _records in (config, profile):  # annotations are looked up where they are written
+    vars(_records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
+
+
+def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
     """Return ``{"config": ..., "profile": ..., "profile_path": ...}``, checked and complete.
 
     Raises
@@ -50,15 +55,14 @@ def compile_files(config: Path, profile: str | None) -> dict[str, Any]:
     ConfigError
         One line: file, key, what was found, what was expected.
     """
-    document = _checked(TypeAdapter(Config), config)
-    name = profile or document["device"]["profile"]
-    path = find_profile(name, config)
-    _resolve(document, config.absolute().parent)
-    _check_rules(document, config)
+    document = _checked(TypeAdapter(Config), path)
+    board = find_profile(profile_name or document["device"]["profile"], path)
+    _resolve(document, path.absolute().parent)
+    _check_rules(document, path)
     return {
         "config": document,
-        "profile": _checked(TypeAdapter(Profile), path),
-        "profile_path": str(path),
+        "profile": _checked(TypeAdapter(Profile), board),
+        "profile_path": str(board),
     }
 
 
@@ -187,7 +191,7 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
     _check_fields(act["path"], f"{key}.path", places)
     _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
     for word in act["command"]:
-        _check_fields(word, f"{key}.command", places | {"value", "action"})
+        _check_fields(word, f"{key}.command", places | {"value"})
     if act["command"] and act["command"][0] not in commands:
         raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
 

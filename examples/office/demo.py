@@ -1,7 +1,7 @@
 """The main job, end to end, on real data: ``make demo``.
 
 Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
-and a hub, replays the office's week to 936 rooms, kills one device half way and starts it again, and ends with
+and a hub, replays the week to 936 rooms, kills one device half way and starts it again, and ends with
 a summary. The exit status is 0 only if every part of that happened; each check that failed is named.
 """
 

@@ -4,8 +4,8 @@ Theory of operation. A tick of the week takes ``TICK_S`` of real time. At its be
 rooms are published: one array for the rooms that a device observes in bulk, one JSON message a room, as
 Zigbee2MQTT spells it, for the others. Actions come back on paho's thread and set the level of their rooms; at
 the end of the tick the levels act on the rooms' air. A device that is away leaves its fans as they are. The
-latency counted here is what a user would see: from the moment before an observation is published to the moment
-its action arrives, through the broker both ways.
+latency counted here is what a user would see: from the moment before an observation is published to that of
+its action's arrival, through the broker both ways.
 """
 
 from __future__ import annotations

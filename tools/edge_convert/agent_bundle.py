@@ -10,14 +10,14 @@ from edge_agent import __version__
 from edge_agent.engine import Model, Population, golden
 from edge_agent.errors import ModelError
 from edge_agent.wire import bundle
-from edge_convert import agent_fidelity, gate, pymdp_npz, samples
+from edge_convert import agent_fidelity, agent_sensitivity, gate, gmn_model, pymdp_npz, samples
 from edge_convert.agent_fidelity import AgentFidelity
 from edge_convert.agents import AgentSource
 from edge_convert.detect import Kind
 from edge_convert.order import Order
 
 GOLDEN = "golden.npz"
-_READERS = {"pymdp": pymdp_npz.read}
+_READERS = {"pymdp": pymdp_npz.read, "gmn": gmn_model.read}
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,15 @@ def convert(order: Order, kind: Kind) -> AgentConversion:
     limits = gate.agent_limits(order.min_agreement, order.max_kl)
     sentences = gate.broken(fidelity.figures(), limits)
     if sentences:
-        raise gate.refuse(str(order.source), sentences, fidelity.causes())
+        raise gate.refuse(str(order.source), sentences, _causes(source, model, fidelity))
     return AgentConversion(order, source, model, fidelity)
+
+
+def _causes(source: AgentSource, model: Model, fidelity: AgentFidelity) -> list[str]:
+    """Return what to look at, the worst first: the tensor that loses most, then the steps where it shows."""
+    tensor = agent_sensitivity.rank(source.arrays, model, fidelity.history)[0]
+    said = f"{tensor.tensor} alone in 8 bits gives a posterior KL of {tensor.max_kl:.3g}"
+    return [said, *fidelity.worst_steps()]
 
 
 def read(path: Path, kind: Kind) -> AgentSource:

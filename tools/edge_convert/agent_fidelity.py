@@ -35,6 +35,14 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class History:
+    """What agents went through: outcomes int [T, N, M] and executed actions int [T, N, F]."""
+
+    outcomes: NDArray[np.int64]
+    executed: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class AgentFidelity:
     """Figures [T, N] of N agents' T steps; ``closed_loop``: (8 bits, reference), mean preference a step."""
 
@@ -47,6 +55,7 @@ class AgentFidelity:
     kl_factors: Float
     closed_loop: tuple[float, float] | None
     origin: str
+    history: History
 
     def figures(self) -> dict[str, Any]:
         """Return what the gate, the manifest and the tables show."""
@@ -64,10 +73,9 @@ class AgentFidelity:
             figures["return"], figures["reference_return"] = self.closed_loop
         return figures
 
-    def causes(self) -> list[str]:
-        """Return the worst three causes in words: the factor and the two steps that are off most."""
-        factor = int(self.kl_factors.argmax())
-        said = [f"factor {factor} reaches a posterior KL of {self.kl_factors[factor]:.3g}"]
+    def worst_steps(self) -> list[str]:
+        """Return the two steps that are off most, and the factor, in words."""
+        said = []
         for flat in np.argsort(-(self.kl + self.regret), axis=None)[:2]:
             t, n = np.unravel_index(flat, self.kl.shape)
             found, wanted = self.actions[t, n].tolist(), self.reference_actions[t, n].tolist()
@@ -75,6 +83,8 @@ class AgentFidelity:
                 f"step {t}, agent {n}: KL {self.kl[t, n]:.3g}, action {found} for {wanted}, "
                 f"regret {self.regret[t, n]:.3g}"
             )
+        factor = int(self.kl_factors.argmax())
+        said.append(f"factor {factor} reaches a posterior KL of {self.kl_factors[factor]:.3g}")
         return said
 
 
@@ -116,6 +126,8 @@ class _Run:
         self._oracles = [Oracle(source) for _ in range(agents)]
         self._rows: list[list[tuple[Float, float, float, bool]]] = []
         self._actions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._outcomes: list[NDArray[np.int64]] = []
+        self._executed: list[NDArray[np.int64]] = []
 
     def step(self, outcomes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Let both decide; return the population's actions [N, F]."""
@@ -126,7 +138,7 @@ class _Run:
         self._rows.append(
             [
                 (
-                    np.array([_kl(q, beliefs[f][n]) for f, q in enumerate(decision.qs)]),
+                    np.array([divergence(q, beliefs[f][n]) for f, q in enumerate(decision.qs)]),
                     float(np.abs(decision.q_pi - q_pi[n]).sum() / 2),
                     _regret(self._source, decision, actions[n]),
                     bool((decision.act == actions[n]).all()),
@@ -134,11 +146,13 @@ class _Run:
                 for n, decision in enumerate(decisions)
             ]
         )
+        self._outcomes.append(outcomes)
         self._actions.append((actions, np.stack([decision.act for decision in decisions])))
         return actions
 
     def act(self, actions: NDArray[np.int64]) -> None:
         """Tell both which actions [N, F] were executed."""
+        self._executed.append(actions)
         self._agents.act(actions)
         for oracle, action in zip(self._oracles, actions.tolist(), strict=True):
             oracle.act(action)
@@ -160,10 +174,12 @@ class _Run:
             kl_factors=kl.max(axis=(0, 1)),
             closed_loop=closed_loop,
             origin=origin,
+            history=History(np.stack(self._outcomes), np.stack(self._executed)),
         )
 
 
-def _kl(p: Float, q: Float) -> float:
+def divergence(p: Float, q: Float) -> float:
+    """Return KL(p || q) in nats, with logarithms clipped as the reference clips them."""
     return max(float((p * (np.log(np.maximum(p, EPSILON)) - np.log(np.maximum(q, EPSILON)))).sum()), 0.0)
 
 

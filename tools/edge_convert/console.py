@@ -29,6 +29,8 @@ def show(result: Mapping[str, Any], as_json: bool) -> None:
         return
     console = Console()
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     lists = {}
     for key, value in _flat(result):
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
@@ -71,7 +73,7 @@ def _rows(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(text(row.get(column)) for column in columns))
     return table

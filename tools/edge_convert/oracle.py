@@ -7,7 +7,7 @@ five actions, and the ambiguity of a likelihood is worked out once a model inste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,14 @@ TIE = 1e-9
 
 
 class Oracle:
-    """One agent of the reference; ``step`` decides, ``act`` says which action was really executed."""
+    """One agent of the reference; ``step`` decides, ``act`` says which action was really executed.
 
-    def __init__(self, model: ModelArrays) -> None:
+    ``rounding`` is applied to the posterior [S_f] of each factor before it is kept.
+    """
+
+    def __init__(self, model: ModelArrays, rounding: Callable[[Float], Float] | None = None) -> None:
         self._model = model
+        self._rounding = rounding
         self._ambiguity = [-(a * reference.log(a)).sum(axis=0) for a in model.A]
         self._prior: Beliefs = list(model.D)
         self._qs: Beliefs = list(model.D)
@@ -32,6 +36,8 @@ class Oracle:
         """Return the reference's decision after ``observation``."""
         model = self._model
         self._qs, free_energy = reference.infer(model, self._prior, observation)
+        if self._rounding is not None:
+            self._qs = [self._rounding(q) for q in self._qs]
         G = self.expected_free_energy(self._qs)
         q_pi = reference.policy_posterior(model, G)
         return Decision(self._qs, G, q_pi, marginal_action(model, q_pi), free_energy)

@@ -54,11 +54,16 @@ def quantize(model: ModelProto, ranges: Mapping[str, Range], quantized: Collecti
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ranges.items()
     }
+    prepared = ModelProto()
+    prepared.CopyFrom(model)
+    helper.set_model_props(
+        prepared, {"onnx.quant.pre_process": "onnxruntime.quant"}
+    )  # the normal form is just that
     with tempfile.TemporaryDirectory() as folder:
         cache, output = Path(folder) / "ranges.json", Path(folder) / "int8.onnx"
         save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), cache)
         quantize_static(
-            model,
+            prepared,
             output,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
@@ -68,6 +73,7 @@ def quantize(model: ModelProto, ranges: Mapping[str, Range], quantized: Collecti
             calibration_cache_path=cache,
         )
         result = onnx.load_model(output)
+    del result.metadata_props[:]
     return bytes(result.SerializeToString(deterministic=True))
 
 

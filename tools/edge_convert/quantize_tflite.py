@@ -7,6 +7,7 @@ its output tensor; whatever is not in ``quantized`` stays float.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -60,9 +61,11 @@ def quantize(model: bytes, ranges: Mapping[str, Range], quantized: Collection[st
         work.update_quantization_recipe(".*", end, algorithm_key=_NOT)
     if not quantized:
         return model
-    result = work.quantize(
-        _statistics(model, ranges), enable_progress_bar=False, enable_progress_report=False
-    )
+    with warnings.catch_warnings():  # it opens the model with an option "intended for debugging"
+        warnings.simplefilter("ignore", UserWarning)
+        result = work.quantize(
+            _statistics(model, ranges), enable_progress_bar=False, enable_progress_report=False
+        )
     return bytes(result.quantized_model)
 
 

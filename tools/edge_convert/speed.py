@@ -21,6 +21,7 @@ from edge_convert.oracle import Oracle
 from edge_convert.stopwatch import median_us
 
 AGENTS = 1024
+SLOWER, WORTH_IT = 1.1, 0.5  # a slower int8 model must halve the size to be worth it
 
 
 class Speed(NamedTuple):
@@ -55,16 +56,9 @@ def verdict(float32: Speed, int8: Speed, float_bytes: int, int8_bytes: int) -> s
     """Return the words for people: which of the two is the better choice here, and for what."""
     ratio = int8.us / float32.us
     saved = 1 - int8_bytes / float_bytes
-    if ratio > 1.1 and saved < 0.5:
-        return (
-            f"float is the better choice here: int8 takes {ratio:.2f} times as long "
-            f"and saves {saved:.0%} of the bytes"
-        )
-    if ratio > 1.1:
-        return (
-            f"float is faster here: int8 takes {ratio:.2f} times as long, and saves {saved:.0%} of the bytes"
-        )
-    return f"int8 takes {ratio:.2f} times as long as float, and saves {saved:.0%} of the bytes"
+    size = f"takes {saved:.0%} fewer bytes" if saved >= 0 else f"takes {-saved:.0%} more bytes"
+    words = f"int8 runs {ratio:.2f} times as long as float and {size}"
+    return f"float is the better choice here: {words}" if ratio > SLOWER and saved < WORTH_IT else words
 
 
 def network_speed(network: Network, int8: bytes) -> dict[str, Any]:

@@ -6,23 +6,27 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_agent.memory.arena import Arena, total
+from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import Plan
 from edge_agent.memory.history import History
 from edge_agent.memory.history import columns as history_columns
 from edge_agent.protocol.session import Session, SessionSettings
+from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.daemon import Daemon, Parts
 from edge_agent.runtime.group import Group, columns
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.sensing import channels
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -62,6 +66,42 @@ class Mirror:
         self.actions[:, 0] = np.frombuffer(data, np.int16)
 
 
+def prepare(config: PopulationConfig, digest: str = "digest") -> Prepared:
+    """Return a population of mirrors as the assembly would."""
+    binding = Binding(META, (3, 2), (3,), config.bundle)
+    names = AgentNames.of(config)
+    observe = [(f"observe[{n}]", entry) for n, entry in enumerate(config.observe)]
+    found = tuple(channels(observe, binding, names, config.name))
+    return Prepared(config, SimpleNamespace(), binding, names, found, 1, digest)
+
+
+def build_mirror(item: Prepared, arena: Arena, owner: str) -> Mirror:
+    """Stand for a model that needs 3 bytes an agent."""
+    arena.allocate(owner, (Column("state", (len(item.names), 3), np.uint8),))
+    return Mirror(len(item.names))
+
+
+def build(item: Prepared, arena: Arena, owner: str) -> Group:
+    """Build a group of mirrors."""
+    size = len(item.names)
+    stepper = build_mirror(item, arena, f"{owner}/agents")
+    past = arena.allocate(f"{owner}/history", history_columns(item.config.history_kb * 1024, 2, 1))
+    arrays = arena.allocate(f"{owner}/io", columns(item.config, size, 2))
+    owners = (f"{owner}/agents", f"{owner}/io", f"{owner}/history")
+    history = History(past, 2, 1)
+    return Group(
+        item.config,
+        stepper,
+        item.binding,
+        item.names,
+        item.channels,
+        history,
+        arrays,
+        item.digest,
+        owners,
+    )
+
+
 class House:
     """Clock, broker, daemon and one population of ``size`` rooms."""
 
@@ -98,32 +138,15 @@ class House:
                 ),
             ),
         )
-        self.model = Mirror(size)
-        self.group = self._group(size)
+        self.roster = Roster(Arena(1 << 20), build, build_mirror)
+        self.group = self.roster.add(prepare(self.config.population[0]))
+        self.model = self.group.stepper
         self.daemon = Daemon(
-            self.config, {"rooms": self.group}, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
+            self.config, self.roster, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
         )
         session = Session(SessionSettings(), self.daemon.birth, [], random.Random(1))
         self.link = Link(session, self.broker.client("dev"), self.clock)
         self.daemon.attach(self.link)
-
-    def _group(self, size: int) -> Group:
-        config = self.config.population[0]
-        binding = Binding(META, (3, 2), (3,), config.bundle)
-        names = AgentNames.of(config)
-        wanted = (*columns(config, size, 2), *history_columns(config.history_kb * 1024, 2, 1))
-        arrays = Arena(total(wanted)).allocate("rooms", wanted)
-        observe = [(f"observe[{n}]", entry) for n, entry in enumerate(config.observe)]
-        return Group(
-            config,
-            self.model,
-            binding,
-            names,
-            channels(observe, binding, names, config.name),
-            History(arrays, 2, 1),
-            arrays,
-            "digest",
-        )
 
     def start(self) -> None:
         """Start and let the session come online."""
@@ -159,3 +182,9 @@ class House:
 def make_house() -> type[House]:
     """Return the class, for tests to build their house with."""
     return House
+
+
+@pytest.fixture
+def prepare_rooms() -> Callable[..., Prepared]:
+    """Return `prepare`, for tests that add populations."""
+    return prepare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edge_convert.calibrate import METHODS
 from edge_convert.console import Subparsers, show
 from edge_convert.network_bundle import NetworkConversion
 from edge_convert.order import TARGETS, Order
+from edge_convert.report import agent_report, network_report
 from edge_convert.speed import agent_speed, network_speed
 
 
@@ -64,22 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
     order = _order(arguments)
     if kind == "bundle":
         raise ModelError(f"{order.source}: is a bundle already, expected a model of floats")
+    signer = "-" if order.key is None else f"{order.key.name} ({order.key.public.fingerprint})"
+    heading = {"bundle": str(order.output), "source": str(order.source), "signed by": signer}
     if kind in ("onnx", "tflite"):
         network = network_bundle.convert(order, kind)
-        digest = network_bundle.write(network)
-        result = network_result(network)
+        result = heading | {"digest": network_bundle.write(network)} | network_result(network)
+        page = partial(network_report, network, result)
     else:
         agent = agent_bundle.convert(order, kind)
-        digest = agent_bundle.write(agent)
-        result = agent_result(agent)
-    signer = "-" if order.key is None else f"{order.key.name} ({order.key.public.fingerprint})"
-    heading = {
-        "bundle": str(order.output),
-        "digest": digest,
-        "source": str(order.source),
-        "signed by": signer,
-    }
-    show(heading | result, arguments.json)
+        result = heading | {"digest": agent_bundle.write(agent)} | agent_result(agent)
+        page = partial(agent_report, agent, result)
+    if order.report is not None:
+        order.report.write_text(page(), encoding="utf-8")
+        result["report"] = str(order.report)
+    show(result, arguments.json)
     return 0
 
 

@@ -1,0 +1,92 @@
+"""How the board is: temperature, throttling, load, memory pressure, battery, as Linux tells it in files.
+
+Every function returns None where the file is not there: no such sensor, PSI compiled out, no battery.
+``root`` is ``/`` but for tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
+Documentation/accounting/psi.rst, Documentation/ABI/testing/sysfs-class-power; Raspberry Pi documentation,
+``vcgencmd get_throttled`` (bits 0 to 3: under-voltage, frequency capped, throttled, soft limit, now).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path("/")
+_NOW_BITS = 0b1111
+
+
+def temperature_c(root: Path = ROOT) -> float | None:
+    """Return the hottest thermal zone, degrees Celsius."""
+    found = [
+        value / 1000.0
+        for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+        if (value := _number(path)) is not None and -40_000 < value < 200_000
+    ]
+    return max(found, default=None)
+
+
+def throttled(root: Path = ROOT) -> bool | None:
+    """Return whether the firmware holds the clock or the voltage back now (Raspberry Pi only)."""
+    bits = throttled_bits(root)
+    return None if bits is None else bool(bits & _NOW_BITS)
+
+
+def throttled_bits(root: Path = ROOT) -> int | None:
+    """Return the firmware's word: bits 0 to 3 now, 16 to 19 since boot."""
+    path = root / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    try:
+        return int(path.read_text().strip(), 16)
+    except (OSError, ValueError):
+        return None
+
+
+def load_a_core(root: Path = ROOT) -> float | None:
+    """Return the load average of the last minute, a core."""
+    words = _words(root / "proc/loadavg")
+    return float(words[0]) / (os.cpu_count() or 1) if words else None
+
+
+def memory_pressure(root: Path = ROOT) -> float | None:
+    """Return the share of the last 10 s in which some task waited for memory, percent."""
+    for word in _words(root / "proc/pressure/memory")[:2]:
+        if word.startswith("avg10="):
+            return float(word.removeprefix("avg10="))
+    return None
+
+
+def battery(root: Path = ROOT) -> float | None:
+    """Return the charge (0 to 1) of the emptiest battery that is discharging; None on mains."""
+    charges = [
+        capacity / 100.0
+        for supply in sorted((root / "sys/class/power_supply").glob("*"))
+        if _words(supply / "type") == ["Battery"] and _words(supply / "status") == ["Discharging"]
+        if (capacity := _number(supply / "capacity")) is not None
+    ]
+    return min(charges, default=None)
+
+
+def memory_cgroup(root: Path = ROOT) -> bool:
+    """Return whether the kernel's memory controller is on."""
+    return "memory" in _words(root / "sys/fs/cgroup/cgroup.controllers")
+
+
+def cgroup_limit(root: Path = ROOT) -> int | None:
+    """Return the bytes that this process's cgroup may use; None: no limit, or no controller."""
+    own = next((line.partition("::")[2] for line in _words(root / "proc/self/cgroup") if "0::" in line), "/")
+    value = _number(root / "sys/fs/cgroup" / own.lstrip("/") / "memory.max")
+    return None if value is None else int(value)
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> float | None:
+    words = _words(path)
+    try:
+        return float(words[0]) if words else None
+    except ValueError:
+        return None

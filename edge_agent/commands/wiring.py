@@ -1,0 +1,81 @@
+"""What ``run`` puts between the runtime's ports and the outside: sources, sinks and the board's signs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.adapters import signs
+
+if TYPE_CHECKING:
+    from edge_agent.adapters.actuators import Commands
+    from edge_agent.runtime.acting import Sink
+    from edge_agent.runtime.config import ActConfig, ObserveConfig
+    from edge_agent.runtime.governor import Signs
+    from edge_agent.runtime.group import Group, Source
+
+SENSORS = "edge_agent.sensors"
+ACTUATORS = "edge_agent.actuators"
+
+
+def board_signs() -> Signs:
+    """Return how the board is now."""
+    from edge_agent.runtime.governor import Signs
+
+    return Signs(
+        temperature_c=signs.temperature_c(),
+        throttled=signs.throttled(),
+        load=signs.load_a_core(),
+        pressure=signs.memory_pressure(),
+        battery=signs.battery(),
+    )
+
+
+def connect_sources(group: Group) -> None:
+    """Give a population the sources that its configuration names beside MQTT."""
+    for number, entry in enumerate(group.config.observe):
+        if entry.source == "mqtt":
+            continue
+        key = f"population {group.config.name}: observe[{number}].modality"
+        column = group.binding.modality(entry.modality, key)
+        group.feed(entry, column, _source(entry, column, group))
+
+
+def _source(entry: ObserveConfig, column: int, group: Group) -> Source:
+    from edge_agent.adapters.sensors import FileSource, TraceSource, plugin
+
+    if entry.source == "file":
+        paths = [
+            Path(entry.path.format(agent=name, index=index, population=group.config.name))
+            for index, name in enumerate(group.names)
+        ]
+        return FileSource(paths, 1.0 / group.config.rate_hz)
+    if entry.source == "trace":
+        return TraceSource(Path(entry.path), column, len(group.names))
+    source: Source = plugin(SENSORS, entry.plugin)(list(group.names))
+    return source
+
+
+def sinks(commands: Commands) -> dict[str, Sink]:
+    """Return the sinks beside MQTT."""
+    from edge_agent.adapters.actuators import write_file
+
+    plugins: dict[str, object] = {}
+
+    def to_file(act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        return write_file(Path(act.path.format(agent=agent, index=index)), payload)
+
+    def to_command(act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        words: Sequence[str] = [w.format(agent=agent, index=index, value=payload) for w in act.command]
+        return commands.run(words)
+
+    def to_plugin(act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        if act.plugin not in plugins:
+            from edge_agent.adapters.sensors import plugin
+
+            plugins[act.plugin] = plugin(ACTUATORS, act.plugin)()
+        actuator = plugins[act.plugin]
+        return bool(actuator(agent, payload)) if callable(actuator) else False
+
+    return {"file": to_file, "command": to_command, "plugin": to_plugin}

@@ -1,0 +1,95 @@
+"""The control socket: one line in, one line out, for those whom the file's permissions let in."""
+
+import json
+import selectors
+import socket
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.adapters.control import MAX_CLIENTS, MAX_REQUEST, ControlServer, ask
+from edge_agent.errors import ConfigError, PlatformError
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    if request.get("ask") != "status":
+        raise ConfigError(f"ask: found {request.get('ask')!r}")
+    return {"long": "x" * 300_000}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Path]:
+    """Serve from another thread until the test ends."""
+    selector, path = selectors.DefaultSelector(), tmp_path / "s"
+    made = ControlServer(path, "0600", selector, answer)
+    end = threading.Event()
+
+    def loop() -> None:
+        while not end.is_set():
+            for key, _ in selector.select(0.02):
+                key.data(key.fd)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    yield path
+    end.set()
+    thread.join()
+    made.close()
+    selector.close()
+    assert not path.exists()
+
+
+def test_a_question_gets_its_answer_however_long(server: Path) -> None:
+    assert len(ask(server, {"ask": "status"})["long"]) == 300_000
+    with pytest.raises(PlatformError, match="ask: found 'tea'"):
+        ask(server, {"ask": "tea"})
+
+
+def test_the_file_has_the_permissions_that_were_asked_for(server: Path) -> None:
+    assert stat.S_IMODE(server.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("sent", [b"\n", b"[1]\n", b"\xff\n", b"[" * 4000 + b"\n", b'"status"\n'])
+def test_nonsense_gets_an_error_and_the_server_lives(server: Path, sent: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(server))
+        connection.sendall(sent)
+        assert "error" in json.loads(connection.makefile("rb").readline())
+    assert "long" in ask(server, {"ask": "status"})
+
+
+def test_who_sends_too_much_or_too_slowly_harms_nobody(server: Path) -> None:
+    idle = []
+    for _ in range(MAX_CLIENTS - 2):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(server))
+        connection.send(b'{"ask"')
+        idle.append(connection)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(server))
+        connection.sendall(b"x" * (MAX_REQUEST + 1))
+        assert connection.recv(1) == b""
+    assert "long" in ask(server, {"ask": "status"})
+    for connection in idle:
+        connection.close()
+
+
+def test_a_socket_left_behind_is_replaced_and_a_living_one_is_not(tmp_path: Path, server: Path) -> None:
+    left = tmp_path / "left"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
+    selector = selectors.DefaultSelector()
+    ControlServer(left, "0600", selector, answer).close()
+    with pytest.raises(PlatformError, match="already listens"):
+        ControlServer(server, "0600", selector, answer)
+    selector.close()
+
+
+def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="is the daemon running"):
+        ask(tmp_path / "none", {"ask": "status"})

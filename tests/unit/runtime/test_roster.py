@@ -1,0 +1,83 @@
+"""Populations come, change and go while the daemon runs, or are refused with nothing changed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edge_agent.errors import BudgetError, ConfigError
+
+Make = Callable[..., Any]
+
+
+def test_a_population_added_at_run_time_works_and_its_bytes_come_back(
+    make_house: Make, prepare_rooms: Make
+) -> None:
+    house = make_house()
+    house.start()
+    used = house.roster.arena.used
+    config = replace(house.config.population[0], name="halls", agents="hall-{index}")
+    house.daemon.add(prepare_rooms(config))
+    house.settle()
+    house.say("z/hall-2", b'{"co2": 1200}')
+    assert house.sent("z/hall-2/set") == [b'{"fan": "high"}']
+    house.daemon.remove("halls")
+    house.settle()
+    assert house.sent("z/hall-2/set")[-1] == b'{"fan": "low"}'
+    assert house.roster.arena.used == used
+    assert list(house.daemon.status()["populations"]) == ["rooms"]
+
+
+def test_what_does_not_fit_is_refused_and_nothing_changed(make_house: Make, prepare_rooms: Make) -> None:
+    house = make_house()
+    house.start()
+    regions = house.roster.arena.regions
+    config = replace(house.config.population[0], name="halls", size=30_000)
+    with pytest.raises(BudgetError) as caught:
+        house.daemon.add(prepare_rooms(config))
+    assert caught.value.missing > 0
+    assert house.roster.arena.regions == regions
+    with pytest.raises(BudgetError):
+        house.daemon.replace(prepare_rooms(replace(config, name="rooms")))
+    assert house.roster.arena.regions == regions
+    house.say("z/room-1", b'{"co2": 1200}')
+    assert house.sent("z/room-1/set") == [b'{"fan": "high"}']
+
+
+def test_a_shadow_sees_everything_does_nothing_and_can_take_over_and_give_back(
+    make_house: Make, prepare_rooms: Make
+) -> None:
+    house = make_house()
+    house.start()
+    house.roster.stage(prepare_rooms(house.config.population[0], digest="newer"))
+    house.say("z/room-1", b'{"co2": 1200}')
+    assert house.sent("z/room-1/set") == [b'{"fan": "high"}']
+    shadow = house.daemon.status()["populations"]["rooms"]["shadow"]
+    assert shadow == {"bundle": "newer", "steps": 1, "agreed": 1}
+    house.daemon.exchange("rooms")
+    assert house.daemon.status()["populations"]["rooms"]["bundle"] == "newer"
+    house.daemon.exchange("rooms")
+    assert house.daemon.status()["populations"]["rooms"]["bundle"] == "digest"
+    house.daemon.exchange("rooms")
+    house.roster.drop("rooms")
+    house.after(1.0)
+    house.say("z/room-1", b'{"co2": 1}')
+    assert house.sent("z/room-1/set")[-1] == b'{"fan": "off"}'
+    assert len(house.roster.arena.regions) == 3
+
+
+def test_mistakes_are_named(make_house: Make, prepare_rooms: Make) -> None:
+    house = make_house()
+    rooms = house.config.population[0]
+    with pytest.raises(ConfigError, match="of that name already"):
+        house.daemon.add(prepare_rooms(rooms))
+    with pytest.raises(ConfigError, match="found 'halls', expected one of rooms"):
+        house.roster.stage(prepare_rooms(replace(rooms, name="halls")))
+    with pytest.raises(ConfigError, match="size, modalities or controls differ"):
+        house.roster.stage(prepare_rooms(replace(rooms, size=4)))
+    with pytest.raises(ConfigError, match="no shadow"):
+        house.daemon.exchange("rooms")
+    house.roster.stage(prepare_rooms(rooms))
+    with pytest.raises(ConfigError, match="a shadow already"):
+        house.roster.stage(prepare_rooms(rooms))
