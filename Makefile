@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # What builds and boots the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint wheels deb test-arm64
+.PHONY: help setup system demo test lint wheels deb wheelhouse image test-arm64
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,13 @@ wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 
 deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
 	tools/deb/build.sh arm64
+
+wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
+	tools/image/wheelhouse.sh
+
+image: wheelhouse ## dist/edge-agent_arm64.tar: the container image, built with buildah
+	@tools/ensure_system.sh buildah mmdebstrap qemu-aarch64-static
+	tools/image/build.sh
 
 test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)

@@ -40,7 +40,7 @@ Population.step = hangs
 threading.Thread(target=leaks, daemon=True).start()
 sys.exit(main())
 """
-# Between MemoryHigh and MemoryMax the kernel slows a leak down until it takes minutes: not here.
+# Between MemoryHigh and MemoryMax the kernel slows a leak down until the watchdog sees it: not here.
 DROP_IN = """\
 [Service]
 ExecStart=
@@ -147,7 +147,7 @@ def killed() -> object:
     """SIGKILL: systemd starts it again, and it has its counters and beliefs back."""
     PROGRAM.parent.mkdir(parents=True, exist_ok=True)
     PROGRAM.write_text(FAULTY.format(hang=HANG, leak=LEAK))
-    drop_in("fault", DROP_IN.format(program=PROGRAM))
+    drop_in("zz-fault", DROP_IN.format(program=PROGRAM))
     wait_until("ticks worth keeping", lambda: _office()["ticks"] > 20)
     SAVED.write_text(json.dumps(_office()["ticks"]))
     run("systemctl", "restart", UNIT)  # writes a checkpoint
@@ -170,7 +170,7 @@ def leaking() -> object:
     LEAK.touch()
     wait_until("the kernel's verdict", lambda: "oom-kill" in journal())
     back = _back(pid)
-    drop_in("fault", None)
+    drop_in("zz-fault", None)
     run("systemctl", "restart", UNIT)
     return back
 
