@@ -133,12 +133,13 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
         EACH open.v[i] = ~settled.v[i];
         if (!any(open)) break;
     }
-    Row energy = sub(constant(0.0f), load(offset));
+    Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < m->states; k++) {
         Row value = load(q + (int64_t)k * LANES);
-        Row ratio = sub(row_log(larger(value, constant(EPSILON))), load(log_prior + (int64_t)k * LANES));
-        energy = add(energy, mul(value, ratio));
+        disorder = add(disorder, row_xlog2x(value));
+        energy = sub(energy, mul(value, load(log_prior + (int64_t)k * LANES)));
     }
+    energy = add(energy, scale(disorder, LN2 * XLOG2X_UNIT));
     const float *table = ll;
     for (int32_t i = 0; i < m->modalities; i++) {
         if (m->a_parents[i] == 1) continue;

@@ -7,8 +7,6 @@
 
 #include "tensor.h"
 
-#define LN2 0.693147181f
-
 static void run_plan(const Model *m, const Plan *plan, float *scratch) {
     const int32_t *op = plan->ops;
     for (int32_t n = 0; n < plan->count; n++, op += OP_WORDS) {
