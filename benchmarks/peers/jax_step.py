@@ -1,9 +1,10 @@
 """pymdp's JAX agent and the best JAX we can write, on the golden models; run by the peers' own Python.
 
 Prints one JSON object a model: seconds a step of one pymdp agent (its functions, fused in one jit), and
-seconds an agent-step of a shared model with everything batched over beliefs, at the best batch size. The batched
-version plans level by level, so that policies share prefixes, keeps the predicted beliefs of planning as the next
-prior, and runs 16 fixed-point iterations as pymdp does.
+seconds an agent-step of a shared model over batches of beliefs, at the best batch size: ``vmap`` of those
+functions, and ``batched``, the same mathematics written for batches by hand. That one plans level by level,
+so that policies share prefixes, keeps the predicted beliefs of planning as the next prior, and runs 16
+fixed-point iterations as pymdp does.
 """
 
 import json
@@ -24,9 +25,13 @@ HIGHEST = partial(jnp.einsum, precision="highest")
 
 def read(path):
     data = np.load(path)
-    series = lambda c: [jnp.asarray(data[k], jnp.float32) for k in sorted(data.files) if k[:2] == c + "_" and k[2:].isdigit()]
-    deps = lambda k: json.loads(str(data[k]))
-    return series("A"), series("B"), series("C"), series("D"), deps("A_deps"), deps("B_deps"), np.asarray(data["policies"])
+
+    def series(letter):
+        names = sorted(k for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
+        return [jnp.asarray(data[k], jnp.float32) for k in names]
+
+    A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))
+    return series("A"), series("B"), series("C"), series("D"), A_deps, B_deps, np.asarray(data["policies"])
 
 
 def best_time(step, *args):
@@ -40,31 +45,43 @@ def best_time(step, *args):
     return float(np.median(times))
 
 
-def single(model):
-    """One agent through pymdp's own functions, everything in one compiled call."""
-    A, B, C, D, A_deps, B_deps, policies = model
+def pymdp_step(model):
+    """Return a step of one agent through pymdp's own functions."""
+    A, B, C, _, A_deps, B_deps, policies = model
     plans = jnp.asarray(policies)
     E = jnp.ones(len(policies)) / len(policies)
     controls = [b.shape[-1] for b in B]
 
-    @jax.jit
     def step(prior, obs):
         one_hot = [jax.nn.one_hot(obs[m], a.shape[0]) for m, a in enumerate(A)]
         qs = run_factorized_fpi(A, one_hot, prior, A_deps, num_iter=16)
-        q_pi, _ = control.update_posterior_policies(plans, qs, A, B, C, E, None, None, A_deps, B_deps, gamma=16.0)
+        q_pi, _ = control.update_posterior_policies(
+            plans, qs, A, B, C, E, None, None, A_deps, B_deps, gamma=16.0
+        )
         action = control.sample_action(plans, controls, q_pi)
         return control.compute_expected_state(qs, B, action, B_deps), action
 
-    return best_time(step, D, jnp.zeros(len(A), jnp.int32))
+    return step
+
+
+def single(model):
+    """Time one agent, everything in one compiled call."""
+    return best_time(jax.jit(pymdp_step(model)), model[3], jnp.zeros(len(model[0]), jnp.int32))
+
+
+def vmapped(model, n):
+    """Time ``n`` agents of a shared model: vmap over beliefs."""
+    step = jax.jit(jax.vmap(pymdp_step(model)))
+    prior = [jnp.tile(d, (n, 1)) for d in model[3]]
+    return best_time(step, prior, jnp.zeros((n, len(model[0])), jnp.int32)) / n
 
 
 def batched(model, n):
-    """A shared model, ``n`` agents: every contraction is one matrix product for all of them."""
-    A, B, C, D, A_deps, B_deps, policies = model
+    """Time a shared model, ``n`` agents: every contraction is one matrix product for all of them."""
+    A, B, C, D, A_deps, _, policies = model
     horizon, factors = policies.shape[1], len(B)
-    first = policies[:, 0]
     logA = [jnp.log(jnp.clip(a, 1e-16)) for a in A]
-    ambiguity = [-(a * la).sum(0) for a, la in zip(A, logA)]
+    ambiguity = [-(a * la).sum(0) for a, la in zip(A, logA, strict=True)]
     groups = {}
     for m, deps in enumerate(A_deps):
         groups.setdefault(tuple(deps), []).append(m)
@@ -95,7 +112,6 @@ def batched(model, n):
         return out
 
     actions = max(b.shape[-1] for b in B)
-    main = int(np.argmax([b.shape[-1] for b in B]))
 
     @jax.jit
     def step(prior, obs):
@@ -134,7 +150,6 @@ def batched(model, n):
         action = marginal.argmax(-1)
         return [jnp.take_along_axis(r, action[:, None, None], axis=1)[:, 0] for r in roots], action
 
-    del first, main
     prior = [jnp.tile(d, (n, 1)) for d in D]
     return best_time(step, prior, jnp.zeros((n, len(A)), jnp.int32)) / n
 
@@ -142,6 +157,9 @@ def batched(model, n):
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         model = read(Path(sys.argv[1]) / f"{name}.npz")
-        batches = {n: batched(model, n) for n in BATCHES}
-        best = min(batches, key=batches.get)
-        print(json.dumps({"model": name, "single": single(model), "batched": batches[best], "batch": best}), flush=True)
+        results = {"model": name, "single": single(model)}
+        for label, peer in (("vmap", vmapped), ("batched", batched)):
+            times = {n: peer(model, n) for n in BATCHES}
+            best = min(times, key=times.get)
+            results |= {label: times[best], f"{label}_batch": best}
+        print(json.dumps(results), flush=True)

@@ -1,9 +1,9 @@
 """The mixed form of a sparse transition tensor: one matrix for agents whose controls differ.
 
-Theory of operation. Predicting many agents at once meets every control, and applying the tensor once a control
-costs U times too much. So the entries of all controls are merged by (row, column): what an entry weighs under
-each control is its pattern, and tensors have few patterns (a grid world about thirty). The kernel turns
-patterns into a weight an agent, once a strip, and then goes over the merged entries once.
+Theory of operation. Predicting many agents at once meets every control, and to apply the tensor once a
+control costs U times too much. So the entries of all controls are merged by (row, column): what an entry
+weighs under each control is its pattern, and tensors have few patterns (a grid world about thirty). The
+kernel turns patterns into a weight an agent, once a strip, and then goes over the merged entries once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GAIN = 0.7  # the merged entries must be fewer than this part of all entries and
 
 
 class Mixed(NamedTuple):
-    """``pattern`` float32 [patterns, U]; an entry of row ``r`` lies between ``starts[r]`` and ``starts[r + 1]``."""
+    """``pattern`` float32 [patterns, U]; row ``r`` has the entries ``starts[r]:starts[r + 1]``."""
 
     pattern: NDArray[np.float32]
     columns: NDArray[np.uint16]

@@ -401,7 +401,7 @@ def _strip_rows(model: Model) -> int:
     widest = max(t.width for t in (*model.A, *model.B))
     joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
-    inference = 2 * states + max(2 * widest + patterns, 3 * states + joint)
+    inference = 2 * states + max(2 * widest + patterns, 4 * states + joint)
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 

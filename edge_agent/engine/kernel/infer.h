@@ -13,6 +13,7 @@
 #define SETTLED 1e-4f
 #define EPSILON 2.220446e-16f
 #define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
+#define EXPLAINED 20.0f       /* nats: by this much the outcomes fit better once the belief is dropped */
 #define IMPOSSIBLE 1e-35f
 #define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
 
