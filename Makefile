@@ -43,9 +43,10 @@ wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64
 	tools/image/wheelhouse.sh
 
 image: wheelhouse ## dist/edge-agent_arm64.tar: the container image, built with buildah
-	@tools/ensure_system.sh buildah mmdebstrap qemu-aarch64-static
+	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
 	tools/image/build.sh
 
 test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
+	$(PY) -m benchmarks.board --report

@@ -5,6 +5,7 @@ names the models (``make test-arm64``: all three, every check); otherwise it is 
 that take long are left out.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FULL = "EDGE_AGENT_ARM64_CPUS" in os.environ
 CPUS = os.environ.get("EDGE_AGENT_ARM64_CPUS", "cortex-a72").split()
 CHECKS = board_checks.ALWAYS + (board_checks.IN_FULL if FULL else ())
-SECONDS = 900
+SECONDS = 1200
 START = """\
 [Unit]
 After=multi-user.target
@@ -83,6 +84,7 @@ def verdicts(request: pytest.FixtureRequest, inside: dict[str, guest.File]) -> d
     (ROOT / "build" / f"board-{request.param}.log").write_text(console)
     found = guest.verdicts(console.splitlines())
     assert found, console
+    (ROOT / "build" / f"board-{request.param}.json").write_text(json.dumps(found, indent=1))
     return found
 
 
