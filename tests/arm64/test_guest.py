@@ -3,11 +3,10 @@
 import subprocess
 from pathlib import Path
 
+import guest
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-
-import guest
 
 NAMES = st.from_regex(r"(/[a-z]{1,8}){1,4}\.[a-z]", fullmatch=True)
 
