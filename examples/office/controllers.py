@@ -67,7 +67,7 @@ class OnOff:
         return np.where(co2 > np.where(level > OFF, self.off, self.on), HIGH, OFF)
 
 
-class TwoStage:
+class Threshold:
     """Low above ``low`` ppm, high above ``high`` ppm, each left again ``hysteresis`` ppm lower."""
 
     def __init__(self, low: float = 800.0, high: float = 1000.0, hysteresis: float = 100.0) -> None:

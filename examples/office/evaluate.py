@@ -21,7 +21,7 @@ import numpy as np
 import model
 import readings
 from agent import FloatAgents
-from controllers import LOW, Controller, OnOff, Schedule, TwoStage
+from controllers import LOW, Controller, OnOff, Schedule, Threshold
 from edge_agent.errors import EXIT_DONE, ConfigError
 from rooms import Rooms, Score
 from train import HELD_OUT_DAYS
@@ -46,9 +46,9 @@ def compare(path: Path, data: readings.Readings, size: int, seed: int) -> dict[s
         "schedule, high": Schedule(),
         "schedule, low": Schedule(level=LOW),
         "on-off, 800-1000 ppm": OnOff(),
-        "two-stage, 800/1000 ppm": TwoStage(),
-        "two-stage, 700/900 ppm": TwoStage(700.0, 900.0),
-        "two-stage, 900/1100 ppm": TwoStage(900.0, 1100.0),
+        "two-stage, 800/1000 ppm": Threshold(),
+        "two-stage, 700/900 ppm": Threshold(700.0, 900.0),
+        "two-stage, 900/1100 ppm": Threshold(900.0, 1100.0),
     }
     since = np.unique(data.days())[-HELD_OUT_DAYS]
     scores = {}

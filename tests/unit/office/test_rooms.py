@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import air
 import evaluate
 import readings
-from controllers import OnOff, Schedule, TwoStage
+from controllers import OnOff, Schedule, Threshold
 from rooms import OBSERVED, Rooms
 
 DATA = readings.load(readings.DATA)
@@ -76,7 +76,7 @@ def test_an_unventilated_room_like_the_office_replays_the_readings() -> None:
 
 def test_the_same_seed_gives_the_same_week_and_another_seed_another() -> None:
     def week(seed: int) -> np.ndarray:
-        rooms, rule, course = Rooms(DATA, 5, seed), TwoStage(), []
+        rooms, rule, course = Rooms(DATA, 5, seed), Threshold(), []
         while not rooms.over:
             course.append(rooms.co2)
             rooms.act(rule.decide(rooms.observe(), rooms.now))
@@ -141,14 +141,14 @@ def test_rules() -> None:
         (650, 2, 0),
     ]
     for co2, before, after in stages:
-        assert TwoStage().decide(_observe(co2, before), friday)[0] == after, (co2, before)
+        assert Threshold().decide(_observe(co2, before), friday)[0] == after, (co2, before)
     for co2, before, after in [(990, 0, 0), (1010, 0, 2), (990, 2, 2), (790, 2, 0)]:
         assert OnOff().decide(_observe(co2, before), friday)[0] == after, (co2, before)
 
 
 def test_a_controller_runs_to_the_last_reading() -> None:
     rooms = Rooms(DATA, 3)
-    evaluate.run(rooms, TwoStage())
+    evaluate.run(rooms, Threshold())
     assert rooms.over
     with pytest.raises(ValueError, match="end"):
         rooms.act(np.zeros(3, int))
