@@ -29,6 +29,10 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+demo: setup ## the main job on real data: train, convert, three devices, a week in 20 s (JSON=1: for machines)
+	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
+	$(PY) examples/office/demo.py $(if $(JSON),--json)
+
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest

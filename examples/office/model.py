@@ -137,8 +137,10 @@ def _meta(bands: FloatArray, edges: dict[str, FloatArray], leakage: float, hours
     air = [f"under {bands[0]:g} ppm", *(f"{a:g} to {b:g} ppm" for a, b in itertools.pairwise(bands))]
     air.append(f"{bands[-1]:g} ppm and over")
     modalities = [{"name": name, "unit": UNITS[name], "edges": edges[name].tolist()} for name in SENSORS]
-    modalities.append({"name": "ventilation", "unit": "level", "edges": [0.5, 1.5]})
-    modalities.append({"name": "comfort", "unit": "level", "edges": [0.5], "levels": list(COMFORT)})
+    modalities.append(
+        {"name": "ventilation", "unit": "level", "edges": [0.5, 1.5], "labels": list(VENTILATION)}
+    )
+    modalities.append({"name": "comfort", "unit": "level", "edges": [0.5], "labels": list(COMFORT)})
     control = {"name": "ventilation", "values": list(VENTILATION)}
     return {
         "modalities": modalities,
