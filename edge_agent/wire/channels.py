@@ -113,6 +113,18 @@ CHANNELS: tuple[Channel, ...] = (
         bodies.BLOCK,
     ),
     Channel(
+        "edge/v1/FLEET/DEVICE/down/confirm",
+        "hub",
+        "device",
+        1,
+        False,
+        "What the hub has stored. A device that is set to wait for it keeps telemetry on its disk until "
+        "then, and "
+        "sends again what a broker acknowledged and lost. Not signed: whoever can forge it could drop "
+        "the telemetry.",
+        bodies.CONFIRM,
+    ),
+    Channel(
         "edge/v1/FLEET/DEVICE/in/POPULATION",
         "application",
         "device",
