@@ -26,7 +26,7 @@ from edge_agent.wire.topics import DeviceTopics
 pytestmark = pytest.mark.broker
 LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
 ROUNDS = 50 if LONG else 4
-FUZZED = 100_000 if LONG else 4_000
+FUZZED = 100_000 if LONG else 1_500
 PROCESS = Path(__file__).with_name("device_process.py")
 TOPICS = DeviceTopics("lab", "pi")
 
