@@ -21,8 +21,8 @@ counted), one chunk a lane, and what is in flight.
 
 A broker can acknowledge a message and lose it: Mosquitto does when it is killed. With ``confirm`` an
 entry stays until the hub says that it has stored it (``down/confirm``); what was not confirmed goes again
-on every connect, and when nothing was confirmed for ``confirm_seconds``. At most `UNCONFIRMED` entries
-are out at a time.
+once `OVERTAKEN` later ones were, on every connect, and when nothing was confirmed for
+``confirm_seconds``. At most `UNCONFIRMED` entries are out at a time.
 
 How a main loop uses it: ``append`` when something was measured; ``effects += outbox.turn(session, now,
 t)`` in every round; ``outbox.delivered(token)`` on `Delivered`; ``outbox.confirmed(payload)`` on
@@ -51,6 +51,7 @@ SAMPLES = 1
 
 HISTORICAL_PER_LIVE = 3
 UNCONFIRMED = 2000
+OVERTAKEN = 100
 _CHUNK = 32
 _THIN = 256
 _RANGES = 64
@@ -133,7 +134,7 @@ class OutboxSettings:
     pending_bytes: int = 1024 * 1024
     reserve: int = 4
     confirm: bool = False
-    confirm_seconds: float = 300.0
+    confirm_seconds: float = 60.0
 
 
 @dataclass(slots=True)
@@ -218,7 +219,7 @@ class Outbox:
         self._removable: list[Range] = []
         self._told: list[Range] = []
         self._unreadable: list[Range] = []
-        self._unconfirmed: dict[int, tuple[int, tuple[Range, ...]]] = {}
+        self._unconfirmed: dict[int, tuple[int, tuple[Range, ...], int]] = {}
         self._early: set[int] = set()
         self._resend_at: float | None = None
         self._undo: tuple[list[Range], list[Range], list[Range]] = ([], [], [])
@@ -250,14 +251,23 @@ class Outbox:
 
     def online(self) -> None:
         """Take note that the connection came up: what is stored and not sent is historical from now on."""
-        unsent = [(seq, seq) for seq in self._unconfirmed]
-        for lane in (self._historical, self._live):
+        live, self._live = self._live, _Lane()
+        self._again(list(self._unconfirmed), live)
+
+    def _again(self, numbers: list[int], live: _Lane | None = None) -> None:
+        """Send entries again that the broker lost, before what is historical already (and ``live``)."""
+        unsent = [(seq, seq) for seq in numbers]
+        for lane in (self._historical, live or _Lane()):
             unsent += [(entry.seq, entry.seq) for entry in lane.ahead]
             unsent += [(first, last) for first, last in lane.ranges]
         self._historical = _Lane(deque([first, last] for first, last in merged(unsent)))
-        self._live = _Lane()
-        self._unconfirmed.clear()
+        for seq in numbers:
+            del self._unconfirmed[seq]
         self._resend_at = None
+
+    def in_flight(self, token: int) -> int:
+        """Return the number of the entry that was sent with this token, 0 if it is not one of ours."""
+        return self._in_flight.get(token, (0, 0, ()))[0]
 
     def delivered(self, token: int) -> None:
         """Note that the broker has the message; tokens of other publications are ignored."""
@@ -270,7 +280,7 @@ class Outbox:
                 self._removable.append((seq, size))
                 self._told.extend(told)
             else:
-                self._unconfirmed[seq] = (size, told)
+                self._unconfirmed[seq] = (size, told, self.counters.delivered)
 
     def confirmed(self, payload: bytes) -> None:
         """Take in what the hub says it has stored; a malformed message is counted and ignored."""
@@ -282,12 +292,14 @@ class Outbox:
             return
         if not self.settings.confirm or body["outbox"] != self.name:
             return
+        newest = 0
         flying = {seq for seq, _, _ in self._in_flight.values()}
         for pair in body["ranges"]:
             match pair:
                 case [int(first), int(last)]:
                     for seq in [s for s in self._unconfirmed if first <= s <= last]:
-                        size, told = self._unconfirmed.pop(seq)
+                        size, told, order = self._unconfirmed.pop(seq)
+                        newest = max(newest, order)
                         self._removable.append((seq, size))
                         self._told.extend(told)
                         self._resend_at = None
@@ -295,6 +307,9 @@ class Outbox:
                     self._early.update(s for s in flying if first <= s <= last)
                 case _:
                     self.counters.malformed += 1
+        late = [seq for seq, (_, _, order) in self._unconfirmed.items() if order < newest - OVERTAKEN]
+        if late:
+            self._again(late)
 
     def turn(self, session: Session, now: float, t: float) -> list[Effect]:
         """Store what is due and send what the session has room for; ``t`` is Unix time."""
@@ -305,7 +320,7 @@ class Outbox:
             if self._resend_at is None:
                 self._resend_at = now + self.settings.confirm_seconds
             elif now >= self._resend_at:
-                self.online()
+                self._again(list(self._unconfirmed))
         effects: list[Effect] = []
         reserve = min(self.settings.reserve, session.limit // 2)  # room for replies and actions
         while session.credit > reserve and len(self._unconfirmed) < UNCONFIRMED:
@@ -441,7 +456,7 @@ class Outbox:
         if not self._to_tell:
             return ()
         telling = {r for _, _, told in self._in_flight.values() for r in told} | set(self._told)
-        telling |= {r for _, told in self._unconfirmed.values() for r in told}
+        telling |= {r for _, told, _ in self._unconfirmed.values() for r in told}
         if telling:
             return ()  # one message at a time carries them
         ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))

@@ -37,7 +37,9 @@ def main(port: str, name: str, folder: str, key: str, old: str) -> None:
         return Health(steps, steps // 10, 0, int(steps * evaluation["contradiction_rate"]), 1.0, 1.0, steps)
 
     store = SqliteStore(Path(folder) / "outbox.db", wake.set)
-    outbox = Outbox(OutboxSettings(flush_seconds=0.05, confirm=True), topics.telemetry, store)
+    outbox = Outbox(
+        OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=2.0), topics.telemetry, store
+    )
     device = SimulatedDevice(
         topics,
         PahoClient(MqttSettings("127.0.0.1", name, int(port)), wake.set),

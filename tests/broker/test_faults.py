@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
-from edge_agent.protocol.ports import Publication
+from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings, State
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.testing.pump import Pump
@@ -119,7 +119,7 @@ def outsider(broker: Mosquitto) -> Pump:
     session = Session(
         SessionSettings(backoff_base=0.1, window=20, waiting=10_000),
         lambda online: Publication("outsider", b""),
-        [],
+        [Subscription(TOPICS.birth)],
         random.Random(0),
     )
     client = PahoClient(MqttSettings(broker.host, "outsider", broker.port), wake.set)
@@ -174,6 +174,7 @@ def fuzzed(rng: random.Random, hub: signatures.SecretKey) -> tuple[str, bytes, b
 def test_noise_bombs_and_forgeries_change_nothing_and_crash_nothing(site: Site, capsys) -> None:
     site.boot_device()
     crowd = outsider(site.broker)
+    crowd.until(lambda: crowd.messages != [])  # the device is there
     hub = signatures.load_secret(site.key)
     rng = random.Random(20)
     for size in (1_000_000, 5_000_000):

@@ -281,6 +281,20 @@ def test_what_a_broker_lost_goes_again_until_the_hub_confirms_it() -> None:
     assert not device.store.entries
 
 
+def test_what_later_ones_overtook_goes_again_at_once() -> None:
+    device, broker = make(confirm=True, flush_seconds=0.0)
+    for value in range(300):
+        device.measure(value)
+        device.turn()
+    for _ in range(300):
+        device.turn()
+    confirm(device, [1, 9], [11, 300])
+    for _ in range(50):
+        device.turn()
+    assert [m.seq for m in arrived(broker)][-1] == 10
+    assert len(arrived(broker)) == 301
+
+
 def test_silence_of_the_hub_makes_it_send_again_now_and_then() -> None:
     device, broker = make(confirm=True, confirm_seconds=100.0)
     device.measure(1)
