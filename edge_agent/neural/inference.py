@@ -39,12 +39,7 @@ def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) 
     """
     shape = model.observation_shape
     single = x.ndim == len(shape) + 1
-    if (
-        not x.size
-        or x.ndim - single != len(shape) + 1
-        or x.shape[x.ndim - len(shape) :] != shape
-        or x.dtype.kind not in "fiu"
-    ):
+    if not x.size or x.ndim - len(shape) not in (1, 2) or x.shape[x.ndim - len(shape) :] != shape:
         wanted = ", ".join(str(n) for n in shape)
         raise ObservationError(
             f"{model.name}: x is {x.dtype} {x.shape}, expected float [T, {wanted}] or [T, N, {wanted}]"
