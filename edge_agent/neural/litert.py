@@ -1,7 +1,7 @@
 """LiteRT: ``ai-edge-litert``, or ``tflite-runtime`` on the boards that still have only that.
 
-The interpreter's own tensors are written and read in place, which costs less than ``set_tensor`` and
-``get_tensor``. It refuses to run while a view of a tensor is held, so views are taken anew for every run.
+The interpreter refuses to run while somebody holds a view of its tensors: the input is written through a view
+that is given up at once, and outputs are copies.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def open_litert(payload: bytes, shape: tuple[int, ...], batch: int, threads: int
             )
     data = np.zeros((batch, *shape), dtype=np.float32)
     put_view = interpreter.tensor(put["index"])
-    views = [interpreter.tensor(tensor["index"]) for tensor in outputs]
-    invoke = interpreter.invoke
+    indices = [tensor["index"] for tensor in outputs]
+    invoke, get = interpreter.invoke, interpreter.get_tensor
 
     def run() -> Sequence[NDArray[Any]]:
         put_view()[...] = data
         invoke()
-        return [view() for view in views]
+        return [get(index) for index in indices]
 
     return Runtime(f"{_LIBRARY} {importlib.metadata.version(_LIBRARY)}", data, run)
 

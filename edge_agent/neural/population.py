@@ -12,7 +12,6 @@ agent's draws do not depend on who else is stepped, and a restored population go
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_agent.errors import BundleError, ObservationError
 from edge_agent.memory.arena import Column, total
 from edge_agent.neural.model import NeuralModel
+from edge_agent.wire import npz
 
 MAX_BATCH = 256
 Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
@@ -134,15 +134,14 @@ class NeuralPopulation:
 
     def checkpoint(self) -> bytes:
         """Return the state that ``restore`` takes."""
-        out = io.BytesIO()
-        state = {
-            "window": self._window,
-            "seen": self._seen,
-            "tick": np.int64(self.tick),
-            "seed": np.int64(self.seed),
-        }
-        np.savez(out, **state)  # type: ignore[arg-type]  # the stub takes the first name for another parameter
-        return out.getvalue()
+        return npz.write(
+            {
+                "window": self._window,
+                "seen": self._seen,
+                "tick": np.array(self.tick),
+                "seed": np.array(self.seed),
+            }
+        )
 
     def restore(self, checkpoint: bytes) -> None:
         """Go on where a population of the same model and size was.
@@ -152,11 +151,11 @@ class NeuralPopulation:
         BundleError
             The checkpoint is of another model or size; nothing was changed.
         """
+        state = npz.parse(checkpoint, f"{self.model.name}: checkpoint", BundleError)
         try:
-            with np.load(io.BytesIO(checkpoint), allow_pickle=False) as state:
-                window, seen = state["window"], state["seen"]
-                tick, seed = int(state["tick"]), int(state["seed"])
-        except (KeyError, ValueError, OSError) as error:
+            window, seen = state["window"], state["seen"]
+            tick, seed = int(state["tick"]), int(state["seed"])
+        except (KeyError, ValueError, TypeError) as error:
             raise BundleError(f"{self.model.name}: not a checkpoint of a network ({error})") from error
         if window.shape != self._window.shape or seen.shape != self._seen.shape:
             raise BundleError(

@@ -31,8 +31,8 @@ class Runtime:
     input : float32 array, [batch, *shape]
         What ``run`` reads; filled by the caller, in place.
     run : callable
-        Runs the batch and returns the outputs, float32 [batch, *shape] each, in the float model's units. They
-        are valid until the next call.
+        Runs the batch and returns the outputs, float32 [batch, *shape] each, in the float model's units; they
+        are the caller's.
     """
 
     library: str

@@ -106,7 +106,7 @@ def run(kind: str, payload: bytes, x: Float) -> list[Float]:
     except BundleError as error:
         raise ModelError(str(error)) from error
     runtime.input[...] = x
-    return [y.copy() for y in runtime.run()]
+    return list(runtime.run())
 
 
 def _tflite(
