@@ -172,6 +172,10 @@ def test_infer_over_a_recording_keeps_or_drops_the_agents_axis(load: Load) -> No
     }
     for name, array in one.items():
         assert np.array_equal(array, both[name][:, 1])
+    copies = infer(model, x[:, 1], agents=2)
+    assert np.array_equal(copies["y_0"], np.repeat(one["y_0"][:, None], 2, axis=1))
+    with pytest.raises(ObservationError, match="of 3 agents, expected 4"):
+        infer(model, x, agents=4)
     with pytest.raises(ObservationError, match=r"expected float \[T, 6\] or \[T, N, 6\]"):
         infer(model, x[..., :5])
 
