@@ -134,11 +134,11 @@ def _check_golden(loaded: Bundle, model: NeuralModel) -> None:
     try:
         expected = [golden[f"y_{index}"] for index in range(len(model.output_shapes))]
         tolerance = golden["tolerance"]
-        runtime = model.open(len(golden["x"]))
-        runtime.input[...] = golden["x"]
+        x = golden["x"].astype(np.float32).reshape(-1, *model.input_shape)
+        runtime = model.open(len(x))
     except (KeyError, ValueError, TypeError) as error:
         raise BundleError(f"{where} does not fit the network ({error})") from error
-    found = runtime.run()
+    found = runtime.run(x)
     if len(found) != len(expected):
         raise BundleError(f"{loaded.path}: the network has {len(found)} outputs, io says {len(expected)}")
     for index, (y, wanted) in enumerate(zip(found, expected, strict=True)):

@@ -32,8 +32,8 @@ _DAMAGE = (
     zlib.error,
     struct.error,
     EOFError,
+    ValueError,  # zipfile seeks where a damaged directory says
     NotImplementedError,
-    UnicodeDecodeError,
     OSError,
 )
 Arrays = dict[str, NDArray[Any]]
@@ -57,10 +57,11 @@ def read(path: Path, error: type[EdgeAgentError], limit: int = MAX_BYTES) -> Arr
         Of type ``error``: the message names the file, the array, and the rule that is broken.
     """
     try:
-        with path.open("rb") as file:
-            return _arrays(path, file, error, limit)
+        file = path.open("rb")
     except OSError as cause:
-        raise error(f"{path}: {cause.strerror or cause}") from cause
+        raise error(f"{path}: {cause.strerror}") from cause
+    with file:
+        return _arrays(path, file, error, limit)
 
 
 def parse(
@@ -76,14 +77,7 @@ def _arrays(path: Path | str, file: BinaryIO, error: type[EdgeAgentError], limit
             infos = archive.infolist()
             _check_sizes(path, infos, error, limit)
             return {_name(info): _entry(path, archive, info, error) for info in infos}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        UnicodeDecodeError,
-        struct.error,
-    ) as cause:
+    except _DAMAGE as cause:
         raise error(f"{path}: not a whole .npz file ({cause})") from cause
 
 
@@ -114,6 +108,10 @@ def _check_sizes(
     for info in infos:
         if info.flag_bits & _ENCRYPTED:
             raise error(f"{path}: {info.filename} is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise error(
+                f"{path}: {info.filename} is compressed by method {info.compress_type}, expected 0 or 8"
+            )
         claimed += info.file_size
         if claimed > limit:
             raise error(f"{path}: {info.filename} claims {info.file_size} bytes, at most {limit} are read")

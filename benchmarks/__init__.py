@@ -1,0 +1,1 @@
+"""One file a question, every case in a fresh process, JSON lines: ``python -m benchmarks.NAME --json``."""

@@ -1,0 +1,60 @@
+"""How a benchmark says what it measured: one JSON object a line, or a table for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value.
+
+    ``baseline`` names what ``ratio`` compares it with; ``target`` is a limit in the value's unit, ``holds``
+    says whether it is kept; all of them may be None.
+    """
+
+    case: str
+    figure: str
+    value: float
+    unit: str
+    baseline: str | None = None
+    ratio: float | None = None
+    target: float | None = None
+    holds: bool | None = None
+
+
+def at_most(case: str, figure: str, value: float, unit: str, target: float) -> Figure:
+    """Return a figure that must not exceed ``target``."""
+    return Figure(case, figure, round(value, 4), unit, None, None, target, value <= target)
+
+
+def at_least(case: str, figure: str, value: float, unit: str, target: float) -> Figure:
+    """Return a figure that must reach ``target``."""
+    return Figure(case, figure, round(value, 4), unit, None, None, target, value >= target)
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return the parser that every benchmark begins with."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    return parser
+
+
+def show(figures: Iterable[Figure], as_json: bool) -> None:
+    """Print each figure as soon as it is there."""
+    for figure in figures:
+        if as_json:
+            print(json.dumps(asdict(figure)), flush=True)
+            continue
+        target = (
+            ""
+            if figure.target is None
+            else f"  target {figure.target:g}: {'holds' if figure.holds else 'NOT MET'}"
+        )
+        ratio = "" if figure.ratio is None else f"  {figure.ratio:g} x {figure.baseline}"
+        print(
+            f"{figure.case:<22} {figure.figure:<24} {figure.value:g} {figure.unit}{ratio}{target}", flush=True
+        )
