@@ -70,7 +70,9 @@ class Trio:
 
     def boot(self, name: str, checkpoint: bytes | None = None) -> None:
         """Start a device, with what it kept or with nothing."""
-        device = Device(name, self.broker, PeerSettings(), {}, sharing=self._settings)
+        device = Device(
+            name, self.broker.client(name), self.clock, PeerSettings(), {}, sharing=self._settings
+        )
         tick = device.sharing.tick_of(self.clock.time()) + 1
         controller = (NAMES[0], 0) if self._controls > 1 else None
         fusion = Fusion(self.world.filter, self.world.D, tick, WINDOW, controller)

@@ -25,7 +25,7 @@ def device(number: int, broker: MemoryBroker, objectives: list) -> Device:
         "capacity": one.capacity,
         "battery": one.battery,
     }
-    return Device(one.name, broker, SETTINGS, about, objectives)
+    return Device(one.name, broker.client(one.name), broker.clock, SETTINGS, about, objectives)
 
 
 def objectives(count: int) -> list:
