@@ -63,6 +63,7 @@ class Town:
                 case Adopt():
                     self.beliefs[device] = effect.checkpoint
                 case Run():
+                    assert device not in self.running, "told twice"
                     self.running.add(device)
                 case GiveBack():
                     self.running.discard(device)
