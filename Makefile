@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # What builds and boots the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint wheels deb test-arm64 faults-link
+.PHONY: help setup demo test lint wheels deb wheelhouse image test-arm64 faults-link
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,9 +43,17 @@ wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
 	tools/deb/build.sh arm64
 
+wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
+	tools/image/wheelhouse.sh
+
+image: wheelhouse ## dist/edge-agent_arm64.tar: the container image, built with buildah
+	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
+	tools/image/build.sh
+
 test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
+	$(PY) -m benchmarks.board --report
 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
 	@tools/ensure_system.sh mosquitto
