@@ -87,4 +87,8 @@ def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -
 
 
 def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    raise ConfigError(f"{arguments.bundle}: a network; this version runs agents only")
+    from edge_agent.neural.inference import infer
+    from edge_agent.neural.model import NeuralModel
+
+    x = _array(trace, "x", arguments.trace)
+    return infer(NeuralModel.load(arguments.bundle), x, threads=arguments.threads)

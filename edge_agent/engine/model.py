@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import storage
 from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
+from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.reference import log
 from edge_agent.engine.storage import Tensor
@@ -349,9 +350,16 @@ class Model:
             sum(t.nbytes for t in (*self.A, *self.B))
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
+            + sum(m.nbytes for m in self.mixed)
             + plan.ops.nbytes
             + plan.fold.nbytes
         )
+
+    @cached_property
+    def mixed(self) -> tuple[Mixed, ...]:
+        """The mixed form of every tensor, A first; ``mixed.NONE`` where there is none."""
+        transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
+        return (*(NONE for _ in self.A), *transitions)
 
     @cached_property
     def digest(self) -> str:

@@ -400,7 +400,8 @@ def _strip_rows(model: Model) -> int:
     states = sum(model.num_states)
     widest = max(t.width for t in (*model.A, *model.B))
     joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
-    inference = 2 * states + max(2 * widest, 3 * states + joint)
+    patterns = max(len(mixed.pattern) for mixed in model.mixed)
+    inference = 2 * states + max(2 * widest + patterns, 4 * states + joint)
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
@@ -424,4 +425,5 @@ def _tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, .
         tensor.columns,
         tensor.starts,
         part,
+        *model.mixed[index],
     )

@@ -64,20 +64,18 @@ def _balance(palette: Float, codes: Codes, tensor: Float) -> Codes:
     """Move entries to neighbouring levels, the cheapest first, until columns sum to 1 as nearly as can be."""
     flat = codes.reshape(len(codes), -1).astype(np.int64)
     wanted = tensor.reshape(len(codes), -1)
-    top = len(palette) - 1
-    for j in range(flat.shape[1]):
-        column = flat[:, j]
-        for _ in range(_CORRECTIONS):
-            error = palette[column].sum() - wanted[:, j].sum()
-            moved = np.clip(column - int(np.sign(error)), 1, top)
-            moved = np.where(column == 0, 0, moved)  # structural zeros stay
-            change = palette[moved] - palette[column]
-            usable = (change != 0) & (np.abs(error + change) < np.abs(error))
-            if not usable.any():
-                break
-            cost = np.abs(np.sqrt(palette[moved]) - np.sqrt(wanted[:, j]))
-            best = int(np.where(usable, cost, np.inf).argmin())
-            column[best] = moved[best]
+    every = np.arange(flat.shape[1])
+    for _ in range(_CORRECTIONS):
+        error = palette[flat].sum(axis=0) - wanted.sum(axis=0)
+        moved = np.clip(flat - np.sign(error).astype(np.int64), 1, len(palette) - 1)
+        moved = np.where(flat == 0, 0, moved)  # structural zeros stay
+        change = palette[moved] - palette[flat]
+        usable = (change != 0) & (np.abs(error + change) < np.abs(error))
+        if not usable.any():
+            break
+        cost = np.where(usable, np.abs(np.sqrt(palette[moved]) - np.sqrt(wanted)), np.inf)
+        best = cost.argmin(axis=0)
+        flat[best, every] = np.where(usable.any(axis=0), moved[best, every], flat[best, every])
     return flat.reshape(codes.shape).astype(np.uint8)
 
 

@@ -268,15 +268,16 @@ class Daemon:
 
     def _take_bulk(self, group: Group, payload: bytes, arrived: float) -> None:
         try:
-            body = decode(payload).body
+            message = decode(payload)
         except PeerError:
             group.faults[Fault.BAD_ARRAY] += 1
             return
-        codes = parse_array(body, group.binding.modalities, len(group.names))
+        codes = parse_array(message.body, group.binding.modalities, len(group.names))
         if isinstance(codes, Fault):
             group.faults[codes] += 1
             return
         group.observe_all(codes, arrived)
+        group.bulk_seq = message.seq
 
     def _run(self, task: Task) -> None:
         kind, _, name = task.name.partition(" ")
@@ -359,17 +360,24 @@ class Daemon:
         return self.link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
 
     def _send_bulk(self, name: str, group: Group, step: Step) -> None:
-        """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped."""
+        """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped.
+
+        ``of`` is the sequence number of the observations they answer, ``horizon`` (steps) is there while the
+        board plans shorter than the model would.
+        """
         if self.link is None:
             return
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
+            "of": group.bulk_seq,
             "act": step.actions.astype("<i2").tobytes(),
             "shape": list(step.actions.shape),
             "dtype": "int16",
         }
         if len(step.agents) != len(group.names):
             body["agents"] = step.agents.astype("<i4").tobytes()
+        if group.horizon is not None:
+            body["horizon"] = group.horizon
         message = Message(body, seq=self._next(), t=self._clock.time())
         self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 

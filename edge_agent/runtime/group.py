@@ -168,6 +168,7 @@ class Group:
         self.feeds: list[Feed] = []
         self.suspended = False
         self.horizon: int | None = None
+        self.bulk_seq = 0
         self.counters = GroupCounters()
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.latency = Histogram()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from edge_agent.errors import PeerError
 from edge_agent.protocol.peers.objectives import Objective
 from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSettings
+from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Publication, Received, Subscription
 from edge_agent.protocol.session import (
     Deliver,
@@ -41,18 +42,21 @@ class Device:
         about: Mapping[str, object],
         objectives: Sequence[Objective] = (),
         fleet: str = "house",
+        sharing: SharingSettings | None = None,
     ) -> None:
         self.clock = broker.clock
         self.topics = DeviceTopics(fleet, name)
         self.peer = Peer(self.topics, settings, incarnation=int(self.clock.time()))
+        self.sharing = Sharing(self.topics, sharing or SharingSettings(), self.peer.conduct)
         self.history: list[Joined | Left] = []
         self.frozen = False
         subscriptions = [
             Subscription(f"{ROOT}/{fleet}/peer/+/presence"),
             Subscription(f"{ROOT}/{fleet}/+/up/birth"),
+            Subscription(f"{ROOT}/{fleet}/peer/+/evidence", qos=0),
         ]
         rng = random.Random(name)  # noqa: S311 - jitter, not a secret
-        limits = SessionSettings(backoff_base=0.2, backoff_cap=2.0)
+        limits = SessionSettings(backoff_base=0.2, backoff_cap=2.0, connect_timeout=3.0)
         self.session = Session(limits, self._birth, subscriptions, rng)
         self._client = broker.client(name)
         now, unix = self.clock.monotonic(), self.clock.time()
@@ -106,6 +110,9 @@ class Device:
 
     def _deliver(self, message: Received, now: float, unix: float) -> list[Effect]:
         address = parse(message.topic)
+        if address.channel == "evidence":
+            self.sharing.receive(address.device, message.payload, now, unix)
+            return []
         if address.peer:
             return self.peer.presence(address.device, message.payload, message.retain, now, unix)
         try:

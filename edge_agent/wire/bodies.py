@@ -31,7 +31,7 @@ Schema = Mapping[str, Field]
 
 BIRTH: Schema = {
     "online": Field(bool, "false in the will and in the goodbye", required=True),
-    "device": Field(str, "the device's name", required=True),
+    "device": Field(str, "the device's name"),
     "version": Field(str, "version of edge-agent"),
     "boot": Field(str, "unique id of this start of the process"),
     "profile": Field(str, "the firmware profile it runs with"),

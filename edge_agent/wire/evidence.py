@@ -9,7 +9,8 @@ key       rows
 ========  ==========================================================================================
 ``r``     ``[channel, agent, tick, codes, action]``: evidence; ``action`` only in a controlled channel
 ``h``     ``[channel, device, agent, newest, bits]``: held of that source; bit i stands for tick newest - i
-``b``     ``[channel, tick, codes]``: the fused belief after that tick, for members that start anew
+``n``     not rows but channels: the sender is new there and asks for a base
+``b``     ``[channel, tick, codes, action]``: the fused belief after that tick, for who asked
 ========  ==========================================================================================
 
 A channel is a shared factor; its number is the first 4 bytes of the BLAKE2b digest of its name. Evidence
@@ -66,6 +67,7 @@ class Base:
     channel: int
     tick: int
     codes: bytes
+    action: int = NO_ACTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Evidence:
     records: tuple[Record, ...] = ()
     holdings: tuple[Holding, ...] = ()
     bases: tuple[Base, ...] = ()
+    newcomer: tuple[int, ...] = ()
 
 
 def channel_number(name: str) -> int:
@@ -90,7 +93,9 @@ def to_body(evidence: Evidence) -> Body:
     if evidence.holdings:
         body["h"] = [[h.channel, h.device, h.agent, h.newest, h.bits] for h in evidence.holdings]
     if evidence.bases:
-        body["b"] = [[b.channel, b.tick, b.codes] for b in evidence.bases]
+        body["b"] = [[b.channel, b.tick, b.codes, b.action] for b in evidence.bases]
+    if evidence.newcomer:
+        body["n"] = list(evidence.newcomer)
     return body
 
 
@@ -106,6 +111,7 @@ def from_body(body: Mapping[Any, Any]) -> Evidence:
         tuple(_record(item) for item in fields.sequence(body, "r", MAX_ROWS)),
         tuple(_holding(item) for item in fields.sequence(body, "h", MAX_ROWS)),
         tuple(_base(item) for item in fields.sequence(body, "b", MAX_ROWS)),
+        tuple(_channel(item) for item in fields.sequence(body, "n", MAX_ROWS)),
     )
 
 
@@ -125,7 +131,7 @@ def _record(item: Any) -> Record:
         fields.check_integer("r.agent", agent, 0, 2**31 - 1),
         fields.check_integer("r.tick", tick, 0, _TICKS),
         _codes("r.codes", codes),
-        fields.check_integer("r.action", more[0] if more else NO_ACTION, NO_ACTION, 2**16),
+        _action("r.action", more),
         fields.check_text("r.author", more[1] if len(more) > 1 else "", 64),
     )
 
@@ -142,12 +148,21 @@ def _holding(item: Any) -> Holding:
 
 
 def _base(item: Any) -> Base:
-    channel, tick, codes, *_ = fields.row("b", item, 3)
-    return Base(_channel(channel), fields.check_integer("b.tick", tick, 0, _TICKS), _codes("b.codes", codes))
+    channel, tick, codes, *more = fields.row("b", item, 3)
+    return Base(
+        _channel(channel),
+        fields.check_integer("b.tick", tick, 0, _TICKS),
+        _codes("b.codes", codes),
+        _action("b.action", more),
+    )
 
 
 def _channel(value: Any) -> int:
     return fields.check_integer("channel", value, 0, 2**32 - 1)
+
+
+def _action(key: str, more: list[Any]) -> int:
+    return fields.check_integer(key, more[0] if more else NO_ACTION, NO_ACTION, 2**16)
 
 
 def _codes(key: str, value: Any) -> bytes:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays
+from playback import Answer
 
 
 def bins(values: NDArray[np.float32], meta: dict[str, Any]) -> NDArray[np.int64]:
@@ -29,7 +30,7 @@ def bins(values: NDArray[np.float32], meta: dict[str, Any]) -> NDArray[np.int64]
 
 
 def agreement(
-    model: ModelArrays, observed: NDArray[np.int64], decided: NDArray[np.int64], rooms: Sequence[int]
+    model: ModelArrays, meta: dict[str, Any], answers: Sequence[Answer], rooms: Sequence[int]
 ) -> tuple[float, int]:
     """Compare decisions.
 
@@ -37,12 +38,12 @@ def agreement(
     ----------
     model : ModelArrays
         The float model. The level of ventilation is the action of each of its factors.
-    observed : int64 array (T, N, M)
-        Outcomes; -1 is not observed.
-    decided : int64 array (T, N)
-        Levels that the device chose.
+    meta : dict
+        Its names and bin edges.
+    answers : sequence of Answer
+        What a device's rooms observed and were told, tick by tick.
     rooms : sequence of int
-        Which of the N rooms to look at.
+        Which of its rooms to look at.
 
     Returns
     -------
@@ -54,9 +55,12 @@ def agreement(
     same = 0
     for room in rooms:
         prior = list(model.D)
-        for observation, level in zip(observed[:, room], decided[:, room], strict=True):
-            decision = reference.step(model, prior, observation.tolist())
-            same += int(decision.act[0] == level)
-            prior = reference.predict(model, decision.qs, [int(level)] * len(prior))
-    count = len(observed) * len(rooms)
-    return same / count, count
+        for answer in answers:
+            qs, _ = reference.infer(model, prior, bins(answer.observed[room], meta).tolist())
+            scores = reference.expected_free_energy(model, qs, horizon=answer.horizon)
+            best = int(reference.policy_posterior(model, scores).argmax())
+            level = int(answer.levels[room])
+            same += int(model.policies[best, 0, 0] == level)
+            prior = reference.predict(model, qs, [level] * len(prior))
+    count = len(answers) * len(rooms)
+    return (same / count if count else 0.0), count

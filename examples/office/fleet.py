@@ -31,7 +31,7 @@ DEVICE_TOML = """\
 [device]
 name = "{name}"
 fleet = "{fleet}"
-profile = "zero2w"
+profile = "generic"
 state_dir = "{name}"
 socket = "{name}.sock"
 telemetry_s = 1.0
@@ -45,7 +45,7 @@ name = "rooms"
 bundle = "office.eab"
 size = {bulk}
 step = "arrival"
-rate_hz = 1000.0
+rate_hz = 100.0
 seed = {seed}
 bulk = true
 
@@ -55,7 +55,7 @@ bundle = "office.eab"
 size = {single}
 agents = "{name}-room-{{index}}"
 step = "arrival"
-rate_hz = 1000.0
+rate_hz = 100.0
 seed = {seed}
 observe = [
     {{ modality = "co2", topic = "zigbee2mqtt/{{agent}}", pointer = "/co2" }},
@@ -151,6 +151,13 @@ class Device:
         )
         self._config.write_text(text, encoding="utf-8")
 
+    def __enter__(self) -> Device:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end(signal.SIGKILL)
+
     def start(self) -> None:
         """Start the daemon; it connects in its own time."""
         self._log = self._log_path.open("a")
@@ -226,13 +233,18 @@ class Hub:
         if live:
             self._watching.append(subprocess.Popen(command))
 
-    def stop(self) -> list[dict[str, Any]]:
-        """End the hub; return the lines it wrote."""
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for process in self._watching:
             process.send_signal(signal.SIGINT)
         for process in self._watching:
             process.wait(timeout=PATIENCE_S)
         self._file.close()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it wrote."""
         return [json.loads(line) for line in self._path.read_text().splitlines()]
 
 

@@ -4,8 +4,8 @@ Theory of operation. A tick of the week takes ``TICK_S`` of real time. At its be
 rooms are published: one array for the rooms that a device observes in bulk, one JSON message a room, as
 Zigbee2MQTT spells it, for the others. Actions come back on paho's thread and set the level of their rooms; at
 the end of the tick the levels act on the rooms' air. A device that is away leaves its fans as they are. The
-latency counted here is what a user would see: from the moment before an observation is published to the moment
-its action arrives, through the broker both ways.
+latency counted here is what a user would see: from the moment before an observation is published to that of
+its action's arrival, through the broker both ways.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,24 @@ class Share:
     single: int
 
 
+class Answer(NamedTuple):
+    """The actions that a device's bulk rooms were told in one tick.
+
+    Attributes
+    ----------
+    observed : float32 array (N, M)
+        The readings they answer.
+    levels : int16 array (N,)
+        What each fan shall do.
+    horizon : int or None
+        Steps planned ahead, where the board gave way and planned fewer than the model has.
+    """
+
+    observed: NDArray[np.float32]
+    levels: NDArray[np.int16]
+    horizon: int | None
+
+
 @dataclass
 class Record:
     """What happened.
@@ -55,8 +73,8 @@ class Record:
         Actions decided, for bulk rooms one a room and tick.
     set_messages : int
         Actions that arrived for rooms with a fan of their own.
-    observed, decided : dict of str to list
-        By device: the arrays published for its bulk rooms (N, M), and the actions (N,) that came back.
+    answers : dict of str to list
+        By device: what its bulk rooms were given and what came back, in order.
     seconds : float
         Real time that the replay took.
     """
@@ -64,8 +82,7 @@ class Record:
     latencies: list[float] = field(default_factory=list)
     decisions: int = 0
     set_messages: int = 0
-    observed: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
-    decided: dict[str, list[NDArray[np.int16]]] = field(default_factory=dict)
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -102,13 +119,13 @@ class Playback:
         self._levels = np.zeros(rooms.size, np.int64)
         self._by_topic: dict[str, Share | int] = {}
         self._published: dict[str, float] = {}
+        self._observed: dict[tuple[str, int], NDArray[np.float32]] = {}
         self._connected = threading.Event()
         for share in shares:
             self._by_topic[share.topics.bulk_out("rooms")] = share
             for index in range(share.single):
                 self._by_topic[f"{self._zigbee(share, index)}/set"] = share.first + share.bulk + index
-            self.record.observed[share.topics.device] = []
-            self.record.decided[share.topics.device] = []
+            self.record.answers[share.topics.device] = []
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="office-rooms")
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
@@ -117,13 +134,18 @@ class Playback:
         if not self._connected.wait(10.0):
             raise PlatformError("the rooms cannot reach the broker")
 
+    @property
+    def ticks(self) -> int:
+        """Ticks of the week."""
+        return len(self._rooms.times) - 1
+
     def play(self, at: Mapping[int, Callable[[], None]]) -> None:
         """Play the week; before tick ``k`` call ``at[k]`` (it must not take longer than a tick)."""
         begin = time.monotonic()
-        for number in range(len(self._rooms.times) - 1):
+        for number in range(self.ticks):
             if number in at:
                 at[number]()
-            self._publish()
+            self._publish(number)
             left = begin + (number + 1) * TICK_S - time.monotonic()
             if left > 0:
                 time.sleep(left)
@@ -139,16 +161,16 @@ class Playback:
     def _zigbee(share: Share, index: int) -> str:
         return f"zigbee2mqtt/{share.topics.device}-room-{index}"
 
-    def _publish(self) -> None:
+    def _publish(self, number: int) -> None:
         observations = self._rooms.observe()
         columns = np.hstack([observations, self._unobserved]).astype("<f4")
         for share in self._shares:
             bulk = columns[share.first : share.first + share.bulk]
             body = {"obs": bulk.tobytes(), "shape": list(bulk.shape), "dtype": "float32"}
             topic = share.topics.bulk_in("rooms")
-            self.record.observed[share.topics.device].append(bulk)
+            self._observed[share.topics.device, number] = bulk
             self._published[share.topics.bulk_out("rooms")] = time.monotonic()
-            self._client.publish(topic, encode(Message(body, t=time.time())), qos=0)
+            self._client.publish(topic, encode(Message(body, seq=number, t=time.time())), qos=0)
             for index in range(share.single):
                 self._publish_room(self._zigbee(share, index), observations[share.first + share.bulk + index])
 
@@ -178,7 +200,10 @@ class Playback:
             self.record.set_messages += 1
             return
         body = decode(message.payload).body
-        actions = np.frombuffer(body["act"], "<i2").reshape(body["shape"])[:, 0]
-        self._levels[owner.first : owner.first + owner.bulk] = actions
-        self.record.decided[owner.topics.device].append(actions)
-        self.record.decisions += len(actions)
+        levels = np.frombuffer(body["act"], "<i2").reshape(body["shape"])[:, 0]
+        if len(levels) != owner.bulk or (levels < 0).any():
+            return  # a device that leaves tells its rooms to hold what is safe: the fans stay as they are
+        self._levels[owner.first : owner.first + owner.bulk] = levels
+        observed = self._observed[owner.topics.device, body["of"]]
+        self.record.answers[owner.topics.device].append(Answer(observed, levels, body.get("horizon")))
+        self.record.decisions += len(levels)

@@ -59,6 +59,8 @@ for unit in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim; do
 done
 
 mv "$root"/boot/vmlinuz-* "$kernel"
+# debconf's hook wants perl.
+rm "$root"/etc/apt/apt.conf.d/70debconf
 rm -rf "$root"/boot "$root"/usr/share/{doc,man,info,locale,i18n,zoneinfo} "$root"/usr/lib/udev/hwdb.bin \
     "$root"/usr/lib/udev/hwdb.d "$root"/usr/lib/python3.11/{lib2to3,pydoc_data} \
     "$root"/lib/modules/*/kernel/{sound,fs/{xfs,btrfs,ocfs2,nfs,nfsd,smb,ceph},drivers/{gpu,infiniband,scsi,target}}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import board_checks
+import given
 import guest
 import pytest
 
@@ -41,17 +42,21 @@ def readme_commands() -> str:
     return "".join(blocks)
 
 
-def files() -> dict[str, guest.File]:
-    """Return what the guest gets besides Debian."""
+def files(folder: Path) -> dict[str, guest.File]:
+    """Return what the guest gets besides Debian; ``folder`` is for what is made on the way."""
+    given.make(folder)
     checks = Path(board_checks.__file__).parent
-    given = {
+    inside = {
         f"/check/board_checks/{path.name}": guest.File(path.read_bytes()) for path in checks.glob("*.py")
     }
-    given |= {f"/root/given/{path.name}": guest.File(path.read_bytes()) for path in packages()}
-    given["/root/given/readme.sh"] = guest.File(readme_commands().encode())
-    given["/etc/systemd/system/check.service"] = guest.File(START.encode())
-    given["/etc/systemd/system/multi-user.target.d/check.conf"] = guest.File(b"[Unit]\nWants=check.service\n")
-    return given
+    for path in [*packages(), *folder.glob("*.eab"), *folder.glob("*.npz")]:
+        inside[f"/root/given/{path.name}"] = guest.File(path.read_bytes())
+    inside["/root/given/readme.sh"] = guest.File(readme_commands().encode())
+    inside["/etc/systemd/system/check.service"] = guest.File(START.encode())
+    inside["/etc/systemd/system/multi-user.target.d/check.conf"] = guest.File(
+        b"[Unit]\nWants=check.service\n"
+    )
+    return inside
 
 
 def packages() -> list[Path]:
@@ -61,9 +66,14 @@ def packages() -> list[Path]:
     return sorted((ROOT / "dist").glob("*_arm64.deb"))
 
 
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[str, guest.File]:
+    return files(tmp_path_factory.mktemp("given"))
+
+
 @pytest.fixture(scope="module", params=CPUS)
-def verdicts(request: pytest.FixtureRequest) -> dict[str, Any]:
-    console = guest.boot(guest.base_image(), files(), request.param, SECONDS)
+def verdicts(request: pytest.FixtureRequest, inside: dict[str, guest.File]) -> dict[str, Any]:
+    console = guest.boot(guest.base_image(), inside, request.param, SECONDS)
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / f"board-{request.param}.log").write_text(console)
     found = guest.verdicts(console.splitlines())

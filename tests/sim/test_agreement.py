@@ -156,4 +156,5 @@ def test_roles_are_told_to_their_holders() -> None:
     joined = {d.topics.device: e for d in made.running for e in d.history[-1:] if isinstance(e, Joined)}
     for coalition in expected(made).values():
         for role, name in coalition.members:
-            assert joined[name] == Joined(coalition, role)
+            assert joined[name].coalition == coalition
+            assert joined[name].role.name == role

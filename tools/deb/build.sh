@@ -35,8 +35,9 @@ install_packages() { # TREE EXTRA: the wheel with an extra into TREE's site-pack
         --implementation cp --python-version "$minor" --only-binary=:all: --no-compile \
         --constraint constraints.txt "$wheel${2:+[$2]}"
     rm -rf "$1/$site/bin"
-    # What a board never reads: tests, stubs, headers, static libraries.
+    # What a board never reads: tests, compilers' and converters' code, stubs, headers, static libraries.
     find "$1/$site" -type d \( -name tests -o -path '*/numpy/_core/include' \) -prune -exec rm -r {} +
+    rm -rf "$1/$site"/{edge_convert,numpy/{f2py,distutils},onnxruntime/{transformers,quantization,tools,datasets}}
     find "$1/$site" \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete
     $python -m compileall -q --invalidation-mode unchecked-hash -s "$1" -p / "$1/$site"
 }
@@ -77,11 +78,14 @@ cp README.md "$core"/usr/share/doc/edge-agent/
 install -m 755 tools/deb/{postinst,prerm,postrm} "$core"/DEBIAN/
 
 for extra in litert onnx; do
-    with=$work/with-$extra only=$work/edge-agent-$extra
-    install_packages "$with" "$extra"
-    (cd "$with" && find . ! -type d -print) | while read -r file; do
-        [ -e "$core/$file" ] || install -D -m 644 "$with/$file" "$only/$file"
-    done
+    install_packages "$work/with-$extra" "$extra"
+done
+# What both runtimes need cannot be in both of their packages.
+comm -12 <(cd "$work/with-litert" && find . ! -type d | sort) <(cd "$work/with-onnx" && find . ! -type d | sort) |
+    (cd "$work/with-litert" && cpio --quiet --pass-through --make-directories "$core" 2>/dev/null)
+for extra in litert onnx; do
+    comm -23 <(cd "$work/with-$extra" && find . ! -type d | sort) <(cd "$core" && find . ! -type d | sort) |
+        (cd "$work/with-$extra" && cpio --quiet --pass-through --make-directories "$work/edge-agent-$extra")
 done
 
 package edge-agent "$core" "python$minor, python3 (>= $minor), python3 (<< $next), systemd" \

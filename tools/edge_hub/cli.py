@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
-COMMANDS: tuple[str, ...] = ("watch", "devices")
+COMMANDS: tuple[str, ...] = ("watch", "devices", "deploy", "rollout", "command", "ingest")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:  # whoever read our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 

@@ -10,7 +10,7 @@ import argparse
 import queue
 import secrets
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_agent.errors import ConfigError, PlatformError
 
 QUEUE_MESSAGES = 100_000
+BATCH_MESSAGES = 1000
 
 
 class Incoming(NamedTuple):
@@ -30,6 +31,7 @@ class Incoming(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
+    mid: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +72,7 @@ class Connection:
     ) -> None:
         host, port = address(arguments.broker, 8883 if arguments.ca else 1883)
         self.dropped = 0
+        self._settled = False
         self.connects = 0
         self._queue: queue.Queue[Incoming] = queue.Queue(QUEUE_MESSAGES)
         self._answer: queue.Queue[str] = queue.Queue()
@@ -79,6 +82,7 @@ class Connection:
             client_id=session or f"edge-hub-{secrets.token_hex(6)}",
             protocol=MQTTProtocolVersion.MQTTv311,
             clean_session=not session,
+            manual_ack=bool(session),
         )
         if arguments.username:
             client.username_pw_set(arguments.username, _password(arguments.password_file))
@@ -104,10 +108,14 @@ class Connection:
         """Yield what arrives within ``seconds`` of now: waits for the first, then takes what is there."""
         try:
             yield self._queue.get(timeout=max(0.0, seconds))
-            while True:
-                yield self._queue.get_nowait()
         except queue.Empty:
+            self._settled = True
             return
+        for _ in range(BATCH_MESSAGES - 1):
+            try:
+                yield self._queue.get_nowait()
+            except queue.Empty:
+                return
 
     def publish(self, topic: str, payload: bytes, retain: bool = False, seconds: float = 10.0) -> None:
         """Publish at QoS 1 and return when the broker has it.
@@ -125,6 +133,19 @@ class Connection:
     def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
         """Publish at QoS 1 without waiting."""
         self._client.publish(topic, payload, 1, retain)
+
+    def acknowledge(self, batch: Iterable[Incoming]) -> None:
+        """Tell the broker that messages were dealt with; needed on a session that stays."""
+        for message in batch:
+            if message.mid:
+                self._client.ack(message.mid, 1)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the retained messages that came with the subscriptions were taken: it has been quiet
+        once.
+        """
+        return self._settled
 
     def close(self) -> None:
         """Say goodbye."""
@@ -150,7 +171,9 @@ class Connection:
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
-            self._queue.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+            self._queue.put_nowait(
+                Incoming(message.topic, bytes(message.payload), message.retain, message.mid)
+            )
         except queue.Full:
             self.dropped += 1
 

@@ -23,18 +23,24 @@ void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable,
     return view->buf;
 }
 
-/* (rows, width, states of the factor, background, its logarithm, palette, codes, columns, starts, tables) */
+/* (rows, width, states of the factor, background, its logarithm, palette, codes, columns, starts, tables,
+ * and the mixed form: pattern, columns, patterns, starts) */
 static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) {
-    PyObject *palette, *codes, *columns, *starts, *tables;
-    int64_t values, listed;
-    if (!PyArg_ParseTuple(tuple, "iiiffOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
-                          &palette, &codes, &columns, &starts, &tables))
+    PyObject *palette, *codes, *columns, *starts, *tables, *pattern, *mixed_columns, *mixed_patterns, *mixed_starts;
+    int64_t values, listed, patterns;
+    if (!PyArg_ParseTuple(tuple, "iiiffOOOOOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
+                          &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns,
+                          &mixed_patterns, &mixed_starts))
         return -1;
     float *table;
     if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, 1, 0, NULL)) ||
         !(t->columns = core_hold(core, columns, 2, 0, NULL)) || !(t->starts = core_hold(core, starts, 4, 0, &listed)) ||
-        !(table = core_hold(core, tables, 4, 0, NULL)))
+        !(table = core_hold(core, tables, 4, 0, NULL)) || !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
+        !(t->mixed_columns = core_hold(core, mixed_columns, 2, 0, NULL)) ||
+        !(t->mixed_patterns = core_hold(core, mixed_patterns, 1, 0, NULL)) ||
+        !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)))
         return -1;
+    t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
     t->sparse = listed > 0;
     t->values = (int32_t)values;
     t->difference = table;

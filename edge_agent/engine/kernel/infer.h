@@ -10,9 +10,10 @@
 #include "tensor.h"
 
 #define ITERATIONS 16
-#define SETTLED 1e-6f
+#define SETTLED 1e-4f
 #define EPSILON 2.220446e-16f
 #define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
+#define EXPLAINED 20.0f       /* nats: by this much the outcomes fit better once the belief is dropped */
 #define IMPOSSIBLE 1e-35f
 #define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
 
@@ -47,28 +48,58 @@ static void encode(const float *values, int32_t count, Row top, uint8_t *codes, 
     }
 }
 
+/* Rows of ``t`` for lanes whose controls differ. A pattern is the weights that one entry has under each control;
+ * a lane's weight is that of its control, so a row costs its entries once and not once a control. Adding an
+ * entry of weight 0 changes nothing: the bits are those of apply(). */
+static void apply_mixed(const Tensor *t, const uint8_t *action, int32_t controls, int32_t states,
+                        const float *source, float *out, float *patterns) {
+    for (int32_t p = 0; p < t->patterns; p++) store(patterns + (int64_t)p * LANES, constant(0.0f));
+    for (int32_t u = 0; u < controls; u++) {
+        Mask here = equal_bytes(action, u);
+        if (!any(here)) continue;
+        for (int32_t p = 0; p < t->patterns; p++) {
+            float *row = patterns + (int64_t)p * LANES;
+            store(row, choose(here, constant(t->pattern[p * controls + u]), load(row)));
+        }
+    }
+    for (int32_t k = 0; k < states; k++) {
+        Row acc = constant(t->background);
+        for (uint32_t e = t->mixed_starts[k]; e < t->mixed_starts[k + 1]; e++) {
+            Row weight = load(patterns + (int64_t)t->mixed_patterns[e] * LANES);
+            acc = add(acc, mul(weight, load(source + (int64_t)t->mixed_columns[e] * LANES)));
+        }
+        store(out + (int64_t)k * LANES, acc);
+    }
+}
+
 /* Prior of every factor from the last action of every lane. */
 static void predict(const Model *m, const Strip *s, const float *beliefs, float *prior, float *work) {
     for (int32_t f = 0; f < m->factors; f++) {
         const uint8_t *action = s->action + f * s->action_stride;
-        int32_t n = m->num_states[f];
+        int32_t n = m->num_states[f], controls = m->num_controls[f], present = 0;
         float *out = prior + (int64_t)m->first_state[f] * LANES;
-        const float *own = beliefs + (int64_t)m->first_state[f] * LANES;
-        const float *D = m->D + m->first_state[f];
-        Mask start = equal_bytes(action, ACTION_START), still = equal_bytes(action, ACTION_STILL);
-        if (any(either(start, still)))
-            for (int32_t k = 0; k < n; k++)
-                store(out + (int64_t)k * LANES, choose(start, constant(D[k]), load(own + (int64_t)k * LANES)));
         const Tensor *t = &m->tensors[m->modalities + f];
-        const float *source = 0;
-        for (int32_t u = 0; u < m->num_controls[f]; u++) {
-            Mask here = equal_bytes(action, u);
-            if (!any(here)) continue;
-            if (!source) source = joint(m, beliefs, m->b_parents[f], m->b_deps[f], work);
-            for (int32_t k = 0; k < n; k++) {
-                float *p = out + (int64_t)k * LANES;
-                store(p, choose(here, apply(t, (int64_t)u * n + k, source), load(p)));
+        Mask start = equal_bytes(action, ACTION_START), still = equal_bytes(action, ACTION_STILL);
+        for (int32_t u = 0; u < controls; u++) present += any(equal_bytes(action, u));
+        const float *source = present ? joint(m, beliefs, m->b_parents[f], m->b_deps[f], work) : 0;
+        if (present > 1 && t->patterns) {
+            apply_mixed(t, action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
+        } else {
+            for (int32_t u = 0; u < controls; u++) {
+                Mask here = equal_bytes(action, u);
+                if (!any(here)) continue;
+                for (int32_t k = 0; k < n; k++) {
+                    float *p = out + (int64_t)k * LANES;
+                    store(p, choose(here, apply(t, (int64_t)u * n + k, source), load(p)));
+                }
             }
+        }
+        if (!any(either(start, still))) continue;
+        const float *own = beliefs + (int64_t)m->first_state[f] * LANES, *D = m->D + m->first_state[f];
+        for (int32_t k = 0; k < n; k++) {
+            float *p = out + (int64_t)k * LANES;
+            Row prediction = choose(still, load(own + (int64_t)k * LANES), load(p));
+            store(p, choose(start, constant(D[k]), prediction));
         }
     }
 }

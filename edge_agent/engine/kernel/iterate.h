@@ -133,12 +133,13 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
         EACH open.v[i] = ~settled.v[i];
         if (!any(open)) break;
     }
-    Row energy = sub(constant(0.0f), load(offset));
+    Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < m->states; k++) {
         Row value = load(q + (int64_t)k * LANES);
-        Row ratio = sub(row_log(larger(value, constant(EPSILON))), load(log_prior + (int64_t)k * LANES));
-        energy = add(energy, mul(value, ratio));
+        disorder = add(disorder, row_xlog2x(value));
+        energy = sub(energy, mul(value, load(log_prior + (int64_t)k * LANES)));
     }
+    energy = add(energy, scale(disorder, LN2 * XLOG2X_UNIT));
     const float *table = ll;
     for (int32_t i = 0; i < m->modalities; i++) {
         if (m->a_parents[i] == 1) continue;
@@ -155,20 +156,35 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
     return energy;
 }
 
+/* The prior of lanes in ``who`` becomes even, or what was saved. */
+static void replace_prior(const Model *m, Mask who, const float *saved, float *prior) {
+    for (int32_t f = 0; f < m->factors; f++) {
+        Row even = constant(1.0f / (float)m->num_states[f]);
+        for (int32_t k = 0; k < m->num_states[f]; k++) {
+            int64_t row = (int64_t)(m->first_state[f] + k) * LANES;
+            store(prior + row, choose(who, saved ? load(saved + row) : even, load(prior + row)));
+        }
+    }
+}
+
 /* Codes and free energy of several factors from ``prior``; ``q`` is overwritten. */
 static void infer_iterated(const Model *m, const Strip *s, float *prior, float *q, float *work) {
+    float *saved = work;
+    work += (int64_t)m->states * LANES;
     Row energy = settle(m, s, prior, q, work);
     Mask lost = less(constant(CONTRADICTION), energy);
     if (any(lost)) { /* start again from the likelihood; the other lanes come out as before */
-        note(s, lost);
-        for (int32_t f = 0; f < m->factors; f++) {
-            Row even = constant(1.0f / (float)m->num_states[f]);
-            for (int32_t k = 0; k < m->num_states[f]; k++) {
-                float *p = prior + (int64_t)(m->first_state[f] + k) * LANES;
-                store(p, choose(lost, even, load(p)));
-            }
+        memcpy(saved, prior, sizeof(float) * LANES * (size_t)m->states);
+        replace_prior(m, lost, 0, prior);
+        Row restarted = settle(m, s, prior, q, work);
+        Mask explained = both(lost, less(constant(EXPLAINED), sub(energy, restarted))), helpless = none();
+        EACH helpless.v[i] = lost.v[i] & ~explained.v[i];
+        note(s, explained);
+        energy = choose(explained, restarted, energy);
+        if (any(helpless)) { /* the outcomes are as odd without the belief: it stays */
+            replace_prior(m, helpless, saved, prior);
+            settle(m, s, prior, q, work);
         }
-        energy = settle(m, s, prior, q, work);
     }
     for (int32_t f = 0; f < m->factors; f++) {
         const float *values = q + (int64_t)m->first_state[f] * LANES;

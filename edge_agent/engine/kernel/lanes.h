@@ -12,10 +12,8 @@
 #define PARTS (LANES * 4 / VECTOR_BYTES)
 #define INLINE static inline __attribute__((always_inline))
 
-typedef float V __attribute__((vector_size(VECTOR_BYTES)));
-typedef int32_t VI __attribute__((vector_size(VECTOR_BYTES)));
-typedef uint8_t VB __attribute__((vector_size(VECTOR_BYTES / 4)));
-typedef uint8_t VBU __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1)));
+typedef float V __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef int32_t VI __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
 typedef struct { V v[PARTS]; } Row;
 typedef struct { VI v[PARTS]; } Mask; /* all ones or all zeros a lane */
@@ -53,71 +51,71 @@ INLINE int any(Mask m) {
     return found != 0;
 }
 
+/* Bytes go through plain loops, which compilers vectorise; their vector conversions from bytes go lane by lane. */
+INLINE void widen(int32_t *out, const uint8_t *p) {
+    for (int i = 0; i < LANES; i++) out[i] = p[i];
+}
 INLINE Row from_bytes(const uint8_t *p) {
+    int32_t wide[LANES] __attribute__((aligned(64)));
+    widen(wide, p);
     Row r;
-    EACH {
-        VB b = (VB)((const VBU *)p)[i];
-        r.v[i] = __builtin_convertvector(__builtin_convertvector(b, VI), V);
-    }
+    EACH r.v[i] = __builtin_convertvector(((const VI *)wide)[i], V);
     return r;
 }
 INLINE void to_bytes(uint8_t *p, Row r) {
-    EACH ((VBU *)p)[i] = (VBU)__builtin_convertvector(__builtin_convertvector(r.v[i], VI), VB);
+    int32_t wide[LANES] __attribute__((aligned(64)));
+    EACH ((VI *)wide)[i] = __builtin_convertvector(r.v[i], VI);
+    for (int i = 0; i < LANES; i++) p[i] = (uint8_t)wide[i];
 }
 INLINE Mask equal_bytes(const uint8_t *p, int value) {
+    int32_t wide[LANES] __attribute__((aligned(64)));
+    widen(wide, p);
     Mask m;
-    EACH m.v[i] = __builtin_convertvector((VB)((const VBU *)p)[i], VI) == value;
+    EACH m.v[i] = ((const VI *)wide)[i] == value;
     return m;
 }
 
-/* exp(x), x <= 0 or small; below -87 the result is exp(-87). Relative error 2e-7. */
+/* exp(x) for x <= 0 or small; it goes down to 2^-60, so that products of a few stay normal numbers (others are
+ * slow). Relative error 3e-6. Adding ROUND leaves the nearest integer in the low bits of the mantissa. */
+#define ROUND 12582912.0f
 INLINE V vexp(V x) {
-    x = vselect(x < -87.0f, (V){} - 87.0f, x);
-    V scaled = x * 1.44269504f;
-    V biased = scaled + 256.5f; /* positive: truncation rounds to nearest */
-    VI n = __builtin_convertvector(biased, VI) - 256;
-    V f = __builtin_convertvector(n, V);
-    V r = (x - f * 0.693359375f) + f * 2.12194440e-4f;
-    V p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r +
-           1.6666665459e-1f) * r + 5.0000001201e-1f;
-    p = (p * r * r + r) + 1.0f;
-    return (V)((VI)p + (n << 23));
+    V y = x * 1.44269504f;
+    y = vselect(y < -60.0f, (V){} - 60.0f, y);
+    V whole = y + ROUND;
+    V f = y - (whole - ROUND);
+    V p = (((0.00957010183f * f + 0.0559178603f) * f + 0.240247448f) * f + 0.693121815f) * f + 0.999999261f;
+    return (V)((VI)p + (vbits(whole) << 23));
 }
 
-/* ln x for positive normal x. Absolute error 1e-7 near 1, relative 1e-7 elsewhere. */
+/* ln x for positive normal x: absolute error 2e-6. See vxlog2x. */
 INLINE V vlog(V x) {
-    VI bits = vbits(x) - 0x3f3504f3; /* centre the mantissa on sqrt(1/2) .. sqrt(2) */
-    VI e = bits >> 23;
-    V m = (V)(vbits(x) - (e << 23));
-    V f = __builtin_convertvector(e, V);
-    V z = m - 1.0f;
-    V p = ((((((((7.0376836292e-2f * z - 1.1514610310e-1f) * z + 1.1676998740e-1f) * z - 1.2420140846e-1f) * z +
-               1.4249322787e-1f) * z - 1.6668057665e-1f) * z + 2.0000714765e-1f) * z - 2.4999993993e-1f) * z +
-           3.3333331174e-1f);
-    V zz = z * z;
-    V tail = z * zz * p - 2.12194440e-4f * f;
-    tail = tail - 0.5f * zz;
-    return (z + tail) + 0.693359375f * f;
+    V e = __builtin_convertvector(vbits(x) - 0x3f800000, V) * (1.0f / 8388608.0f);
+    V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
+    V p = (((((-0.0256910842f * m + 0.275148729f) * m - 1.26691811f) * m + 3.28652847f) * m - 5.34198888f) * m +
+           5.11296295f) * m - 2.04004023f;
+    return (e + p) * 0.693147181f;
 }
 
-/* x log2 x for x >= 0 (0 gives 0). Absolute error of the logarithm 2e-5. */
+/* x log2 x in units of 2^-23, for x >= 0 (0 gives 0). A float's bits, as an integer, are its exponent and
+ * mantissa: a logarithm but for log2 m - (m - 1), which a quartic gives to 1.1e-4 (minimax, and exact at powers
+ * of two, so that certain outcomes have no entropy). */
+#define LN2 0.693147181f
+#define XLOG2X_UNIT (1.0f / 8388608.0f)
 INLINE V vxlog2x(V x) {
-    VI bits = vbits(x) - 0x3f3504f3;
-    VI e = bits >> 23;
-    V m = (V)(vbits(x) - (e << 23));
-    V z = m - 1.0f;
-    V p = ((((-0.1945213f * z + 0.3163344f) * z - 0.3652411f) * z + 0.4797573f) * z - 0.7212131f) * z + 1.4427022f;
-    return x * (__builtin_convertvector(e, V) + p * z);
+    VI bits = vbits(x) - 0x3f800000;
+    V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
+    V p = (((-688962.358f * m + 5450177.83f) * m - 17902423.7f) * m + 25890461.6f) * m - 12749253.4f;
+    return x * (__builtin_convertvector(bits, V) + p);
 }
 
-/* x^(1/4) for x >= 0: an estimate from the exponent, then Newton's iteration for x^(-1/4). */
+/* x^(1/4) for x >= 0, relative error 1.5e-4: an estimate r of x^(-1/4) from the exponent, then one step of third
+ * order, whose constants are fitted to the estimate's errors. */
 INLINE V vroot4(V x) {
-    V r = (V)(0x4f58cae5 - (vbits(x) >> 2));
+    V r = (V)(0x4f504000 - (vbits(x) >> 2));
     V s = r * r;
-    r = r * (1.25f - 0.25f * x * (s * s));
-    s = r * r;
-    r = r * (1.25f - 0.25f * x * (s * s));
-    return x * (r * r * r);
+    V e = x * (s * s);
+    r = r * (1.46555883f + e * (0.22485422f * e - 0.69005483f));
+    return x * (r * (r * r));
 }
 
 INLINE Row row_exp(Row a) { EACH a.v[i] = vexp(a.v[i]); return a; }

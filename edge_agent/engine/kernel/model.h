@@ -26,6 +26,11 @@ typedef struct {
     const uint32_t *starts;
     float background;
     float log_background;
+    const float *pattern; /* mixed: weights [patterns][controls] an entry has under each control, less background */
+    const uint16_t *mixed_columns;
+    const uint8_t *mixed_patterns;
+    const uint32_t *mixed_starts;
+    int32_t patterns; /* 0: no such form */
     float *difference; /* value - background */
     float *ratio;      /* value / background; value itself where the background is 0 */
     float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */

@@ -7,8 +7,6 @@
 
 #include "tensor.h"
 
-#define LN2 0.693147181f
-
 static void run_plan(const Model *m, const Plan *plan, float *scratch) {
     const int32_t *op = plan->ops;
     for (int32_t n = 0; n < plan->count; n++, op += OP_WORDS) {
@@ -43,7 +41,7 @@ static void run_plan(const Model *m, const Plan *plan, float *scratch) {
             Row sum = constant(0.0f);
             for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
             float *value = at(scratch, x[2]);
-            store(value, sub(load(value), scale(sum, LN2)));
+            store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;
         }
         case OP_DOT: {

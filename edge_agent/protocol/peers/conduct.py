@@ -1,9 +1,8 @@
 """What peers do wrong: counted by device and kind, ignored, and held against their reputation.
 
 Theory of operation. Every message passes `Conduct.admit` first: a token bucket a device, so that a flood
-costs its sender's credit and not our time. What is wrong with a message is an `Offence`. A flood or a
-broken clock is one offence a ``pause``, however many messages it is made of; a duplicate is no offence at
-all: brokers deliver twice.
+costs its sender's credit and not our time. What is wrong with a message is an `Offence`. All offences of one
+kind within a ``pause`` are one broken promise; a duplicate is no offence at all: brokers deliver twice.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from edge_agent.protocol.peers.reputation import Ledger
 
 
 class Offence(enum.Enum):
@@ -35,10 +36,11 @@ class ConductSettings:
 
 
 class Conduct:
-    """Judges messages by their sender."""
+    """Judges messages by their sender, and holds what it finds against them in ``ledger``."""
 
-    def __init__(self, settings: ConductSettings) -> None:
+    def __init__(self, settings: ConductSettings, ledger: Ledger) -> None:
         self._settings = settings
+        self._ledger = ledger
         self._tokens: dict[str, tuple[float, float]] = {}
         self._counts: dict[str, dict[Offence, int]] = {}
         self._latest: dict[tuple[str, Offence], float] = {}
@@ -58,12 +60,12 @@ class Conduct:
         self._tokens[device] = (tokens - 1.0 if admitted else tokens, now)
         return admitted
 
-    def offend(self, device: str, offence: Offence, now: float) -> bool:
-        """Count an offence; return whether it is to be held against the device's reputation."""
+    def offend(self, device: str, offence: Offence, now: float) -> None:
+        """Count an offence."""
         counts = self._counts.setdefault(device, {})
         counts[offence] = counts.get(offence, 0) + 1
         latest = self._latest.get((device, offence))
         if latest is not None and now - latest < self._settings.pause:
-            return False
+            return
         self._latest[device, offence] = now
-        return True
+        self._ledger.spoil(device)

@@ -26,7 +26,7 @@ from edge_agent.errors import PeerError
 from edge_agent.protocol.peers.conduct import Conduct, ConductSettings, Offence
 from edge_agent.protocol.peers.formation import Formation, digest
 from edge_agent.protocol.peers.members import Members
-from edge_agent.protocol.peers.objectives import Coalition, Objective
+from edge_agent.protocol.peers.objectives import Coalition, Objective, Role
 from edge_agent.protocol.peers.reputation import Ledger
 from edge_agent.protocol.peers.roster import version
 from edge_agent.protocol.ports import Publication
@@ -49,10 +49,10 @@ class PeerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Effect: a coalition is confirmed, and this device has a role in it."""
+    """Effect: a coalition is confirmed, and this device has a role in it; see `preferences.adjusted`."""
 
     coalition: Coalition
-    role: str
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,14 @@ class Peer:
         Greater than at any earlier start: Unix time in seconds does.
     """
 
-    def __init__(
-        self, topics: DeviceTopics, settings: PeerSettings, incarnation: int, conduct: Conduct | None = None
-    ) -> None:
+    def __init__(self, topics: DeviceTopics, settings: PeerSettings, incarnation: int) -> None:
         self.topics = topics
         self.settings = settings
         self.members = Members(topics.device, settings.heartbeat, settings.devices)
         self.formation = Formation()
-        self.conduct = conduct or Conduct(ConductSettings(pause=settings.heartbeat, devices=settings.devices))
         self.ledger = Ledger()
+        rules = ConductSettings(pause=settings.heartbeat, devices=settings.devices)
+        self.conduct = Conduct(rules, self.ledger)
         self.confirmed: Coalition | None = None
         self._me = Presence(topics.device, incarnation)
         self._said: Presence | None = None
@@ -249,7 +248,9 @@ class Peer:
             return []
         effects: list[Effect] = [] if before is None else [Left(before)]
         if mine is not None:
-            effects += [Joined(mine, role) for role, name in mine.members if name == self.device]
+            held = mine.role_of(self.device)
+            roles = self.formation.objectives[mine.objective].roles
+            effects += [Joined(mine, role) for role in roles if role.name == held]
         return effects
 
     def _fellows(self) -> list[str]:
@@ -260,8 +261,8 @@ class Peer:
             self.ledger.spoil(device)
 
     def _offence(self, device: str, offence: Offence, now: float) -> list[Effect]:
-        if self.conduct.offend(device, offence, now) and device != self.device:
-            self.ledger.spoil(device)
+        if device != self.device:
+            self.conduct.offend(device, offence, now)
         return []
 
     def _echo(self, word: Presence, now: float, unix: float) -> list[Effect]:

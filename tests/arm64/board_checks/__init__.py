@@ -23,6 +23,20 @@ GIVEN = Path("/root/given")
 TABLE = (
     "install.readme",
     "install.profile",
+    "life.ready_without_a_broker",
+    "life.acts_when_the_broker_comes",
+    "life.memory",
+    "decisions.agents",
+    "decisions.litert",
+    "decisions.onnxruntime",
+    "life.clock_jumps",
+    "life.killed",
+    "life.hung",
+    "life.leaking",
+    "life.read_only_root",
+    "refusals.config_of_another_user",
+    "refusals.broken_config",
+    "refusals.damaged_checkpoint",
     "sandbox.denied",
     "sandbox.allowed",
     "removal.damaged_package",
@@ -53,7 +67,7 @@ def journal(since: str = "-1min") -> str:
 
 def status() -> dict[str, Any]:
     """Return what the daemon says of itself."""
-    answer: dict[str, Any] = json.loads(run("edge-agent", "status", "--config", CONFIG, "--json").stdout)
+    answer: dict[str, Any] = json.loads(run("edge-agent", "status", "--json").stdout)
     return answer
 
 
@@ -65,6 +79,11 @@ def wait_until(what: str, holds: Callable[[], object], seconds: float = 90) -> f
             raise AssertionError(f"not within {seconds:g} s: {what}\n{journal()}")
         time.sleep(0.2)
     return round(time.monotonic() - start, 1)
+
+
+def restart() -> None:
+    """Start the daemon anew and wait until it is ready."""
+    run("systemctl", "restart", UNIT)
 
 
 def drop_in(name: str, text: str | None) -> None:

@@ -71,7 +71,7 @@ def test_a_flood_costs_its_sender_alone(peer: Peer) -> None:
 
 
 def test_admission_recovers_with_time() -> None:
-    conduct = Conduct(ConductSettings(rate=2.0, burst=3.0))
+    conduct = Conduct(ConductSettings(rate=2.0, burst=3.0), Ledger())
     assert [conduct.admit("a", 0.0) for _ in range(4)] == [True, True, True, False]
     assert [conduct.admit("a", 1.0) for _ in range(3)] == [True, True, False]
 

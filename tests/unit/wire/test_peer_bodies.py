@@ -53,7 +53,8 @@ messages_of_evidence = st.builds(
         tuple
     ),
     st.lists(st.builds(Holding, numbers, names, counts, ticks, st.integers(0, 2**64 - 1))).map(tuple),
-    st.lists(st.builds(Base, numbers, ticks, codes)).map(tuple),
+    st.lists(st.builds(Base, numbers, ticks, codes, st.integers(-1, 9))).map(tuple),
+    st.lists(numbers).map(tuple),
 )
 
 

@@ -1,0 +1,243 @@
+"""How fast and how good are coalitions, and does coordinating cost what agents could have done instead.
+
+Cases. ``optimum``: worth of the coalitions formed over the best possible ones, by enumeration, for
+instances of 2 to 8 agents; and what the hierarchy costs: small cells, and cells against one that sees all.
+``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
+devices on a broker in memory, heartbeats until all have the same plan after a change. ``efficiency``: N
+agents of a 100-state grid world in one process on one core, one of them joining or leaving a tick:
+agent-steps a second over N times what one reaches, at the pace of 10 ticks a second that the daemon keeps;
+and unpaced, over one alone and over as many that don't coordinate.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.cases import run, seconds
+from benchmarks.figures import Figure, at_least, at_most
+from edge_agent import Model, Population
+from edge_agent.protocol.peers import cells
+from edge_agent.protocol.peers.formation import Formation, form
+from edge_agent.protocol.peers.objectives import Candidate, Objective, worth
+from edge_agent.protocol.peers.peer import PeerSettings
+from edge_agent.testing import worlds
+from edge_agent.testing.broker import Adversary, MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.testing.fleet import Device, Fleet
+
+SPACING_MM = 10_000  # one agent a square of 10 m
+REACH_MM = 50_000
+TICKS_A_SECOND = 10.0
+
+
+def world(agents: int, seed: int = 1) -> tuple[list[Candidate], list[Objective]]:
+    """Return a fleet with one objective for eight agents."""
+    rng = random.Random(seed)
+    side = int(agents**0.5 * SPACING_MM)
+    candidates = [worlds.candidate(rng, number, side) for number in range(agents)]
+    objectives = [worlds.objective(rng, number, side, (REACH_MM,)) for number in range(agents // 8)]
+    return candidates, objectives
+
+
+def flat(candidates: list[Candidate], objectives: list[Objective]) -> int:
+    """Return the worth of plain greedy: every role of every objective looks at every agent."""
+    free = {candidate.name: candidate for candidate in candidates}
+    total = 0
+    for objective in sorted(objectives, key=lambda o: o.rank):
+        held, value = [], 0
+        for role in objective.roles:
+            ranked = [(worth(objective, role, c), name) for name, c in free.items() if name not in held]
+            best, name = max(ranked, default=(-1, ""))
+            if best >= 0:
+                held.append(name)
+                value += best
+            elif role.required:
+                held, value = [], 0
+                break
+        for name in held:
+            del free[name]
+        total += value
+    return total
+
+
+def optimum() -> Iterator[Figure]:
+    found = []
+    for seed in range(2000):
+        candidates, objectives = worlds.small_instance(seed)
+        found.append((value(form(candidates, objectives)), worlds.optimum(candidates, objectives)))
+    ratios = [got / best for got, best in found if best]
+    case = f"{len(ratios)} instances"
+    yield at_least(case, "mean worth over optimum", statistics.mean(ratios), "1", 0.95)
+    yield Figure(case, "least worth over optimum", round(min(ratios), 4), "1")
+    share = statistics.mean(ratio < 0.95 for ratio in ratios)
+    yield Figure(case, "share below 0.95 of optimum", round(share, 4), "1")
+    for leaf in (2, 4):
+        with mock.patch.object(cells, "LEAF", leaf):
+            some = [worlds.small_instance(seed) for seed in range(400)]
+            pairs = [(value(form(c, o)), worlds.optimum(c, o)) for c, o in some]
+        mean = statistics.mean(got / best for got, best in pairs if best)
+        yield Figure(f"cells of {leaf} agents", "mean worth over optimum", round(mean, 4), "1")
+    candidates, objectives = world(200)
+    tree = value(form(candidates, objectives))
+    with mock.patch.object(cells, "LEAF", 10**9), mock.patch.object(cells, "_BATCH", 10**9):
+        whole = value(form(candidates, objectives))
+    greedy = flat(candidates, objectives)
+    yield Figure("200 agents", "worth", tree, "1", "one cell that sees all", round(tree / whole, 4))
+    yield Figure("200 agents", "worth", tree, "1", "plain greedy", round(tree / greedy, 4))
+
+
+def value(coalitions: dict) -> int:
+    return sum(coalition.value for coalition in coalitions.values())
+
+
+def formation() -> Iterator[Figure]:
+    for agents, target in ((500, 50.0), (10_000, 1000.0)):
+        candidates, objectives = world(agents)
+        ms = 1e3 * seconds(lambda: form(candidates, objectives))  # noqa: B023
+        yield at_most(f"{agents} agents", "formed from nothing", ms, "ms", target)
+    candidates, objectives = world(1000)
+    ms = 1e3 * seconds(lambda: form(candidates, objectives))
+    plain = 1e3 * seconds(lambda: flat(candidates, objectives), 1)
+    yield Figure(
+        "1000 agents", "formed from nothing", round(ms, 3), "ms", "plain greedy", round(ms / plain, 3)
+    )
+
+
+def change() -> Iterator[Figure]:
+    agents = 10_000
+    candidates, objectives = world(agents)
+    made = filled(candidates, objectives)
+    nothing = seconds(lambda: form(candidates, objectives), 2)
+    times, changed = [], []
+    for one in random.Random(5).sample(candidates, 300):
+        for action in (lambda: made.drop(one.name), lambda: made.put(one)):  # noqa: B023
+            start = time.thread_time()
+            action()
+            changed.append(len(made.settle()))
+            times.append(1e3 * (time.thread_time() - start))
+    times.sort()
+    case, median = f"{agents} agents", times[len(times) // 2]
+    ratio = round(median / (1e3 * nothing), 6)
+    yield Figure(
+        case, "a join or leave, median", round(median, 3), "ms", "from nothing", ratio, 5.0, median <= 5
+    )
+    yield at_most(case, "a join or leave, 99 of 100", times[len(times) * 99 // 100], "ms", 5.0)
+    yield at_most(case, "a join or leave, worst of 600", times[-1], "ms", 5.0)
+    yield Figure(case, "coalitions changed by one", round(statistics.mean(changed), 2), "coalitions")
+
+
+def filled(candidates: list[Candidate], objectives: list[Objective]) -> Formation:
+    made = Formation()
+    for candidate in candidates:
+        made.put(candidate)
+    for objective in objectives:
+        made.put_objective(objective)
+    made.settle()
+    return made
+
+
+def agreement() -> Iterator[Figure]:
+    heartbeat = 10.0
+    rng = random.Random(3)
+    clock = ManualClock()
+    fleet = Fleet(clock, MemoryBroker(clock, Adversary(3, double=0.05, delay=0.3)))
+    objectives = [worlds.objective(rng, number) for number in range(20)]
+    for number in range(100):
+        one = worlds.candidate(rng, number)
+        about = {"capabilities": one.capabilities, "position": one.position, "capacity": one.capacity}
+        fleet.add(Device(one.name, fleet.broker, PeerSettings(heartbeat), about, objectives))
+    fleet.run(2 * heartbeat)
+    names = sorted(fleet.devices)
+    waits: dict[str, list[float]] = {"will": [], "goodbye": [], "silence": []}
+    for number, (kind, name) in enumerate(zip([*waits] * 3, names, strict=False)):
+        device = fleet.devices[name]
+        if kind == "goodbye":
+            device.stop()
+        else:
+            device.frozen = True
+            if kind == "will":
+                fleet.broker.cut(name)
+        start = clock.monotonic()
+        while clock.monotonic() - start < 2 * heartbeat:
+            fleet.run(0.5, step=0.25)
+            gone = all(name not in other.peer.members for other in fleet.running)
+            if gone and len(fleet.plans()) == 1:
+                break
+        waits[kind].append((clock.monotonic() - start) / heartbeat)
+        if number % 3 == 2:
+            fleet.run(heartbeat / 2, step=0.25)
+    for kind, found in waits.items():
+        yield at_most("100 devices", f"agreed after a {kind}, worst of 3", max(found), "heartbeats", 2.0)
+
+
+def efficiency() -> Iterator[Figure]:
+    model = grid()
+    alone = rate(model, 1)
+    paced_alone = min(alone, TICKS_A_SECOND)
+    for agents in (50, 1000, 10_000):
+        case = f"{agents} agents"
+        together = rate(model, agents)
+        paced = min(together, agents * TICKS_A_SECOND) / (agents * paced_alone)
+        yield at_least(case, "paced rate over N times one", paced, "1", 0.95)
+        used = agents * TICKS_A_SECOND / together
+        yield Figure(case, "share of the tick that is used", round(used, 5), "1")
+        unpaced = round(together / alone, 3)
+        yield Figure(case, "agent-steps a second", round(together), "1/s", "one coordinating agent", unpaced)
+        apart = round(together / rate(model, agents, coordinate=False), 4)
+        yield Figure(case, "agent-steps a second", round(together), "1/s", "no coordination", apart)
+
+
+def rate(model: Model, agents: int, coordinate: bool = True) -> float:
+    """Return agent-steps a second, with one agent leaving or joining a tick."""
+    candidates, _ = world(max(agents, 1))
+    objectives = world(max(agents, 8))[1]
+    made = filled(candidates, objectives)
+    population = Population(model, agents)
+    observations = np.zeros((agents, 1), np.int64)
+    ticks = max(20, 20_000 // agents)
+    rng = random.Random(2)
+    leaving = [rng.choice(candidates) for _ in range(ticks)]
+
+    def work() -> None:
+        for tick in range(ticks):
+            if coordinate:
+                one = leaving[tick // 2]
+                made.drop(one.name) if tick % 2 == 0 else made.put(one)
+                made.settle()
+            population.step(observations)
+
+    return agents * ticks / seconds(work)
+
+
+def grid(side: int = 10) -> Model:
+    """Return a 10 by 10 grid world with a noisy sense of place: 100 states, 100 outcomes, 5 moves."""
+    states = side * side
+    A = np.full((states, states), 0.1 / (states - 1))
+    np.fill_diagonal(A, 0.9)
+    B = np.zeros((states, states, 5))
+    for state in range(states):
+        x, y = state % side, state // side
+        for move, (dx, dy) in enumerate([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]):
+            u, v = min(max(x + dx, 0), side - 1), min(max(y + dy, 0), side - 1)
+            B[v * side + u, state, move] = 1.0
+    C = np.zeros(states)
+    C[-1] = 3.0
+    return Model.from_arrays([A], [B], [C], [np.full(states, 1 / states)])
+
+
+CASES = {
+    "optimum": optimum,
+    "formation": formation,
+    "change": change,
+    "agreement": agreement,
+    "efficiency": efficiency,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(run("benchmarks.coalition", __doc__, CASES))

@@ -1,0 +1,108 @@
+"""Do beliefs add up, how many bytes is it, and what does it cost.
+
+Cases. ``belief``: worst KL divergence of three devices that share from one agent that saw everything, over
+200 steps with 30 % loss, delay, duplication, reordering and a restart; over several worlds. ``bytes``: the
+whole payload of one factor's evidence, above its states. ``cost``: CPU a record, in time and late, against
+an agent's own step of the same filter. ``terse``: messages saved by holding evidence back, and what that
+costs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.cases import run, seconds
+from benchmarks.figures import Figure, at_most
+from edge_agent.protocol.peers.codes import encode
+from edge_agent.protocol.peers.fusion import Fusion
+from edge_agent.protocol.peers.sharing import SharingSettings
+from edge_agent.testing.broker import Adversary
+from edge_agent.testing.hidden import HiddenWorld
+from edge_agent.testing.trio import NAMES, Trio, hostile, worst_error
+from edge_agent.wire import messages
+from edge_agent.wire.evidence import Evidence, Record, to_body
+
+WORLDS = 8
+
+
+def belief() -> Iterator[Figure]:
+    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+        errors, lost = [], 0
+        for seed in range(WORLDS):
+            trio = Trio(seed, hostile(100 + seed), controls)
+            errors.append(worst_error(trio))
+            lost += sum(trio.sharing(name).lost() for name in NAMES)
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+        yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
+        yield Figure(case, "records lost", lost, "records")
+
+
+def size() -> Iterator[Figure]:
+    for states in (2, 8, 64, 256, 1024):
+        record = Record(2**32 - 1, 9999, 1_700_000_000, bytes([255] * states), 4)
+        payload = messages.encode(messages.Message(to_body(Evidence((record,))), seq=10**6, t=1.7e9))
+        above = len(payload) - states
+        floats = round(len(payload) / (8 * states), 3)
+        against = ("float64 alone", floats)
+        yield Figure(f"{states} states", "bytes above the states", above, "B", *against, 64.0, above <= 64)
+
+
+def cost() -> Iterator[Figure]:
+    world = HiddenWorld(1)
+    likelihoods = [world.see(0) for _ in range(32)]
+    coded = [encode(likelihood) for likelihood in likelihoods]
+
+    def alone() -> None:
+        belief = world.D
+        for likelihood in likelihoods:
+            belief = world.filter.predict(belief, 0) * likelihood
+            belief = belief / belief.sum()
+
+    own = seconds(alone, 50) / 32
+
+    def in_time() -> None:
+        fusion = Fusion(world.filter, world.D, 0)
+        for tick, codes in enumerate(coded):
+            fusion.advance(tick)
+            fusion.add("peer", Record(1, 0, tick, codes))
+            fusion.belief()
+
+    prompt = seconds(in_time, 50) / 32
+    against = ("us", "a step alone")
+    yield Figure("8 states", "a record in time", round(1e6 * prompt, 2), *against, round(prompt / own, 2))
+    fusion = Fusion(world.filter, world.D, 0)
+    fusion.advance(31)
+    fusion.belief()
+    pairs = iter([(f"peer-{n}", tick) for n in range(60) for tick in range(8, 24)])
+
+    def late() -> None:
+        for _ in range(16):
+            device, tick = next(pairs)
+            fusion.add(device, Record(1, 0, tick, coded[0]))
+            fusion.belief()
+
+    folded = seconds(late, 5) / 16
+    ratio = round(folded / own, 2)
+    yield Figure("8 states", "a record 8 to 24 ticks late", round(1e6 * folded, 2), *against, ratio)
+
+
+def terse() -> Iterator[Figure]:
+    for worthwhile in (0.0, 0.1, 0.5, 1.0):
+        trio = Trio(6, Adversary(1), settings=SharingSettings(worthwhile=worthwhile))
+        errors = []
+        for _ in range(200):
+            trio.tick()
+            errors += [trio.error_now(name) for name in NAMES]
+        sent = sum(trio.sharing(name).counters.sent for name in NAMES)
+        case = f"worthwhile {worthwhile} nat"
+        yield Figure(case, "records sent", sent, "records", "all of them", round(sent / 600, 3))
+        yield Figure(case, "mean KL of the present belief", round(float(np.mean(errors)), 6), "nat")
+
+
+CASES = {"belief": belief, "bytes": size, "cost": cost, "terse": terse}
+
+if __name__ == "__main__":
+    raise SystemExit(run("benchmarks.fusion", __doc__, CASES))

@@ -1,0 +1,165 @@
+"""pymdp's JAX agent and the best JAX we can write, on the golden models; run by the peers' own Python.
+
+Prints one JSON object a model: seconds a step of one pymdp agent (its functions, fused in one jit), and
+seconds an agent-step of a shared model over batches of beliefs, at the best batch size: ``vmap`` of those
+functions, and ``batched``, the same mathematics written for batches by hand. That one plans level by level,
+so that policies share prefixes, keeps the predicted beliefs of planning as the next prior, and runs 16
+fixed-point iterations as pymdp does.
+"""
+
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pymdp import control
+from pymdp.algos import run_factorized_fpi
+
+BATCHES = (64, 256, 1024, 4096)
+HIGHEST = partial(jnp.einsum, precision="highest")
+
+
+def read(path):
+    data = np.load(path)
+
+    def series(letter):
+        names = sorted(k for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
+        return [jnp.asarray(data[k], jnp.float32) for k in names]
+
+    A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))
+    return series("A"), series("B"), series("C"), series("D"), A_deps, B_deps, np.asarray(data["policies"])
+
+
+def best_time(step, *args):
+    jax.block_until_ready(step(*args))
+    times = []
+    end = time.perf_counter() + 2.0
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        jax.block_until_ready(step(*args))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def pymdp_step(model):
+    """Return a step of one agent through pymdp's own functions."""
+    A, B, C, _, A_deps, B_deps, policies = model
+    plans = jnp.asarray(policies)
+    E = jnp.ones(len(policies)) / len(policies)
+    controls = [b.shape[-1] for b in B]
+
+    def step(prior, obs):
+        one_hot = [jax.nn.one_hot(obs[m], a.shape[0]) for m, a in enumerate(A)]
+        qs = run_factorized_fpi(A, one_hot, prior, A_deps, num_iter=16)
+        q_pi, _ = control.update_posterior_policies(
+            plans, qs, A, B, C, E, None, None, A_deps, B_deps, gamma=16.0
+        )
+        action = control.sample_action(plans, controls, q_pi)
+        return control.compute_expected_state(qs, B, action, B_deps), action
+
+    return step
+
+
+def single(model):
+    """Time one agent, everything in one compiled call."""
+    return best_time(jax.jit(pymdp_step(model)), model[3], jnp.zeros(len(model[0]), jnp.int32))
+
+
+def vmapped(model, n):
+    """Time ``n`` agents of a shared model: vmap over beliefs."""
+    step = jax.jit(jax.vmap(pymdp_step(model)))
+    prior = [jnp.tile(d, (n, 1)) for d in model[3]]
+    return best_time(step, prior, jnp.zeros((n, len(model[0])), jnp.int32)) / n
+
+
+def batched(model, n):
+    """Time a shared model, ``n`` agents: every contraction is one matrix product for all of them."""
+    A, B, C, D, A_deps, _, policies = model
+    horizon, factors = policies.shape[1], len(B)
+    logA = [jnp.log(jnp.clip(a, 1e-16)) for a in A]
+    ambiguity = [-(a * la).sum(0) for a, la in zip(A, logA, strict=True)]
+    groups = {}
+    for m, deps in enumerate(A_deps):
+        groups.setdefault(tuple(deps), []).append(m)
+    letters = "abcdefg"
+
+    def term(beliefs):  # [n, K, S_f] a factor -> [n, K]
+        total = 0.0
+        for deps, members in groups.items():
+            axes = ",".join(f"nk{letters[i]}" for i in range(len(deps)))
+            index = letters[: len(deps)]
+            for m in members:
+                qs = [beliefs[d] for d in deps]
+                joint = HIGHEST(f"{axes}->nk{index}", *qs) if len(deps) > 1 else qs[0]
+                flat = joint.reshape(*joint.shape[:2], -1)
+                qo = HIGHEST("nkj,oj->nko", flat, A[m].reshape(A[m].shape[0], -1))
+                total += -(qo * jnp.log(jnp.clip(qo, 1e-16))).sum(-1) + qo @ C[m]
+                total -= flat @ ambiguity[m].ravel()
+        return total
+
+    def expand(beliefs):  # every control of the one controllable factor; the others evolve by themselves
+        out = []
+        for f, b in enumerate(B):
+            q = beliefs[f]
+            nxt = HIGHEST("nkj,iju->nkui", q, b)
+            if b.shape[-1] == 1:
+                nxt = jnp.broadcast_to(nxt, (*nxt.shape[:2], actions, nxt.shape[-1]))
+            out.append(nxt.reshape(nxt.shape[0], -1, nxt.shape[-1]))
+        return out
+
+    actions = max(b.shape[-1] for b in B)
+
+    @jax.jit
+    def step(prior, obs):
+        if factors == 1:
+            ll = sum(logA[m][obs[:, m]] for m in range(len(A)))
+            qs = [jax.nn.softmax(ll + jnp.log(jnp.clip(prior[0], 1e-16)))]
+        else:
+            lls = [la[obs[:, m]] for m, la in enumerate(logA)]
+            log_prior = [jnp.log(jnp.clip(p, 1e-16)) for p in prior]
+            fixed = list(log_prior)
+            for m, deps in enumerate(A_deps):
+                if len(deps) == 1:
+                    fixed[deps[0]] = fixed[deps[0]] + lls[m]
+            joint = [m for m, deps in enumerate(A_deps) if len(deps) == 2]
+
+            def iterate(log_q, _):
+                q = [jax.nn.softmax(x) for x in log_q]
+                out = list(fixed)
+                for m in joint:
+                    a, b = A_deps[m]
+                    out[a] = out[a] + jnp.einsum("nij,nj->ni", lls[m], q[b])
+                    out[b] = out[b] + jnp.einsum("nij,ni->nj", lls[m], q[a])
+                return out, None
+
+            log_q, _ = jax.lax.scan(iterate, [jnp.zeros_like(p) for p in prior], None, length=16)
+            qs = [jax.nn.softmax(x) for x in log_q]
+        beliefs = [q[:, None] for q in qs]
+        G = jnp.zeros((qs[0].shape[0], 1))
+        roots = None
+        for _ in range(horizon):
+            beliefs = expand(beliefs)
+            roots = roots if roots is not None else beliefs
+            G = jnp.repeat(G, actions, axis=1) + term(beliefs)
+        q_pi = jax.nn.softmax(16.0 * G)
+        marginal = q_pi.reshape(q_pi.shape[0], actions, -1).sum(-1)
+        action = marginal.argmax(-1)
+        return [jnp.take_along_axis(r, action[:, None, None], axis=1)[:, 0] for r in roots], action
+
+    prior = [jnp.tile(d, (n, 1)) for d in D]
+    return best_time(step, prior, jnp.zeros((n, len(A)), jnp.int32)) / n
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        model = read(Path(sys.argv[1]) / f"{name}.npz")
+        results = {"model": name, "single": single(model)}
+        for label, peer in (("vmap", vmapped), ("batched", batched)):
+            times = {n: peer(model, n) for n in BATCHES}
+            best = min(times, key=times.get)
+            results |= {label: times[best], f"{label}_batch": best}
+        print(json.dumps(results), flush=True)

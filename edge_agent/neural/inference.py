@@ -1,0 +1,60 @@
+"""A network over recorded inputs: what ``edge-agent infer`` does for neural bundles, as a pure function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ObservationError
+from edge_agent.neural.model import NeuralModel
+from edge_agent.neural.population import NeuralPopulation
+
+
+def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Run a population over a recording.
+
+    Parameters
+    ----------
+    model : NeuralModel
+        The network.
+    x : array, float [T, *observation_shape] or [T, N, *observation_shape]
+        Observations of one or N agents at T ticks, in the float model's units.
+    seed : int
+        Of sampled actions.
+    threads : int
+        Threads of the runtime.
+
+    Returns
+    -------
+    dict
+        ``y_0`` ... float32 [T, N, *shape], the outputs in the float model's units, and ``act`` [T, N, 1]
+        (int64; float32 [T, N, *shape] where the action is a value); N is dropped where ``x`` has none.
+
+    Raises
+    ------
+    ObservationError
+        ``x`` is not of the network's shape, or not finite.
+    """
+    shape = model.observation_shape
+    single = x.ndim == len(shape) + 1
+    if (
+        not x.size
+        or x.ndim - (not single) != len(shape) + 1
+        or x.shape[x.ndim - len(shape) :] != shape
+        or x.dtype.kind not in "fiu"
+    ):
+        wanted = ", ".join(str(n) for n in shape)
+        raise ObservationError(
+            f"{model.name}: x is {x.dtype} {x.shape}, expected float [T, {wanted}] or [T, N, {wanted}]"
+        )
+    batched = x[:, None] if single else x
+    population = NeuralPopulation(model, batched.shape[1], seed, threads)
+    acts, outputs = [], []
+    for observations in batched:
+        acts.append(population.step(observations))
+        outputs.append([population.output(index).copy() for index in range(len(model.output_shapes))])
+    result = {f"y_{index}": np.stack(ys) for index, ys in enumerate(zip(*outputs, strict=True))}
+    result["act"] = np.stack(acts)
+    return {name: array[:, 0] for name, array in result.items()} if single else result

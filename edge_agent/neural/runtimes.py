@@ -1,0 +1,81 @@
+"""The port to a neural runtime: one batch of inputs in, all outputs out. Adapters are imported when opened.
+
+One batch size a runtime: both libraries plan their memory for it once, and convolutions run on LiteRT's fast
+path only when the batch is known. A runtime's input is an array that the caller fills in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import BundleError
+
+Float = NDArray[np.float32]
+Kind = Literal["tflite", "onnx"]
+ENTRY = {"tflite": "model.tflite", "onnx": "model.onnx"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A model, ready to run.
+
+    Parameters
+    ----------
+    library : str
+        The runtime's name and version.
+    input : float32 array, [batch, *shape]
+        What ``run`` reads; filled by the caller, in place.
+    run : callable
+        Runs the batch and returns the outputs, float32 [batch, *shape] each, in the float model's units. They
+        are valid until the next call.
+    """
+
+    library: str
+    input: Float
+    run: Callable[[], Sequence[NDArray[Any]]]
+
+    @property
+    def batch(self) -> int:
+        """Agents a run."""
+        return len(self.input)
+
+
+def open_runtime(
+    kind: str, payload: bytes | memoryview, shape: tuple[int, ...], batch: int, threads: int = 1
+) -> Runtime:
+    """Return the runtime for a payload.
+
+    Parameters
+    ----------
+    kind : str
+        ``tflite`` or ``onnx``, the bundle's kind.
+    payload : bytes
+        The model.
+    shape : tuple of int
+        One input, without the batch.
+    batch : int
+        Agents a run.
+    threads : int
+        Threads of the runtime.
+
+    Raises
+    ------
+    BundleError
+        The payload is not a model that the runtime takes.
+    PlatformError
+        The runtime is not installed.
+    """
+    if kind == "tflite":
+        from edge_agent.neural.litert import open_litert
+
+        return open_litert(bytes(payload), shape, batch, threads)
+    if kind == "onnx":
+        from edge_agent.neural.onnx import open_onnx
+
+        return open_onnx(bytes(payload), shape, batch, threads)
+    raise BundleError(f"kind is {kind!r}, expected tflite or onnx")

@@ -1,0 +1,283 @@
+r"""A rollout on the device: one population's way from one bundle to another, and back by itself if it does
+badly.
+
+Theory of operation. States and what moves between them::
+
+    FETCHING --fetched--> VERIFYING --verified--> SHADOWING --gates kept--> TRIAL --gates kept--> COMMITTED
+        \____________________\______________________\______________________/
+                     refused, gate broken, no observations, restarted too often: ROLLED_BACK (with the reason)
+
+Verified means: digest, signature, memory plan and golden vectors (the daemon does it and says how it
+went). In the shadow run the new bundle sees the live observations and its actions go nowhere; in the
+trial it acts and the old one stays loaded. Gates are checked on every report of `Health`, as soon as
+``steps`` make them meaningful, and at the end. The bundle that acts after a restart is the one that was
+committed last. After a power cut the stages are gone through again from what is on the disk, the trial at
+most once more; then the rollout is given up, since a bundle that takes the board down never gets to say so.
+
+Nothing here does anything: the effects are for the daemon, `Rollout.state` is to be kept before they are
+carried out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from edge_agent.errors import PeerError
+
+MAX_TRIALS = 2
+PATIENCE = 10.0
+"""A stage that has too few steps is given up after so many times its length."""
+
+
+class Stage(enum.Enum):
+    """Where a rollout stands."""
+
+    FETCHING = "fetching"
+    VERIFYING = "verifying"
+    SHADOWING = "shadowing"
+    TRIAL = "trial"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled-back"
+
+
+ENDED = frozenset({Stage.COMMITTED, Stage.ROLLED_BACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Limits that a new bundle must keep; the desired document's ``gates`` overrides them by name.
+
+    Lengths in seconds; ``steps`` is the fewest agent-steps a verdict needs; rates are a tick (missed
+    deadlines) and an agent-step (contradictions); ``free_energy_rise`` in nats a step over the old
+    bundle; ``agreement`` is the share of equal actions in the shadow run; ``memory`` in bytes, 0 leaves
+    it to the plan.
+    """
+
+    shadow_seconds: float = 60.0
+    trial_seconds: float = 300.0
+    steps: int = 100
+    agreement: float = 0.0
+    missed_rate: float = 0.01
+    contradiction_rate: float = 0.05
+    free_energy_rise: float = 1.0
+    memory: int = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Gates:
+        """Return the gates that a desired document asks for; unknown names are ignored.
+
+        Raises
+        ------
+        PeerError
+            A value is not a number of 0 or more.
+        """
+        known = {f.name for f in fields(cls)}
+        for name, value in values.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if name in known and (not number or not 0 <= value < float("inf")):
+                raise PeerError(f"gates.{name}: found {value!r}, expected a number of 0 or more")
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the new bundle did since the stage began, beside the old one on the same observations.
+
+    ``free_energy`` and ``old_free_energy`` are means a step in nats; ``agreed`` counts steps with equal
+    actions (shadow run only); ``memory`` is the daemon's RSS in bytes.
+    """
+
+    steps: int
+    ticks: int
+    missed: int
+    contradictions: int
+    free_energy: float
+    old_free_energy: float
+    agreed: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Effect: check the fetched bundle and call ``verified`` or ``failed``."""
+
+    population: str
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Effect: run the bundle beside the one that acts, and report `Health`."""
+
+    population: str
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Effect: let the bundle act, keep the old one loaded, and report `Health`."""
+
+    population: str
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Effect: the old bundle may go."""
+
+    population: str
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Effect: ``bundle`` (the old one; empty if there was none) acts; the new one may go."""
+
+    population: str
+    bundle: str
+    reason: str
+
+
+RolloutEffect = Verify | Shadow | Trial | Commit | RollBack
+
+
+class Rollout:
+    """The state machine; see the module's head.
+
+    Parameters
+    ----------
+    population, bundle, old : str
+        Who moves, to which bundle digest, from which ("" if it has none).
+    gates : Gates
+        Limits.
+    """
+
+    def __init__(self, population: str, bundle: str, old: str, gates: Gates) -> None:
+        self.population = population
+        self.bundle = bundle
+        self.old = old
+        self.gates = gates
+        self.stage = Stage.FETCHING
+        self.reason = ""
+        self.deadline: float | None = None
+        self._trials = 0
+        self._began = 0.0
+        self._health: Health | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what must survive a restart, as JSON."""
+        return {
+            "population": self.population,
+            "bundle": self.bundle,
+            "old": self.old,
+            "gates": {f.name: getattr(self.gates, f.name) for f in fields(self.gates)},
+            "stage": self.stage.value,
+            "reason": self.reason,
+            "trials": self._trials,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Rollout:
+        """Return the rollout that `state` was made of; call `resume` next."""
+        rollout = cls(state["population"], state["bundle"], state["old"], Gates.of(state["gates"]))
+        rollout.stage = Stage(state["stage"])
+        rollout.reason = state["reason"]
+        rollout._trials = state["trials"]
+        return rollout
+
+    def resume(self, now: float) -> list[RolloutEffect]:
+        """Go on after a restart; unless it ended, ``fetched`` is to be called once the file is complete.
+
+        All stages begin again with the file: the state is kept before blocks are written, so a stage past
+        fetching does not prove that the last block survived.
+        """
+        if self.stage in ENDED:
+            return []
+        if self.stage is Stage.TRIAL and self._trials >= MAX_TRIALS:
+            return self.failed(f"the device restarted in {self._trials} trials", now)
+        self.stage = Stage.FETCHING
+        return []
+
+    def fetched(self, now: float) -> list[RolloutEffect]:
+        """Take note that the bundle's file is complete."""
+        return self._enter(Stage.VERIFYING, now) if self.stage is Stage.FETCHING else []
+
+    def verified(self, now: float) -> list[RolloutEffect]:
+        """Take note that the bundle is sound, fits and is loaded."""
+        if self.stage is not Stage.VERIFYING:
+            return []
+        # Nothing to compare with: a population's first bundle goes on trial at once.
+        return self._enter(Stage.SHADOWING if self.old else Stage.TRIAL, now)
+
+    def failed(self, reason: str, now: float) -> list[RolloutEffect]:
+        """Give up: the bundle was refused, or somebody decided so."""
+        if self.stage in ENDED:
+            return []
+        self.reason = reason
+        return self._enter(Stage.ROLLED_BACK, now)
+
+    def health(self, health: Health, now: float) -> list[RolloutEffect]:
+        """Take in how the new bundle does."""
+        if self.stage not in (Stage.SHADOWING, Stage.TRIAL):
+            return []
+        self._health = health
+        if health.steps < self.gates.steps:
+            return self.tick(now)
+        reason = breach(self.gates, health, self.stage)
+        if reason:
+            return self.failed(f"{self.stage.value}: {reason}", now)
+        return self.tick(now)
+
+    def tick(self, now: float) -> list[RolloutEffect]:
+        """End the stage if its time is over and it has seen enough."""
+        if self.deadline is None or now < self.deadline:
+            return []
+        steps = self._health.steps if self._health else 0
+        if steps >= self.gates.steps:
+            return self._enter(Stage.TRIAL if self.stage is Stage.SHADOWING else Stage.COMMITTED, now)
+        length = self._length()
+        if now - self._began >= PATIENCE * max(length, 1.0):
+            return self.failed(f"{self.stage.value}: {steps} steps, {self.gates.steps} expected", now)
+        self.deadline = now + max(length, 1.0) / 4
+        return []
+
+    def _length(self) -> float:
+        return self.gates.shadow_seconds if self.stage is Stage.SHADOWING else self.gates.trial_seconds
+
+    def _enter(self, stage: Stage, now: float) -> list[RolloutEffect]:
+        self.stage, self.deadline, self._health, self._began = stage, None, None, now
+        match stage:
+            case Stage.VERIFYING:
+                return [Verify(self.population, self.bundle)]
+            case Stage.SHADOWING:
+                self.deadline = now + self._length()
+                return [Shadow(self.population, self.bundle)]
+            case Stage.TRIAL:
+                self._trials += 1
+                self.deadline = now + self._length()
+                return [Trial(self.population, self.bundle)]
+            case Stage.COMMITTED:
+                return [Commit(self.population, self.bundle)]
+            case _:
+                return [RollBack(self.population, self.old, self.reason)]
+
+
+def breach(gates: Gates, health: Health, stage: Stage) -> str:
+    """Return which gate is broken and by how much, "" if none is."""
+    missed = health.missed / max(health.ticks, 1)
+    contradictions = health.contradictions / max(health.steps, 1)
+    rise = health.free_energy - health.old_free_energy
+    if missed > gates.missed_rate:
+        return f"missed_rate {missed:.3g}, at most {gates.missed_rate:g}"
+    if contradictions > gates.contradiction_rate:
+        return f"contradiction_rate {contradictions:.3g}, at most {gates.contradiction_rate:g}"
+    if not rise <= gates.free_energy_rise:  # NaN breaks the gate too
+        return f"free_energy_rise {rise:.3g} nats, at most {gates.free_energy_rise:g}"
+    if gates.memory and health.memory > gates.memory:
+        return f"memory {health.memory} bytes, at most {gates.memory}"
+    if stage is Stage.SHADOWING and health.agreed / max(health.steps, 1) < gates.agreement:
+        return f"agreement {health.agreed / health.steps:.3g}, at least {gates.agreement:g}"
+    return ""

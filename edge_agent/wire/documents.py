@@ -1,0 +1,167 @@
+"""Signed documents: what a device obeys is signed by the hub's keys, whatever broker it came through.
+
+Theory of operation. A document is canonical JSON; each signature is Ed25519 over ``PURPOSE NUL
+document``, so that a command can't be passed off as a desired state. `Trust` is who is believed: keys,
+how many of them must have signed, and a version. A rotation is a document of purpose ``keys`` signed by
+the keys it takes the place of; a message carries all rotations, oldest first, so that a device that slept
+through some can follow them. Trust only moves forward, and is kept by the device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import ConfigError, PeerError
+from edge_agent.wire import bodies
+from edge_agent.wire.bundle import canonical_json
+from edge_agent.wire.signatures import PUBLIC_KEY_BYTES, PublicKey, SecretKey
+
+DESIRED = "edge-agent desired 1"
+COMMAND = "edge-agent command 1"
+KEYS = "edge-agent keys 1"
+
+MAX_KEYS = 16
+MAX_ROTATIONS = 64
+MAX_COMMAND_AHEAD = 86_400.0
+"""The most a command may be valid, seconds: devices remember ids for that long."""
+
+Document = dict[str, Any]
+
+
+def signed(
+    document: Mapping[str, Any],
+    purpose: str,
+    keys: Sequence[SecretKey],
+    rotations: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the body (`bodies.SIGNED`) that carries ``document``, signed by every one of ``keys``."""
+    text = canonical_json(document)
+    body: dict[str, Any] = {
+        "doc": text,
+        "signatures": [{"key": k.public.raw, "signature": k.sign(_message(purpose, text))} for k in keys],
+    }
+    if rotations:
+        body["rotations"] = [dict(rotation) for rotation in rotations]
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose documents are obeyed in a fleet.
+
+    ``keys`` are raw public keys; ``threshold`` of them must have signed; ``version`` counts rotations.
+    """
+
+    fleet: str
+    keys: tuple[bytes, ...]
+    threshold: int = 1
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threshold <= len(set(self.keys)):
+            found = f"{self.threshold} of {len(set(self.keys))}"
+            raise ConfigError(f"hub keys: threshold is {found} keys, expected 1 to the number of keys")
+
+    def opened(self, body: Mapping[str, Any], purpose: str, schema: bodies.Schema) -> Document:
+        """Return the document in ``body`` once enough keys are found to have signed it.
+
+        Raises
+        ------
+        PeerError
+            Forged, too few signatures, malformed, or for another fleet.
+        """
+        text = self._verified(body, purpose)
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PeerError(f"{purpose}: the document is not JSON") from error
+        if not isinstance(document, dict):
+            raise PeerError(f"{purpose}: the document is {type(document).__name__}, expected an object")
+        bodies.check(schema, document, purpose)
+        if document["fleet"] != self.fleet:
+            raise PeerError(f"{purpose}: for fleet {document['fleet']!r}, expected {self.fleet!r}")
+        return document
+
+    def rotated(self, body: Mapping[str, Any]) -> Trust:
+        """Return the trust after the rotations in ``body`` that are newer than this one.
+
+        Raises
+        ------
+        PeerError
+            A newer rotation is not signed by the keys before it, or names no usable keys.
+        """
+        bodies.check(bodies.SIGNED, body, "signed document")
+        trust = self
+        for rotation in body.get("rotations", ())[:MAX_ROTATIONS]:
+            if not isinstance(rotation, dict):
+                raise PeerError(f"rotations: found {type(rotation).__name__}, expected a map")
+            if _version(rotation) <= trust.version:
+                continue
+            document = trust.opened(rotation, KEYS, bodies.KEYS)
+            trust = Trust(trust.fleet, _keys(document), _threshold(document), document["version"])
+        return trust
+
+    def state(self) -> dict[str, Any]:
+        """Return what a device keeps, as JSON."""
+        return {"keys": [k.hex() for k in self.keys], "threshold": self.threshold, "version": self.version}
+
+    @classmethod
+    def of_state(cls, fleet: str, state: Mapping[str, Any]) -> Trust:
+        """Return the trust that `state` was made of."""
+        keys = tuple(bytes.fromhex(k) for k in state["keys"])
+        return cls(fleet, keys, state["threshold"], state["version"])
+
+    def _verified(self, body: Mapping[str, Any], purpose: str) -> bytes:
+        bodies.check(bodies.SIGNED, body, purpose)
+        text: bytes = body["doc"]
+        message = _message(purpose, text)
+        signers: set[bytes] = set()
+        for item in body["signatures"][:MAX_KEYS]:
+            match item:
+                case {"key": bytes(key), "signature": bytes(signature)}:
+                    if key in self.keys and PublicKey(key, "").verifies(message, signature):
+                        signers.add(key)
+                case _:
+                    raise PeerError(f"{purpose}: a signature is not {{key, signature}}")
+        if len(signers) < self.threshold:
+            found = f"{len(signers)} of the {self.threshold} signatures needed"
+            raise PeerError(f"{purpose}: {found} are by keys that are believed")
+        return text
+
+
+def _message(purpose: str, text: bytes) -> bytes:
+    return purpose.encode("ascii") + b"\0" + text
+
+
+def _version(rotation: Mapping[str, Any]) -> int:
+    """Return the version a rotation claims; nothing is believed yet."""
+    try:
+        version = json.loads(rotation["doc"])["version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PeerError("rotations: the document is not JSON with a version") from error
+    if not isinstance(version, int):
+        raise PeerError(f"rotations: version is {type(version).__name__}, expected int")
+    return version
+
+
+def _keys(document: Document) -> tuple[bytes, ...]:
+    keys: list[bytes] = []
+    for text in document["keys"][:MAX_KEYS]:
+        try:
+            raw = bytes.fromhex(text)
+        except (ValueError, TypeError) as error:
+            raise PeerError("rotations: a key is not hex") from error
+        if len(raw) != PUBLIC_KEY_BYTES:
+            raise PeerError(f"rotations: a key has {len(raw)} bytes, expected {PUBLIC_KEY_BYTES}")
+        keys.append(raw)
+    return tuple(keys)
+
+
+def _threshold(document: Document) -> int:
+    threshold: int = document["threshold"]
+    if not 1 <= threshold <= len(set(document["keys"][:MAX_KEYS])):
+        raise PeerError(f"rotations: threshold {threshold} of {len(document['keys'])} keys")
+    return threshold

@@ -1,0 +1,63 @@
+"""What the board is given to run, and what x86-64 makes of it: bundles, recorded observations, outputs.
+
+The office's model is learnt and converted as the demo does it; the network is the one of the converter's
+tests, for both runtimes. Every output comes from ``edge-agent infer`` on this machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+TICKS = 200
+AGENTS = 3
+
+
+def make(folder: Path) -> None:
+    """Write NAME.eab, NAME-trace.npz and NAME-expected.npz for office, litert and onnxruntime."""
+    random = np.random.default_rng(8)
+    _run(PROGRAMS / "python", ROOT / "examples/office/train.py", "-o", folder / "office.npz")
+    _convert(folder / "office.npz", folder / "office.eab", "--name", "office")
+    with np.load(folder / "office.npz") as model:
+        outcomes = [
+            model[f"A_{m}"].shape[0]
+            for m in range(sum(name.startswith("A_") and name[2:].isdigit() for name in model))
+        ]
+    obs = np.stack([random.integers(-1, n, (TICKS, AGENTS)) for n in outcomes], axis=-1)
+    np.savez(folder / "office-trace.npz", obs=obs)
+
+    calibration = folder / "calibration.npz"
+    np.savez(calibration, x=2 * random.standard_normal((512, 6), np.float32))
+    network = ROOT / "tests/data/networks/mlp_relu.onnx"
+    for runtime in ("litert", "onnxruntime"):
+        _convert(
+            network,
+            folder / f"{runtime}.eab",
+            "--target",
+            runtime,
+            "--calibration",
+            calibration,
+            "--name",
+            runtime,
+        )
+        np.savez(
+            folder / f"{runtime}-trace.npz", x=2 * random.standard_normal((TICKS, AGENTS, 6), np.float32)
+        )
+
+    for name in ("office", "litert", "onnxruntime"):
+        trace, expected = folder / f"{name}-trace.npz", folder / f"{name}-expected.npz"
+        _run(PROGRAMS / "edge-agent", "infer", folder / f"{name}.eab", "--trace", trace, "-o", expected)
+
+
+def _convert(source: Path, bundle: Path, *options: str | Path) -> None:
+    _run(PROGRAMS / "edge-convert", "convert", source, "-o", bundle, *options)
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

@@ -1,0 +1,63 @@
+"""A simulated device as a process: ``device_process.py PORT DEVICE FOLDER PUBLIC_KEY OLD_DIGEST``."""
+
+import sys
+import threading
+from pathlib import Path
+
+from edge_agent.adapters.blocks import BlockStore
+from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.adapters.state import StateFile
+from edge_agent.protocol.outbox import Outbox, OutboxSettings
+from edge_agent.protocol.rollout import Health
+from edge_agent.protocol.session import SessionSettings
+from edge_agent.testing.device import SimulatedDevice
+from edge_agent.wire import bundle, signatures
+from edge_agent.wire.documents import Trust
+from edge_agent.wire.topics import DeviceTopics
+
+
+def main(port: str, name: str, folder: str, key: str, old: str) -> None:
+    wake = threading.Event()
+    topics = DeviceTopics("lab", name)
+    clock = SystemClock()
+    blocks = BlockStore(Path(folder))
+    hub = signatures.load_public(Path(key))
+
+    def verify(digest: str) -> str:
+        found = bundle.read(blocks.finish(digest))
+        if found.digest != digest:
+            return "not the bundle that was asked for"
+        return "" if found.signer is not None and found.signer.raw == hub.raw else "not signed by the hub"
+
+    def health(digest: str, seconds: float) -> Health:
+        evaluation = bundle.read(blocks.path(digest)).manifest["evaluation"]
+        steps = int(seconds * 1000)
+        return Health(steps, steps // 10, 0, int(steps * evaluation["contradiction_rate"]), 1.0, 1.0, steps)
+
+    store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+    outbox = Outbox(OutboxSettings(flush_seconds=0.05), topics.telemetry, store)
+    device = SimulatedDevice(
+        topics,
+        PahoClient(MqttSettings("127.0.0.1", name, int(port)), wake.set),
+        clock,
+        blocks,
+        StateFile(Path(folder) / "follower.json"),
+        Trust("lab", (hub.raw,)),
+        {"rooms": (old, 10)},
+        verify,
+        health,
+        outbox,
+        settings=SessionSettings(backoff_base=0.1, backoff_cap=0.5),
+    )
+    device.telemetry.seconds = 0.05
+    device.start()
+    while True:
+        wake.clear()
+        device.turn()
+        wake.wait(max(0.0, device.deadline - clock.monotonic()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

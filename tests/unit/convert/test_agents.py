@@ -1,0 +1,131 @@
+"""Discrete agents: from a pymdp .npz to a bundle whose figures hold, or a refusal."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.engine import Model, Population, reference
+from edge_agent.wire import bundle
+from edge_convert import agent_fidelity, pymdp_npz, samples
+from edge_convert.oracle import Oracle
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+MODELS = sorted(path.stem for path in (GOLDEN / "models").glob("*.npz"))
+
+
+def test_converted_agent_loads_and_its_manifest_has_the_figures(
+    command: Any, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "light.eab"
+    status, result, _ = command("convert", source, "-o", out)
+    assert status == 0
+    loaded = bundle.read(out)
+    assert loaded.digest == result["digest"]
+    assert loaded.manifest["evaluation"] == result["evaluation"]
+    assert "simulated from the model itself" in result["evaluation"]["data"]
+    model = Model.load(out)
+    # The sensor says dark and light is preferred: the agent switches on, as one works out by hand.
+    assert Population(model, 1).step(np.array([[0]])).tolist() == [[1]]
+
+
+def test_same_input_same_bytes(command: Any, source: Path, tmp_path: Path) -> None:
+    bundles = [tmp_path / "1.eab", tmp_path / "2.eab"]
+    for out in bundles:
+        assert command("convert", source, "-o", out)[0] == 0
+    assert bundles[0].read_bytes() == bundles[1].read_bytes()
+
+
+def test_created_is_the_sources_time_or_the_epoch_that_is_set(
+    command: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "light.eab"
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    os.utime(source, (1e9, 1e9))
+    command("convert", source, "-o", out)
+    assert bundle.read(out).manifest["created"] == 1_000_000_000
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1234")
+    command("convert", source, "-o", out)
+    assert bundle.read(out).manifest["created"] == 1234
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    status, _, error = command("convert", source, "-o", out)
+    assert (status, "SOURCE_DATE_EPOCH" in error) == (2, True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_oracle_is_the_reference(name: str) -> None:
+    arrays = pymdp_npz.read(GOLDEN / "models" / f"{name}.npz").arrays
+    with np.load(GOLDEN / "traces" / f"{name}.npz") as trace:
+        qs = [trace[f"ref_qs_{f}"][3] for f in range(len(arrays.B))]
+        expected = trace["ref_G"][3]
+    G = Oracle(arrays).expected_free_energy(qs)
+    np.testing.assert_allclose(G, expected, atol=2e-5)  # pymdp's own
+    if len(arrays.policies) < 100:
+        np.testing.assert_allclose(G, reference.expected_free_energy(arrays, qs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_golden_models_stay_near_their_source_on_pymdps_own_traces(name: str) -> None:
+    source = pymdp_npz.read(GOLDEN / "models" / f"{name}.npz")
+    with np.load(GOLDEN / "traces" / f"{name}.npz") as trace:
+        recording = samples.Trace(trace["obs"][:10, None], trace["act"][:10, None])
+        expected = trace["ref_act"][:10]
+    fidelity = agent_fidelity.measure(source.arrays, source.model("m"), recording, "trace", 0)
+    assert fidelity.figures()["max_posterior_kl"] <= 1e-3
+    assert fidelity.figures()["action_agreement"] == 1.0
+    assert np.array_equal(fidelity.reference_actions[:, 0], expected)
+
+
+def test_recording_is_used_as_executed(command: Any, source: Path, tmp_path: Path) -> None:
+    recording = tmp_path / "trace.npz"
+    np.savez(recording, obs=np.array([[0], [1], [-1], [0]]), act=np.array([[1], [1], [0], [0]]))
+    status, result, _ = command("convert", source, "-o", tmp_path / "o.eab", "--evaluate", recording)
+    assert status == 0
+    assert result["evaluation"]["decisions"] == 4
+    assert result["evaluation"]["data"] == "trace.npz"
+    assert "return" not in result["evaluation"]
+
+
+def test_gate_refuses_without_a_file_and_names_three_causes(
+    command: Any, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "light.eab"
+    status, _, error = command("convert", source, "-o", out, "--max-kl", "0")
+    assert status == 1
+    assert not out.exists()
+    assert "--max-kl asks for" in error
+    assert len(error.split("Worst causes: ")[1].split("; ")) == 3
+
+
+def test_refused_conversion_leaves_the_old_bundle(command: Any, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "light.eab"
+    command("convert", source, "-o", out)
+    old = out.read_bytes()
+    assert command("convert", source, "-o", out, "--max-kl", "0")[0] == 1
+    assert out.read_bytes() == old
+
+
+def test_inspect_shows_what_is_stored(command: Any, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "light.eab"
+    command("convert", source, "-o", out)
+    status, result, _ = command("inspect", out, "--agents", "10")
+    assert status == 0
+    assert [row["tensor"] for row in result["tensors"]] == ["A_0", "B_0"]
+    assert result["tensors"][0]["palette"] == 4
+    assert result["states"] == [2]
+    assert result["population_bytes"]["10 agents"] > 0
+
+
+def test_evaluate_compares_with_the_source_alone(
+    command: Any, source: Path, tmp_path: Path, light: dict[str, Any]
+) -> None:
+    out, other = tmp_path / "light.eab", tmp_path / "other.npz"
+    command("convert", source, "-o", out)
+    status, result, _ = command("evaluate", out, source)
+    assert status == 0
+    assert result["evaluation"] == bundle.read(out).manifest["evaluation"]
+    np.savez(other, **light | {"C_0": np.array([1.0, 0.0])})
+    status, _, error = command("evaluate", out, other)
+    assert (status, "was not made of" in error) == (2, True)

@@ -1,0 +1,92 @@
+"""The same bits from every instruction set, thread count and batch size."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edge_agent.engine import isa
+from edge_agent.engine.model import Model
+from edge_agent.engine.population import Population
+from edge_agent.errors import ConfigError
+from tests.unit.engine.conftest import golden
+
+AGENTS = 1000
+TICKS = 6
+
+
+def run(model: Model, observations, agents: Sequence[int], **options) -> tuple[bytes, ...]:
+    """Steps ``agents`` as a population of their own; everything a step gives, agent by agent."""
+    population = Population(model, len(agents), **options)
+    actions = [population.step(tick[agents]) for tick in observations]
+    results = (population.codes(), np.stack(actions, 1), population.free_energy, *population.evaluate())
+    return tuple(np.ascontiguousarray(r) for r in results)
+
+
+def observations_of(model: Model):
+    generator = np.random.default_rng(5)
+    out = np.stack([generator.integers(-1, n, size=(TICKS, AGENTS)) for n in model.num_obs], axis=-1)
+    return out.astype(np.int64)
+
+
+@pytest.fixture(scope="module", params=["s1_grid5_T1", "s3_tmaze_T2", "s4_grid10x4_T1", "dense"])
+def expected(request):
+    if request.param == "dense":
+        generator = np.random.default_rng(1)
+        A = [generator.dirichlet(np.ones(7), size=(6, 5)).transpose(2, 0, 1)]
+        B = [
+            generator.dirichlet(np.ones(6), size=(6, 3)).transpose(2, 0, 1),
+            generator.dirichlet(np.ones(5), size=(6, 5, 2)).transpose(3, 0, 1, 2),
+        ]
+        model = Model.from_arrays(A, B, [generator.normal(size=7)], B_deps=[[0], [0, 1]], policy_len=2)
+    else:
+        model = Model.quantized(golden(request.param).arrays)
+    observations = observations_of(model)
+    os.environ[isa.VARIABLE] = isa.available()[0].name
+    try:
+        return model, observations, run(model, observations, range(AGENTS))
+    finally:
+        del os.environ[isa.VARIABLE]
+
+
+def same(found, expected, agents) -> None:
+    for f, e in zip(found, expected, strict=True):
+        assert f.tobytes() == np.ascontiguousarray(e[list(agents)]).tobytes()
+
+
+@pytest.mark.parametrize("name", [i.name for i in isa.available()])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_instruction_sets_and_threads(expected, monkeypatch, name: str, threads: int) -> None:
+    model, observations, results = expected
+    monkeypatch.setenv(isa.VARIABLE, name)
+    same(run(model, observations, range(AGENTS), threads=threads), results, range(AGENTS))
+
+
+@pytest.mark.parametrize("name", [i.name for i in isa.available()])
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 16, 17, 63, 64, 65, 100, 129, 999])
+def test_batch_sizes(expected, monkeypatch, name: str, size: int) -> None:
+    model, observations, results = expected
+    monkeypatch.setenv(isa.VARIABLE, name)
+    agents = np.random.default_rng(size).permutation(AGENTS)[:size]
+    same(run(model, observations, agents), results, agents)
+
+
+@pytest.mark.parametrize("name", [i.name for i in isa.available()])
+def test_subsets_of_a_population(expected, monkeypatch, name: str) -> None:
+    model, observations, results = expected
+    monkeypatch.setenv(isa.VARIABLE, name)
+    population = Population(model, AGENTS)
+    parts = np.split(np.random.default_rng(0).permutation(AGENTS), [3, 20, 90, 400])
+    for tick in observations:
+        for part in parts:
+            population.step(tick[part], part)
+    assert (population.codes() == results[0]).all()
+    assert (population.free_energy == results[2]).all()
+
+
+def test_unknown_instruction_set_is_an_error(monkeypatch, load_golden) -> None:
+    model = Model.quantized(load_golden("s1_grid5_T1").arrays)
+    monkeypatch.setenv(isa.VARIABLE, "mmx")
+    with pytest.raises(ConfigError, match="EDGE_AGENT_ISA: mmx is unknown"):
+        Population(model, 1)

@@ -1,0 +1,96 @@
+"""Random models, dense and sparse, of one to three factors: in 8 bits as in 64."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_agent.engine import reference
+from edge_agent.engine.arrays import ModelArrays, model_arrays
+from edge_agent.engine.model import Model
+from edge_agent.engine.population import Population
+
+TICKS = 6
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelArrays:
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    factors = draw(st.integers(1, 3))
+    states = [draw(st.integers(2, 6)) for _ in range(factors)]
+    controls = [draw(st.integers(1, 3)) for _ in range(factors)]
+    sparse = draw(st.booleans())
+
+    def tensor(rows: int, *shape: int):
+        if sparse:  # a background and, a column, one larger entry
+            out = np.full((rows, *shape), 0.1 / max(rows - 1, 1))
+            peak = generator.integers(rows, size=shape)
+            np.put_along_axis(out, peak[np.newaxis], 0.9, axis=0)
+            return out / out.sum(axis=0)
+        return np.moveaxis(generator.dirichlet(np.full(rows, 0.7), size=shape), -1, 0)
+
+    def parents(must: int | None = None) -> list[int]:
+        chosen = [f for f in range(factors) if f == must or draw(st.booleans())]
+        return chosen or [draw(st.integers(0, factors - 1))]
+
+    B_deps = [parents(f) for f in range(factors)]
+    A_deps = [parents() for _ in range(draw(st.integers(1, 3)))]
+    outcomes = [draw(st.integers(2, 6)) for _ in A_deps]
+    A = [tensor(n, *(states[d] for d in deps)) for n, deps in zip(outcomes, A_deps, strict=True)]
+    B = [tensor(states[f], *(states[d] for d in B_deps[f]), controls[f]) for f in range(factors)]
+    C = [generator.normal(size=n) for n in outcomes]
+    D = [generator.dirichlet(np.full(n, 2.0)) for n in states]
+    length = draw(st.integers(1, 2))
+    return model_arrays(A, B, C, D, A_deps=A_deps, B_deps=B_deps, policy_len=length)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(models(), st.integers(0, 2**32 - 1))
+def test_fidelity(arrays: ModelArrays, seed: int) -> None:
+    model = Model.quantized(arrays)
+    population = Population(model, 1)
+    generator = np.random.default_rng(seed)
+    prior = list(arrays.D)
+    distances = []
+    for _ in range(TICKS):
+        observation = [int(generator.integers(-1, n)) for n in arrays.num_obs]
+        expected = reference.step(arrays, prior, observation)
+        found = population.step([observation])[0]
+        for f, p in enumerate(expected.qs):
+            q = np.maximum(population.beliefs(f)[0].astype(np.float64), reference.EPSILON)
+            assert (p * np.log(np.maximum(p, 1e-300) / q)).sum() <= 1e-3
+        distances.append(np.abs(population.policy_posterior[0] - expected.q_pi).sum() / 2)
+        for f, n in enumerate(arrays.num_controls):
+            marginal = np.array([expected.q_pi[arrays.policies[:, 0, f] == u].sum() for u in range(n)])
+            two = np.sort(marginal)[::-1][:2]
+            if len(two) == 1 or two[0] - two[1] > 0.05:
+                assert found[f] == marginal.argmax()
+        executed = [int(generator.integers(n)) for n in arrays.num_controls]
+        population.act([executed])
+        prior = reference.predict(arrays, expected.qs, executed)
+    assert np.mean(distances) <= 0.02  # of one short run; the golden traces hold 0.01
+    assert population.contradictions == 0
+
+
+@pytest.mark.parametrize("states", [12, 40])
+def test_dense_tensors_with_more_values_than_codes(states: int) -> None:
+    generator = np.random.default_rng(states)
+    A = [generator.dirichlet(np.full(states, 0.3), size=states).T]
+    B = [np.moveaxis(generator.dirichlet(np.full(states, 0.3), size=(states, 3)), -1, 0)]
+    C = [generator.normal(size=states)]
+    arrays = model_arrays(A, B, C)
+    model = Model.quantized(arrays)
+    population = Population(model, 1)
+    prior, worst, distance = list(arrays.D), 0.0, []
+    for t in range(30):
+        outcome = int(generator.choice(states, p=A[0] @ prior[0] / (A[0] @ prior[0]).sum()))
+        expected = reference.step(arrays, prior, [outcome])
+        population.step([[outcome]])
+        q = np.maximum(population.beliefs(0)[0].astype(np.float64), reference.EPSILON)
+        p = expected.qs[0]
+        worst = max(worst, float((p * np.log(np.maximum(p, 1e-300) / q)).sum()))
+        distance.append(np.abs(population.policy_posterior[0] - expected.q_pi).sum() / 2)
+        population.act([[t % 3]])
+        prior = reference.predict(arrays, expected.qs, [t % 3])
+    assert worst <= 1e-3
+    assert np.mean(distance) <= 0.02

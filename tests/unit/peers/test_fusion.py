@@ -1,0 +1,184 @@
+"""The algebra of evidence: order and repetition do not matter, fusing is exact, windows end."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import ObservationError
+from edge_agent.protocol.peers import codes
+from edge_agent.protocol.peers.fusion import Fusion, Outcome
+from edge_agent.testing.filters import BayesFilter
+from edge_agent.testing.hidden import HiddenWorld
+from edge_agent.wire.evidence import Record
+
+S = 4
+STEADY = BayesFilter(0.8 * np.eye(S) + 0.05)
+STEERED = BayesFilter(np.stack([np.eye(S), np.roll(np.eye(S), 1, axis=0)], axis=2) * 0.9 + 0.025)
+PRIOR = np.full(S, 0.25)
+START = 100
+CONTROLLER = ("a", 0)
+
+likelihoods = st.lists(st.integers(0, 255), min_size=S - 1, max_size=S - 1).map(lambda c: bytes([*c, 255]))
+pieces = st.tuples(
+    st.sampled_from(["a", "b", "c"]),
+    st.builds(
+        Record, st.just(1), st.integers(0, 1), st.integers(START, START + 9), likelihoods, st.integers(-1, 1)
+    ),
+)
+
+
+def fused(evidence: list, present: int = START + 9, model: BayesFilter = STEERED) -> Fusion:
+    fusion = Fusion(model, PRIOR, START, window=32, controller=CONTROLLER)
+    fusion.advance(present)
+    for device, record in evidence:
+        fusion.add(device, record)
+    return fusion
+
+
+def one_a_key(evidence: list) -> list:
+    return list({(device, r.agent, r.tick): (device, r) for device, r in evidence}.values())
+
+
+@given(st.lists(pieces, max_size=15), st.randoms(use_true_random=False))
+def test_order_and_repetition_do_not_matter(evidence: list, rng: random.Random) -> None:
+    shuffled = evidence + rng.sample(evidence, len(evidence) // 2)
+    rng.shuffle(shuffled)
+    assert (fused(evidence).belief() == fused(shuffled).belief()).all()
+
+
+@given(st.lists(pieces, max_size=15))
+def test_late_evidence_is_folded_in_as_if_it_had_been_in_time(evidence: list) -> None:
+    evidence = one_a_key(evidence)
+    late = Fusion(STEERED, PRIOR, START, controller=CONTROLLER)
+    for device, record in evidence:
+        late.advance(START + 9)
+        late.belief()
+        late.add(device, record)
+    prompt = Fusion(STEERED, PRIOR, START, controller=CONTROLLER)
+    for tick in range(START, START + 10):
+        prompt.advance(tick)
+        for device, record in evidence:
+            if record.tick == tick:
+                assert prompt.add(device, record) is Outcome.NEW
+        prompt.belief()
+    assert (late.belief() == prompt.belief()).all()
+
+
+@given(st.lists(pieces, max_size=12))
+def test_the_belief_is_bayes_rule_with_everything(evidence: list) -> None:
+    evidence = one_a_key(evidence)
+    belief, action = PRIOR, -1
+    for tick in range(START, START + 10):
+        belief = STEERED.predict(belief, action)
+        action = -1
+        for device, record in evidence:
+            if record.tick == tick:
+                belief = belief * np.maximum(np.frombuffer(record.codes, np.uint8) / 255, 0.25 / 255) ** 4
+                if (device, record.agent) == CONTROLLER:
+                    action = record.action
+        belief = belief / belief.sum()
+    np.testing.assert_allclose(fused(evidence).belief(), belief, rtol=1e-4)
+
+
+def test_a_known_action_moves_the_factor_and_an_unknown_one_may_be_any() -> None:
+    sure = Record(1, 0, START, bytes([255, 0, 0, 0]), 1)
+    assert fused([("a", sure)], START + 1).belief().argmax() == 1
+    other = fused([("b", sure)], START + 1).belief()
+    assert other[0] == pytest.approx(other[1])
+
+
+def test_what_is_older_than_the_window_is_lost_and_counted() -> None:
+    fusion = Fusion(STEADY, PRIOR, START, window=4)
+    flat = bytes([255] * S)
+    for tick in range(START, START + 6):
+        fusion.advance(tick)
+        fusion.add("me", Record(1, 0, tick, flat))
+    assert fusion.base[0] == START + 1
+    assert fusion.add("other", Record(1, 0, START + 1, flat)) is Outcome.LOST
+    assert fusion.add("other", Record(1, 0, START + 2, flat)) is Outcome.NEW
+    assert fusion.add("me", Record(1, 0, START + 1, flat)) is Outcome.KNOWN  # was counted in its time
+    assert fusion.add("other", Record(1, 0, START + 7, flat)) is Outcome.EARLY
+    assert fusion.add("other", Record(1, 0, START + 5, flat[:-1])) is Outcome.MISFIT
+    assert fusion.lost == 1
+
+
+def test_two_contents_under_one_key_end_alike_everywhere() -> None:
+    one, two = (Record(1, 0, START, bytes(c)) for c in ([255, 9, 0, 0], [255, 8, 0, 0]))
+    first, second = fused([("b", one), ("b", two)]), fused([("b", two), ("b", one)])
+    assert first.add("b", two) is Outcome.CONFLICT
+    assert (first.belief() == second.belief()).all()
+
+
+@given(st.lists(pieces, max_size=15), st.integers(START + 9, START + 25))
+def test_a_checkpoint_goes_on_where_it_was(evidence: list, now: int) -> None:
+    before = fused(evidence)
+    after = Fusion(STEERED, np.eye(S)[0], now + 1, controller=CONTROLLER)
+    after.advance(now)
+    assert after.restore(before.checkpoint())
+    before.advance(now)
+    assert (after.belief() == before.belief()).all()
+    assert after.held("b", 1) == before.held("b", 1)
+
+
+def test_a_checkpoint_that_is_too_old_or_of_another_factor_is_refused() -> None:
+    checkpoint = fused([]).checkpoint()
+    late = Fusion(STEADY, PRIOR, START + 9 + 18)
+    assert not late.restore(checkpoint)
+    assert not Fusion(BayesFilter(np.eye(2)), np.ones(2) / 2, START + 10).restore(checkpoint)
+    assert late.base[0] == START + 26
+
+
+def test_held_tells_which_ticks_are_there() -> None:
+    flat = bytes([255] * S)
+    fusion = fused([("b", Record(1, 0, START + k, flat)) for k in (1, 4)], START + 4)
+    assert fusion.held("b", 0) & 0b11111 == 0b01001
+    assert fusion.held("b", 0) >> 5 == 2**59 - 1  # nothing is wanted from before the window
+
+
+@given(st.lists(st.floats(1e-9, 1), min_size=2, max_size=50))
+def test_codes_are_quarter_powers_of_the_largest(values: list[float]) -> None:
+    coded = codes.encode(values)
+    assert list(coded) == [round(255 * (v / max(values)) ** 0.25) for v in values]
+    decoded = codes.likelihood(codes.logarithms(coded))
+    for value, found in zip(values, decoded, strict=True):
+        if value / max(values) > 1e-4:
+            assert found == pytest.approx(value / max(values), rel=0.1)
+
+
+def test_the_table_of_logarithms_is_the_same_on_any_machine() -> None:
+    # A value near the middle between two integers could round either way with another libm.
+    exact = [codes.UNIT * 4 * math.log(max(code, 0.25) / 255) for code in range(256)]
+    assert all(abs(value - math.floor(value) - 0.5) > 1e-4 for value in exact)
+    assert codes.LOGARITHMS[255] == 0
+
+
+def test_rounding_errors_that_repeat_cancel() -> None:
+    worst = {"plain": 0.0, "carried": 0.0}
+    for seed in (1, 2, 3):
+        world = HiddenWorld(seed)
+        encoders = [codes.Encoder() for _ in range(3)]
+        exact = plain = carried = world.D
+        for _ in range(200):
+            world.move()
+            seen = [world.see(sensor) for sensor in range(3)]
+            exact, plain, carried = (world.filter.predict(b, -1) for b in (exact, plain, carried))
+            for likelihood, encoder in zip(seen, encoders, strict=True):
+                exact = exact * likelihood
+                plain = plain * codes.likelihood(codes.logarithms(codes.encode(likelihood)))
+                carried = carried * codes.likelihood(codes.logarithms(encoder.encode(likelihood)))
+            exact, plain, carried = (b / b.sum() for b in (exact, plain, carried))
+            worst["plain"] = max(worst["plain"], codes.divergence(exact, plain))
+            worst["carried"] = max(worst["carried"], codes.divergence(exact, carried))
+    assert worst["carried"] < 5e-4 < worst["plain"]
+
+
+@pytest.mark.parametrize("bad", [[0.0, 0.0], [1.0, -0.1], [1.0, float("nan")], [[1.0]], []])
+def test_what_is_no_likelihood_is_refused(bad: list) -> None:
+    with pytest.raises(ObservationError):
+        codes.encode(bad)

@@ -1,0 +1,106 @@
+"""Sharing with peers that misbehave: ignored and counted; and what goes out, small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_agent.protocol.peers.conduct import Conduct, ConductSettings, Offence
+from edge_agent.protocol.peers.fusion import Fusion
+from edge_agent.protocol.peers.reputation import Ledger
+from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
+from edge_agent.testing.filters import BayesFilter
+from edge_agent.wire import messages
+from edge_agent.wire.evidence import Evidence, Record, channel_number, from_body, to_body
+from edge_agent.wire.topics import DeviceTopics
+
+S = 4
+UNIX = 1000.0
+ROOM = channel_number("room")
+SURE = bytes([255, 1, 1, 1])
+
+
+def make(device: str, **settings: float) -> Sharing:
+    sharing = Sharing(
+        DeviceTopics("house", device),
+        SharingSettings(**settings),  # type: ignore[arg-type]
+        Conduct(ConductSettings(), Ledger()),
+    )
+    sharing.advance(UNIX)
+    sharing.open("room", Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    sharing.advance(UNIX)
+    return sharing
+
+
+def payload(*records: Record, t: float = UNIX) -> bytes:
+    return messages.encode(messages.Message(to_body(Evidence(records)), t=t))
+
+
+@pytest.mark.parametrize(
+    ("message", "offence"),
+    [
+        (b"noise", Offence.MALFORMED),
+        (messages.encode(messages.Message({"r": [[ROOM, 0, 1000, b"\x09" * S]]}, t=UNIX)), Offence.MALFORMED),
+        (payload(Record(ROOM, 0, 1000, SURE[:-1])), Offence.MALFORMED),
+        (payload(Record(ROOM, 0, 1002, SURE)), Offence.CLOCK),
+        (payload(Record(ROOM, 0, 1000, SURE), t=UNIX + 60), Offence.CLOCK),
+        (payload(Record(ROOM, 0, 1000, SURE), t=UNIX - 60), Offence.REPLAY),
+    ],
+)
+def test_bad_evidence_changes_nothing_but_the_count(message: bytes, offence: Offence) -> None:
+    sharing = make("a")
+    sharing.receive("b", message, 0.0, UNIX)
+    assert sharing._conduct.counts == {"b": {offence: 1}}
+    np.testing.assert_allclose(sharing.fusion("room").belief(), 0.25)
+
+
+def test_one_who_is_no_member_is_not_heard() -> None:
+    sharing = make("a")
+    sharing.receive("stranger", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
+    np.testing.assert_allclose(sharing.fusion("room").belief(), 0.25)
+
+
+def test_nobody_speaks_for_another() -> None:
+    sharing = make("a")
+    sharing.observe("room", 0, [1.0, 0.5, 0.5, 0.5])
+    before = sharing.fusion("room").belief()
+    forged = [Record(ROOM, 0, 1000, SURE, author=author) for author in ("a", "third")]
+    sharing.receive("b", payload(*forged), 0.0, UNIX)
+    assert (sharing.fusion("room").belief() == before).all()
+
+
+def test_two_stories_about_one_tick_are_an_offence() -> None:
+    sharing = make("a")
+    sharing.receive("b", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
+    sharing.receive("b", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
+    assert sharing._conduct.counts == {}
+    sharing.receive("b", payload(Record(ROOM, 0, 1000, bytes([1, 255, 1, 1]))), 0.0, UNIX)
+    assert sharing._conduct.counts == {"b": {Offence.CONFLICT: 1}}
+
+
+def test_the_most_informative_goes_first_and_a_little_may_wait() -> None:
+    sharing = make("a", rate=1, worthwhile=0.05)
+    sharing.observe("room", 0, [1.0, 0.99, 1.0, 1.0])
+    (greeting,) = sharing.flush(UNIX)
+    assert from_body(messages.decode(greeting.payload).body).records == ()
+    sharing.observe("room", 1, [1.0, 0.01, 0.01, 0.01])
+    (publication,) = sharing.flush(UNIX)
+    assert [r.agent for r in from_body(messages.decode(publication.payload).body).records] == [1]
+    assert sharing.counters.held_back == 1
+
+
+def test_actions_are_never_held_back() -> None:
+    sharing = make("a", worthwhile=9.0)
+    sharing.observe("room", 0, np.ones(S), action=2)
+    (publication,) = sharing.flush(UNIX)
+    (record,) = from_body(messages.decode(publication.payload).body).records
+    assert record.action == 2
+
+
+def test_a_closed_channel_is_silent_and_deaf() -> None:
+    sharing = make("a")
+    sharing.close("room")
+    assert sharing.flush(UNIX) == []
+    sharing.receive("b", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
+    with pytest.raises(KeyError):
+        sharing.fusion("room")

@@ -1,0 +1,36 @@
+"""``edge-convert keygen PATH --name NAME``: makes a key pair; only its owner can read the secret half."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_agent.wire import signatures
+from edge_agent.wire.topics import check_name
+from edge_convert.console import Subparsers, show
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command."""
+    command = subparsers.add_parser("keygen", help="make an Ed25519 key pair")
+    command.add_argument(
+        "path", type=Path, help="where the secret key goes (mode 0600); PATH.pub is the other half"
+    )
+    command.add_argument("--name", default="", help="who signs; default: the file's name")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the keys and say where they are."""
+    path: Path = arguments.path
+    secret = signatures.generate(check_name(arguments.name or path.stem, "--name"))
+    public_path = signatures.save(secret, path)
+    result = {
+        "secret_key": str(path),
+        "public_key": str(public_path),
+        "name": secret.name,
+        "fingerprint": secret.public.fingerprint,
+    }
+    show(result, arguments.json)
+    return 0

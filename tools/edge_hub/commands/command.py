@@ -1,0 +1,101 @@
+"""``edge-hub command NAME --to SELECTOR``: a signed command, and the devices' answers.
+
+Exit status 0 only if every device answered that it carried the command out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
+from edge_agent.wire import bodies, documents, messages, signatures, topics
+from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
+from edge_hub import connection
+from edge_hub.commands.deploy import check_fleet
+from edge_hub.commands.devices import collect
+from edge_hub.selector import select
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("command", help="send a signed command and wait for the answers")
+    parser.add_argument("name", help="status, reset, set-rate, record, replay-window or reload")
+    parser.add_argument("--argument", action="append", default=[], metavar="KEY=JSON")
+    parser.add_argument("--to", default="all", metavar="SELECTOR")
+    parser.add_argument("--sign", type=Path, action="append", default=[], metavar="KEY")
+    parser.add_argument("--expires", type=float, default=60.0, help="seconds it is valid; default: 60")
+    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    parser.add_argument(
+        "--answers", type=float, default=10.0, help="seconds to wait for answers; default: 10"
+    )
+    connection.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line and device")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send and collect."""
+    check_fleet(arguments)
+    keys = [signatures.load_secret(path) for path in arguments.sign]
+    if not keys:
+        raise ConfigError("--sign: found no key, expected the secret key that the devices believe")
+    values = _arguments(arguments.argument)
+    names = [d.name for d in select(collect(arguments).devices.values(), arguments.to)]
+    answers: dict[str, dict[str, Any]] = {}
+    id_ = secrets.token_hex(8)
+    with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/reply/{id_}",)) as link:
+        for name in names:
+            document = {
+                "fleet": arguments.fleet,
+                "device": name,
+                "id": id_,
+                "name": arguments.name,
+                "arguments": values,
+                "expires": time.time() + arguments.expires,
+            }
+            body = documents.signed(document, documents.COMMAND, keys)
+            message = Message(body, id=id_, t=time.time(), exp=document["expires"])
+            link.publish(DeviceTopics(arguments.fleet, name).command, messages.encode(message))
+        end = time.monotonic() + arguments.answers
+        while len(answers) < len(names) and (left := end - time.monotonic()) > 0:
+            for incoming in link.messages(left):
+                _note(incoming, answers)
+    for name in names:
+        answer = answers.get(name, {"ok": False, "reason": "no answer"})
+        shown = {"device": name, **answer}
+        print(json.dumps(shown) if arguments.json else _line(shown))
+    return EXIT_DONE if all(answers.get(n, {}).get("ok") for n in names) else EXIT_FAILED
+
+
+def _note(incoming: connection.Incoming, answers: dict[str, dict[str, Any]]) -> None:
+    try:
+        body = messages.decode(incoming.payload).body
+        bodies.check(bodies.REPLY, body, incoming.topic)
+        answers[topics.parse(incoming.topic).device] = body
+    except PeerError:
+        return  # whoever may write there is held by the broker's ACL; a malformed answer is no answer
+
+
+def _line(answer: dict[str, Any]) -> str:
+    verdict = "done" if answer["ok"] else f"not done: {answer.get('reason', '')}"
+    return f"{answer['device']}: {verdict} {json.dumps(answer.get('result', {}), default=str)}"
+
+
+def _arguments(pairs: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        try:
+            found[key] = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"--argument: found {pair!r}, expected KEY=JSON") from error
+        if not equals or not key:
+            raise ConfigError(f"--argument: found {pair!r}, expected KEY=JSON")
+    return found

@@ -1,0 +1,117 @@
+"""``edge-hub deploy``: a bundle to a fleet, in waves, and back if it does badly.
+
+Stays in the foreground and serves the bundle's blocks until the rollout has ended; ``edge-hub rollout`` from
+another terminal pauses, resumes or aborts it. Exit status 0 only if every device committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.wire import bundle, signatures
+from edge_hub import connection, deployment
+from edge_hub.commands.devices import collect
+from edge_hub.fleet import Device
+from edge_hub.rollout import DONE, FleetRollout, Member, parse_shares, waves
+from edge_hub.selector import select
+from edge_hub.store import HubStore, default_folder
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("deploy", help="roll a bundle out, in waves")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
+    parser.add_argument("--population", help="default: the only one that the devices have")
+    parser.add_argument("--canary", default="5%,25%,100%", metavar="SHARES", help="default: %(default)s")
+    parser.add_argument("--gate", action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--max-failures", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=3600.0, help="seconds that a wave may take")
+    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    add_runner_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that runs a rollout."""
+    connection.add_arguments(parser)
+    parser.add_argument(
+        "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
+    )
+    parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
+    parser.add_argument("--state", type=Path, default=default_folder(), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line and change")
+    parser.add_argument("-v", "--verbose", action="store_true")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Begin a rollout and see it through."""
+    check_fleet(arguments)
+    found = bundle.read(arguments.bundle)
+    shares = parse_shares(arguments.canary)
+    gates = deployment.gates(arguments.gate)
+    devices = select(collect(arguments).devices.values(), arguments.to)
+    population = arguments.population or _only_population(devices)
+    store = HubStore(arguments.state)
+    store.keep_bundle(arguments.bundle, found.digest)
+    id_ = f"{found.name}-{found.digest[:8]}-{secrets.token_hex(2)}"
+    names = [device.name for device in devices]
+    members = {name: Member() for name in names}
+    rollout = FleetRollout(id_, found.digest, found.name, population, waves(names, shares, id_), members)
+    rollout.gates, rollout.max_failures = gates, arguments.max_failures
+    rollout.patience = arguments.patience
+    return work(arguments, rollout, store)
+
+
+def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) -> int:
+    """Run a rollout to its end."""
+    keys = [signatures.load_secret(path) for path in arguments.sign]
+    if not keys:
+        raise ConfigError("--sign: found no key, expected the secret key that the devices believe")
+    with (
+        store.running(rollout.id) as ours,
+        connection.Connection(arguments, deployment.filters(arguments.fleet)) as link,
+    ):
+        if not ours:
+            raise ConfigError(f"rollout {rollout.id}: another process runs it already")
+        job = deployment.Deployment(rollout, store, link, arguments.fleet, keys, arguments.expires)
+        job.run(lambda r: show(r, arguments.json))
+    return EXIT_DONE if rollout.status == DONE else EXIT_FAILED
+
+
+def check_fleet(arguments: argparse.Namespace) -> None:
+    """Refuse to send anything to a fleet that was not named.
+
+    Raises
+    ------
+    ConfigError
+        ``--fleet`` was not given.
+    """
+    if arguments.fleet == "+":
+        raise ConfigError("--fleet: found none, expected the fleet's name")
+
+
+def show(rollout: FleetRollout, as_json: bool) -> None:
+    """Print where a rollout stands, in one line."""
+    found = deployment.summary(rollout)
+    if as_json:
+        print(json.dumps(found), flush=True)
+        return
+    counts = ", ".join(f"{found[k]} {k}" for k in ("waiting", "sent", "committed", "failed", "reverted"))
+    wave = f"wave {found['wave']} of {found['waves']}"
+    print(f"{time.strftime('%H:%M:%S')} {rollout.id} {rollout.status}, {wave}: {counts} {rollout.reason}")
+    sys.stdout.flush()
+
+
+def _only_population(devices: list[Device]) -> str:
+    found = {name for device in devices for name in device.birth.get("populations", {})}
+    if len(found) != 1:
+        raise ConfigError(f"--population: the devices have {sorted(found)}, expected the name of one")
+    return str(found.pop())

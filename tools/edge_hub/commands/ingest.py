@@ -1,0 +1,60 @@
+"""``edge-hub ingest``: telemetry into SQLite, with the gaps a device.
+
+A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a hub
+that was killed loses nothing. With ``--group`` several of them share the load (a shared subscription) and
+may share the database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import EXIT_DONE
+from edge_hub import connection
+from edge_hub.archive import Archive
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("ingest", help="telemetry into SQLite")
+    parser.add_argument("database", type=Path)
+    parser.add_argument("--group", help="share the load with other workers of this group")
+    parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
+    parser.add_argument("--for", dest="seconds", type=float, default=math.inf)
+    connection.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="at the end, one JSON object a line and device")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Take telemetry in until the time is over or somebody interrupts; then tell the gaps."""
+    archive = Archive(arguments.database)
+    end = time.monotonic() + arguments.seconds
+    share = f"$share/{arguments.group}/" if arguments.group else ""
+    session = f"edge-hub-ingest-{arguments.group or 'alone'}-{arguments.worker}"
+    filters = (f"{share}edge/v1/{arguments.fleet}/+/up/telemetry",)
+    try:
+        with connection.Connection(arguments, filters, session=session) as link:
+            while (left := end - time.monotonic()) > 0:
+                batch = list(link.messages(min(left, 1.0)))
+                if batch:
+                    archive.store([(message.topic, message.payload) for message in batch])
+                    link.acknowledge(batch)
+    finally:
+        for row in archive.gaps():
+            print(json.dumps(row) if arguments.json else _line(row))
+        archive.close()
+    return EXIT_DONE
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['fleet']}/{row['device']}: {row['messages']} messages ({row['first']} to {row['last']}), "
+        f"{row['thinned']} thinned out, {row['gaps']} missing"
+    )

@@ -1,0 +1,44 @@
+"""``edge-hub rollout status|pause|resume|abort``: look at a rollout, or steer it.
+
+The process that runs it is asked; if there is none any more (the hub was restarted), ``resume`` and
+``abort`` run it themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from edge_agent.errors import EXIT_DONE, ConfigError
+from edge_hub.commands import deploy
+from edge_hub.store import HubStore
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("rollout", help="look at a rollout, or steer it")
+    parser.add_argument("action", choices=("status", "pause", "resume", "abort"))
+    parser.add_argument("id", nargs="?", default="latest")
+    deploy.add_runner_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show or steer."""
+    store = HubStore(arguments.state)
+    rollout = store.load(arguments.id)
+    if arguments.action == "status":
+        deploy.show(rollout, arguments.json)
+        return EXIT_DONE
+    with store.running(rollout.id) as ours:
+        if not ours:
+            store.request(rollout.id, arguments.action)
+            return EXIT_DONE
+    if arguments.action == "pause":
+        raise ConfigError(f"rollout {rollout.id}: nobody runs it; it is as good as paused")
+    deploy.check_fleet(arguments)
+    if arguments.action == "resume":
+        rollout.resume()
+    else:
+        rollout.abort()
+    return deploy.work(arguments, rollout, store)

@@ -1,0 +1,242 @@
+"""Running a rollout: signed documents out, reports in, blocks on request.
+
+Theory of operation. `Deployment` joins the pure rollout to a connection. It keeps the picture of the
+fleet up to date, sends each device of the present wave a desired document made from the one that the
+broker retains for it (other populations stay as they are), serves blocks of the bundles it holds, and
+saves the rollout whenever it has changed. A document's version is the Unix time in milliseconds, or one
+more than the last: it goes up even if the hub lost all it knew.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edge_agent.errors import ConfigError, PeerError
+from edge_agent.wire import blocks, bodies, bundle, documents, messages, topics
+from edge_agent.wire.blocks import Cut
+from edge_agent.wire.messages import Message
+from edge_agent.wire.signatures import SecretKey
+from edge_agent.wire.topics import DeviceTopics
+from edge_hub.connection import Connection, Incoming
+from edge_hub.fleet import Fleet
+from edge_hub.rollout import PAUSED, RUNNING, FleetRollout
+from edge_hub.store import HubStore
+
+BLOCKS_A_REQUEST = 8
+
+
+class Deployment:
+    """A rollout at work.
+
+    Parameters
+    ----------
+    rollout : FleetRollout
+        What to do.
+    store : HubStore
+        Where it is kept, and the bundles.
+    link : Connection
+        Subscribed to `filters`.
+    fleet : str
+        The fleet's name.
+    keys : sequence of SecretKey
+        Who signs.
+    """
+
+    def __init__(
+        self,
+        rollout: FleetRollout,
+        store: HubStore,
+        link: Connection,
+        fleet: str,
+        keys: Sequence[SecretKey],
+        expires: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.rollout = rollout
+        self.fleet = Fleet()
+        self.served = 0
+        self._store = store
+        self._link = link
+        self._name = fleet
+        self._keys = keys
+        self._expires = expires
+        self._now = now
+        self._desired: dict[str, dict[str, Any]] = {}
+        self._saved = ""
+
+    def run(self, changed: Callable[[FleetRollout], None]) -> None:
+        """Work until the rollout has ended and everything to be sent back is."""
+        while True:
+            for message in self._link.messages(0.2):
+                self.take(message)
+            match self._store.take_request(self.rollout.id):
+                case "pause":
+                    self.rollout.pause()
+                case "resume":
+                    self.rollout.resume()
+                case "abort":
+                    self.rollout.abort()
+            if self._link.settled:
+                for device in self.rollout.step(self._now()):
+                    self._send(device, self.rollout.bundle)
+                for device in self.rollout.to_revert():
+                    self._send_back(device)
+            self._keep(changed)
+            if self.rollout.status not in (RUNNING, PAUSED):
+                return
+
+    def take(self, message: Incoming) -> None:
+        """Take one message in."""
+        try:
+            address = topics.parse(message.topic)
+            if address.channel == "down/desired":
+                self._note_desired(address.device, message.payload)
+            elif address.channel == "up/fetch":
+                self._serve(address.device, message.payload)
+            else:
+                device = self.fleet.take(message.topic, message.payload, self._now())
+                if device is not None and address.channel == "up/reported":
+                    self.rollout.reported(device.name, device.reported)
+        except PeerError as error:
+            self.fleet.bad += 1
+            self.fleet.last_bad = str(error)
+
+    def _keep(self, changed: Callable[[FleetRollout], None]) -> None:
+        text = json.dumps(self.rollout.state())
+        if text != self._saved:
+            self._saved = text
+            self._store.save(self.rollout)
+            changed(self.rollout)
+
+    def _note_desired(self, device: str, payload: bytes) -> None:
+        if payload:
+            body = messages.decode(payload).body
+            bodies.check(bodies.SIGNED, body, "desired")
+            self._desired[device] = json.loads(body["doc"])
+
+    def _send(self, device: str, digest: str) -> None:
+        previous = self._running(device)
+        version = self._publish(device, digest)
+        self.rollout.sent(device, version, previous)
+
+    def _send_back(self, device: str) -> None:
+        previous = self.rollout.members[device].previous
+        if self._store.bundle(previous).exists():
+            self._publish(device, previous)
+            self.rollout.reverted(device)
+        else:
+            # Without the old bundle's blocks it can't be described; the device keeps the old one if it
+            # has it.
+            self.rollout.members[device].reason = f"the hub does not hold {previous[:12]}: not sent back"
+            self.rollout.members[device].previous = ""
+
+    def _running(self, device: str) -> str:
+        known = self.fleet.devices.get(device)
+        for source in (known.reported, known.birth) if known else ():
+            match source.get("populations", {}).get(self.rollout.population):
+                case {"bundle": str(digest)}:
+                    return digest
+                case str(digest):
+                    return digest
+        return ""
+
+    def _publish(self, device: str, digest: str) -> int:
+        now = self._now()
+        old = self._desired.get(device, {})
+        known = self.fleet.devices.get(device)
+        progress = known.reported.get("rollouts", {}) if known else {}
+        populations = {
+            name: wanted
+            for name, wanted in old.get("populations", {}).items()
+            if name != self.rollout.population
+            and wanted.get("bundle") in old.get("bundles", {})
+            and progress.get(name, {}).get("stage") != "rolled-back"  # or the device would try it again
+        }
+        entries = {w["bundle"]: old["bundles"][w["bundle"]] for w in populations.values()}
+        populations[self.rollout.population] = {"bundle": digest}
+        entries[digest] = self._cut(digest).entry()
+        last = max(old.get("version", 0), known.reported.get("version", 0) if known else 0)
+        document = {
+            "fleet": self._name,
+            "device": device,
+            "version": max(int(now * 1000), last + 1),
+            "issued": now,
+            "expires": now + self._expires,
+            "bundles": entries,
+            "populations": populations,
+            "parameters": old.get("parameters", {}),
+            "gates": self.rollout.gates,
+        }
+        body = documents.signed(document, documents.DESIRED, self._keys)
+        topic = DeviceTopics(self._name, device).desired
+        self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)
+        self._desired[device] = document
+        return int(document["version"])
+
+    def _cut(self, digest: str) -> Cut:
+        path = self._store.bundle(digest)
+        return blocks.cut(digest, bundle.read(path).name, path.read_bytes())
+
+    def _serve(self, device: str, payload: bytes) -> None:
+        body = messages.decode(payload).body
+        bodies.check(bodies.FETCH, body, "fetch")
+        digest = body["bundle"]
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise PeerError(f"fetch: {digest!r} is not a SHA-256 in hex")
+        path = self._store.bundle(digest)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for index in body["blocks"][:BLOCKS_A_REQUEST]:
+                if not isinstance(index, int) or index < 0:
+                    raise PeerError(f"fetch: {index!r} is not a block")
+                file.seek(index * blocks.BLOCK_BYTES)
+                data = file.read(blocks.BLOCK_BYTES)
+                block = {"bundle": digest, "index": index, "data": data}
+                self._link.post(DeviceTopics(self._name, device).block, messages.encode(Message(block)))
+                self.served += 1
+
+
+def filters(fleet: str) -> tuple[str, ...]:
+    """Return what a deployment listens to."""
+    return tuple(
+        f"edge/v1/{fleet}/+/{channel}" for channel in ("up/birth", "up/reported", "up/fetch", "down/desired")
+    )
+
+
+def gates(pairs: Sequence[str]) -> dict[str, float]:
+    """Take ``name=value`` pairs apart.
+
+    Raises
+    ------
+    ConfigError
+        A value is not a number.
+    """
+    found: dict[str, float] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"--gate: found {pair!r}, expected NAME=NUMBER") from error
+    return found
+
+
+def summary(rollout: FleetRollout) -> Mapping[str, Any]:
+    """Return a rollout in one flat record."""
+    states = [member.state for member in rollout.members.values()]
+    return {
+        "rollout": rollout.id,
+        "bundle": rollout.bundle,
+        "population": rollout.population,
+        "status": rollout.status,
+        "reason": rollout.reason,
+        "wave": rollout.wave + 1,
+        "waves": len(rollout.waves),
+        "devices": len(states),
+        **{state: states.count(state) for state in ("waiting", "sent", "committed", "failed", "reverted")},
+        "failures": {n: m.reason for n, m in rollout.members.items() if m.state == "failed"},
+    }

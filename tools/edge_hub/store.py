@@ -1,0 +1,111 @@
+"""What the hub keeps: its rollouts and the bundles it deployed, in one folder.
+
+``rollouts/ID.json`` is written beside and moved into place; ``ID.lock`` is held by the process that runs
+the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process
+has seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.errors import ConfigError, PlatformError
+from edge_hub.rollout import FleetRollout
+
+
+def default_folder() -> Path:
+    """Return ``$XDG_STATE_HOME/edge-hub``."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "edge-hub"
+
+
+class HubStore:
+    """The hub's folder; made if it is missing.
+
+    Raises
+    ------
+    PlatformError
+        It can't be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._rollouts = folder / "rollouts"
+        self._bundles = folder / "bundles"
+        try:
+            self._rollouts.mkdir(parents=True, exist_ok=True)
+            self._bundles.mkdir(exist_ok=True)
+        except OSError as error:
+            raise PlatformError(f"{folder}: {error.strerror}") from error
+
+    def save(self, rollout: FleetRollout) -> None:
+        """Write a rollout."""
+        self._replace(self._rollouts / f"{rollout.id}.json", json.dumps(rollout.state(), indent=1))
+
+    def load(self, id_: str) -> FleetRollout:
+        """Return a rollout; ``latest`` is the one that was saved last.
+
+        Raises
+        ------
+        ConfigError
+            There is none of that id.
+        """
+        found = self.ids()
+        if id_ == "latest" and found:
+            id_ = found[-1]
+        if id_ not in found:
+            raise ConfigError(f"rollout {id_!r}: not known here; known: {', '.join(found) or 'none'}")
+        return FleetRollout.of_state(json.loads((self._rollouts / f"{id_}.json").read_text("utf-8")))
+
+    def ids(self) -> list[str]:
+        """Return the ids of all rollouts, the one that was saved last at the end."""
+        files = sorted(self._rollouts.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [path.stem for path in files]
+
+    def keep_bundle(self, source: Path, digest: str) -> Path:
+        """Copy a bundle in; return where it is."""
+        kept = self.bundle(digest)
+        if not kept.exists():
+            temporary = kept.with_suffix(".new")
+            shutil.copyfile(source, temporary)
+            temporary.replace(kept)
+        return kept
+
+    def bundle(self, digest: str) -> Path:
+        """Return where a bundle is kept, if it is."""
+        return self._bundles / f"{digest}.eab"
+
+    def request(self, id_: str, what: str) -> None:
+        """Ask the process that runs a rollout to pause, resume or abort."""
+        self._replace(self._rollouts / f"{id_}.request", what)
+
+    def take_request(self, id_: str) -> str:
+        """Return what was asked for since the last call, "" if nothing."""
+        path = self._rollouts / f"{id_}.request"
+        try:
+            what = path.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        path.unlink(missing_ok=True)
+        return what
+
+    @contextmanager
+    def running(self, id_: str) -> Iterator[bool]:
+        """Hold the rollout's lock; yields False if another process does."""
+        with (self._rollouts / f"{id_}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def _replace(self, path: Path, text: str) -> None:
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
