@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # What builds and boots the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint wheels deb wheelhouse image test-arm64
+.PHONY: help setup demo test lint wheels deb wheelhouse image test-arm64 faults-link
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,10 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+demo: setup ## the main job on real data: train, convert, three devices, a week in 20 s (JSON=1: for machines)
+	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
+	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
@@ -50,3 +54,7 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
+
+faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
+	@tools/ensure_system.sh mosquitto
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0

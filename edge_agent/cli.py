@@ -21,6 +21,10 @@ COMMANDS: tuple[str, ...] = (
     "history",
     "infer",
     "replay",
+    "bench",
+    "doctor",
+    "support_bundle",
+    "metrics",
     "provision",
 )
 
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
     # The daemon's memory is no place for the modules of the other commands.
-    chosen = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    chosen = [name for name in COMMANDS if words and words[0].replace("-", "_") == name] or COMMANDS
     arguments = parser(chosen).parse_args(words)
     try:
         status: int = arguments.run(arguments)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from edge_agent.adapters.journal import JournalHandler, under_journald
+
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and ``-v``, which every command has."""
@@ -17,9 +19,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def set_up_logging(verbose: int) -> None:
-    """Log to standard error: warnings, with ``-v`` also information, with ``-vv`` everything."""
+    """Log warnings, with ``-v`` information, with ``-vv`` everything; to the journal or standard error."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    if under_journald():
+        logging.basicConfig(level=level, format="%(message)s", handlers=[JournalHandler()])
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.process import one_heap, rss_bytes, settle
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
+from edge_agent.commands.reloading import Reloader
 from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
@@ -89,8 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
     notifier = Notifier.from_environment()
+    reloader = Reloader(arguments.config, arguments.profile, loop.wake)
     try:
-        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary))
+        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
     finally:
         programs.close()
         notifier.close()
@@ -136,7 +138,7 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -> int:
+def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, reloader: Reloader) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -145,6 +147,7 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reloader.ask())
     status = EXIT_DONE
     try:
         daemon.start()
@@ -154,6 +157,7 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision) -
         while not ending:
             deadline = daemon.turn(woken_at)
             supervision.turned(daemon.completed, clock.monotonic())
+            reloader.turn(daemon)
             woken_at = loop.wait(deadline)
     except Exception:
         log.exception("the daemon met what nobody foresaw; all agents are held safe")

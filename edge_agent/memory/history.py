@@ -22,6 +22,8 @@ from edge_agent.memory.ring import ByteRing
 OPEN_SHARE = 4  # the open block takes a quarter of the budget, up to
 MAX_OPEN_RECORDS = 4096
 MIN_OPEN_RECORDS = 16
+MIN_PLACES = 16
+BYTES_A_PLACE = 2048  # closed blocks are rarely shorter
 _HEADER = 5
 _PACKED, _PLAIN = 1, 0
 _DIFFERENCES = ("agent", "tick", "time")
@@ -58,8 +60,10 @@ def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
         Column(name, (capacity, *shape), dtype)
         for name, (shape, dtype) in fields(modalities, controls).items()
     )
-    taken = sum(column.nbytes for column in open_block)
-    return (*open_block, Column("closed", (max(nbytes - taken, capacity * size + _HEADER),), np.uint8))
+    places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
+    taken = sum(column.nbytes for column in (*open_block, places))
+    closed = Column("closed", (max(nbytes - taken, capacity * size + _HEADER),), np.uint8)
+    return (*open_block, places, closed)
 
 
 class History:
@@ -69,7 +73,12 @@ class History:
         self._fields = fields(modalities, controls)
         self._open = {name: arrays[name] for name in self._fields} if arrays else {}
         self._capacity = len(arrays["agent"]) if arrays else 0
-        self._closed = ByteRing(arrays["closed"]) if arrays else ByteRing(np.zeros(0, np.uint8))
+        nothing: Mapping[str, NDArray[Any]] = {
+            "closed": np.zeros(0, np.uint8),
+            "places": np.zeros((0, 2), np.int64),
+        }
+        kept = arrays or nothing
+        self._closed = ByteRing(kept["closed"], kept["places"])
         self._fill = 0
         self.appended = 0
 

@@ -1,12 +1,12 @@
-"""A ring of byte strings: the newest that fit, in a buffer that never grows.
+"""A ring of byte strings: the newest that fit, in arrays that never grow.
 
 Theory of operation. A string is appended behind the newest one and may wrap around the buffer's end; the
-oldest ones give way. Where strings lie is kept in a deque of at most ``limit`` entries.
+oldest ones give way. Where each one lies is kept in a second ring, of (start, length), with a fixed number of
+places: when those run out, the oldest string gives way too.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 
 class ByteRing:
-    """Byte strings in ``buffer`` (uint8), oldest first, at most ``limit`` of them."""
+    """Byte strings in ``buffer`` (uint8), oldest first; ``places`` (int64, (limit, 2)): where they lie."""
 
-    def __init__(self, buffer: NDArray[np.uint8], limit: int = 1024) -> None:
+    def __init__(self, buffer: NDArray[np.uint8], places: NDArray[np.int64]) -> None:
         self._buffer = buffer
-        self._limit = limit
-        self._places: deque[tuple[int, int]] = deque()
+        self._places = places
+        self._first = 0
+        self._count = 0
         self._end = 0
         self._used = 0
 
@@ -29,7 +30,7 @@ class ByteRing:
         return self._used
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._count
 
     def append(self, data: bytes) -> int:
         """Append ``data``; return how many old strings gave way.
@@ -39,23 +40,27 @@ class ByteRing:
         ValueError
             ``data`` is longer than the buffer.
         """
-        size, capacity = len(data), len(self._buffer)
+        size, capacity, limit = len(data), len(self._buffer), len(self._places)
         if size > capacity:
             raise ValueError(f"{size} bytes do not fit a ring of {capacity}")
         lost = 0
-        while self._used + size > capacity or len(self._places) >= self._limit:
-            self._used -= self._places.popleft()[1]
+        while self._used + size > capacity or self._count >= limit:
+            self._used -= int(self._places[self._first, 1])
+            self._first = (self._first + 1) % limit
+            self._count -= 1
             lost += 1
         source = np.frombuffer(data, np.uint8)
         head = min(size, capacity - self._end)
         self._buffer[self._end : self._end + head] = source[:head]
         self._buffer[: size - head] = source[head:]
-        self._places.append((self._end, size))
-        self._end = (self._end + size) % capacity if capacity else 0
+        self._places[(self._first + self._count) % limit] = (self._end, size)
+        self._count += 1
+        self._end = (self._end + size) % capacity
         self._used += size
         return lost
 
     def __iter__(self) -> Iterator[bytes]:
-        for start, size in self._places:
+        for number in range(self._count):
+            start, size = self._places[(self._first + number) % len(self._places)].tolist()
             head = min(size, len(self._buffer) - start)
             yield self._buffer[start : start + head].tobytes() + self._buffer[: size - head].tobytes()

@@ -13,7 +13,7 @@ only) → `Link.publish`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -191,23 +191,18 @@ class Daemon:
         """The populations at work, by name."""
         return self.roster.groups
 
-    def add(self, item: Prepared) -> None:
-        """Add a population while running; see `Roster.add`."""
-        self._begin(item.config.name, self.roster.add(item))
-
-    def remove(self, name: str) -> None:
-        """Hold a population's agents safe and let it go."""
-        group = self.roster.groups[name]
-        group.suspended = True
-        self._hold(group)
-        self._unschedule(name)
-        self.roster.remove(name)
-
-    def replace(self, item: Prepared) -> None:
-        """Put a population in the place of another one; see `Roster.replace`."""
-        group = self.roster.replace(item)
-        self._unschedule(item.config.name)
-        self._begin(item.config.name, group)
+    def change(self, items: Sequence[Prepared], gone: Sequence[str]) -> None:
+        """Add, replace and remove populations while running; see `Roster.change`."""
+        leaving = {name: self.groups[name] for name in gone if name in self.groups}
+        made = self.roster.change(items, gone)
+        arriving = {group.config.name for group in made}
+        for name, group in leaving.items():
+            self._unschedule(name)
+            if name not in arriving:
+                group.suspended = True
+                self._hold(group)
+        for group in made:
+            self._begin(group.config.name, group)
 
     def exchange(self, name: str) -> None:
         """Let a population's shadow act; see `Roster.exchange`."""
@@ -320,7 +315,8 @@ class Daemon:
         move = governor.look(seen, now)
         if move is None:
             return
-        log.warning("governor: %s, because of %s", move.name, move.cause)
+        fields = {"rung": move.rung, "cause": move.cause}
+        log.warning("governor: %s, because of %s", move.name, move.cause, extra={"fields": fields})
         for name, group in self.groups.items():
             self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
             horizon = 1 if governor.plans_shorter else None

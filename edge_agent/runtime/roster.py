@@ -8,13 +8,13 @@ three steps, which a rollout takes one by one and may take back::
     exchange   acting model and shadow change places; once more takes it back
     drop       the shadow goes, and its bytes are free
 
-A bundle whose modalities or controls differ can't share columns with the old one: `replace` plans a whole
+A bundle whose modalities or controls differ can't share columns with the old one: `change` plans a whole
 population beside the old one and then lets that one go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Arena
@@ -53,34 +53,44 @@ class Roster:
         self._connect = connect
         self._generation = 0
 
-    def add(self, item: Prepared) -> Group:
-        """Add a population.
+    def change(self, items: Sequence[Prepared], gone: Sequence[str]) -> list[Group]:
+        """Make populations out of ``items`` and let those named ``gone`` go, all of it or nothing.
+
+        A population that is both keeps beliefs and counters if bundle and size are the same.
 
         Raises
         ------
         ConfigError
-            There is one of that name.
+            There is one of that name that does not go, or one that shall go is not there.
         BudgetError
-            The arena has no room; nothing has changed.
+            The arena has no room for old and new side by side; nothing has changed.
         """
-        name = item.config.name
-        if name in self.groups:
-            raise ConfigError(f"population {name}: there is one of that name already")
-        self.groups[name] = group = self._make(item)
-        return group
+        for name in gone:
+            self._group(name)
+        for item in items:
+            if item.config.name in self.groups and item.config.name not in gone:
+                raise ConfigError(f"population {item.config.name}: there is one of that name already")
+        made: list[Group] = []
+        try:
+            for item in items:
+                made.append(self._make(item))  # noqa: PERF401 - the ones before must be known on failure
+        except BaseException:
+            for group in made:
+                self._release(group)
+            raise
+        for group in made:
+            old = self.groups.get(group.config.name)
+            if old is not None and old.digest == group.digest and len(old.names) == len(group.names):
+                group.stepper.restore(old.stepper.checkpoint())
+                group.counters = old.counters
+        for name in gone:
+            self._release(self.groups.pop(name))
+        self.groups.update((group.config.name, group) for group in made)
+        return made
 
-    def remove(self, name: str) -> None:
-        """Let a population go, its shadow included."""
-        self._release(self._group(name))
-        del self.groups[name]
-
-    def replace(self, item: Prepared) -> Group:
-        """Put a population in the place of the one of its name, which goes once the new one is there."""
-        old = self._group(item.config.name)
-        new = self._make(item)
-        self.groups[item.config.name] = new
-        self._release(old)
-        return new
+    def add(self, item: Prepared) -> Group:
+        """Add a population; see `change`."""
+        return self.change([item], [])[0]
 
     def stage(self, item: Prepared) -> None:
         """Let a new model run as the shadow of the population of its name.

@@ -62,7 +62,7 @@ def test_a_steady_population_is_remembered_longer_than_plain_columns_would() -> 
         actions = (observations > 4).astype(np.int16)
         history.append(everyone, tick, tick * 1000, observations, actions, np.full(agents, 1.5, np.float32))
     assert history.held > 4 * nbytes // 26
-    assert total(columns(nbytes, 1, 1)) <= nbytes + 64 * 7
+    assert total(columns(nbytes, 1, 1)) <= nbytes + 64 * 8
 
 
 def test_no_budget_keeps_nothing_and_asks_for_nothing() -> None:

@@ -10,7 +10,7 @@ from edge_agent.memory.ring import ByteRing
 
 @given(st.integers(1, 40), st.integers(1, 6), st.lists(st.binary(max_size=40), max_size=60))
 def test_the_newest_strings_that_fit_stay(capacity: int, limit: int, strings: list[bytes]) -> None:
-    ring = ByteRing(np.zeros(capacity, np.uint8), limit)
+    ring = ByteRing(np.zeros(capacity, np.uint8), np.zeros((limit, 2), np.int64))
     kept: list[bytes] = []
     for string in strings:
         if len(string) > capacity:

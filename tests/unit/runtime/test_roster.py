@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import BudgetError, ConfigError
+from edge_agent.runtime.config import Config, DeviceConfig, PopulationConfig
+from edge_agent.runtime.reload import Changes, changes
 
 Make = Callable[..., Any]
 
@@ -18,11 +20,11 @@ def test_a_population_added_at_run_time_works_and_its_bytes_come_back(
     house.start()
     used = house.roster.arena.used
     config = replace(house.config.population[0], name="halls", agents="hall-{index}")
-    house.daemon.add(prepare_rooms(config))
+    house.daemon.change([prepare_rooms(config)], [])
     house.settle()
     house.say("z/hall-2", b'{"co2": 1200}')
     assert house.sent("z/hall-2/set") == [b'{"fan": "high"}']
-    house.daemon.remove("halls")
+    house.daemon.change([], ["halls"])
     house.settle()
     assert house.sent("z/hall-2/set")[-1] == b'{"fan": "low"}'
     assert house.roster.arena.used == used
@@ -35,11 +37,11 @@ def test_what_does_not_fit_is_refused_and_nothing_changed(make_house: Make, prep
     regions = house.roster.arena.regions
     config = replace(house.config.population[0], name="halls", size=30_000)
     with pytest.raises(BudgetError) as caught:
-        house.daemon.add(prepare_rooms(config))
+        house.daemon.change([prepare_rooms(config)], [])
     assert caught.value.missing > 0
     assert house.roster.arena.regions == regions
     with pytest.raises(BudgetError):
-        house.daemon.replace(prepare_rooms(replace(config, name="rooms")))
+        house.daemon.change([prepare_rooms(replace(config, name="rooms"))], ["rooms"])
     assert house.roster.arena.regions == regions
     house.say("z/room-1", b'{"co2": 1200}')
     assert house.sent("z/room-1/set") == [b'{"fan": "high"}']
@@ -71,7 +73,7 @@ def test_mistakes_are_named(make_house: Make, prepare_rooms: Make) -> None:
     house = make_house()
     rooms = house.config.population[0]
     with pytest.raises(ConfigError, match="of that name already"):
-        house.daemon.add(prepare_rooms(rooms))
+        house.daemon.change([prepare_rooms(rooms)], [])
     with pytest.raises(ConfigError, match="found 'halls', expected one of rooms"):
         house.roster.stage(prepare_rooms(replace(rooms, name="halls")))
     with pytest.raises(ConfigError, match="size, modalities or controls differ"):
@@ -81,3 +83,48 @@ def test_mistakes_are_named(make_house: Make, prepare_rooms: Make) -> None:
     house.roster.stage(prepare_rooms(rooms))
     with pytest.raises(ConfigError, match="a shadow already"):
         house.roster.stage(prepare_rooms(rooms))
+
+
+def test_several_changes_are_all_made_or_none(make_house: Make, prepare_rooms: Make) -> None:
+    house = make_house()
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    rooms = house.config.population[0]
+    regions = house.roster.arena.regions
+    new = replace(rooms, name="halls", agents="hall-{index}")
+    huge = replace(rooms, name="fields", size=30_000)
+    with pytest.raises(BudgetError):
+        house.daemon.change([prepare_rooms(new), prepare_rooms(huge)], ["rooms"])
+    assert house.roster.arena.regions == regions
+    assert list(house.daemon.groups) == ["rooms"]
+    with pytest.raises(ConfigError, match="found 'yards'"):
+        house.daemon.change([prepare_rooms(new)], ["yards"])
+    assert list(house.daemon.groups) == ["rooms"]
+
+
+def test_a_changed_topic_keeps_beliefs_and_counters(make_house: Make, prepare_rooms: Make) -> None:
+    house = make_house()
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    rooms = house.config.population[0]
+    moved = tuple(replace(entry, topic="y/{agent}") for entry in rooms.observe)
+    house.daemon.change([prepare_rooms(replace(rooms, observe=moved))], ["rooms"])
+    house.settle()
+    group = house.daemon.groups["rooms"]
+    assert group.counters.steps == 1
+    assert group.stepper.actions.tolist() == [[0], [2], [0]]
+    house.say("y/room-0", b'{"co2": 700}')
+    assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
+    assert len(house.roster.arena.regions) == 3
+
+
+def test_the_difference_of_two_configurations() -> None:
+    rooms = PopulationConfig(name="rooms", bundle="a.eab", size=2)
+    halls = PopulationConfig(name="halls", bundle="b.eab", size=2)
+    old = Config(device=DeviceConfig(name="d"), population=(rooms, halls))
+    new = Config(
+        device=DeviceConfig(name="d", telemetry_s=1.0),
+        population=(replace(rooms, rate_hz=3.0), PopulationConfig(name="yards", bundle="c.eab", size=1)),
+    )
+    assert changes(old, old) == Changes((), (), ())
+    assert changes(old, new) == Changes((0, 1), ("rooms", "halls"), ("device",))

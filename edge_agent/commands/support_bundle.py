@@ -1,0 +1,118 @@
+"""``edge-agent support-bundle``: one archive with what a maintainer needs, and no secrets.
+
+Secrets are in files that the configuration names (passwords, keys), and none of those is opened. User names
+in the configuration are blanked. The archive is plain text files: look before you send it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edge_agent.adapters.control import ask
+from edge_agent.commands.doctor import examine
+from edge_agent.commands.output import add_output_options, print_json
+from edge_agent.commands.status import add_socket_option
+from edge_agent.errors import EdgeAgentError, PlatformError
+
+LIBRARIES = ("edge-agent", "numpy", "paho-mqtt", "msgpack", "pydantic", "PyNaCl", "psutil")
+SYSTEM_FILES = ("/proc/meminfo", "/proc/loadavg", "/proc/pressure/memory", "/proc/cpuinfo", "/etc/os-release")
+LOG_LINES = 2000
+_SECRET_KEY = re.compile(r"^(\s*(?:username|password\w*|secret\w*|token)\s*=).*$", re.MULTILINE)
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("support-bundle", help="collect what a maintainer needs, without secrets")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the device.toml")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("edge-agent-support.tar.gz"),
+        metavar="FILE",
+        help="the archive",
+    )
+    add_socket_option(parser)
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the archive; what is not to be had is a line in it, not an error."""
+    contents = {
+        "versions.json": _part(_versions),
+        "status.json": _part(lambda: json.dumps(ask(arguments.socket, {"ask": "status"}), indent=1)),
+        "doctor.json": _part(
+            lambda: json.dumps([[f.what, f.good, f.found] for f in examine(arguments.config)], indent=1)
+        ),
+        "log.txt": _part(_log),
+        "system.txt": _part(_system),
+    }
+    if arguments.config is not None:
+        contents["device.toml"] = _part(lambda: redacted(arguments.config.read_text(encoding="utf-8")))
+    try:
+        with tarfile.open(arguments.output, "w:gz") as archive:
+            for name, text in contents.items():
+                data = text.encode("utf-8", "replace")
+                info = tarfile.TarInfo(f"edge-agent-support/{name}")
+                info.size, info.mtime = len(data), int(time.time())
+                archive.addfile(info, io.BytesIO(data))
+    except OSError as error:
+        raise PlatformError(f"{arguments.output}: {error.strerror}") from error
+    if arguments.json:
+        print_json({"output": str(arguments.output), "files": list(contents)})
+    else:
+        print(f"{arguments.output}: {', '.join(contents)}")
+    return 0
+
+
+def redacted(text: str) -> str:
+    """Return configuration text without user names, passwords and tokens."""
+    return _SECRET_KEY.sub(r'\1 "(left out)"', text)
+
+
+def _part(make: Callable[[], str]) -> str:
+    try:
+        return make()
+    except (EdgeAgentError, OSError, subprocess.SubprocessError) as error:
+        return f"not to be had: {error}\n"
+
+
+def _versions() -> str:
+    found = {"python": platform.python_version(), "machine": platform.machine(), "kernel": platform.release()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return json.dumps(found, indent=1)
+
+
+def _log() -> str:
+    command = [
+        "journalctl",
+        "--unit",
+        "edge-agent",
+        "--lines",
+        str(LOG_LINES),
+        "--no-pager",
+        "--output",
+        "short-iso",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return redacted(done.stdout or done.stderr)
+
+
+def _system() -> str:
+    return "".join(f"== {name}\n{_part(Path(name).read_text)}\n" for name in SYSTEM_FILES)
