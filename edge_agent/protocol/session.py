@@ -13,8 +13,8 @@ process lives (across processes: ``protocol.outbox``). The will is the birth mes
 
 Reconnecting uses full jitter (Brooker, "Exponential Backoff and Jitter"): uniform in [0, min(cap, base·2^n)],
 so that a thousand devices don't come back in the same moment. ``n`` starts anew only after a connection
-that held for ``cap`` seconds. A broker that hangs up on MQTT 5, or says it doesn't know it, is tried with
-3.1.1 next.
+that held for ``cap`` seconds. A broker that hangs up on MQTT 5, doesn't answer it, or says it doesn't
+know it is tried with 3.1.1 next, and the other way round.
 
 How a main loop uses it::
 
@@ -282,8 +282,11 @@ class Session:
         if self.state is State.WAITING:
             return self._enter(State.CONNECTING, now)
         self.counters.timeouts += 1
-        waited_for = "an answer" if self.state is State.CONNECTING else "an acknowledgement"
-        return [Disconnect(), *self._on_disconnected(Disconnected(f"no sign of {waited_for} in time"), now)]
+        connecting = self.state is State.CONNECTING
+        waited_for = "an answer" if connecting else "an acknowledgement"
+        # A broker that does not know MQTT 5 may also say nothing at all (amqtt does): try the other version.
+        ended = Disconnected(f"no sign of {waited_for} in time", unsupported=connecting)
+        return [Disconnect(), *self._on_disconnected(ended, now)]
 
     def _enter(self, state: State, now: float) -> list[Effect]:
         previous, self.state, self.deadline = self.state, state, None

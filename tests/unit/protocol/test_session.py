@@ -188,6 +188,15 @@ def test_silence_ends_an_attempt() -> None:
     assert "in time" in session.reason
 
 
+def test_a_broker_that_does_not_answer_mqtt_5_gets_3_1_1() -> None:
+    session = make(connect_timeout=2.0)
+    session.start(0.0)
+    session.tick(2.0)
+    (effect,) = session.tick(session.deadline or 0.0)
+    assert isinstance(effect, Connect)
+    assert effect.version == MQTT_311
+
+
 def test_missing_acknowledgements_end_the_connection() -> None:
     session = online(ack_timeout=60.0)
     session.publish(Publication("t", b""), 0.0)
