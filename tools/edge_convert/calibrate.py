@@ -115,9 +115,9 @@ def _divergence(counts: NDArray[np.float64], stop: int) -> float:
 
 
 def _usable(found: Range) -> Range:
-    """Return a range that contains 0 and is not empty."""
+    """Return a range that contains 0 and can be divided into levels."""
     low, high = min(found[0], 0.0), max(found[1], 0.0)
-    return (low, high) if high > low else (0.0, 1.0)
+    return (low, high) if high - low > _TINY else (0.0, 1.0)
 
 
 _METHODS: Mapping[str, Callable[[Values], Range]] = {
