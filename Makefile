@@ -42,3 +42,14 @@ deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 6
 test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
+
+.PHONY: faults-daemon bench-daemon
+faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
+	@tools/ensure_system.sh mosquitto
+	EDGE_AGENT_KILLS=50 EDGE_AGENT_FLOOD_S=60 .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
+
+bench-daemon: setup ## the daemon's figures: time, memory, start
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m benchmarks.daemon
+	$(PY) -m benchmarks.memory
+	$(PY) -m benchmarks.startup
