@@ -1,4 +1,4 @@
-"""How much memory does the whole daemon take, and does it grow under traffic and outages?
+"""Memory of the whole daemon: how much, and whether it grows under traffic and outages.
 
 The daemon runs as its service unit runs it, without docstrings. MB here is 1000 KiB as the kernel counts RSS.
 """

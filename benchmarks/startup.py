@@ -1,6 +1,6 @@
-"""How long from the command to the first decision, with 1,000 agents? Baseline: importing the libraries alone.
+"""How long it is from the command to the first decision, beside importing the libraries alone.
 
-The clock starts before the process does and stops when an action has arrived at another client, so process
+With 1,000 agents. The clock starts before the process does and stops when an action has arrived at another client, so process
 start, the configuration's check in its child, golden vectors, arena, connection and kernel are all in it.
 """
 
