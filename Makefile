@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # What builds and boots the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint wheels deb test-arm64
+.PHONY: help setup demo test lint wheels deb wheelhouse image test-arm64 faults-link
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,10 @@ lint: setup ## ruff, mypy --strict, the floors
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+demo: setup ## the main job on real data: train, convert, three devices, a week in 20 s (JSON=1: for machines)
+	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
+	$(PY) examples/office/demo.py $(if $(JSON),--json)
+
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
@@ -39,14 +43,26 @@ wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
 	tools/deb/build.sh arm64
 
+wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
+	tools/image/wheelhouse.sh
+
+image: wheelhouse ## dist/edge-agent_arm64.tar: the container image, built with buildah
+	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
+	tools/image/build.sh
+
 test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
+	$(PY) -m benchmarks.board --report
+
+faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
+	@tools/ensure_system.sh mosquitto
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0
 
 .PHONY: faults-daemon bench-daemon
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto
-	EDGE_AGENT_KILLS=50 EDGE_AGENT_FLOOD_S=60 .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
 
 bench-daemon: setup ## the daemon's figures: time, memory, start
 	@tools/ensure_system.sh mosquitto

@@ -151,7 +151,9 @@ def agreement() -> Iterator[Figure]:
     for number in range(100):
         one = worlds.candidate(rng, number)
         about = {"capabilities": one.capabilities, "position": one.position, "capacity": one.capacity}
-        fleet.add(Device(one.name, fleet.broker, PeerSettings(heartbeat), about, objectives))
+        fleet.add(
+            Device(one.name, fleet.broker.client(one.name), clock, PeerSettings(heartbeat), about, objectives)
+        )
     fleet.run(2 * heartbeat)
     names = sorted(fleet.devices)
     waits: dict[str, list[float]] = {"will": [], "goodbye": [], "silence": []}

@@ -1,7 +1,8 @@
 """Do beliefs add up, how many bytes is it, and what does it cost.
 
 Cases. ``belief``: worst KL divergence of three devices that share from one agent that saw everything, over
-200 steps with 30 % loss, delay, duplication, reordering and a restart; over several worlds. ``bytes``: the
+200 steps with 30 % loss, delay, duplication, reordering and a restart; over several worlds;
+the devices fuse exactly in float64 (``belief``) or on the kernel, in 8 bits (``engine``). ``bytes``: the
 whole payload of one factor's evidence, above its states. ``cost``: CPU a record, in time and late, against
 an agent's own step of the same filter. ``terse``: messages saved by holding evidence back, and what that
 costs.
@@ -16,9 +17,11 @@ import numpy as np
 
 from benchmarks.cases import run, seconds
 from benchmarks.figures import Figure, at_most
+from edge_agent import Model
 from edge_agent.protocol.peers.codes import encode
 from edge_agent.protocol.peers.fusion import Fusion
 from edge_agent.protocol.peers.sharing import SharingSettings
+from edge_agent.runtime.shared import PopulationFilter
 from edge_agent.testing.broker import Adversary
 from edge_agent.testing.hidden import HiddenWorld
 from edge_agent.testing.trio import NAMES, Trio, hostile, worst_error
@@ -38,6 +41,21 @@ def belief() -> Iterator[Figure]:
         yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
         yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
         yield Figure(case, "records lost", lost, "records")
+
+
+def on_the_engine(world: HiddenWorld) -> PopulationFilter:
+    model = Model.from_arrays([world.A[0]], [world.B], [np.zeros(world.A.shape[1])], [world.D])
+    return PopulationFilter(model, 0)
+
+
+def engine() -> Iterator[Figure]:
+    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+        errors = [
+            worst_error(Trio(seed, hostile(100 + seed), controls, model=on_the_engine))
+            for seed in range(WORLDS)
+        ]
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+        yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
 
 
 def size() -> Iterator[Figure]:
@@ -102,7 +120,7 @@ def terse() -> Iterator[Figure]:
         yield Figure(case, "mean KL of the present belief", round(float(np.mean(errors)), 6), "nat")
 
 
-CASES = {"belief": belief, "bytes": size, "cost": cost, "terse": terse}
+CASES = {"belief": belief, "engine": engine, "bytes": size, "cost": cost, "terse": terse}
 
 if __name__ == "__main__":
     raise SystemExit(run("benchmarks.fusion", __doc__, CASES))

@@ -1,7 +1,8 @@
 """How long it is from the command to the first decision, beside importing the libraries alone.
 
-With 1,000 agents. The clock starts before the process does and stops when an action has arrived at another client, so process
-start, the configuration's check in its child, golden vectors, arena, connection and kernel are all in it.
+With 1,000 agents. The clock starts before the process does and stops when an action has arrived at another
+client, so process start, the configuration's check in its child, golden vectors, arena, connection and
+kernel are all in it.
 """
 
 from __future__ import annotations

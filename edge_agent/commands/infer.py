@@ -19,7 +19,9 @@ def add(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser("infer", help="run a bundle over recorded observations")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .eab file")
-    parser.add_argument("--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]")
+    parser.add_argument(
+        "--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]; x for networks"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
     parser.add_argument("--agents", type=int, metavar="N", help="run N copies of a trace [T,M]")
     parser.add_argument("--teacher-forced", action="store_true", help="execute act of the trace")
@@ -90,5 +92,9 @@ def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) 
     from edge_agent.neural.inference import infer
     from edge_agent.neural.model import NeuralModel
 
-    x = _array(trace, "x", arguments.trace)
-    return infer(NeuralModel.load(arguments.bundle), x, threads=arguments.threads)
+    return infer(
+        NeuralModel.load(arguments.bundle),
+        _array(trace, "x", arguments.trace),
+        agents=arguments.agents,
+        threads=arguments.threads,
+    )

@@ -3,7 +3,7 @@
 Theory of operation. A configuration that is there is the user's and stays as it is, so the command may be
 run again: after an upgrade, or when the profile or ``device.memory_mb`` has changed. The drop-in is ours and
 is written anew each time. The daemon keeps itself inside ``memory_mb``; systemd's limits are the net below:
-from ``memory_mb`` on the kernel reclaims (the page cache counts too), and a quarter above it kills.
+from ``memory_mb`` on the kernel reclaims (the page cache counts too), and an eighth above it kills.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         _write(config, text)
     source, memory = _memory(config)
-    limits = _MEMORY_LIMITS.format(source=source, memory=memory, high=memory, limit=memory + memory // 4)
+    limits = _MEMORY_LIMITS.format(source=source, memory=memory, high=memory, limit=memory + memory // 8)
     _write(arguments.drop_ins / DROP_IN, limits)
     done = {
         "board": model,

@@ -12,7 +12,9 @@ from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import NeuralPopulation
 
 
-def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) -> dict[str, NDArray[Any]]:
+def infer(
+    model: NeuralModel, x: NDArray[Any], *, agents: int | None = None, seed: int = 0, threads: int = 1
+) -> dict[str, NDArray[Any]]:
     """Run a population over a recording.
 
     Parameters
@@ -21,6 +23,8 @@ def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) 
         The network.
     x : array, float [T, *observation_shape] or [T, N, *observation_shape]
         Observations of one or N agents at T ticks, in the float model's units.
+    agents : int, optional
+        Copies of the one recording [T, *observation_shape] that are run side by side; the output then has N.
     seed : int
         Of sampled actions.
     threads : int
@@ -39,17 +43,15 @@ def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) 
     """
     shape = model.observation_shape
     single = x.ndim == len(shape) + 1
-    if (
-        not x.size
-        or x.ndim - (not single) != len(shape) + 1
-        or x.shape[x.ndim - len(shape) :] != shape
-        or x.dtype.kind not in "fiu"
-    ):
+    fits = x.ndim - len(shape) in (1, 2) and x.shape[x.ndim - len(shape) :] == shape
+    if not x.size or not fits or x.dtype.kind not in "fiu":
         wanted = ", ".join(str(n) for n in shape)
         raise ObservationError(
             f"{model.name}: x is {x.dtype} {x.shape}, expected float [T, {wanted}] or [T, N, {wanted}]"
         )
-    batched = x[:, None] if single else x
+    if not single and agents not in (None, x.shape[1]):
+        raise ObservationError(f"{model.name}: x is of {x.shape[1]} agents, expected {agents}")
+    batched = np.repeat(x[:, None], agents or 1, axis=1) if single else x
     population = NeuralPopulation(model, batched.shape[1], seed, threads)
     acts, outputs = [], []
     for observations in batched:
@@ -57,4 +59,4 @@ def infer(model: NeuralModel, x: NDArray[Any], seed: int = 0, threads: int = 1) 
         outputs.append([population.output(index).copy() for index in range(len(model.output_shapes))])
     result = {f"y_{index}": np.stack(ys) for index, ys in enumerate(zip(*outputs, strict=True))}
     result["act"] = np.stack(acts)
-    return {name: array[:, 0] for name, array in result.items()} if single else result
+    return {name: array[:, 0] for name, array in result.items()} if single and agents is None else result

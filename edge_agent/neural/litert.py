@@ -1,7 +1,6 @@
 """LiteRT: ``ai-edge-litert``, or ``tflite-runtime`` on the boards that still have only that.
 
-The interpreter's own tensors are written and read in place, which costs less than ``set_tensor`` and
-``get_tensor``. It refuses to run while a view of a tensor is held, so views are taken anew for every run.
+The interpreter refuses to run while somebody holds a view of its tensors, so inputs and outputs are copies.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError, PlatformError
-from edge_agent.neural.runtimes import Runtime
+from edge_agent.neural.runtimes import Float, Runtime
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -49,17 +48,15 @@ def open_litert(payload: bytes, shape: tuple[int, ...], batch: int, threads: int
             raise BundleError(
                 f"model.tflite: {tensor['name']} is {tuple(tensor['shape'])}, expected {batch} rows"
             )
-    data = np.zeros((batch, *shape), dtype=np.float32)
-    put_view = interpreter.tensor(put["index"])
-    views = [interpreter.tensor(tensor["index"]) for tensor in outputs]
-    invoke = interpreter.invoke
+    source, indices = put["index"], [tensor["index"] for tensor in outputs]
+    set_tensor, invoke, get_tensor = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
 
-    def run() -> Sequence[NDArray[Any]]:
-        put_view()[...] = data
+    def run(x: Float) -> Sequence[NDArray[Any]]:
+        set_tensor(source, x)
         invoke()
-        return [view() for view in views]
+        return [get_tensor(index) for index in indices]
 
-    return Runtime(f"{_LIBRARY} {importlib.metadata.version(_LIBRARY)}", data, run)
+    return Runtime(f"{_LIBRARY} {importlib.metadata.version(_LIBRARY)}", batch, run)
 
 
 def _first_line(error: Exception) -> str:

@@ -18,7 +18,6 @@ far away.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
 from edge_agent.neural.runtimes import ENTRY, Runtime, open_runtime
-from edge_agent.wire import bundle
+from edge_agent.wire import bundle, npz
 from edge_agent.wire.bundle import Bundle
 
 GOLDEN = "golden.npz"
@@ -130,23 +129,23 @@ def _described(loaded: Bundle) -> NeuralModel:
 def _check_golden(loaded: Bundle, model: NeuralModel) -> None:
     if GOLDEN not in loaded.entries:
         raise BundleError(f"{loaded.path}: {GOLDEN} is missing")
+    where = f"{loaded.path}: {GOLDEN}"
+    golden = npz.parse(loaded.entries[GOLDEN], where, BundleError)
     try:
-        with np.load(io.BytesIO(loaded.entries[GOLDEN]), allow_pickle=False) as golden:
-            x = golden["x"]
-            expected = [golden[f"y_{index}"] for index in range(len(model.output_shapes))]
-            tolerance = golden["tolerance"]
-            runtime = model.open(len(x))
-            runtime.input[...] = x
-    except (KeyError, ValueError, OSError) as error:
-        raise BundleError(f"{loaded.path}: {GOLDEN} does not fit the network ({error})") from error
-    found = runtime.run()
+        expected = [golden[f"y_{index}"] for index in range(len(model.output_shapes))]
+        tolerance = golden["tolerance"]
+        x = golden["x"].astype(np.float32).reshape(-1, *model.input_shape)
+        runtime = model.open(len(x))
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{where} does not fit the network ({error})") from error
+    found = runtime.run(x)
     if len(found) != len(expected):
         raise BundleError(f"{loaded.path}: the network has {len(found)} outputs, io says {len(expected)}")
     for index, (y, wanted) in enumerate(zip(found, expected, strict=True)):
         off = distance(y, wanted)
         if not off <= tolerance[index]:
             raise BundleError(
-                f"{loaded.path}: {GOLDEN}: y_{index} is off by {off:.3g} on {runtime.library}, "
+                f"{where}: y_{index} is off by {off:.3g} on {runtime.library}, "
                 f"expected at most {tolerance[index]:.3g}"
             )
 

@@ -1,7 +1,7 @@
-"""ONNX Runtime, set up for little memory: no arena, no memory pattern, no spinning threads.
+"""ONNX Runtime, set up for little memory: no arena, no spinning threads.
 
-The arena and the pattern keep buffers for sizes that may come back; here one size comes all the time, and
-policies are small. Spinning threads burn a core of a board between two ticks.
+The arena keeps buffers for sizes that may come back; here one size comes all the time, and policies are
+small. Spinning threads burn a core of a board between two ticks.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError, PlatformError
-from edge_agent.neural.runtimes import Runtime
+from edge_agent.neural.runtimes import Float, Runtime
 
 try:
     import onnxruntime
@@ -32,11 +31,10 @@ REFUSALS = (
 )
 
 
-def open_onnx(payload: bytes, shape: tuple[int, ...], batch: int, threads: int) -> Runtime:
+def open_onnx(payload: bytes, batch: int, threads: int) -> Runtime:
     """Return a runtime for an ONNX model with one float32 input; see ``runtimes.open_runtime``."""
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
@@ -50,12 +48,11 @@ def open_onnx(payload: bytes, shape: tuple[int, ...], batch: int, threads: int) 
     for tensor in (put, *outputs):
         if tensor.type != "tensor(float)":
             raise BundleError(f"model.onnx: {tensor.name} is {tensor.type}, expected tensor(float)")
-    data = np.zeros((batch, *shape), dtype=np.float32)
     names = [tensor.name for tensor in outputs]
-    feed = {put.name: data}
+    source, session_run = put.name, session.run
 
-    def run() -> Sequence[NDArray[Any]]:
-        results: Sequence[NDArray[Any]] = session.run(names, feed)
+    def run(x: Float) -> Sequence[NDArray[Any]]:
+        results: Sequence[NDArray[Any]] = session_run(names, {source: x})
         return results
 
-    return Runtime(f"onnxruntime {onnxruntime.__version__}", data, run)
+    return Runtime(f"onnxruntime {onnxruntime.__version__}", batch, run)

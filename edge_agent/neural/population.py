@@ -12,7 +12,6 @@ agent's draws do not depend on who else is stepped, and a restored population go
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from edge_agent.errors import BundleError, ObservationError
 from edge_agent.memory.arena import Column, total
 from edge_agent.neural.model import NeuralModel
+from edge_agent.wire import npz
 
-MAX_BATCH = 256
+MAX_BATCH = 1024  # bounds a batch's activations, which are the runtime's own memory
 Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
 
 
@@ -104,23 +104,19 @@ class NeuralPopulation:
             The shape is not the network's, or a number is not finite; no agent was stepped.
         """
         x, who = self._observed(observations, agents)
-        runtime, batch = self._runtime, self._runtime.batch
+        if self._window.size:
+            x = self._seen_through_window(x, who)
+        batch = self._runtime.batch
         for start in range(0, len(x), batch):
-            some = who[start : start + batch]
-            self._fill(runtime.input, x[start : start + batch], some)
-            if len(some) == self.size:
-                for kept, y in zip(self._outputs, runtime.run(), strict=True):
-                    kept[...] = y
-            else:
-                for kept, y in zip(self._outputs, runtime.run(), strict=True):
-                    kept[some] = y[: len(some)]
+            end = start + batch
+            self._run(x[start:end], slice(start, end) if agents is None else who[start:end])
         self.tick += 1
         return self._act(who)
 
     def infer(self, observations: ArrayLike, agents: ArrayLike | None = None) -> None:
         """Take observations into the windows without running the network."""
         x, who = self._observed(observations, agents)
-        if self.model.window > 1:
+        if self._window.size:
             self._push(x, who)
 
     def output(self, index: int) -> NDArray[np.float32]:
@@ -134,15 +130,14 @@ class NeuralPopulation:
 
     def checkpoint(self) -> bytes:
         """Return the state that ``restore`` takes."""
-        out = io.BytesIO()
-        state = {
-            "window": self._window,
-            "seen": self._seen,
-            "tick": np.int64(self.tick),
-            "seed": np.int64(self.seed),
-        }
-        np.savez(out, **state)  # type: ignore[arg-type]  # the stub takes the first name for another parameter
-        return out.getvalue()
+        return npz.write(
+            {
+                "window": self._window,
+                "seen": self._seen,
+                "tick": np.array(self.tick),
+                "seed": np.array(self.seed),
+            }
+        )
 
     def restore(self, checkpoint: bytes) -> None:
         """Go on where a population of the same model and size was.
@@ -152,11 +147,11 @@ class NeuralPopulation:
         BundleError
             The checkpoint is of another model or size; nothing was changed.
         """
+        state = npz.parse(checkpoint, f"{self.model.name}: checkpoint", BundleError)
         try:
-            with np.load(io.BytesIO(checkpoint), allow_pickle=False) as state:
-                window, seen = state["window"], state["seen"]
-                tick, seed = int(state["tick"]), int(state["seed"])
-        except (KeyError, ValueError, OSError) as error:
+            window, seen = state["window"], state["seen"]
+            tick, seed = int(state["tick"]), int(state["seed"])
+        except (KeyError, ValueError, TypeError) as error:
             raise BundleError(f"{self.model.name}: not a checkpoint of a network ({error})") from error
         if window.shape != self._window.shape or seen.shape != self._seen.shape:
             raise BundleError(
@@ -168,26 +163,35 @@ class NeuralPopulation:
     def _observed(
         self, observations: ArrayLike, agents: ArrayLike | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        x = np.asarray(observations, dtype=np.float32)
+        x = np.ascontiguousarray(observations, dtype=np.float32)
         who = self._everyone if agents is None else np.asarray(agents, dtype=np.int64)
         if x.shape != (len(who), *self._shape):
             raise ObservationError(
                 f"{self.model.name}: observations are {x.shape}, expected {(len(who), *self._shape)}"
             )
-        if not math.isfinite(float(x.sum())) and not np.isfinite(x).all():
+        # The sum of squares is finite only if all are (the reverse does not hold), and it is one BLAS call.
+        if not math.isfinite(np.vdot(x, x)) and not np.isfinite(x).all():
             row = int(np.argwhere(~np.isfinite(x))[0][0])
             raise ObservationError(f"{self.model.name}: observation of agent {who[row]} is not finite")
         return x, who
 
-    def _fill(self, into: NDArray[np.float32], x: NDArray[np.float32], who: NDArray[np.int64]) -> None:
-        if self.model.window == 1:
-            into[: len(x)] = x
-            return
+    def _run(self, x: NDArray[np.float32], who: slice | NDArray[np.int64]) -> None:
+        """Run at most a batch; the rest of it is zeros that nobody looks at."""
+        count, batch = len(x), self._runtime.batch
+        if count < batch:
+            x = np.concatenate([x, np.zeros((batch - count, *x.shape[1:]), np.float32)])
+        for kept, y in zip(self._outputs, self._runtime.run(x), strict=True):
+            kept[who] = y if count == batch else y[:count]
+
+    def _seen_through_window(self, x: NDArray[np.float32], who: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Push the observations and return what the network sees, [n, *input_shape]."""
         self._push(x, who)
         length, axis = self.model.window, self.model.window_axis
         slots = (self._seen[who, None] + np.arange(length, dtype=np.uint32)) % length
         ordered = self._window[who[:, None], slots]  # [n, K, *observation], the oldest first
-        into[: len(x)] = np.moveaxis(ordered, 1, axis + 1).reshape(len(x), *self.model.input_shape)
+        return np.ascontiguousarray(
+            np.moveaxis(ordered, 1, axis + 1).reshape(len(x), *self.model.input_shape)
+        )
 
     def _push(self, x: NDArray[np.float32], who: NDArray[np.int64]) -> None:
         new = self._seen[who] == 0

@@ -1,7 +1,7 @@
 """The port to a neural runtime: one batch of inputs in, all outputs out. Adapters are imported when opened.
 
 One batch size a runtime: both libraries plan their memory for it once, and convolutions run on LiteRT's fast
-path only when the batch is known. A runtime's input is an array that the caller fills in place.
+path only when the batch is known.
 """
 
 from __future__ import annotations
@@ -28,21 +28,16 @@ class Runtime:
     ----------
     library : str
         The runtime's name and version.
-    input : float32 array, [batch, *shape]
-        What ``run`` reads; filled by the caller, in place.
+    batch : int
+        Inputs a run.
     run : callable
-        Runs the batch and returns the outputs, float32 [batch, *shape] each, in the float model's units. They
-        are valid until the next call.
+        Takes the inputs, float32 [batch, *shape], C-contiguous, and returns the outputs, float32
+        [batch, *shape] each, in the float model's units; they are the caller's.
     """
 
     library: str
-    input: Float
-    run: Callable[[], Sequence[NDArray[Any]]]
-
-    @property
-    def batch(self) -> int:
-        """Agents a run."""
-        return len(self.input)
+    batch: int
+    run: Callable[[Float], Sequence[NDArray[Any]]]
 
 
 def open_runtime(
@@ -77,5 +72,5 @@ def open_runtime(
     if kind == "onnx":
         from edge_agent.neural.onnx import open_onnx
 
-        return open_onnx(bytes(payload), shape, batch, threads)
+        return open_onnx(bytes(payload), batch, threads)
     raise BundleError(f"kind is {kind!r}, expected tflite or onnx")

@@ -19,9 +19,14 @@ told to the receiver as ranges of numbers (``skipped``), so it is never mistaken
 there is what waits for the store (at most ``pending_bytes``; beyond that new entries push out old ones,
 counted), one chunk a lane, and what is in flight.
 
+A broker can acknowledge a message and lose it: Mosquitto does when it is killed. With ``confirm`` an
+entry stays until the hub says that it has stored it (``down/confirm``); what was not confirmed goes again
+once `OVERTAKEN` later ones were, on every connect, and when nothing was confirmed for
+``confirm_seconds``. At most `UNCONFIRMED` entries are out at a time.
+
 How a main loop uses it: ``append`` when something was measured; ``effects += outbox.turn(session, now,
-t)`` in every round; ``outbox.delivered(token)`` on `Delivered`; ``outbox.online()`` on `Online`;
-``outbox.deadline`` joins the session's.
+t)`` in every round; ``outbox.delivered(token)`` on `Delivered`; ``outbox.confirmed(payload)`` on
+``down/confirm``; ``outbox.online()`` on `Online`; ``outbox.deadline`` joins the session's.
 """
 
 from __future__ import annotations
@@ -34,9 +39,10 @@ from typing import Any, Protocol
 
 import msgpack
 
+from edge_agent.errors import PeerError
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Effect, Session
-from edge_agent.wire import messages
+from edge_agent.wire import bodies, messages
 
 STATE = 0
 """Priority of what is never thinned out."""
@@ -44,6 +50,8 @@ SAMPLES = 1
 """Priority of what may be."""
 
 HISTORICAL_PER_LIVE = 3
+UNCONFIRMED = 2000
+OVERTAKEN = 100
 _CHUNK = 32
 _THIN = 256
 _RANGES = 64
@@ -125,6 +133,8 @@ class OutboxSettings:
     flush_seconds: float = 2.0
     pending_bytes: int = 1024 * 1024
     reserve: int = 4
+    confirm: bool = False
+    confirm_seconds: float = 60.0
 
 
 @dataclass(slots=True)
@@ -141,6 +151,7 @@ class OutboxCounters:
     thinned: int = 0
     overflow: int = 0
     damaged: int = 0
+    malformed: int = 0
     failures: int = 0
 
 
@@ -208,6 +219,9 @@ class Outbox:
         self._removable: list[Range] = []
         self._told: list[Range] = []
         self._unreadable: list[Range] = []
+        self._unconfirmed: dict[int, tuple[int, tuple[Range, ...], int]] = {}
+        self._early: set[int] = set()
+        self._resend_at: float | None = None
         self._undo: tuple[list[Range], list[Range], list[Range]] = ([], [], [])
         self._to_tell = True
 
@@ -237,12 +251,23 @@ class Outbox:
 
     def online(self) -> None:
         """Take note that the connection came up: what is stored and not sent is historical from now on."""
-        while self._live.ahead:
-            seq = self._live.ahead.popleft().seq
-            self._historical.add(seq, seq)
-        for first, last in self._live.ranges:
-            self._historical.add(first, last)
-        self._live = _Lane()
+        live, self._live = self._live, _Lane()
+        self._again(list(self._unconfirmed), live)
+
+    def _again(self, numbers: list[int], live: _Lane | None = None) -> None:
+        """Send entries again that the broker lost, before what is historical already (and ``live``)."""
+        unsent = [(seq, seq) for seq in numbers]
+        for lane in (self._historical, live or _Lane()):
+            unsent += [(entry.seq, entry.seq) for entry in lane.ahead]
+            unsent += [(first, last) for first, last in lane.ranges]
+        self._historical = _Lane(deque([first, last] for first, last in merged(unsent)))
+        for seq in numbers:
+            del self._unconfirmed[seq]
+        self._resend_at = None
+
+    def in_flight(self, token: int) -> int:
+        """Return the number of the entry that was sent with this token, 0 if it is not one of ours."""
+        return self._in_flight.get(token, (0, 0, ()))[0]
 
     def delivered(self, token: int) -> None:
         """Note that the broker has the message; tokens of other publications are ignored."""
@@ -250,17 +275,55 @@ class Outbox:
         if sent is not None:
             seq, size, told = sent
             self.counters.delivered += 1
-            self._removable.append((seq, size))
-            self._told.extend(told)
+            if not self.settings.confirm or seq in self._early:
+                self._early.discard(seq)
+                self._removable.append((seq, size))
+                self._told.extend(told)
+            else:
+                self._unconfirmed[seq] = (size, told, self.counters.delivered)
+
+    def confirmed(self, payload: bytes) -> None:
+        """Take in what the hub says it has stored; a malformed message is counted and ignored."""
+        try:
+            body = messages.decode(payload).body
+            bodies.check(bodies.CONFIRM, body, "confirm")
+        except PeerError:
+            self.counters.malformed += 1
+            return
+        if not self.settings.confirm or body["outbox"] != self.name:
+            return
+        newest = 0
+        flying = {seq for seq, _, _ in self._in_flight.values()}
+        for pair in body["ranges"]:
+            match pair:
+                case [int(first), int(last)]:
+                    for seq in [s for s in self._unconfirmed if first <= s <= last]:
+                        size, told, order = self._unconfirmed.pop(seq)
+                        newest = max(newest, order)
+                        self._removable.append((seq, size))
+                        self._told.extend(told)
+                        self._resend_at = None
+                    # The hub was faster than the broker's acknowledgement.
+                    self._early.update(s for s in flying if first <= s <= last)
+                case _:
+                    self.counters.malformed += 1
+        late = [seq for seq, (_, _, order) in self._unconfirmed.items() if order < newest - OVERTAKEN]
+        if late:
+            self._again(late)
 
     def turn(self, session: Session, now: float, t: float) -> list[Effect]:
         """Store what is due and send what the session has room for; ``t`` is Unix time."""
         self._collect(now)
         if self._writing is None and self._due is not None and now >= self._due:
             self._flush(t)
+        if self._unconfirmed:
+            if self._resend_at is None:
+                self._resend_at = now + self.settings.confirm_seconds
+            elif now >= self._resend_at:
+                self._again(list(self._unconfirmed))
         effects: list[Effect] = []
         reserve = min(self.settings.reserve, session.limit // 2)  # room for replies and actions
-        while session.credit > reserve:
+        while session.credit > reserve and len(self._unconfirmed) < UNCONFIRMED:
             entry, historical = self._choose()
             if entry is None:
                 break
@@ -324,6 +387,7 @@ class Outbox:
     def _excess(self, coming: int, t: float) -> tuple[list[Range], int]:
         """Choose what is given up for the limits: its numbers as ranges of one, and its bytes."""
         busy = {seq for seq, _, _ in self._in_flight.values()} | {seq for seq, _ in self._removable}
+        busy |= self._unconfirmed.keys()
         busy |= {entry.seq for lane in (self._historical, self._live) for entry in lane.ahead}
         gone: dict[int, int] = {}
         if self.settings.max_age:
@@ -364,6 +428,7 @@ class Outbox:
                 self._historical, self._live = _Lane(), _Lane()
                 self._historical.add(1, contents.last)
                 self._in_flight, self._removable, self._told = {}, [], []
+                self._unconfirmed, self._early = {}, set()
                 self._unreadable = []
             self.size = contents.size
             return
@@ -391,6 +456,7 @@ class Outbox:
         if not self._to_tell:
             return ()
         telling = {r for _, _, told in self._in_flight.values() for r in told} | set(self._told)
+        telling |= {r for _, told, _ in self._unconfirmed.values() for r in told}
         if telling:
             return ()  # one message at a time carries them
         ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))
@@ -412,7 +478,7 @@ class Outbox:
 def _unpacked(data: bytes) -> dict[str, Any] | None:
     try:
         body: dict[str, Any] = msgpack.unpackb(zlib.decompress(data), strict_map_key=False)
-    except (zlib.error, ValueError, msgpack.UnpackException):
+    except (zlib.error, ValueError, TypeError, msgpack.UnpackException):
         return None
     return body
 

@@ -16,7 +16,7 @@ from edge_agent.errors import BundleError
 from edge_agent.protocol.commands import Begin, Command
 from edge_agent.protocol.follower import Download, Follower, FollowerEffect, Parameters, Publish, Save
 from edge_agent.protocol.outbox import Outbox
-from edge_agent.protocol.ports import Clock, MqttClient, Publication
+from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
 from edge_agent.protocol.rollout import Commit, Health, RollBack, Shadow, Trial, Verify
 from edge_agent.protocol.session import (
     Deliver,
@@ -108,7 +108,8 @@ class SimulatedDevice:
         self.acting = {name: self.follower.running(name) for name in populations}
         self._watched: dict[str, tuple[str, float]] = {}
         self._ticks = 0
-        self.session = Session(settings or SessionSettings(), self._birth, self.follower.subscriptions, rng)
+        subscriptions = [*self.follower.subscriptions, Subscription(topics.confirm)]
+        self.session = Session(settings or SessionSettings(), self._birth, subscriptions, rng)
 
     @property
     def deadline(self) -> float:
@@ -156,6 +157,9 @@ class SimulatedDevice:
         for effect in carry_out(effects, self._client):
             now, t = self._clock.monotonic(), self._clock.time()
             match effect:
+                case Deliver(message) if message.topic == self.topics.confirm:
+                    if self.outbox is not None:
+                        self.outbox.confirmed(message.payload)
                 case Deliver(message):
                     self._follow(self.follower.handle(message, now, t))
                 case Delivered(token) if self.outbox is not None:

@@ -14,7 +14,7 @@ from edge_agent.errors import PeerError
 from edge_agent.protocol.peers.objectives import Objective
 from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSettings
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
-from edge_agent.protocol.ports import Publication, Received, Subscription
+from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
 from edge_agent.protocol.session import (
     Deliver,
     Offline,
@@ -37,14 +37,15 @@ class Device:
     def __init__(
         self,
         name: str,
-        broker: MemoryBroker,
+        client: MqttClient,
+        clock: Clock,
         settings: PeerSettings,
         about: Mapping[str, object],
         objectives: Sequence[Objective] = (),
         fleet: str = "house",
         sharing: SharingSettings | None = None,
     ) -> None:
-        self.clock = broker.clock
+        self.clock = clock
         self.topics = DeviceTopics(fleet, name)
         self.peer = Peer(self.topics, settings, incarnation=int(self.clock.time()))
         self.sharing = Sharing(self.topics, sharing or SharingSettings(), self.peer.conduct)
@@ -58,7 +59,7 @@ class Device:
         rng = random.Random(name)  # noqa: S311 - jitter, not a secret
         limits = SessionSettings(backoff_base=0.2, backoff_cap=2.0, connect_timeout=3.0)
         self.session = Session(limits, self._birth, subscriptions, rng)
-        self._client = broker.client(name)
+        self._client = client
         now, unix = self.clock.monotonic(), self.clock.time()
         self.perform(self.peer.describe(about, now, unix))
         self.perform(self.peer.set_objectives(objectives, now, unix))

@@ -66,8 +66,6 @@ class Mosquitto:
             "connection_messages false",
             "persistence true",
             f"persistence_location {directory}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
             "user root",
         ]
         self._config.write_text("\n".join([*fixed, *lines]) + "\n", encoding="utf-8")

@@ -122,6 +122,11 @@ REPLY: Schema = {
     "result": Field(dict, "by command"),
 }
 
+CONFIRM: Schema = {
+    "outbox": Field(str, "which outbox numbered it", required=True),
+    "ranges": Field(list, "[first, last] ranges of sequence numbers", required=True),
+}
+
 FETCH: Schema = {
     "bundle": Field(str, "digest of the bundle", required=True),
     "blocks": Field(list, "indices of the blocks asked for, in order", required=True),

@@ -65,7 +65,12 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
         raise PeerError(f"message: {len(payload)} bytes, at most {MAX_BYTES} expected")
     try:
         fields = msgpack.unpackb(payload, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        msgpack.UnpackException,
+        RecursionError,
+    ) as error:  # TypeError: a list as key
         raise PeerError(f"message: not msgpack ({type(error).__name__})") from error
     if not isinstance(fields, dict):
         raise PeerError(f"message: found {type(fields).__name__}, expected a map")

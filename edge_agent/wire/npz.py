@@ -9,11 +9,12 @@ unpickled, are refused by their dtype.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,15 @@ _ENCRYPTED = 0x1
 _KINDS = "biufU"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,  # zipfile seeks where a damaged directory says
+    NotImplementedError,
+    OSError,
+)
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -47,13 +57,27 @@ def read(path: Path, error: type[EdgeAgentError], limit: int = MAX_BYTES) -> Arr
         Of type ``error``: the message names the file, the array, and the rule that is broken.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = path.open("rb")
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror}") from cause
+    with file:
+        return _arrays(path, file, error, limit)
+
+
+def parse(
+    data: bytes | memoryview, where: str, error: type[EdgeAgentError], limit: int = MAX_BYTES
+) -> Arrays:
+    """Return the arrays in the bytes of a file; ``where`` is what messages call it. See ``read``."""
+    return _arrays(where, io.BytesIO(data), error, limit)
+
+
+def _arrays(path: Path | str, file: BinaryIO, error: type[EdgeAgentError], limit: int) -> Arrays:
+    try:
+        with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             _check_sizes(path, infos, error, limit)
             return {_name(info): _entry(path, archive, info, error) for info in infos}
-    except OSError as cause:
-        raise error(f"{path}: {cause.strerror or cause}") from cause
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as cause:
+    except _DAMAGE as cause:
         raise error(f"{path}: not a whole .npz file ({cause})") from cause
 
 
@@ -75,13 +99,19 @@ def npy(array: NDArray[Any]) -> bytes:
     return out.getvalue()
 
 
-def _check_sizes(path: Path, infos: list[zipfile.ZipInfo], error: type[EdgeAgentError], limit: int) -> None:
+def _check_sizes(
+    path: Path | str, infos: list[zipfile.ZipInfo], error: type[EdgeAgentError], limit: int
+) -> None:
     if not infos:
         raise error(f"{path}: no arrays in it")
     claimed = 0
     for info in infos:
         if info.flag_bits & _ENCRYPTED:
             raise error(f"{path}: {info.filename} is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise error(
+                f"{path}: {info.filename} is compressed by method {info.compress_type}, expected 0 or 8"
+            )
         claimed += info.file_size
         if claimed > limit:
             raise error(f"{path}: {info.filename} claims {info.file_size} bytes, at most {limit} are read")
@@ -96,7 +126,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _entry(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, error: type[EdgeAgentError]
+    path: Path | str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, error: type[EdgeAgentError]
 ) -> NDArray[Any]:
     name = _name(info)
     with archive.open(info) as file:

@@ -12,6 +12,7 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/down/desired``               yes       1    what should run, signed
 ``edge/v1/FLEET/DEVICE/down/command``               no        1    signed, expires
 ``edge/v1/FLEET/DEVICE/down/block``                 no        1    bundle blocks
+``edge/v1/FLEET/DEVICE/down/confirm``               no        1    telemetry that the hub has stored
 ``edge/v1/FLEET/DEVICE/in/POPULATION``              no        0    bulk observations, arrays
 ``edge/v1/FLEET/peer/DEVICE/presence``              yes       1    roster entry
 ``edge/v1/FLEET/peer/DEVICE/evidence``              no        0    shared beliefs
@@ -98,6 +99,11 @@ class DeviceTopics:
     def command(self) -> str:
         """Signed commands, never retained."""
         return f"{self.prefix}/down/command"
+
+    @property
+    def confirm(self) -> str:
+        """Which telemetry the hub has stored."""
+        return f"{self.prefix}/down/confirm"
 
     @property
     def block(self) -> str:

@@ -1,8 +1,9 @@
-"""Two rules that buildings run today, to compare agents with: observations in, levels out, like the agents.
+"""The rules that buildings run today, to compare agents with: observations in, levels out, like the agents.
 
-The fixed schedule needs no sensor: high on working days from 8 to 18. The threshold rule needs one: a stage
-of ventilation for each of two CO2 limits, left again only when CO2 has fallen some way under the limit, so
-that it doesn't flutter.
+The fixed schedule needs no sensor: high on working days from 8 to 18. A threshold rule needs one, for CO2.
+The plain one switches the fan on and off, with hysteresis so that it doesn't flutter. The two-stage one has a
+limit for each level; since a fan at low takes a seventh of the power for three eighths of the air, it is much
+harder to beat.
 """
 
 from __future__ import annotations
@@ -52,6 +53,18 @@ class Schedule:
         hour = (now - now.astype("datetime64[D]")) / np.timedelta64(1, "h")
         works = bool(np.is_busday(now.astype("datetime64[D]"))) and self.begin <= hour < self.end
         return np.full(len(observations), self.level if works else OFF, np.int64)
+
+
+class OnOff:
+    """High above ``on`` ppm, off below ``off`` ppm, in between as before."""
+
+    def __init__(self, off: float = 800.0, on: float = 1000.0) -> None:
+        self.off, self.on = off, on
+
+    def decide(self, observations: FloatArray, now: np.datetime64) -> IntArray:
+        """See ``Controller``. Whether it runs is read from the observed ventilation."""
+        co2, level = (observations[:, OBSERVED.index(name)] for name in ("co2", "ventilation"))
+        return np.where(co2 > np.where(level > OFF, self.off, self.on), HIGH, OFF)
 
 
 class Threshold:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import readings
-from controllers import Controller, Schedule, Threshold
+from controllers import Controller, OnOff, Schedule, Threshold
 from edge_agent.engine.arrays import arrays_from_npz
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 from edge_agent.wire.topics import DeviceTopics
@@ -95,7 +95,12 @@ def summarize(seen: dict[str, Any]) -> dict[str, Any]:
     step_us = float(np.mean([device["step_us"] for device in status.values()]))
     expected = seen["ticks"] * BULK * len(DEVICES)
     course = [line["online"] for line in lines if line["device"] == KILLED and "online" in line]
-    scores = {"agents": seen["score"], "schedule": rival(Schedule()), "threshold": rival(Threshold())}
+    scores = {
+        "agents": seen["score"],
+        "schedule": rival(Schedule()),
+        "on-off": rival(OnOff()),
+        "threshold": rival(Threshold()),
+    }
     checks = {
         "the hub saw every device": {line["device"] for line in lines} == set(DEVICES),
         "the hub saw the killed device go and come back": _went_and_came_back(course),

@@ -36,8 +36,10 @@ from readings import UNITS
 FloatArray = NDArray[np.float64]
 
 COMFORT = ("content", "dissatisfied")
-DISSATISFIED_COST = 4.0
+DISSATISFIED_COST = 3.5
 POLICY_LEN = 2
+# How often the fan is found at some level whatever was sent: so its report is believed against the command.
+LOST = 0.001
 GAMMA = ALPHA = 16.0
 
 
@@ -96,13 +98,13 @@ def build(
     ]
     air = np.stack([chain.air, *aired], axis=-1)
     room = np.einsum("ki,jliu->kjilu", chain.occupancy, air).reshape(K * L, K * L, U)
-    move = np.repeat(fan[:, None, :], U, axis=1)
+    move = (1.0 - LOST) * np.repeat(fan[:, None, :], U, axis=1) + LOST / U
     pairs = [[(u, u) for u in levels] for levels in itertools.product(range(U), repeat=POLICY_LEN)]
 
     arrays: dict[str, Any] = {f"A_{i}": a for i, a in enumerate(likelihoods)}
     arrays |= {"B_0": room, "B_1": move}
     arrays |= {f"C_{i}": -cost for i, cost in enumerate(costs)}
-    arrays |= {"D_0": chain.start.ravel(), "D_1": fan[0]}
+    arrays |= {"D_0": chain.start.ravel(), "D_1": np.full(U, 1.0 / U)}
     arrays["policies"] = np.array(pairs, np.int64)
     arrays["A_deps"] = json.dumps([[0], [0], [0], [0], [1], [0]])
     arrays["B_deps"] = json.dumps([[0], [1]])
@@ -135,8 +137,10 @@ def _meta(bands: FloatArray, edges: dict[str, FloatArray], leakage: float, hours
     air = [f"under {bands[0]:g} ppm", *(f"{a:g} to {b:g} ppm" for a, b in itertools.pairwise(bands))]
     air.append(f"{bands[-1]:g} ppm and over")
     modalities = [{"name": name, "unit": UNITS[name], "edges": edges[name].tolist()} for name in SENSORS]
-    modalities.append({"name": "ventilation", "unit": "level", "edges": [0.5, 1.5]})
-    modalities.append({"name": "comfort", "unit": "level", "edges": [0.5], "levels": list(COMFORT)})
+    modalities.append(
+        {"name": "ventilation", "unit": "level", "edges": [0.5, 1.5], "labels": list(VENTILATION)}
+    )
+    modalities.append({"name": "comfort", "unit": "level", "edges": [0.5], "labels": list(COMFORT)})
     control = {"name": "ventilation", "values": list(VENTILATION)}
     return {
         "modalities": modalities,

@@ -48,6 +48,8 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
+    tick : int
+        How many steps the device's rooms have made.
     observed : float32 array (N, M)
         The readings they answer.
     levels : int16 array (N,)
@@ -56,6 +58,7 @@ class Answer(NamedTuple):
         Steps planned ahead, where the board gave way and planned fewer than the model has.
     """
 
+    tick: int
     observed: NDArray[np.float32]
     levels: NDArray[np.int16]
     horizon: int | None
@@ -205,5 +208,6 @@ class Playback:
             return  # a device that leaves tells its rooms to hold what is safe: the fans stay as they are
         self._levels[owner.first : owner.first + owner.bulk] = levels
         observed = self._observed[owner.topics.device, body["of"]]
-        self.record.answers[owner.topics.device].append(Answer(observed, levels, body.get("horizon")))
+        answer = Answer(body["tick"], observed, levels, body.get("horizon"))
+        self.record.answers[owner.topics.device].append(answer)
         self.record.decisions += len(levels)

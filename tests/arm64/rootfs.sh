@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 PATH="$PATH:/usr/sbin:/sbin"
 
 packages=(
-    apt sudo mosquitto python3 ca-certificates linux-image-cloud-arm64
+    apt sudo mosquitto mosquitto-clients python3 ca-certificates linux-image-cloud-arm64
     systemd systemd-sysv udev kmod iproute2 procps util-linux mount login passwd
     base-files base-passwd bash coreutils dash diffutils dpkg findutils gpgv grep hostname libc-bin mawk sed tar zstd
 )

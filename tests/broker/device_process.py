@@ -37,7 +37,9 @@ def main(port: str, name: str, folder: str, key: str, old: str) -> None:
         return Health(steps, steps // 10, 0, int(steps * evaluation["contradiction_rate"]), 1.0, 1.0, steps)
 
     store = SqliteStore(Path(folder) / "outbox.db", wake.set)
-    outbox = Outbox(OutboxSettings(flush_seconds=0.05), topics.telemetry, store)
+    outbox = Outbox(
+        OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=2.0), topics.telemetry, store
+    )
     device = SimulatedDevice(
         topics,
         PahoClient(MqttSettings("127.0.0.1", name, int(port)), wake.set),
@@ -51,7 +53,7 @@ def main(port: str, name: str, folder: str, key: str, old: str) -> None:
         outbox,
         settings=SessionSettings(backoff_base=0.1, backoff_cap=0.5),
     )
-    device.telemetry.seconds = 0.05
+    device.telemetry.seconds = 0.02
     device.start()
     while True:
         wake.clear()

@@ -20,8 +20,9 @@ from edge_agent.runtime import checkpoint
 from edge_agent.runtime.recorder import frames
 
 pytestmark = pytest.mark.broker
-KILLS = int(os.environ.get("EDGE_AGENT_KILLS", "4"))
-FLOOD_S = float(os.environ.get("EDGE_AGENT_FLOOD_S", "2"))
+LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
+KILLS = 50 if LONG else 3
+FLOOD_S = 60.0 if LONG else 2.0
 SEED = int(os.environ.get("EDGE_AGENT_SEED", "1"))
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

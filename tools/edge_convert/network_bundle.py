@@ -72,6 +72,10 @@ def convert(order: Order, kind: Kind) -> NetworkConversion:
     shape = network.input[1]
     if not any(kind in sensitivity.WEIGHTED for _, kind in network.operators):
         raise ConfigError(f"{order.source}: no operator with weights that could be stored in 8 bits")
+    if not 0 <= order.window_axis < len(shape) or order.window < 1 or shape[order.window_axis] % order.window:
+        raise ConfigError(
+            f"--window: {order.window} on axis {order.window_axis}, expected a divisor of one in {shape}"
+        )
     data = samples.split(order.calibration, order.evaluate, shape)
     action = _action(order, network, data.evaluation)
     ranges = calibrate.ranges(network.activations(data.calibration), order.calibrator)

@@ -105,8 +105,7 @@ def run(kind: str, payload: bytes, x: Float) -> list[Float]:
         runtime = open_runtime(kind, payload, x.shape[1:], len(x))
     except BundleError as error:
         raise ModelError(str(error)) from error
-    runtime.input[...] = x
-    return [y.copy() for y in runtime.run()]
+    return list(runtime.run(np.ascontiguousarray(x)))
 
 
 def _tflite(

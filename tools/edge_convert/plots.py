@@ -28,7 +28,7 @@ def histograms(errors: Mapping[str, NDArray[np.float64]]) -> bytes:
         axes = figure.add_subplot(rows, columns, place)
         axes.set_title(_short(name), fontsize=8)
         axes.tick_params(labelsize=7)
-        axes.set_yticks([])
+        axes.yaxis.set_visible(False)
         if not np.any(values):
             axes.text(0.5, 0.5, "no error", ha="center", va="center", transform=axes.transAxes, fontsize=9)
             axes.set_xticks([])

@@ -42,9 +42,7 @@ def agent_report(conversion: AgentConversion, result: Result) -> str:
     page.rows([row._asdict() for row in ranking])
     page.section("Errors of the stored tensors", "Stored value less source value, entry by entry; log scale.")
     page.image(plots.histograms(_weight_errors(conversion)), "histograms of errors of stored tensors")
-    _size_and_speed(
-        page, result, ("float_bytes", "model_bytes"), ("reference_us_per_step", "int8_us_per_agent_step")
-    )
+    _size_and_speed(page, result, ("reference_us_per_step", "int8_us_per_agent_step"), True)
     return page.html()
 
 
@@ -80,7 +78,7 @@ def network_report(conversion: NetworkConversion, result: Result) -> str:
         "Value after rounding to its int8 range less value, on calibration data; log scale.",
     )
     page.image(plots.histograms(_activation_errors(conversion)), "histograms of errors of activations")
-    _size_and_speed(page, result, ("float_bytes", "model_bytes"), ("float_us", "int8_us"))
+    _size_and_speed(page, result, ("float_us", "int8_us"), False)
     return page.html()
 
 
@@ -92,13 +90,18 @@ def _begun(name: str, result: Result) -> Page:
     return page
 
 
-def _size_and_speed(page: Page, result: Result, sizes: tuple[str, str], times: tuple[str, str]) -> None:
+def _size_and_speed(page: Page, result: Result, times: tuple[str, str], logarithmic: bool) -> None:
     page.section(
         "Size and speed", "On the machine that made this report; measure on the board: edge-agent bench."
     )
     memory, speed = result["memory"], result["speed"]
-    page.image(plots.bars({key: memory[key] for key in sizes}, "bytes"), "bytes of source and bundle")
-    page.image(plots.bars({key: speed[key] for key in times}, "µs", logarithmic=True), "microseconds a step")
+    page.image(
+        plots.bars({key: memory[key] for key in ("float_bytes", "model_bytes")}, "bytes"),
+        "bytes of source and bundle",
+    )
+    page.image(
+        plots.bars({key: speed[key] for key in times}, "µs", logarithmic=logarithmic), "microseconds a step"
+    )
     page.facts({**memory, **speed})
 
 

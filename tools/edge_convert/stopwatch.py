@@ -40,9 +40,10 @@ def _main(kind: str, path: str, shape: str, batch: str) -> None:
     from edge_agent.neural.runtimes import open_runtime
 
     runtime = open_runtime(kind, Path(path).read_bytes(), tuple(json.loads(shape)), int(batch))
-    runtime.input[...] = np.random.default_rng(0).normal(size=runtime.input.shape)
-    runtime.run()
-    print(json.dumps([median_us(runtime.run), _resident() - before]))
+    size = (runtime.batch, *json.loads(shape))
+    x = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    runtime.run(x)
+    print(json.dumps([median_us(lambda: runtime.run(x)), _resident() - before]))
 
 
 def _resident() -> int:

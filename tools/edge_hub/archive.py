@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS skipped (
     PRIMARY KEY (fleet, device, outbox, first, last)) WITHOUT ROWID;
 """
 
+Key = tuple[str, str, str]
+"""Fleet, device, outbox."""
+
 
 class Archive:
     """One database file.
@@ -45,15 +48,18 @@ class Archive:
         except sqlite3.DatabaseError as error:
             raise PlatformError(f"{path}: {error}") from error
 
-    def store(self, batch: list[tuple[str, bytes]]) -> None:
-        """Take (topic, payload) pairs in, in one transaction."""
+    def store(self, batch: list[tuple[str, bytes]]) -> dict[Key, list[int]]:
+        """Take (topic, payload) pairs in, in one transaction; return the numbers now stored, by outbox."""
+        stored: dict[Key, list[int]] = {}
         self._db.execute("BEGIN IMMEDIATE")
         for topic, payload in batch:
             try:
-                self._store(topic, payload)
+                key, seq = self._store(topic, payload)
+                stored.setdefault(key, []).append(seq)
             except PeerError:
                 self.malformed += 1
         self._db.execute("COMMIT")
+        return stored
 
     def gaps(self) -> list[dict[str, Any]]:
         """Return for each outbox what was stored and how many numbers are missing."""
@@ -102,7 +108,7 @@ class Archive:
             upto = high
         return total
 
-    def _store(self, topic: str, payload: bytes) -> None:
+    def _store(self, topic: str, payload: bytes) -> tuple[Key, int]:
         address = topics.parse(topic)
         message = messages.decode(payload)
         body = message.body
@@ -125,3 +131,4 @@ class Archive:
         )
         self.stored += done.rowcount
         self.repeated += 1 - done.rowcount
+        return key, message.seq

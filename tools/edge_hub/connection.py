@@ -32,6 +32,7 @@ class Incoming(NamedTuple):
     payload: bytes
     retain: bool
     mid: int = 0
+    connection: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +90,7 @@ class Connection:
         if arguments.ca:
             client.tls_set_context(_tls(arguments))
         client.max_inflight_messages_set(20)
+        client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         try:
@@ -137,7 +139,8 @@ class Connection:
     def acknowledge(self, batch: Iterable[Incoming]) -> None:
         """Tell the broker that messages were dealt with; needed on a session that stays."""
         for message in batch:
-            if message.mid:
+            # An identifier means nothing on another connection: the broker sends such a message again.
+            if message.mid and message.connection == self.connects:
                 self._client.ack(message.mid, 1)
 
     @property
@@ -172,7 +175,7 @@ class Connection:
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
             self._queue.put_nowait(
-                Incoming(message.topic, bytes(message.payload), message.retain, message.mid)
+                Incoming(message.topic, bytes(message.payload), message.retain, message.mid, self.connects)
             )
         except queue.Full:
             self.dropped += 1

@@ -10,7 +10,7 @@
 #include "tensor.h"
 
 #define ITERATIONS 16
-#define SETTLED 1e-4f
+#define SETTLED 1e-5f
 #define EPSILON 2.220446e-16f
 #define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
 #define EXPLAINED 20.0f       /* nats: by this much the outcomes fit better once the belief is dropped */

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 UNIT = 2**20
 _CARRIED, _SMALL = 0.5, 0.04
+_LEAST = 1e-16
 LOGARITHMS: Integers = np.array(
     [round(UNIT * 4 * math.log(max(code, 0.25) / TOP)) for code in range(TOP + 1)], dtype=np.int64
 )
@@ -83,7 +84,9 @@ def belief(codes: bytes) -> Floats:
 
 
 def divergence(p: Floats, q: Floats) -> float:
-    """Return the Kullback-Leibler divergence D(p || q) of two distributions over states, nats."""
-    positive = p > 0
-    with np.errstate(divide="ignore"):
-        return float(np.sum(p[positive] * (np.log(p[positive]) - np.log(q[positive]))))
+    """Return the Kullback-Leibler divergence D(p || q) of two distributions over states, nats.
+
+    Probabilities count as 1e-16 at least: 8 bits reach down to 2e-10.
+    """
+    floored = np.log(np.maximum(p, _LEAST)) - np.log(np.maximum(q, _LEAST))
+    return float(np.sum(p * floored))

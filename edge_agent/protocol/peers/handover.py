@@ -21,11 +21,21 @@ application is to do. Times are monotonic seconds.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from edge_agent.errors import PeerError
+from edge_agent.protocol.peers.loans import (
+    Adopt,
+    Drop,
+    Effect,
+    GiveBack,
+    Key,
+    Loan,
+    LoanSettings,
+    Resume,
+    Run,
+    State,
+)
 from edge_agent.protocol.peers.members import Members
 from edge_agent.protocol.peers.parcel import Parcel, cut, genuine
 from edge_agent.protocol.ports import Publication
@@ -33,81 +43,6 @@ from edge_agent.wire import messages
 from edge_agent.wire.handover import Handover, from_body, to_body
 from edge_agent.wire.signatures import PublicKey, SecretKey
 from edge_agent.wire.topics import DeviceTopics
-
-
-class State(enum.Enum):
-    """Where a loan stands; see the module's head."""
-
-    OFFERED = "offered"
-    ADOPTED = "adopted"
-    LENT = "lent"
-    RUNNING = "running"
-    RECALLED = "recalled"
-    RETURNED = "returned"
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Effect: make the population ready from these beliefs; it may not act before `Run`."""
-
-    loan: tuple[str, int]
-    population: str
-    bundle: bytes
-    checkpoint: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Effect: the adopted population acts from now on."""
-
-    loan: tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBack:
-    """Effect: stop the population and call `Loans.give_back` with its beliefs."""
-
-    loan: tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Effect: stop the population and free its memory."""
-
-    loan: tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Effect: the population is ours again, with these beliefs."""
-
-    population: str
-    checkpoint: bytes
-
-
-Effect = Publication | Adopt | Run | GiveBack | Drop | Resume
-
-
-@dataclass(frozen=True, slots=True)
-class LoanSettings:
-    """Times in seconds; ``lease`` must be more than the patience of the roster, 1.5 heartbeats."""
-
-    retry: float = 5.0
-    patience: float = 60.0
-    lease: float = 90.0
-
-
-@dataclass(slots=True)
-class _Loan:
-    head: Handover
-    state: State
-    with_whom: str
-    since: float
-    said_at: float
-    heard_at: float
-    outgoing: list[Handover] = field(default_factory=list)
-    parcel: Parcel | None = None
-    checkpoint: bytes = b""
 
 
 class Loans:
@@ -142,9 +77,9 @@ class Loans:
         self._secret = secret
         self._keys = keys
         self._next = first_loan
-        self._loans: dict[tuple[str, int], _Loan] = {}
+        self._loans: dict[Key, Loan] = {}
 
-    def states(self) -> dict[tuple[str, int], State]:
+    def states(self) -> dict[Key, State]:
         """Return where each loan stands, by (owner, number)."""
         return {key: loan.state for key, loan in self._loans.items()}
 
@@ -153,7 +88,7 @@ class Loans:
         for device in self._hosts(bundle, room):
             self._next += 1
             head = Handover("offer", self._next, self.topics.device, device, population, bundle, room)
-            loan = _Loan(head, State.OFFERED, device, now, now, now, checkpoint=checkpoint)
+            loan = Loan(head, State.OFFERED, device, now, now, now, checkpoint=checkpoint)
             loan.outgoing = list(cut(head, checkpoint, self._secret))
             self._loans[self.topics.device, self._next] = loan
             return self._publish(loan.outgoing)
@@ -168,7 +103,7 @@ class Loans:
                 return self._say(loan, [self._reply(loan, "recall")], now)
         return []
 
-    def give_back(self, key: tuple[str, int], checkpoint: bytes, now: float) -> list[Effect]:
+    def give_back(self, key: Key, checkpoint: bytes, now: float) -> list[Effect]:
         """Return a population, asked for or not; it has stopped."""
         loan = self._loans[key]
         loan.state, loan.since = State.RETURNED, now
@@ -222,7 +157,7 @@ class Loans:
                 effects += self._say(loan, loan.outgoing, now)
         return effects
 
-    def _interval(self, loan: _Loan) -> float:
+    def _interval(self, loan: Loan) -> float:
         # While lent, the confirmation is repeated too, slowly: a borrower that lost the loan will say so.
         return self.settings.patience if loan.state is State.LENT else self.settings.retry
 
@@ -239,7 +174,7 @@ class Loans:
                 hosts.append((-self._members.reputations[device], -here.room, device))
         return [device for _, _, device in sorted(hosts)]
 
-    def _offered(self, key: tuple[str, int], message: Handover, now: float) -> list[Effect]:
+    def _offered(self, key: Key, message: Handover, now: float) -> list[Effect]:
         loan = self._loans.get(key)
         if loan is None:
             if not genuine(message, self._keys.get(message.owner)):
@@ -248,7 +183,7 @@ class Loans:
             if me is None or me.room < message.room or message.bundle not in me.bundles:
                 refusal = Handover("refused", message.loan, message.owner, message.owner, reason="no room")
                 return self._publish([refusal])
-            loan = _Loan(message, State.OFFERED, message.owner, now, now, now, parcel=Parcel(message))
+            loan = Loan(message, State.OFFERED, message.owner, now, now, now, parcel=Parcel(message))
             self._loans[key] = loan
         if loan.state is not State.OFFERED or loan.parcel is None or not loan.parcel.add(message):
             return []
@@ -259,9 +194,7 @@ class Loans:
         adopt = Adopt(key, message.population, message.bundle, checkpoint)
         return [adopt, *self._say(loan, [self._reply(loan, "adopted")], now)]
 
-    def _heard_as_owner(
-        self, key: tuple[str, int], loan: _Loan, message: Handover, now: float
-    ) -> list[Effect]:
+    def _heard_as_owner(self, key: Key, loan: Loan, message: Handover, now: float) -> list[Effect]:
         match message.kind, loan.state:
             case "refused", _:
                 return self._over(key, Resume(loan.head.population, loan.checkpoint))
@@ -275,7 +208,7 @@ class Loans:
             case _:
                 return []
 
-    def _heard_as_borrower(self, key: tuple[str, int], loan: _Loan, message: Handover) -> list[Effect]:
+    def _heard_as_borrower(self, key: Key, loan: Loan, message: Handover) -> list[Effect]:
         match message.kind, loan.state:
             case "confirmed", State.ADOPTED:
                 loan.state, loan.outgoing = State.RUNNING, []
@@ -287,7 +220,7 @@ class Loans:
             case _:
                 return []
 
-    def _returned(self, key: tuple[str, int], loan: _Loan, message: Handover) -> list[Effect]:
+    def _returned(self, key: Key, loan: Loan, message: Handover) -> list[Effect]:
         if not genuine(message, self._keys.get(loan.with_whom)):
             raise PeerError(f"handover: beliefs from {loan.with_whom} without its signature")
         if loan.parcel is None or not loan.parcel.add(message):
@@ -299,15 +232,15 @@ class Loans:
         released = self._publish([self._reply(loan, "released")])
         return [*released, *self._over(key, Resume(loan.head.population, checkpoint))]
 
-    def _over(self, key: tuple[str, int], effect: Effect) -> list[Effect]:
+    def _over(self, key: Key, effect: Effect) -> list[Effect]:
         del self._loans[key]
         return [effect]
 
-    def _reply(self, loan: _Loan, kind: str) -> Handover:
+    def _reply(self, loan: Loan, kind: str) -> Handover:
         head = loan.head
         return Handover(kind, head.loan, head.owner, loan.with_whom, head.population, head.bundle)
 
-    def _say(self, loan: _Loan, outgoing: list[Handover], now: float) -> list[Effect]:
+    def _say(self, loan: Loan, outgoing: list[Handover], now: float) -> list[Effect]:
         loan.outgoing, loan.said_at = outgoing, now
         return self._publish(outgoing)
 

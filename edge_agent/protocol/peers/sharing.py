@@ -210,7 +210,9 @@ class Sharing:
             return
         author, record = record.author or device, replace(record, author="")
         if author == self.topics.device:
-            if record.tick >= channel.opened:  # since we started, we know better
+            # Only what we forgot over a restart; all else we know better.
+            known = any(r.tick == record.tick for r in channel.fusion.records(author, record.agent))
+            if known or record.tick >= channel.opened:
                 return
         elif author != device:
             return  # for its author's ears

@@ -7,6 +7,7 @@ runs all of them in the order of ``TABLE``, each in a process of its own, and pr
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ DROP_INS = Path("/etc/systemd/system/edge-agent.service.d")
 GIVEN = Path("/root/given")
 """What the host put in: packages, bundles, traces, what they must give."""
 
-TABLE = (
+ALWAYS = (
     "install.readme",
     "install.profile",
     "life.ready_without_a_broker",
@@ -28,18 +29,20 @@ TABLE = (
     "life.memory",
     "decisions.agents",
     "decisions.litert",
-    "decisions.onnxruntime",
-    "life.clock_jumps",
     "life.killed",
     "life.hung",
     "life.leaking",
-    "life.read_only_root",
     "refusals.config_of_another_user",
-    "refusals.broken_config",
-    "refusals.damaged_checkpoint",
     "sandbox.denied",
     "sandbox.allowed",
     "removal.damaged_package",
+)
+IN_FULL = (
+    "life.clock_jumps",
+    "life.read_only_root",
+    "refusals.broken_config",
+    "refusals.damaged_checkpoint",
+    "decisions.onnxruntime",
     "removal.reinstall",
     "removal.remove",
     "removal.purge",
@@ -50,7 +53,8 @@ def run(*command: str | Path, check: bool = True, seconds: float = 120) -> subpr
     """Run a command; with ``check``, a failure shows what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode != 0:
-        raise AssertionError(f"{command}: exit {done.returncode}: {done.stdout}{done.stderr}")
+        why = journal() if command[0] == "systemctl" else ""
+        raise AssertionError(f"{command}: exit {done.returncode}: {done.stdout}{done.stderr}{why}")
     return done
 
 
@@ -60,14 +64,19 @@ def unit(*names: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in shown.splitlines())
 
 
-def journal(since: str = "-1min") -> str:
-    """Return the daemon's log."""
-    return run("journalctl", "--unit", UNIT, "--output=cat", "--no-pager", "--since", since).stdout
+def journal(lines: int = 30) -> str:
+    """Return the end of the unit's log."""
+    return run("journalctl", "--unit", UNIT, "--output=cat", "--no-pager", f"--lines={lines}").stdout
 
 
 def status() -> dict[str, Any]:
     """Return what the daemon says of itself."""
-    answer: dict[str, Any] = json.loads(run("edge-agent", "status", "--json").stdout)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect("/run/edge-agent/control.sock")
+        connection.sendall(b'{"ask": "status"}\n')
+        with connection.makefile() as lines:
+            answer: dict[str, Any] = json.loads(lines.readline())
     return answer
 
 
@@ -79,11 +88,6 @@ def wait_until(what: str, holds: Callable[[], object], seconds: float = 90) -> f
             raise AssertionError(f"not within {seconds:g} s: {what}\n{journal()}")
         time.sleep(0.2)
     return round(time.monotonic() - start, 1)
-
-
-def restart() -> None:
-    """Start the daemon anew and wait until it is ready."""
-    run("systemctl", "restart", UNIT)
 
 
 def drop_in(name: str, text: str | None) -> None:

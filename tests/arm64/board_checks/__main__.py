@@ -1,4 +1,4 @@
-"""Run all checks and power off, or run one: ``python3 -m board_checks [MODULE.FUNCTION]``."""
+"""Run the checks, or one: ``python3 -m board_checks short|full|MODULE.FUNCTION``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 
-from board_checks import TABLE
+from board_checks import ALWAYS, IN_FULL
 
 MARK = "EDGE-CHECK "
 
@@ -19,9 +20,9 @@ def one(name: str) -> None:
     print(json.dumps(getattr(importlib.import_module(f"board_checks.{module}"), function)()))
 
 
-def every() -> None:
+def every(names: Iterable[str]) -> None:
     """Run each check in a process of its own and print its verdict."""
-    for name in TABLE:
+    for name in names:
         start = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "board_checks", name], capture_output=True, text=True, check=False
@@ -37,7 +38,8 @@ def every() -> None:
         print(MARK + json.dumps(verdict), flush=True)
 
 
-if len(sys.argv) > 1:
-    one(sys.argv[1])
+asked = sys.argv[1]
+if asked in ("short", "full"):
+    every(ALWAYS if asked == "short" else ALWAYS + IN_FULL)
 else:
-    every()
+    one(asked)

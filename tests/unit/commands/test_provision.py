@@ -22,7 +22,7 @@ def limits(folder: Path) -> list[str]:
 def test_a_first_configuration_names_the_profile_and_limits_memory(tmp_path: Path) -> None:
     assert provision(tmp_path, "--profile", "zero2w") == 0
     assert tomllib.loads((tmp_path / "etc" / "device.toml").read_text())["device"]["profile"] == "zero2w"
-    assert limits(tmp_path)[-2:] == ["MemoryHigh=56M", "MemoryMax=70M"]
+    assert limits(tmp_path)[-2:] == ["MemoryHigh=56M", "MemoryMax=63M"]
 
 
 def test_what_it_suggests_in_comments_is_a_valid_configuration(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_configuration_that_is_there_stays_and_decides(
     capsys.readouterr()
     assert provision(tmp_path, "--profile", "pi5", "--json") == 0
     assert config.read_text() == mine
-    assert limits(tmp_path)[-2:] == ["MemoryHigh=100M", "MemoryMax=125M"]
+    assert limits(tmp_path)[-2:] == ["MemoryHigh=100M", "MemoryMax=112M"]
     assert json.loads(capsys.readouterr().out)["config_written"] is False
 
 

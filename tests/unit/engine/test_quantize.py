@@ -25,7 +25,7 @@ def test_many_values(seed: int, concentration: float) -> None:
     palette, codes = quantize.palette_codes(tensor)
     found = palette.astype(np.float64)[codes]
     assert ((found == 0) == (tensor == 0)).all()
-    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-2)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=2e-2)
     hellinger = ((np.sqrt(found) - np.sqrt(tensor)) ** 2).sum(axis=0)
     assert hellinger.max() < 1e-3
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import PeerError
-from edge_agent.protocol.peers.handover import Adopt, Drop, GiveBack, Loans, LoanSettings, Resume, Run, State
+from edge_agent.protocol.peers.handover import Loans
+from edge_agent.protocol.peers.loans import Adopt, Drop, GiveBack, LoanSettings, Resume, Run, State
 from edge_agent.protocol.peers.members import Members
 from edge_agent.protocol.peers.parcel import Parcel, cut
 from edge_agent.protocol.ports import Publication
@@ -63,6 +64,7 @@ class Town:
                 case Adopt():
                     self.beliefs[device] = effect.checkpoint
                 case Run():
+                    assert device not in self.running, "told twice"
                     self.running.add(device)
                 case GiveBack():
                     self.running.discard(device)

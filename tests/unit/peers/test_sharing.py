@@ -64,7 +64,7 @@ def test_nobody_speaks_for_another() -> None:
     sharing = make("a")
     sharing.observe("room", 0, [1.0, 0.5, 0.5, 0.5])
     before = sharing.fusion("room").belief()
-    forged = [Record(ROOM, 0, 1000, SURE, author=author) for author in ("a", "third")]
+    forged = [Record(ROOM, 0, 1000, bytes([255, 255, 1, 1]), author=author) for author in ("a", "third")]
     sharing.receive("b", payload(*forged), 0.0, UNIX)
     assert (sharing.fusion("room").belief() == before).all()
 

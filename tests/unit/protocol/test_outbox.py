@@ -253,5 +253,68 @@ def test_a_failed_transaction_is_tried_again_whole() -> None:
     assert not device.store.entries
 
 
+def confirm(device: Device, *ranges: list[int], outbox: str = "memory") -> None:
+    device.outbox.confirmed(messages.encode(messages.Message({"outbox": outbox, "ranges": list(ranges)})))
+
+
+def test_what_a_broker_lost_goes_again_until_the_hub_confirms_it() -> None:
+    device, broker = make(confirm=True)
+    for value in range(5):
+        device.measure(value)
+    for _ in range(200):
+        device.turn()
+    assert sorted(device.store.entries) == [1, 2, 3, 4, 5]
+    confirm(device, [1, 2], [4, 4])
+    confirm(device, [1, 5], outbox="another")
+    device.outbox.confirmed(b"noise")
+    broker.stop()
+    for _ in range(200):
+        device.turn()
+    broker.start()
+    for _ in range(200):
+        device.turn()
+    assert [m.seq for m in arrived(broker)] == [1, 2, 3, 4, 5, 3, 5]
+    assert sorted(device.store.entries) == [3, 5]
+    confirm(device, [1, 5])
+    for _ in range(200):
+        device.turn()
+    assert not device.store.entries
+
+
+def test_what_later_ones_overtook_goes_again_at_once() -> None:
+    device, broker = make(confirm=True, flush_seconds=0.0)
+    for value in range(300):
+        device.measure(value)
+        device.turn()
+    for _ in range(300):
+        device.turn()
+    confirm(device, [1, 9], [11, 300])
+    for _ in range(50):
+        device.turn()
+    assert [m.seq for m in arrived(broker)][-1] == 10
+    assert len(arrived(broker)) == 301
+
+
+def test_silence_of_the_hub_makes_it_send_again_now_and_then() -> None:
+    device, broker = make(confirm=True, confirm_seconds=100.0)
+    device.measure(1)
+    for _ in range(3000):
+        device.turn()
+    assert [m.seq for m in arrived(broker)] == [1, 1, 1]
+
+
+def test_a_hub_may_confirm_before_the_broker_acknowledges() -> None:
+    device, _ = make(confirm=True, flush_seconds=0.0)
+    device.measure(1)
+    for _ in range(20):
+        if device.outbox.counters.sent:
+            break
+        device.turn()
+    confirm(device, [1, 1])
+    for _ in range(200):
+        device.turn()
+    assert not device.store.entries
+
+
 def test_ranges_merge() -> None:
     assert merged([(5, 5), (1, 2), (3, 3), (9, 9)]) == ((1, 3), (5, 5), (9, 9))

@@ -35,6 +35,17 @@ def test_every_truncation_blames_the_peer(body: messages.Body, cut: int) -> None
         messages.decode(payload[: min(cut, len(payload) - 1)])
 
 
+def test_a_map_with_a_list_as_key_blames_the_peer() -> None:
+    with pytest.raises(PeerError, match="not msgpack"):
+        messages.decode(b"\x81\x91\x01\x01")  # {[1]: 1}
+
+
+@given(st.binary(max_size=200))
+def test_noise_blames_the_peer(noise: bytes) -> None:
+    with contextlib.suppress(PeerError):
+        messages.decode(noise)
+
+
 def test_unknown_keys_are_ignored_and_known_ones_keep_their_type() -> None:
     import msgpack
 

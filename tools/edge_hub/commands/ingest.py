@@ -2,7 +2,7 @@
 
 A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a hub
 that was killed loses nothing. With ``--group`` several of them share the load (a shared subscription) and
-may share the database.
+may share the database. What is stored is confirmed to its device, which may be waiting for that.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE
+from edge_agent.wire import messages
+from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
-from edge_hub.archive import Archive
+from edge_hub.archive import Archive, Key
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -44,13 +47,27 @@ def run(arguments: argparse.Namespace) -> int:
             while (left := end - time.monotonic()) > 0:
                 batch = list(link.messages(min(left, 1.0)))
                 if batch:
-                    archive.store([(message.topic, message.payload) for message in batch])
+                    stored = archive.store([(message.topic, message.payload) for message in batch])
                     link.acknowledge(batch)
+                    for key, numbers in stored.items():
+                        _confirm(link, key, numbers)
     finally:
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()
     return EXIT_DONE
+
+
+def _confirm(link: connection.Connection, key: Key, numbers: list[int]) -> None:
+    fleet, device, outbox = key
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number <= ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    message = Message({"outbox": outbox, "ranges": ranges}, t=time.time())
+    link.post(DeviceTopics(fleet, device).confirm, messages.encode(message))
 
 
 def _line(row: dict[str, Any]) -> str:

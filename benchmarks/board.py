@@ -1,0 +1,113 @@
+"""What the emulated boards showed: reads what ``make test-arm64`` left in ``build``, measures nothing anew.
+
+Sizes of processes in the guest are those of a board; seconds are emulated (several times a board's, and more
+on a busy host) and have no target. ``--report`` also writes the table into benchmarks/REPORT.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, arguments, at_least, at_most, show
+
+ROOT = Path(__file__).parents[1]
+REPORT = ROOT / "benchmarks" / "REPORT.md"
+BEGIN, END = "<!-- board: begin -->", "<!-- board: end -->"
+PACKAGES = ("edge-agent", "edge-agent-litert", "edge-agent-onnx")
+HEAD = """\
+## The device (`make test-arm64`)
+
+Debian 12 arm64 with systemd as PID 1 under emulation, installed by the README's commands, profile `zero2w`.
+Seconds are emulated and no promise; sizes of processes are real.
+
+| figure | {cpus} |
+|---|{rules}|
+"""
+
+
+def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Figure]:
+    """Yield the figures of one CPU model."""
+    held = sum(verdict["holds"] for verdict in verdicts.values())
+    yield at_least(cpu, "checks that hold", held, "checks", len(verdicts))
+    memory = verdicts["life.memory"]["seen"]
+    if memory is not None:
+        budget = memory["budget_bytes"] / 2**20
+        yield at_most(cpu, "RSS of the daemon", memory["rss_bytes"] / 2**20, "MiB", budget)
+        yield at_most(cpu, "peak of its cgroup", memory["cgroup_peak_bytes"] / 2**20, "MiB", budget)
+        yield Figure(cpu, "start until ready, emulated", round(memory["emulated_start_s"], 1), "s")
+    same = [verdict["seen"] for name, verdict in verdicts.items() if name.startswith("decisions.")]
+    decisions = [seen["decisions"] for seen in same if seen is not None and seen["same"]["act"]]
+    yield Figure(cpu, "decisions equal to x86-64", sum(decisions), "decisions")
+    for fault in ("killed", "hung", "leaking"):
+        seen = verdicts[f"life.{fault}"]["seen"]
+        if seen is not None:
+            yield Figure(cpu, f"{fault}: back after, emulated", seen["back_s"], "s")
+
+
+def package_figures() -> Iterator[Figure]:
+    """Yield the sizes of the packages in ``dist``."""
+    for package in PACKAGES:
+        for path in (ROOT / "dist").glob(f"{package}_*_arm64.deb"):
+            fields = ["dpkg-deb", "--field", path, "Installed-Size"]
+            installed = subprocess.run(fields, capture_output=True, text=True, check=True).stdout
+            yield Figure(package, "package", round(path.stat().st_size / 2**20, 1), "MiB")
+            yield Figure(package, "installed", round(int(installed) / 1024, 1), "MiB")
+    image = ROOT / "dist" / "edge-agent_arm64.tar"
+    if image.exists():
+        yield Figure("image", "size with Debian's python3", round(image.stat().st_size / 2**20, 1), "MiB")
+
+
+def table(boards: dict[str, list[Figure]], packages: list[Figure]) -> str:
+    """Return the section of the report."""
+    rows: dict[str, list[str]] = {}
+    for figures in boards.values():
+        for figure in figures:
+            limit = "" if figure.target is None else f" (limit {figure.target:g})"
+            if figure.figure.startswith("checks"):
+                limit = f" of {figure.target:g}"
+            rows.setdefault(f"{figure.figure}, {figure.unit}", []).append(f"{figure.value:g}{limit}")
+    head = HEAD.format(cpus=" | ".join(boards), rules="|".join(["---"] * len(boards)))
+    lines = [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
+    sizes = [f"| {item.case}: {item.figure} | {item.value:g} {item.unit} |" for item in packages]
+    return head + "\n".join([*lines, "", "| size | |", "|---|---|", *sizes]) + "\n"
+
+
+def write_report(section: str) -> None:
+    """Put the section between its marks, at the end of the report if it has none yet."""
+    text = REPORT.read_text() if REPORT.exists() else "# Benchmark report\n"
+    whole = f"{BEGIN}\n{section}{END}\n"
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
+    text = pattern.sub(lambda _: whole, text) if BEGIN in text else f"{text.rstrip()}\n\n{whole}"
+    REPORT.write_text(text)
+
+
+def main() -> int:
+    """Print the figures; 1 if no board was tried."""
+    parser = arguments(__doc__)
+    parser.add_argument("--report", action="store_true", help="write benchmarks/REPORT.md too")
+    options = parser.parse_args()
+    found = sorted((ROOT / "build").glob("board-*.json"))
+    if not found:
+        print("build/board-*.json: not there, expected after make test-arm64", file=sys.stderr)
+        return 1
+    boards = {
+        path.stem.removeprefix("board-"): list(
+            board_figures(path.stem.removeprefix("board-"), json.loads(path.read_text()))
+        )
+        for path in found
+    }
+    packages = list(package_figures())
+    show([figure for figures in [*boards.values(), packages] for figure in figures], options.json)
+    if options.report:
+        write_report(table(boards, packages))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""What the link costs and carries: outbox, replay, bundles over MQTT, and a thousand devices coming back
+at once.
+
+Theory of operation. The device's part is the real protocol code with SQLite and paho, against a Mosquitto
+of its own on loopback; the hub's part is a second client in the same process. CPU is this process's user
+and system time, so for the first case it holds the device alone. ``write_bytes`` is what the kernel was
+given to put on the disk (/proc/self/io), which counts pages that were rewritten. Not measured: an SD
+card's own write amplification.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.cases import run
+from benchmarks.figures import Figure, at_least, at_most
+from edge_agent.adapters.blocks import BlockStore
+from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.protocol.outbox import Outbox, OutboxSettings
+from edge_agent.protocol.ports import Publication, Subscription
+from edge_agent.protocol.session import (
+    Connect,
+    Delivered,
+    Online,
+    Session,
+    SessionSettings,
+    State,
+    carry_out,
+)
+from edge_agent.protocol.telemetry import Telemetry
+from edge_agent.protocol.transfer import Ask, Complete, Transfer, Write
+from edge_agent.testing.broker import MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.testing.mosquitto import Mosquitto
+from edge_agent.testing.pump import Pump
+from edge_agent.wire import blocks, messages
+from edge_agent.wire.messages import Message
+
+OUTBOX_SECONDS = 20
+RATE = 1000
+
+
+def _birth(online: bool) -> Publication:
+    return Publication("birth", b"%d" % online)
+
+
+def _pump(broker: Mosquitto, name: str, *filters: str) -> tuple[Pump, threading.Event]:
+    wake = threading.Event()
+    client = PahoClient(MqttSettings(broker.host, name, broker.port), wake.set)
+    subscriptions = [Subscription(f) for f in filters]
+    session = Session(SessionSettings(backoff_base=0.1), _birth, subscriptions, random.Random(name))
+    pump = Pump(session, client, SystemClock(), wake)
+    pump.start()
+    pump.until(lambda: session.state is State.ONLINE and session.counters.acked == 1)
+    return pump, wake
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _written() -> int:
+    for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    return 0
+
+
+def outbox() -> Iterator[Figure]:
+    """1,000 samples/s through telemetry and outbox while the broker is away: the case where all must be
+    written.
+    """
+    with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
+        wake = threading.Event()
+        store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+        box = Outbox(OutboxSettings(), "t", store)
+        telemetry = Telemetry(seconds=2.0)
+        session = Session(SessionSettings(), _birth, [], random.Random(0))
+        rng = random.Random(1)
+        start, cpu, written = time.monotonic(), _cpu(), _written()
+        count = 0
+        while (elapsed := time.monotonic() - start) < OUTBOX_SECONDS:
+            while count < elapsed * RATE:
+                # 50 sensors with noise, read to a hundredth: as little to compress as sensors give
+                telemetry.sample(f"sensor-{count % 50}", round(rng.gauss(20.0, 2.0), 2), time.time())
+                count += 1
+            body = telemetry.due({"rooms": {"tick": count}}, 0, time.monotonic())
+            if body is not None:
+                box.append(body, time.time(), time.monotonic())
+            box.turn(session, time.monotonic(), time.time())
+            wake.clear()
+            wake.wait(0.05)
+        seconds = time.monotonic() - start
+        cpu, written = _cpu() - cpu, _written() - written
+        yield at_most("outbox", "cpu_of_a_core", cpu / seconds * 100, "%", 10.0)
+        yield at_most("outbox", "written_a_minute", written / seconds * 60 / 1e6, "MB", 2.0)
+        yield Figure("outbox", "stored_a_sample", round(box.size / max(count, 1), 2), "bytes")
+        yield Figure("outbox", "rate", round(count / seconds), "samples/s")
+        store.close()
+
+
+def replay() -> Iterator[Figure]:
+    """10,000 offline samples, one a message, which is the worst an application can do; live ones go on."""
+    seconds, share, missing = _replay(10_000)
+    yield at_most("replay", "seconds", seconds, "s", 5.0)
+    yield at_least("replay", "live_arrived_meanwhile", share, "share", 0.5)
+    yield at_most("replay", "missing", missing, "messages", 0)
+
+
+def _replay(count: int) -> tuple[float, float, int]:
+    """Replay ``count`` messages; return seconds, the share of live ones that arrived meanwhile, and the
+    missing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Mosquitto(Path(folder))
+        broker.start()
+        hub, _ = _pump(broker, "hub", "t")
+        device, wake = _pump(broker, "device")
+        store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+        box = Outbox(OutboxSettings(flush_seconds=0.2, pending_bytes=8_000_000), "t", store)
+        session, clock = device.session, SystemClock()
+        offline = Session(SessionSettings(), _birth, [], random.Random(0))
+        for number in range(count):
+            box.append({"v": number}, clock.time(), clock.monotonic())
+        while box.durable < count:
+            wake.clear()
+            box.turn(offline, clock.monotonic(), clock.time())
+            wake.wait(0.05)
+        box.online()
+        live = 0
+        made, replayed = count, 0
+        start = clock.monotonic()
+        while replayed < count:
+            wake.clear()
+            now = clock.monotonic()
+            if now - start > (made - count) * 0.1:
+                made += 1
+                box.append({"v": made, "at": now}, clock.time(), now)
+            for event in device.client.events():
+                for effect in carry_out(session.handle(event, now), device.client):
+                    if isinstance(effect, Delivered):
+                        live += box.in_flight(effect.token) > count
+                        box.delivered(effect.token)
+            device.perform(box.turn(session, now, clock.time()))
+            hub.turn()
+            replayed = box.counters.delivered - live
+            wake.wait(0.002)
+        seconds = clock.monotonic() - start
+        hub.until(lambda: len(hub.messages) >= box.counters.delivered)
+        numbers = {messages.decode(m.payload).seq for m in hub.messages}
+        store.close()
+        broker.stop()
+    return seconds, live / max(made - count, 1), len(set(range(1, count + 1)) - numbers)
+
+
+def bundle() -> Iterator[Figure]:
+    """Send a bundle of 1 MB in blocks, with 100 live messages a second going on."""
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Mosquitto(Path(folder))
+        broker.start()
+        hub, _ = _pump(broker, "hub", "fetch")
+        device, wake = _pump(broker, "device", "block")
+        data = random.Random(0).randbytes(1_000_000)
+        cut = blocks.cut("0" * 64, "m", data)
+        store = BlockStore(Path(folder))
+        transfer = Transfer(cut, store.had(cut), random.Random(0))
+        clock = SystemClock()
+        start, live, done = clock.monotonic(), 0, False
+        todo = list(transfer.start(start))
+        while not done:
+            wake.clear()
+            for effect in todo:
+                match effect:
+                    case Ask(_, wanted):
+                        device.publish(
+                            Publication("fetch", messages.encode(Message({"blocks": list(wanted)})))
+                        )
+                    case Write(where, index, block):
+                        store.write(where, index, block)
+                    case Complete():
+                        done = True
+            todo = []
+            now = clock.monotonic()
+            if (now - start) * 100 > live:
+                live += 1
+                device.publish(Publication("t", b"live"))
+            hub.turn()
+            for request in hub.messages:
+                for index in messages.decode(request.payload).body["blocks"]:
+                    block = data[index * cut.block : (index + 1) * cut.block]
+                    hub.publish(
+                        Publication("block", messages.encode(Message({"index": index, "data": block})))
+                    )
+            hub.messages.clear()
+            device.turn()
+            for answer in device.messages:
+                body = messages.decode(answer.payload).body
+                todo += transfer.block(body["index"], body["data"], now)
+            device.messages.clear()
+            wake.wait(0.001)
+        yield at_most("bundle", "seconds_a_megabyte", clock.monotonic() - start, "s", 5.0)
+        if store.finish(cut.digest).read_bytes() != data:
+            raise ValueError("the bundle is not the one that was sent")
+        broker.stop()
+
+
+def message() -> Iterator[Figure]:
+    """CPU a QoS 1 message, session and paho, beside paho alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Mosquitto(Path(folder))
+        broker.start()
+        device, _ = _pump(broker, "device")
+        count = 5000
+        cpu = _cpu()
+        for _ in range(count):
+            device.until(lambda: device.session.credit > 0)
+            device.publish(Publication("t", bytes(100)))
+        device.until(lambda: len(device.delivered) > count)
+        ours = (_cpu() - cpu) / count
+        bare = _bare_paho(broker, count)
+        yield Figure(
+            "message", "cpu", round(ours * 1e6, 1), "us", "paho alone, window of 20", round(ours / bare, 2)
+        )
+        broker.stop()
+
+
+def _bare_paho(broker: Mosquitto, count: int) -> float:
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(20)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    cpu = _cpu()
+    for _ in range(count - 1):
+        client.publish("t", bytes(100), 1)
+    client.publish("t", bytes(100), 1).wait_for_publish(60)
+    used = (_cpu() - cpu) / count
+    client.disconnect()
+    client.loop_stop()
+    return used
+
+
+def herd() -> Iterator[Figure]:
+    """1,000 sessions against one broker that restarts: how evenly they come back. Simulated time, real
+    sessions.
+    """
+    clock = ManualClock()
+    broker = MemoryBroker(clock)
+    base = 10.0
+    fleet = []
+    for seed in range(1000):
+        settings = SessionSettings(backoff_base=base, backoff_cap=60.0)
+        session = Session(settings, _birth, [], random.Random(seed))
+        fleet.append((session, broker.client(str(seed))))
+    attempts: list[float] = []
+    back: dict[int, float] = {}
+
+    def step(note: bool) -> None:
+        broker.run()
+        now = clock.monotonic()
+        for index, (session, client) in enumerate(fleet):
+            effects = [e for event in client.events() for e in session.handle(event, now)]
+            effects += session.tick(now)
+            if note:
+                attempts.extend(now for e in effects if isinstance(e, Connect))
+            for effect in carry_out(effects, client):
+                if isinstance(effect, Online):
+                    back[index] = now
+        broker.run()
+        clock.advance(0.1)
+
+    for session, client in fleet:
+        list(carry_out(session.start(0.0), client))
+    for _ in range(700):  # long enough for the backoff to start anew
+        step(False)
+    broker.stop()
+    back.clear()
+    gone = clock.monotonic()
+    for tick in range(1500):
+        if tick == 50:
+            broker.start()  # it was away for 5 s
+        step(True)
+    busiest = max(
+        sum(1 for t in attempts if second <= t < second + 1) for second in range(int(gone), int(gone) + 60)
+    )
+    yield at_least("herd", "came_back", len(back), "devices", 1000)
+    yield at_most("herd", "busiest_second", busiest, "attempts", 200)
+    yield Figure("herd", "last_back_after", round(max(back.values()) - gone, 1), "s")
+
+
+CASES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "outbox": outbox,
+    "replay": replay,
+    "bundle": bundle,
+    "message": message,
+    "herd": herd,
+}
+
+if __name__ == "__main__":
+    sys.exit(run("benchmarks.link", __doc__, CASES))

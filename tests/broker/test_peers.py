@@ -1,0 +1,74 @@
+"""Ten devices in ten processes on a real Mosquitto: one plan, and another at once when a member is killed."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_agent.testing.mosquitto import Mosquitto
+
+pytestmark = pytest.mark.broker
+
+DEVICES = 10
+SCRIPT = Path(__file__).with_name("peer_process.py")
+
+
+class Processes:
+    """The devices' processes, and the last thing each one said."""
+
+    def __init__(self, port: int) -> None:
+        self.says: dict[int, dict] = {}
+        self._selector = selectors.DefaultSelector()
+        self.running: dict[int, subprocess.Popen[str]] = {}
+        for number in range(DEVICES):
+            command = [sys.executable, str(SCRIPT), str(port), str(number), str(DEVICES)]
+            self.running[number] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
+            self._selector.register(self.running[number].stdout, selectors.EVENT_READ, number)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 40.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            left = end - time.monotonic()
+            assert left > 0, f"not in {seconds} s: {self.says}"
+            for key, _ in self._selector.select(left):
+                line = key.fileobj.readline()
+                assert line, f"device {key.data} ended"
+                self.says[key.data] = json.loads(line)
+
+    def agreed(self) -> bool:
+        said = [self.says.get(number, {}) for number in self.running]
+        one_plan = len({s.get("plan") for s in said}) == 1 and said[0].get("coalitions", 0) >= 2
+        return one_plan and all(s.get("agreed") and s["here"] == len(self.running) for s in said)
+
+    def kill(self, number: int) -> None:
+        process = self.running.pop(number)
+        self._selector.unregister(process.stdout)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    def stop(self) -> None:
+        for number in list(self.running):
+            self.kill(number)
+
+
+def test_ten_processes_agree_and_go_on_without_one_that_is_killed(mosquitto: Mosquitto) -> None:
+    processes = Processes(mosquitto.port)
+    try:
+        processes.until(processes.agreed)
+        before = dict(processes.says)
+        number = next(n for n, said in before.items() if len(said["mine"]) > 1)
+        lost = f"device-{number:05d}"
+        processes.kill(number)
+        processes.until(processes.agreed)
+        assert all(lost not in processes.says[n]["mine"] for n in processes.running)
+        assert processes.says[min(processes.running)]["plan"] != before[0]["plan"]
+    finally:
+        processes.stop()

@@ -1,0 +1,142 @@
+import gc
+import random
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.protocol.ports import Publication, Subscription
+from edge_agent.protocol.session import Session, SessionSettings, State
+from edge_agent.testing.mosquitto import Mosquitto
+from edge_agent.testing.pump import Pump
+from edge_hub.cli import main
+
+pytestmark = pytest.mark.broker
+SCRIPT = Path(__file__).parents[2] / "tools" / "mosquitto" / "make_ca.sh"
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ca")
+    subprocess.run([SCRIPT, folder, "127.0.0.1", "pi1", "pi2"], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture
+def broker(ca: Path, tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker with the lines of tools/mosquitto, on a port of its own."""
+    lines = (ca / "mosquitto.conf").read_text().splitlines()
+    broker = Mosquitto(tmp_path, [x for x in lines if not x.startswith(("listener", "persistence"))])
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str = "") -> Pump:
+    wake = threading.Event()
+    settings = MqttSettings(
+        broker.host,
+        name or certificate,
+        broker.port,
+        ca=ca / "ca.crt",
+        certificate=ca / f"{certificate}.crt" if certificate else None,
+        key=ca / f"{certificate}.key" if certificate else None,
+    )
+    device = name or certificate
+    session = Session(
+        SessionSettings(backoff_base=0.1, backoff_cap=0.3),
+        lambda online: Publication(f"edge/v1/lab/{device}/up/birth", b"%d" % online, retain=True),
+        [Subscription(f) for f in filters],
+        random.Random(0),
+    )
+    pump = Pump(session, PahoClient(settings, wake.set), SystemClock(), wake)
+    pump.start()
+    return pump
+
+
+def online(pump: Pump) -> None:
+    pump.until(lambda: pump.session.state is State.ONLINE)
+
+
+ALLOWED = ["lab/pi1/up/telemetry", "lab/pi1/out/rooms", "lab/peer/pi1/presence"]
+FORBIDDEN = [
+    "lab/pi2/up/telemetry",
+    "lab/pi2/up/birth",
+    "lab/pi2/down/command",
+    "lab/pi1/down/desired",
+    "lab/pi2/in/rooms",
+    "lab/peer/pi2/presence",
+    "lab/peer/pi2/evidence",
+]
+
+
+def test_a_device_speaks_for_itself_alone(broker: Mosquitto, ca: Path) -> None:
+    hub = join(broker, ca, "hub", "edge/v1/#")
+    online(hub)
+    device = join(broker, ca, "pi1")
+    online(device)
+    for topic in [*FORBIDDEN, *ALLOWED]:
+        device.publish(Publication(f"edge/v1/{topic}", b"x"))
+    hub.until(lambda: any(m.topic.endswith("peer/pi1/presence") for m in hub.messages))
+    heard = {m.topic.removeprefix("edge/v1/") for m in hub.messages if m.payload == b"x"}
+    assert heard == set(ALLOWED)
+    # MQTT 5 tells the sender, and the session counts it.
+    device.until(lambda: device.session.counters.refused + device.session.counters.acked == 11)
+    assert device.session.counters.refused == len(FORBIDDEN)
+    device.stop()
+    hub.stop()
+
+
+def test_a_device_hears_what_is_meant_for_it_alone(broker: Mosquitto, ca: Path) -> None:
+    device = join(broker, ca, "pi1", "edge/v1/#")
+    online(device)
+    device.until(lambda: device.session.counters.acked == 1)
+    hub = join(broker, ca, "hub")
+    online(hub)
+    topics = ["lab/pi2/down/command", "lab/pi2/down/desired", "lab/pi1/down/command"]
+    for topic in topics:
+        hub.publish(Publication(f"edge/v1/{topic}", b"x"))
+    device.until(lambda: any(m.payload == b"x" for m in device.messages))
+    assert [m.topic for m in device.messages if m.payload == b"x"] == ["edge/v1/lab/pi1/down/command"]
+    device.stop()
+    hub.stop()
+
+
+def test_without_a_certificate_nobody_gets_in(broker: Mosquitto, ca: Path) -> None:
+    pump = join(broker, ca, "", name="pi1")
+    pump.until(lambda: pump.session.counters.attempts >= 2)
+    assert pump.session.counters.connects == 0
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_of_another_ca_is_not_believed(broker: Mosquitto, ca: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run([SCRIPT, other, "127.0.0.1", "pi1"], check=True, stdout=subprocess.DEVNULL)
+
+    def reason() -> str:
+        pump = join(broker, other, "pi1")
+        pump.until(lambda: pump.session.counters.attempts >= 2)
+        pump.stop()
+        return pump.session.reason
+
+    assert "certificate verify failed" in reason()
+    gc.collect()
+
+
+def test_the_hub_uses_the_same_certificates(broker: Mosquitto, ca: Path, capsys) -> None:
+    words = ["devices", "--broker", f"127.0.0.1:{broker.port}", "--wait", "0.2", "--ca", str(ca / "ca.crt")]
+    assert main([*words, "--certificate", str(ca / "hub.crt"), "--key", str(ca / "hub.key")]) == 0
+    assert main([*words, "--certificate", str(ca / "missing.crt")]) == 2
+    assert "missing.crt" in capsys.readouterr().err
+
+
+def test_the_script_keeps_reserved_names_out(tmp_path: Path) -> None:
+    for name in ("peer", "hub", "a/b", "+", ""):
+        done = subprocess.run([SCRIPT, tmp_path, "localhost", name], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "expected a device name" in done.stderr

@@ -1,0 +1,104 @@
+"""``export_pymdp`` on agents shaped as pymdp's two generations shape theirs.
+
+The attributes are those of ``vars(agent)`` in pymdp 1.0.4 (JAX: a batch axis, policies in an object) and in
+0.0.7.1 (legacy: object arrays, a list of policies).
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import ModelError
+from edge_convert import export_pymdp, pymdp_npz
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "models" / "s3_tmaze_T2.npz"
+SOURCE = pymdp_npz.read(GOLDEN).arrays
+
+
+def jax_agent(**changes: Any) -> SimpleNamespace:
+    def batched(tensors: Any) -> list[Any]:
+        return [np.stack([np.full_like(t, 1 / t.shape[0]), t]).astype(np.float32) for t in tensors]
+
+    fields = {
+        "batch_size": 2,
+        "action_maps": None,
+        "A": batched(SOURCE.A),
+        "B": batched(SOURCE.B),
+        "C": batched(SOURCE.C),
+        "D": batched(SOURCE.D),
+        "E": np.full((2, 25), 0.04, np.float32),
+        "A_dependencies": [list(d) for d in SOURCE.A_deps],
+        "B_dependencies": [list(d) for d in SOURCE.B_deps],
+        "policies": SimpleNamespace(policy_arr=SOURCE.policies),
+        "gamma": np.array([8.0, 4.0]),
+        "alpha": np.array([16.0, 2.0]),
+    }
+    return SimpleNamespace(**fields | changes)
+
+
+def legacy_agent() -> SimpleNamespace:
+    def boxed(tensors: Any) -> np.ndarray:
+        box = np.empty(len(tensors), dtype=object)
+        box[:] = list(tensors)
+        return box
+
+    # Legacy likelihoods span all factors.
+    A = [SOURCE.A[0][..., None].repeat(2, axis=-1), SOURCE.A[1], SOURCE.A[2]]
+    return SimpleNamespace(
+        A=boxed(A),
+        B=boxed(SOURCE.B),
+        C=boxed(SOURCE.C),
+        D=boxed(SOURCE.D),
+        E=np.full(25, 0.04),
+        policies=list(SOURCE.policies),
+        gamma=16.0,
+        alpha=16.0,
+    )
+
+
+def test_jax_agent_of_a_batch_comes_back(tmp_path: Path) -> None:
+    arrays = pymdp_npz.read(export_pymdp(jax_agent(), tmp_path / "a.npz", batch=1)).arrays
+    for letter in "ABCD":
+        for found, wanted in zip(getattr(arrays, letter), getattr(SOURCE, letter), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert (arrays.A_deps, arrays.B_deps) == (SOURCE.A_deps, SOURCE.B_deps)
+    assert np.array_equal(arrays.policies, SOURCE.policies)
+    assert (arrays.gamma, arrays.alpha) == (4.0, 2.0)
+
+
+def test_legacy_agent_comes_back(tmp_path: Path) -> None:
+    arrays = pymdp_npz.read(export_pymdp(legacy_agent(), tmp_path / "a.npz")).arrays
+    assert arrays.A_deps == ((0, 1), (0, 1), (0, 1))
+    assert np.array_equal(arrays.A[0][:, :, 1], SOURCE.A[0])
+    assert np.array_equal(arrays.B[0], SOURCE.B[0])
+    assert np.array_equal(arrays.policies, SOURCE.policies)
+
+
+def test_meta_travels(tmp_path: Path) -> None:
+    meta = {"factors": [{"name": "place"}, {"name": "reward"}]}
+    assert pymdp_npz.read(export_pymdp(jax_agent(), tmp_path / "a.npz", meta=meta)).meta == meta
+
+
+def test_same_agent_same_bytes(tmp_path: Path) -> None:
+    first, second = (export_pymdp(jax_agent(), tmp_path / name).read_bytes() for name in ("1.npz", "2.npz"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("agent", "batch", "words"),
+    [
+        (jax_agent(), 2, "batch 2, expected 0 to 1"),
+        (jax_agent(action_maps=[1]), 0, "several actions a factor"),
+        (jax_agent(D=[np.full((2, 5), 0.3), np.full((2, 2), 0.5)]), 0, "D_0: column (0,) sums to 1.5"),
+    ],
+)
+def test_agent_that_the_engine_cannot_run_is_refused(
+    tmp_path: Path, agent: SimpleNamespace, batch: int, words: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        export_pymdp(agent, tmp_path / "a.npz", batch=batch)
+    assert words in str(caught.value)
+    assert not (tmp_path / "a.npz").exists()

@@ -1,0 +1,107 @@
+"""What a device says, and when a coalition counts: not before every member has said the same."""
+
+from __future__ import annotations
+
+from edge_agent.protocol.peers.formation import digest
+from edge_agent.protocol.peers.objectives import Objective, Role
+from edge_agent.protocol.peers.peer import Joined, Left, Peer, PeerSettings
+from edge_agent.protocol.ports import Publication
+from edge_agent.wire import messages
+from edge_agent.wire.presence import Presence, from_body, to_body
+from edge_agent.wire.topics import DeviceTopics
+
+UNIX = 1_700_000_000.0
+HEAT = Role("heater", "heat", preferences={"temperature": (0.0, 2.0)})
+TASK = Objective("warm the hall", (HEAT, Role("eye", "camera")))
+
+
+def started() -> Peer:
+    peer = Peer(DeviceTopics("house", "a"), PeerSettings(heartbeat=10.0), incarnation=5)
+    peer.describe({"capabilities": ("heat",), "capacity": 1}, 0.0, UNIX)
+    peer.set_objectives([TASK], 0.0, UNIX)
+    peer.connected(0.0, UNIX)
+    peer.tick(0.3, UNIX)
+    return peer
+
+
+def hear(peer: Peer, word: Presence, now: float) -> list:
+    payload = messages.encode(messages.Message(to_body(word), seq=word.seq, t=UNIX + now))
+    return peer.presence(word.device, payload, False, now, UNIX + now)
+
+
+def other(seq: int, **fields: object) -> Presence:
+    return Presence("b", 1, seq, capabilities=("camera",), capacity=1, **fields)  # type: ignore[arg-type]
+
+
+def said(effects: list) -> list[Presence]:
+    found = [messages.decode(e.payload) for e in effects if isinstance(e, Publication)]
+    return [from_body(message.body, message.seq) for message in found]
+
+
+def test_a_coalition_counts_once_every_member_has_said_it() -> None:
+    peer = started()
+    assert hear(peer, other(1), 1.0) == []
+    (word,) = said(peer.tick(1.5, UNIX + 1.5))
+    assert peer.coalition is not None
+    named = digest(peer.coalition)
+    assert word.holds == (named,)
+    assert peer.confirmed is None
+    assert hear(peer, other(2, holds=(b"whatever",)), 2.0) == []
+    assert hear(peer, other(3, holds=(named,)), 2.5) == [Joined(peer.coalition, HEAT)]
+    before = peer.coalition
+    assert hear(peer, other(4, leaving=True), 3.0) == [Left(before)]
+
+
+def test_heartbeats_go_out_in_time_and_changes_at_once_but_not_closer_than_the_pause() -> None:
+    peer = started()
+    assert said(peer.tick(5.0, UNIX)) == []
+    assert [word.seq for word in said(peer.tick(10.0, UNIX))] == [2 + 1]
+    assert said(peer.describe({"battery": 50}, 10.5, UNIX)) == []
+    assert peer.deadline <= 11.0
+    assert [word.battery for word in said(peer.tick(11.0, UNIX))] == [50]
+    peer.disconnected()
+    assert said(peer.tick(40.0, UNIX)) == []
+
+
+def test_a_goodbye_breaks_no_promise_and_a_silence_does() -> None:
+    for ending, accounts in ((lambda p: hear(p, other(9, leaving=True), 3.0), ()), (silence, (("b", 0, 1),))):
+        peer = started()
+        hear(peer, other(1), 1.0)
+        peer.tick(1.5, UNIX + 1.5)
+        assert peer.coalition is not None
+        hear(peer, other(2, holds=(digest(peer.coalition),)), 2.0)
+        ending(peer)
+        assert peer.confirmed is None
+        assert peer.ledger.accounts == accounts
+
+
+def silence(peer: Peer) -> None:
+    peer.tick(2.0 + 15.1, UNIX + 17.1)
+
+
+def test_a_term_kept_counts_for_the_fellow() -> None:
+    peer = started()
+    hear(peer, other(1), 1.0)
+    peer.tick(1.5, UNIX + 1.5)
+    assert peer.coalition is not None
+    for beat in range(2, 13):
+        hear(peer, other(beat, holds=(digest(peer.coalition),)), 9.0 * beat)
+        peer.tick(9.0 * beat + 0.5, UNIX + 9.0 * beat)
+    assert peer.ledger.accounts == (("b", 1, 0),)
+
+
+def test_a_new_connection_is_a_new_incarnation_and_the_will_of_the_old_one_does_no_harm() -> None:
+    peer, witness = started(), started()
+    first = peer.will()
+    second = peer.will()
+    assert second == first + 1 == peer.incarnation
+    b = Peer(DeviceTopics("house", "b"), PeerSettings(heartbeat=10.0), incarnation=1)
+    old = b.will()
+    b.connected(0.0, UNIX)
+    b.will()
+    (word,) = said(b.connected(1.0, UNIX + 1.0))
+    hear(witness, word, 1.0)
+    witness.gone("b", old, 1.1, UNIX + 1.1)
+    assert "b" in witness.members
+    witness.gone("b", word.incarnation, 1.2, UNIX + 1.2)
+    assert "b" not in witness.members
