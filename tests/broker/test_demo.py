@@ -49,7 +49,10 @@ def test_the_session_falls_back_to_a_broker_that_speaks_3_1_1_only(
         client = PahoClient(MqttSettings(fleet.HOST, "device", port), wake.set)
         birth = Publication("birth", b"", retain=True)
         session = Session(
-            SessionSettings(backoff_base=0.1, connect_timeout=2.0), lambda _: birth, [Subscription("a")], random.Random(1)
+            SessionSettings(backoff_base=0.1, connect_timeout=2.0),
+            lambda _: birth,
+            [Subscription("a")],
+            random.Random(1),
         )
         pump = Pump(session, client, SystemClock(), wake)
         pump.start()
