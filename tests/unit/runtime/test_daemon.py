@@ -226,3 +226,26 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
     assert house.daemon.scheduler["step rooms"].period == 1.0
+
+
+def test_at_a_rate_what_is_stale_counts_as_not_observed_and_stays_safe(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(100.0)
+    seen = house.group.history.select(agent=0)["observation"][:, 0].tolist()
+    assert set(seen[:59]) == {2}
+    assert set(seen[61:]) == {-1}
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}', b'{"fan": "low"}']
+
+
+def test_at_a_rate_every_action_is_said_again_after_a_lost_connection(make_house: MakeHouse) -> None:
+    lasting = ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", stale_s=1e6)
+    house = make_house(step="rate", rate_hz=1.0, observe=(lasting,))
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(5.0)
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}']
+    house.broker.cut("dev")
+    house.after(120.0)
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}'] * 2
