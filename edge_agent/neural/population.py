@@ -107,9 +107,13 @@ class NeuralPopulation:
         if self._window.size:
             x = self._seen_through_window(x, who)
         batch = self._runtime.batch
-        for start in range(0, len(x), batch):
-            end = start + batch
-            self._run(x[start:end], slice(start, end) if agents is None else who[start:end])
+        if agents is None and len(x) == batch:  # the common case, without slices
+            for kept, y in zip(self._outputs, self._runtime.run(x), strict=True):
+                kept[...] = y
+        else:
+            for start in range(0, len(x), batch):
+                end = start + batch
+                self._run(x[start:end], slice(start, end) if agents is None else who[start:end])
         self.tick += 1
         return self._act(who)
 
