@@ -6,9 +6,9 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
 # What builds and boots the ARM64 guest.
-ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
+ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint wheels deb test-arm64
+.PHONY: help setup system demo test lint asan wheels deb test-arm64
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ lint: setup ## ruff, mypy --strict, the floors
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
+
+asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
+	.venv/bin/pytest tests/native/sanitizers.py
 
 wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 	tools/wheels/build.sh
