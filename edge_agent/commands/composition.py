@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
+from edge_agent.adapters.signs import cgroup_limit
 
 if TYPE_CHECKING:
     from edge_agent.memory.budget import Plan
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from edge_agent.runtime.profile import Profile
 
 DAEMON_LIBRARIES = (
+    "edge_agent.adapters.control",
+    "edge_agent.adapters.loop",
     "edge_agent.adapters.mqtt",
     "edge_agent.runtime.assembly",
     "edge_agent.runtime.daemon",
@@ -48,6 +51,8 @@ class Composed:
     @property
     def budget_source(self) -> str:
         """Where the budget comes from, for messages."""
+        if self.plan.budget == cgroup_limit():
+            return "the control group's memory.max"
         if self.settings.config.device.memory_mb:
             return f"{self.settings.config_path}: device.memory_mb"
         return f"{self.settings.profile_path}: memory_mb"
@@ -71,5 +76,5 @@ def compose(config: Path, profile: str | None) -> Composed:
     )
     base = rss_bytes()
     prepared = assembly.prepare_all(settings.config, settings.profile, settings.config_path)
-    plan = assembly.make_plan(settings.config, settings.profile, prepared, base)
+    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan)
