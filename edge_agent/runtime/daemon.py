@@ -42,6 +42,7 @@ from edge_agent.wire.topics import DeviceTopics
 log = logging.getLogger("edge_agent")
 
 WATCH_S = 1.0
+TIDY_S = 30.0
 
 
 def _no_signs() -> Signs:
@@ -53,7 +54,8 @@ class Parts:
     """What touches the outside, handed in; None works without.
 
     ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
-    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is.
+    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is;
+    ``tidy`` gives memory back that is no longer in use.
     """
 
     rss: Callable[[], int]
@@ -62,6 +64,7 @@ class Parts:
     recorder: Recorder | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
+    tidy: Callable[[], None] | None = None
 
 
 class Daemon:
@@ -111,6 +114,8 @@ class Daemon:
         self.scheduler.every("telemetry", config.device.telemetry_s, now)
         if parts.checkpoints is not None:
             self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
+        if parts.tidy is not None:
+            self.scheduler.every("tidy", TIDY_S, now)
         if parts.governor is not None:
             self.scheduler.every("govern", WATCH_S, now)
         self._missed = 0
@@ -290,6 +295,8 @@ class Daemon:
             self._hold(self.groups[name])
         elif kind == "telemetry":
             self._telemetry()
+        elif kind == "tidy" and self.parts.tidy is not None:
+            self.parts.tidy()
         elif kind == "govern":
             self._govern()
         elif kind == "checkpoint":
