@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # What builds and boots the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup system demo test lint asan wheels deb test-arm64
+.PHONY: help setup system demo test lint bench-peers asan wheels deb test-arm64
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,14 @@ lint: setup ## ruff, mypy --strict, the floors
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
+
+bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, which gets an environment of its own
+	.venv/bin/python -m benchmarks.step
+
+build/peers/.stamp: setup
+	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
+	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
+	@touch $@
 
 asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 	.venv/bin/pytest tests/native/sanitizers.py
