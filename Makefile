@@ -58,3 +58,14 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0
+
+.PHONY: faults-daemon bench-daemon
+faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
+	@tools/ensure_system.sh mosquitto
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
+
+bench-daemon: setup ## the daemon's figures: time, memory, start
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m benchmarks.daemon
+	$(PY) -m benchmarks.memory
+	$(PY) -m benchmarks.startup

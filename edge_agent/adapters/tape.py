@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from io import FileIO
 from pathlib import Path
 
 from edge_agent.errors import PlatformError
 
 
 class FileTape:
-    """Appends to ``path``; `rotate` renames it to ``path.old``. Every write reaches the kernel at once."""
+    """Appends to ``path``; `rotate` renames it to ``path.old``. Every write reaches the kernel at once.
+
+    The file is opened by the first write, so a disk that refuses ends the recording and not the daemon. What
+    an earlier run recorded becomes the old segment.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                path.replace(self._old)
-            self._file = path.open("wb", buffering=0)
-        except OSError as error:
-            raise PlatformError(f"{path}: {error.strerror}") from error
-
-    @property
-    def _old(self) -> Path:
-        return self._path.with_name(self._path.name + ".old")
+        self._file: FileIO | None = None
 
     def write(self, data: bytes) -> None:
         """Append; a frame that was written in part (a full disk) is taken back."""
         try:
+            if self._file is None:
+                self._file = self._begin()
             written = self._file.write(data)
             if written != len(data):
                 self._file.truncate(self._file.tell() - written)
@@ -36,13 +33,16 @@ class FileTape:
 
     def rotate(self) -> None:
         """Begin a new segment."""
-        try:
-            self._file.close()
-            self._path.replace(self._old)
-            self._file = self._path.open("wb", buffering=0)
-        except OSError as error:
-            raise PlatformError(f"{self._path}: {error.strerror}") from error
+        self.close()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _begin(self) -> FileIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._path.replace(self._path.with_name(self._path.name + ".old"))
+        return FileIO(self._path, "w")

@@ -1,9 +1,22 @@
-from collections.abc import Callable, Iterator
-from pathlib import Path
+"""Brokers and daemons in processes of their own."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as paho
 import pytest
 
+from edge_agent import Model
+from edge_agent.engine import golden
 from edge_agent.testing.mosquitto import Mosquitto
+from edge_agent.wire import bundle
 
 
 @pytest.fixture
@@ -28,3 +41,150 @@ def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     yield make
     for broker in brokers:
         broker.stop()
+
+
+META = {
+    "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
+    "controls": [{"name": "fan", "values": ["off", "on"]}],
+}
+CONFIG = """
+[device]
+name = "dev"
+fleet = "lab"
+state_dir = "state"
+socket = "s"
+telemetry_s = 0.2
+{device}
+[recorder]
+path = "recording"
+[broker]
+host = "127.0.0.1"
+port = {port}
+[[population]]
+name = "rooms"
+bundle = "fan.eab"
+size = {size}
+agents = "room-{{index}}"
+step = "arrival"
+rate_hz = 50
+[[population.observe]]
+modality = "co2"
+topic = "z/{{agent}}"
+pointer = "/co2"
+[[population.act]]
+control = "fan"
+topic = "z/{{agent}}/set"
+template = '{{{{"fan": "{{value}}"}}}}'
+safe = "off"
+"""
+
+
+def make_bundle(path: Path) -> str:
+    """Write a model that airs when the air is bad (the street's air is worse than good air)."""
+    likelihood = np.array([[0.95, 0.05], [0.05, 0.95]])
+    transition = np.empty((2, 2, 2))  # to, from, fan; state 0 is good
+    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
+    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
+    model = Model.from_arrays([likelihood], [transition], [np.array([1.0, -1.0])], meta=META, name="fan")
+    entries = model.entries() | {"golden.npz": golden.make(model)}
+    manifest: dict[str, Any] = {"name": "fan", "version": "1", "kind": "pomdp", "created": 0}
+    manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
+    return bundle.write(path, manifest, entries)
+
+
+def run_edge_agent(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_agent", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for another process; the deadline is for the case that it never happens."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Device:
+    """A daemon in ``folder``, and an ear at the broker."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.heard: list[tuple[str, bytes]] = []
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self.client.on_message = lambda _c, _u, m: self.heard.append((m.topic, m.payload))
+        self.client.connect("127.0.0.1", port)
+        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0)])
+        self.client.loop_start()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, command: Sequence[str] = ()) -> None:
+        command = command or [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, stderr=log)
+        until(lambda: self.status().get("broker", {}).get("state") == "online")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_edge_agent(self.folder, *arguments)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
+        until(condition, seconds)
+
+    def status(self) -> dict[str, Any]:
+        done = self.command("status", "--socket", "s", "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def said(self, topic: str) -> list[bytes]:
+        return [payload for where, payload in self.heard if where == topic]
+
+    def drive(self, room: int, co2: int, fan: str) -> None:
+        """Repeat a reading until it has convinced the room's agent."""
+        wanted = b'{"fan": "%s"}' % fan.encode()
+
+        def convinced() -> bool:
+            self.client.publish(f"z/room-{room}", b'{"co2": %d}' % co2)
+            return self.said(f"z/room-{room}/set")[-1:] == [wanted]
+
+        self.until(convinced)
+
+    def hang_up(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+    def end(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=2.0)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def device(tmp_path: Path, mosquitto: Any) -> Iterator[Device]:
+    make_bundle(tmp_path / "fan.eab")
+    (tmp_path / "device.toml").write_text(CONFIG.format(port=mosquitto.port, size=3, device=""))
+    made = Device(tmp_path, mosquitto.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a bundle and a configuration, for commands without a broker."""
+    make_bundle(tmp_path / "fan.eab")
+    (tmp_path / "device.toml").write_text(CONFIG.format(port=1883, size=3, device=""))
+    return tmp_path
+
+
+@pytest.fixture
+def edge_agent() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command: (folder, *arguments)."""
+    return run_edge_agent

@@ -39,7 +39,10 @@ def test_a_tape_keeps_two_segments(tmp_path: Path) -> None:
     tape.write(b"d")
     tape.close()
     assert (path.read_bytes(), path.with_name("rec.old").read_bytes()) == (b"d", b"c")
-    FileTape(path).close()
+    later = FileTape(path)
+    later.write(b"e")
+    later.close()
+    assert path.read_bytes() == b"e"
     assert path.with_name("rec.old").read_bytes() == b"d"
 
 

@@ -1,0 +1,99 @@
+"""How long it is from the command to the first decision, beside importing the libraries alone.
+
+With 1,000 agents. The clock starts before the process does and stops when an action has arrived at another
+client, so process start, the configuration's check in its child, golden vectors, arena, connection and
+kernel are all in it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import paho.mqtt.client as paho
+
+from benchmarks.device import Device
+from benchmarks.figures import Figure, arguments, show
+from edge_agent.testing.mosquitto import Mosquitto
+
+POPULATION = """
+[[population]]
+name = "grid"
+bundle = "grid.eab"
+size = 1000
+agents = "a{index}"
+step = "arrival"
+rate_hz = 100
+[[population.observe]]
+modality = "0"
+topic = "z/{agent}"
+[[population.act]]
+control = "0"
+topic = "z/{agent}/set"
+"""
+TARGET_S = 1.0
+
+
+def first_decision() -> float:
+    """Return the seconds from starting a daemon to its first action."""
+    decided = threading.Event()
+    with tempfile.TemporaryDirectory() as name:
+        broker = Mosquitto(Path(name))
+        broker.start()
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.on_message = lambda _client, _data, _message: decided.set()
+        client.connect("127.0.0.1", broker.port)
+        client.subscribe("z/a7/set", 0)
+        client.loop_start()
+        client.publish("z/a7", b"42", 0, retain=True)
+        device = Device(Path(name), POPULATION, broker.port)
+        decided.wait(30.0)
+        passed = time.monotonic() - device.started
+        client.disconnect()
+        client.loop_stop()
+        device.close()
+        broker.stop()
+    return passed
+
+
+def imports() -> float:
+    """Return the seconds that a process takes to import what the daemon uses."""
+    start = time.monotonic()
+    libraries = "numpy, msgpack, paho.mqtt.client, nacl.signing"
+    subprocess.run([sys.executable, "-c", f"import {libraries}"], check=True)
+    return time.monotonic() - start
+
+
+def figures(runs: int) -> Iterator[Figure]:
+    """Measure both, alternating."""
+    pairs = [(first_decision(), imports()) for _ in range(runs)]
+    value, base = median(a for a, _ in pairs), median(b for _, b in pairs)
+    yield Figure(
+        "1000-agents",
+        "start to first decision",
+        round(value, 3),
+        "s",
+        "importing the libraries",
+        round(value / base, 2),
+        TARGET_S,
+        value <= TARGET_S,
+    )
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
+    show(figures(options.runs), options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
