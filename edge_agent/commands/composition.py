@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DAEMON_LIBRARIES = (
     "edge_agent.adapters.mqtt",
+    "edge_agent.adapters.outbox",
     "edge_agent.runtime.assembly",
     "edge_agent.runtime.daemon",
     "edge_agent.wire.signatures",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import secrets
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.systemd import Notifier
+    from edge_agent.commands.linking import Telling
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
@@ -71,8 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
+    telling = None if config.broker is None else Telling(config, loop.wake)
     parts = Parts(
         rss=rss_bytes,
+        boot=secrets.token_hex(8),
+        uplink=None if telling is None else telling.uplink,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
@@ -94,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
     finally:
+        if telling is not None:
+            telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
         programs.close()
         notifier.close()
         server.close()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent import __version__
 from edge_agent.errors import PeerError
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
@@ -36,6 +37,8 @@ from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.scheduler import Scheduler, Task
 from edge_agent.runtime.sensing import parse_array
+from edge_agent.runtime.uplink import Uplink
+from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
@@ -53,13 +56,16 @@ class Parts:
     """What touches the outside, handed in; None works without.
 
     ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
-    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is.
+    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is; ``boot`` is
+    unique to this start of the process.
     """
 
     rss: Callable[[], int]
+    boot: str = ""
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     recorder: Recorder | None = None
+    uplink: Uplink | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
 
@@ -108,7 +114,6 @@ class Daemon:
         now = clock.monotonic()
         for name, group in self.groups.items():
             self._schedule(name, group, now)
-        self.scheduler.every("telemetry", config.device.telemetry_s, now)
         if parts.checkpoints is not None:
             self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
         if parts.governor is not None:
@@ -118,6 +123,8 @@ class Daemon:
     def attach(self, link: Link) -> None:
         """Use a broker; without one the daemon works alone."""
         self.link = link
+        if self.parts.uplink is not None:
+            self.parts.uplink.attach(link, self.topics.confirm)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -145,9 +152,14 @@ class Daemon:
         for task in self.scheduler.due(self._clock.monotonic()):
             self._run(task)
             self.completed += 1
-        deadline = self.scheduler.deadline
-        session = None if self.link is None else self.link.session.deadline
-        return deadline if session is None else min(deadline, session)
+        self._tell_hub()
+        uplink = self.parts.uplink
+        deadlines = [
+            self.scheduler.deadline,
+            None if self.link is None else self.link.session.deadline,
+            None if self.link is None or uplink is None else uplink.deadline,
+        ]
+        return min(deadline for deadline in deadlines if deadline is not None)
 
     def stop(self) -> None:
         """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
@@ -162,12 +174,10 @@ class Daemon:
 
     def birth(self, online: bool) -> Publication:
         """Return the birth message, or the will."""
-        body = {
-            "online": online,
-            "populations": {name: group.digest for name, group in self.groups.items()},
-            "agents": sum(len(group.names) for group in self.groups.values()),
-        }
-        message = Message(body, seq=self._next(), t=self._clock.time())
+        device = self.config.device
+        running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
+        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running)
+        message = Message(body, t=self._clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,8 +298,6 @@ class Daemon:
             self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
-        elif kind == "telemetry":
-            self._telemetry()
         elif kind == "govern":
             self._govern()
         elif kind == "checkpoint":
@@ -381,11 +389,9 @@ class Daemon:
         message = Message(body, seq=self._next(), t=self._clock.time())
         self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 
-    def _telemetry(self) -> None:
-        if self.link is None or not self.link.online:
-            return
-        message = Message(self.status(), seq=self._next(), t=self._clock.time())
-        self.link.publish(Publication(self.topics.telemetry, encode(message), qos=1))
+    def _tell_hub(self) -> None:
+        if self.link is not None and self.parts.uplink is not None:
+            self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
 
     def _next(self) -> int:
         self._sequence += 1

@@ -1,7 +1,4 @@
-"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types.
-
-The status is also the body of the telemetry message.
-"""
+"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types."""
 
 from __future__ import annotations
 
@@ -48,6 +45,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "arena_bytes": daemon.roster.arena.nbytes,
         "arena_used_bytes": daemon.roster.arena.used,
         "broker": _broker(daemon),
+        "telemetry": None if daemon.parts.uplink is None else daemon.parts.uplink.status(),
         "unknown_topics": daemon.unknown_topics,
         "governor": _governor(daemon),
         "checkpoint": None if daemon.parts.checkpoints is None else asdict(daemon.parts.checkpoints.counters),
