@@ -1,4 +1,4 @@
-"""What ``run`` puts between the daemon and its hub: the outbox on disk.
+"""What ``run`` puts between the daemon and its hub: the outbox on disk, and what makes it obey.
 
 A disk that refuses the outbox must not end the daemon: it then lies beside the control socket, which is
 memory on a board, smaller, and gone with the power; the log says so.
@@ -7,7 +7,9 @@ memory on a board, smaller, and gone with the power; the log says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,19 @@ from edge_agent.errors import PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
+    from edge_agent.protocol.ports import Clock
+    from edge_agent.runtime.assembly import Prepared
     from edge_agent.runtime.config import Config
+    from edge_agent.runtime.following import Following
+    from edge_agent.runtime.obeying import Tools
+    from edge_agent.runtime.profile import Profile
     from edge_agent.runtime.uplink import Uplink
 
 log = logging.getLogger("edge_agent")
 
 OUTBOX = "outbox.db"
+STATE = "follower.json"
+BUNDLES = "bundles"
 VOLATILE_BYTES = 4_000_000
 
 
@@ -77,3 +86,70 @@ def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
     except OSError as error:
         raise PlatformError(f"{folder}: {error.strerror}") from error
     return SqliteStore(folder / OUTBOX, wake)
+
+
+def make_following(
+    config: Config,
+    profile: Profile,
+    prepared: Sequence[Prepared],
+    tools: Tools,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Following | None:
+    """Return what makes the device obey its hub; None without a broker, without keys, or if the disk
+    refuses to keep what was obeyed.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    if config.broker is None or not config.hub.keys:
+        return None
+    from edge_agent.adapters.blocks import BlockStore
+    from edge_agent.adapters.state import StateFile
+    from edge_agent.commands.workshop import ThreadedWorkshop
+    from edge_agent.protocol.follower import Follower
+    from edge_agent.runtime.following import Following
+    from edge_agent.wire import signatures
+    from edge_agent.wire.documents import Trust
+    from edge_agent.wire.topics import DeviceTopics
+
+    folder = Path(config.device.state_dir)
+    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
+    keeper, blocks = StateFile(folder / STATE), BlockStore(folder / BUNDLES)
+    try:
+        (folder / BUNDLES).mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = keeper.read()
+    except (OSError, PlatformError) as error:
+        log.error("hub: %s; it is not obeyed", error)
+        return None
+    follower = Follower(
+        DeviceTopics(config.device.fleet, config.device.name),
+        Trust(config.device.fleet, keys, config.hub.threshold),
+        {item.config.name: (item.digest, len(item.names)) for item in prepared},
+        blocks.had,
+        random.Random(),  # noqa: S311 - spreads requests
+        state,
+    )
+    return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
+
+
+def followed(config: Config) -> Config:
+    """Return the configuration with the bundles that the hub rolled out, where there are such."""
+    if config.broker is None or not config.hub.keys:
+        return config
+    from edge_agent.adapters.state import StateFile
+
+    folder = Path(config.device.state_dir)
+    try:
+        active = (StateFile(folder / STATE).read() or {}).get("active", {})
+    except PlatformError as error:
+        log.warning("hub: %s; the configured bundles run", error)
+        return config
+    paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
+    population = tuple(
+        replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
+        for entry in config.population
+    )
+    return replace(config, population=population)

@@ -30,6 +30,7 @@ from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
+from edge_agent.runtime.following import Following
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.link import Link
@@ -66,6 +67,7 @@ class Parts:
     checkpoints: Checkpoints | None = None
     recorder: Recorder | None = None
     uplink: Uplink | None = None
+    following: Following | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
 
@@ -125,6 +127,8 @@ class Daemon:
         self.link = link
         if self.parts.uplink is not None:
             self.parts.uplink.attach(link, self.topics.confirm)
+        if self.parts.following is not None:
+            self.parts.following.attach(self, link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -135,6 +139,8 @@ class Daemon:
         for name, group in self.groups.items():
             self._subscribe(name, group)
         if self.link is not None:
+            if self.parts.following is not None:
+                self.parts.following.start()
             self.link.start()
 
     def turn(self, woken_at: float | None = None) -> float:
@@ -153,11 +159,12 @@ class Daemon:
             self._run(task)
             self.completed += 1
         self._tell_hub()
-        uplink = self.parts.uplink
+        uplink, following = self.parts.uplink, self.parts.following
         deadlines = [
             self.scheduler.deadline,
             None if self.link is None else self.link.session.deadline,
             None if self.link is None or uplink is None else uplink.deadline,
+            None if self.link is None or following is None else following.deadline,
         ]
         return min(deadline for deadline in deadlines if deadline is not None)
 
@@ -213,6 +220,23 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+
+    def adopt(self, name: str, bundle: str) -> None:
+        """Take note that a population runs another bundle file for good."""
+        group = self.groups.get(name)
+        if group is not None:
+            group.config = replace(group.config, bundle=bundle)
+        population = tuple(
+            replace(entry, bundle=bundle) if entry.name == name else entry for entry in self.config.population
+        )
+        self.config = replace(self.config, population=population)
+
+    def pace(self, name: str) -> None:
+        """Let a population step at its configured rate from now on, slower if the governor says so."""
+        governor = self.parts.governor
+        slowed = 1.0 if governor is None else governor.slowed
+        period = slowed / self.groups[name].config.rate_hz
+        self.scheduler.set_period(f"step {name}", period, self._clock.monotonic())
 
     def exchange(self, name: str) -> None:
         """Let a population's shadow act; see `Roster.exchange`."""
@@ -390,6 +414,8 @@ class Daemon:
         self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 
     def _tell_hub(self) -> None:
+        if self.link is not None and self.parts.following is not None:
+            self.parts.following.turn()
         if self.link is not None and self.parts.uplink is not None:
             self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
 
