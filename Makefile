@@ -6,9 +6,9 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
 # What builds and boots the ARM64 guest.
-ARM64_TOOLS := aarch64-linux-gnu-gcc mmdebstrap qemu-system-aarch64 cpio depmod zstd
+ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
-.PHONY: help setup demo test lint wheels deb wheelhouse image test-arm64 faults-link
+.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
+
+asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
+	.venv/bin/pytest tests/native/sanitizers.py
 
 wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 	tools/wheels/build.sh

@@ -34,12 +34,12 @@ Seconds are emulated and no promise; sizes of processes are real.
 def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Figure]:
     """Yield the figures of one CPU model."""
     held = sum(verdict["holds"] for verdict in verdicts.values())
-    yield at_least(cpu, "checks that hold", held, "checks", len(verdicts))
+    yield at_least(cpu, "checks that hold", held, "of them", len(verdicts))
     memory = verdicts["life.memory"]["seen"]
     if memory is not None:
         budget = memory["budget_bytes"] / 2**20
-        yield at_most(cpu, "RSS of the daemon", memory["rss_bytes"] / 2**20, "MiB", budget)
-        yield at_most(cpu, "peak of its cgroup", memory["cgroup_peak_bytes"] / 2**20, "MiB", budget)
+        yield at_most(cpu, "RSS of the daemon", round(memory["rss_bytes"] / 2**20, 1), "MiB", budget)
+        yield at_most(cpu, "peak of its cgroup", round(memory["cgroup_peak_bytes"] / 2**20, 1), "MiB", budget)
         yield Figure(cpu, "start until ready, emulated", round(memory["emulated_start_s"], 1), "s")
     same = [verdict["seen"] for name, verdict in verdicts.items() if name.startswith("decisions.")]
     decisions = [seen["decisions"] for seen in same if seen is not None and seen["same"]["act"]]
@@ -71,7 +71,9 @@ def table(boards: dict[str, list[Figure]], packages: list[Figure]) -> str:
             limit = "" if figure.target is None else f" (limit {figure.target:g})"
             if figure.figure.startswith("checks"):
                 limit = f" of {figure.target:g}"
-            rows.setdefault(f"{figure.figure}, {figure.unit}", []).append(f"{figure.value:g}{limit}")
+            rows.setdefault(
+                figure.figure if figure.unit == "of them" else f"{figure.figure}, {figure.unit}", []
+            ).append(f"{figure.value:g}{limit}")
     head = HEAD.format(cpus=" | ".join(boards), rules="|".join(["---"] * len(boards)))
     lines = [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
     sizes = [f"| {item.case}: {item.figure} | {item.value:g} {item.unit} |" for item in packages]

@@ -5,7 +5,6 @@ The daemon runs as its service unit runs it, without docstrings. MB here is 1000
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -100,7 +99,6 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="length of the growth case")
     options = parser.parse_args()
-    os.environ["PYTHONOPTIMIZE"] = "2"
     for size in SIZES:
         show(resident(size), options.json)
     show(growth(options.seconds), options.json)

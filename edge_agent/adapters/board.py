@@ -14,6 +14,8 @@ import re
 import socket
 from pathlib import Path
 
+from edge_agent.wire.topics import RESERVED
+
 DEVICE_TREE = Path("/proc/device-tree")
 GENERIC = "generic"
 PROFILES = (
@@ -45,7 +47,8 @@ def device_name(device_tree: Path = DEVICE_TREE, hostname: str | None = None) ->
     """
     host = re.sub(r"[^A-Za-z0-9_.-]", "-", (hostname or socket.gethostname()).split(".")[0])[:50]
     serial = _property(device_tree, "serial-number")[-_SERIAL_DIGITS:]
-    return "-".join(part for part in (host.lstrip("-.") or "device", serial) if part)
+    name = "-".join(part for part in (host.lstrip("-."), serial) if part)
+    return "device" if not name or name in RESERVED else name
 
 
 def _property(device_tree: Path, name: str) -> str:

@@ -127,6 +127,8 @@ class PahoClient:
         self._client: Client | None = None
         self._tokens: dict[int, int] = {}
         self._ended = True
+        self._gone = threading.Event()
+        self._gone.set()
 
     @property
     def inbox_counters(self) -> InboxCounters:
@@ -139,6 +141,7 @@ class PahoClient:
         self._attempt += 1
         self._ended = False
         self._tokens = {}
+        self._gone = threading.Event()
         self._client = client = self._make(self._attempt, will, version)
         where = (self._settings.host, self._settings.port, self._settings.keepalive)
         if version == MQTT_5:
@@ -155,6 +158,14 @@ class PahoClient:
         """End the connection in good order."""
         if self._client is not None:
             self._client.disconnect()
+
+    def close(self, seconds: float) -> bool:
+        """Disconnect, and wait until what was published has left; return whether it did in time.
+
+        For the end of a process: paho's thread dies with it, and would take the last messages along.
+        """
+        self.disconnect()
+        return self._gone.wait(seconds)
 
     def publish(self, publication: Publication, token: int) -> None:
         """Send; at QoS 1 an `Acked` follows."""
@@ -233,7 +244,7 @@ class PahoClient:
             client.username_pw_set(settings.username, settings.password)
         if self._context is not None:
             client.tls_set_context(self._context)
-        inbox, limit = self._inbox, settings.max_payload
+        inbox, limit, gone = self._inbox, settings.max_payload, self._gone
         reached = False
 
         def on_connect(
@@ -249,12 +260,14 @@ class PahoClient:
                 inbox.put(attempt, Connected(version, flags.session_present, maximum))
 
         def on_connect_fail(failed: Client, _: object) -> None:
+            gone.set()
             inbox.put(attempt, Disconnected(str(sys.exception())))
             failed.disconnect()  # or paho's thread would try again
 
         def on_disconnect(
             _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None
         ) -> None:
+            gone.set()
             # A broker that hangs up instead of answering most often does not know this version.
             inbox.put(attempt, Disconnected(f"connection ended: {code}", unsupported=not reached))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
+from edge_agent.adapters.signs import cgroup_limit
 from edge_agent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ log = logging.getLogger("edge_agent")
 
 DAEMON_LIBRARIES = (
     "edge_agent.adapters.blocks",
+    "edge_agent.adapters.control",
+    "edge_agent.adapters.loop",
     "edge_agent.adapters.mqtt",
     "edge_agent.adapters.outbox",
     "edge_agent.runtime.assembly",
@@ -54,6 +57,8 @@ class Composed:
     @property
     def budget_source(self) -> str:
         """Where the budget comes from, for messages."""
+        if self.plan.budget == cgroup_limit():
+            return "the control group's memory.max"
         if self.settings.config.device.memory_mb:
             return f"{self.settings.config_path}: device.memory_mb"
         return f"{self.settings.profile_path}: memory_mb"
@@ -77,7 +82,7 @@ def compose(config: Path, profile: str | None) -> Composed:
     )
     base = rss_bytes()
     settings, prepared = _prepare(settings)
-    plan = assembly.make_plan(settings.config, settings.profile, prepared, base)
+    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan)
 
 

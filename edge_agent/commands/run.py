@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.adapters.process import one_heap, rss_bytes, settle
+from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.commands.reloading import Reloader
@@ -86,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         rss=rss_bytes,
         boot=secrets.token_hex(8),
         uplink=None if telling is None else telling.uplink,
+        tidy=tidy,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
         following=make_following(config, profile, composed.prepared, tools, clock, loop.wake),
         recorder=_recorder(config.recorder),
@@ -165,8 +166,8 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, r
     signal.signal(signal.SIGHUP, lambda _number, _frame: reloader.ask())
     status = EXIT_DONE
     try:
-        daemon.start()
         settle()
+        daemon.start()
         supervision.started()
         woken_at = None
         while not ending:

@@ -2,8 +2,9 @@
 
 Weights. A tensor is stored as codes into a palette of at most 256 float32 values. Where it has no more
 distinct values than that, nothing is lost. Otherwise the palette is fitted by Lloyd's iterations to fourth
-distinct values than that, nothing is lost. Otherwise the palette is fitted by Lloyd iterations to fourth
-near 0.001 to zero. (Moving codes until columns sum to 1 again was tried: it costs more than it mends.)
+roots of the values, with zero kept exact: likelihoods count by their ratios, and linear codes would round
+those near 0.001 to zero. Columns then sum to 1 within the palette's steps; moving codes until they do exactly
+costs more than it mends.
 
 Beliefs. c = round(255 (p / p_max)^(1/4)): relative to the largest, 2e-10 to 1 in 255 steps. Decoding is two
 multiplications, (c^2)^2, and the scale comes back by normalising.

@@ -107,9 +107,13 @@ class NeuralPopulation:
         if self._window.size:
             x = self._seen_through_window(x, who)
         batch = self._runtime.batch
-        for start in range(0, len(x), batch):
-            end = start + batch
-            self._run(x[start:end], slice(start, end) if agents is None else who[start:end])
+        if agents is None and len(x) == batch:  # the common case, without slices
+            for kept, y in zip(self._outputs, self._runtime.run(x), strict=True):
+                kept[...] = y
+        else:
+            for start in range(0, len(x), batch):
+                end = start + batch
+                self._run(x[start:end], slice(start, end) if agents is None else who[start:end])
         self.tick += 1
         return self._act(who)
 
@@ -187,8 +191,13 @@ class NeuralPopulation:
         """Push the observations and return what the network sees, [n, *input_shape]."""
         self._push(x, who)
         length, axis = self.model.window, self.model.window_axis
-        slots = (self._seen[who, None] + np.arange(length, dtype=np.uint32)) % length
-        ordered = self._window[who[:, None], slots]  # [n, K, *observation], the oldest first
+        if len(who) == self.size and (self._seen == self._seen[0]).all():  # in step: slices, no gather
+            first = int(self._seen[0]) % length
+            ordered = np.concatenate([self._window[:, first:], self._window[:, :first]], axis=1)[who]
+        else:
+            slots = (self._seen[who, None] + np.arange(length, dtype=np.uint32)) % length
+            ordered = self._window[who[:, None], slots]
+        # [n, K, *observation], the oldest first, to [n, *input_shape]
         return np.ascontiguousarray(
             np.moveaxis(ordered, 1, axis + 1).reshape(len(x), *self.model.input_shape)
         )

@@ -13,8 +13,8 @@ process lives (across processes: ``protocol.outbox``). The will is the birth mes
 
 Reconnecting uses full jitter (Brooker, "Exponential Backoff and Jitter"): uniform in [0, min(cap, base·2^n)],
 so that a thousand devices don't come back in the same moment. ``n`` starts anew only after a connection
-that held for ``cap`` seconds. A broker that hangs up on MQTT 5, or says it doesn't know it, is tried with
-3.1.1 next.
+that held for ``cap`` seconds. A broker that hangs up on MQTT 5, doesn't answer it, or says it doesn't know
+it, is tried with 3.1.1 next.
 
 How a main loop uses it::
 
@@ -66,7 +66,7 @@ class SessionSettings:
 
     backoff_base: float = 1.0
     backoff_cap: float = 60.0
-    connect_timeout: float = 15.0
+    connect_timeout: float = 10.0
     ack_timeout: float = 60.0
     window: int = 20
     waiting: int = 64
@@ -283,7 +283,9 @@ class Session:
             return self._enter(State.CONNECTING, now)
         self.counters.timeouts += 1
         waited_for = "an answer" if self.state is State.CONNECTING else "an acknowledgement"
-        return [Disconnect(), *self._on_disconnected(Disconnected(f"no sign of {waited_for} in time"), now)]
+        # Some 3.1.1 brokers don't answer a version they don't know, and don't hang up either.
+        ended = Disconnected(f"no sign of {waited_for} in time", unsupported=True)
+        return [Disconnect(), *self._on_disconnected(ended, now)]
 
     def _enter(self, state: State, now: float) -> list[Effect]:
         previous, self.state, self.deadline = self.state, state, None

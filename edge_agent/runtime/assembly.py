@@ -102,8 +102,13 @@ def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]
     ]
 
 
-def make_plan(config: Config, profile: Profile, prepared: Iterable[Prepared], base: int) -> Plan:
-    """Return the plan of the whole process; ``base`` is its size before anything of ours (bytes)."""
+def make_plan(
+    config: Config, profile: Profile, prepared: Iterable[Prepared], base: int, limit: int | None = None
+) -> Plan:
+    """Return the plan of the whole process.
+
+    ``base`` is its size before anything of ours, ``limit`` what the kernel allows it, both in bytes.
+    """
     populations = list(prepared)
     fixed = [Line("process", "interpreter and libraries", base)]
     for item in populations:
@@ -122,7 +127,7 @@ def make_plan(config: Config, profile: Profile, prepared: Iterable[Prepared], ba
     else:  # room to plan a new bundle beside the old one
         spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
-    return plan(budget, fixed, regions, spare)
+    return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 
 
 def build_stepper(item: Prepared, arena: Arena, owner: str) -> Population:

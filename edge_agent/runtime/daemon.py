@@ -46,6 +46,7 @@ from edge_agent.wire.topics import DeviceTopics
 log = logging.getLogger("edge_agent")
 
 WATCH_S = 1.0
+TIDY_S = 30.0
 
 
 def _no_signs() -> Signs:
@@ -58,7 +59,7 @@ class Parts:
 
     ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
     MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is; ``boot`` is
-    unique to this start of the process.
+    unique to this start of the process; ``tidy`` gives memory back that is no longer in use.
     """
 
     rss: Callable[[], int]
@@ -70,6 +71,7 @@ class Parts:
     following: Following | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
+    tidy: Callable[[], None] | None = None
 
 
 class Daemon:
@@ -118,6 +120,8 @@ class Daemon:
             self._schedule(name, group, now)
         if parts.checkpoints is not None:
             self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
+        if parts.tidy is not None:
+            self.scheduler.every("tidy", TIDY_S, now)
         if parts.governor is not None:
             self.scheduler.every("govern", WATCH_S, now)
         self._missed = 0
@@ -322,6 +326,8 @@ class Daemon:
             self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
+        elif kind == "tidy" and self.parts.tidy is not None:
+            self.parts.tidy()
         elif kind == "govern":
             self._govern()
         elif kind == "checkpoint":

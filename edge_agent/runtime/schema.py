@@ -43,8 +43,10 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-for _records in (config, profile):  # annotations are looked up where they are written
-    vars(_records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
+def checked_records() -> None:
+    """Make the names of ``runtime.bounds`` known where annotations use them: pydantic looks them up there."""
+    for records in (config, profile):
+        vars(records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
 
 
 def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
     ConfigError
         One line: file, key, what was found, what was expected.
     """
+    checked_records()
     document = _checked(TypeAdapter(Config), path)
     board = find_profile(profile_name or document["device"]["profile"], path)
     _resolve(document, path.absolute().parent)

@@ -1,10 +1,10 @@
 """An ARM64 machine under emulation: a Debian 12 guest with real systemd as PID 1, driven over its console.
 
 Theory of operation. The root file system is an initramfs that ``rootfs.sh`` builds from Debian's packages;
-it is kept in the cache under a digest of its recipe. What a test adds (the package, check scripts, bundles)
-is a second cpio archive behind it: the kernel unpacks one after the other. The guest has no network card
-and no disk. Its exit status does not come out of the emulator, so checks print one JSON line each, marked,
-to the console, and end with a power-off.
+it is kept in the cache under a digest of its recipe, and may be deleted at any time. What a test adds (the
+package, check scripts, bundles) is a second cpio archive behind it: the kernel unpacks one after the other.
+The guest has no network card and no disk. Its exit status does not come out of the emulator, so checks print
+one JSON line each, marked, to the console, and end with a power-off.
 
 What is real here: systemd, cgroup v2 with its limits, the sandbox, process sizes. What is not: time.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -54,8 +53,6 @@ def base_image() -> Image:
     folder = cache() / f"arm64-guest-{digest}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob("arm64-guest-*"):
-            shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             built = Path(work) / "built"
             built.mkdir()

@@ -96,3 +96,16 @@ def test_the_daemon_process_is_without_the_libraries_of_others(folder: Path) -> 
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_thousand_agents_stay_within_the_memory_that_was_measured(device: Any) -> None:
+    """A floor and a ceiling, MiB: what leaves them, in either direction, is to be understood."""
+    path = device.folder / "device.toml"
+    path.write_text(path.read_text().replace("size = 3", "size = 1000"))
+    device.start()
+    device.drive(7, 1500, "on")
+    status = device.status()
+    assert 32.0 < status["rss_bytes"] / 2**20 < 50.0
+    plan = json.loads(device.command("check", "--config", "device.toml", "--json").stdout)
+    assert status["rss_bytes"] < plan["total"]
+    assert status["arena_used_bytes"] <= status["arena_bytes"]

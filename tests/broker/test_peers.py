@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import selectors
+import queue
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,22 +26,26 @@ class Processes:
 
     def __init__(self, port: int) -> None:
         self.says: dict[int, dict] = {}
-        self._selector = selectors.DefaultSelector()
         self.running: dict[int, subprocess.Popen[str]] = {}
+        self._lines: queue.Queue[tuple[int, str]] = queue.Queue()
         for number in range(DEVICES):
             command = [sys.executable, str(SCRIPT), str(port), str(number), str(DEVICES)]
-            self.running[number] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
-            self._selector.register(self.running[number].stdout, selectors.EVENT_READ, number)
+            self.running[number] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            threading.Thread(target=self._listen, args=(number, self.running[number])).start()
+
+    def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
+        with process.stdout as lines:
+            for line in lines:
+                self._lines.put((number, line))
 
     def until(self, condition: Callable[[], bool], seconds: float = 40.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
-            left = end - time.monotonic()
-            assert left > 0, f"not in {seconds} s: {self.says}"
-            for key, _ in self._selector.select(left):
-                line = key.fileobj.readline()
-                assert line, f"device {key.data} ended"
-                self.says[key.data] = json.loads(line)
+            try:
+                number, line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                pytest.fail(f"not in {seconds} s: {self.says}")
+            self.says[number] = json.loads(line)
 
     def agreed(self) -> bool:
         said = [self.says.get(number, {}) for number in self.running]
@@ -49,10 +54,8 @@ class Processes:
 
     def kill(self, number: int) -> None:
         process = self.running.pop(number)
-        self._selector.unregister(process.stdout)
         process.kill()
         process.wait()
-        process.stdout.close()
 
     def stop(self) -> None:
         for number in list(self.running):

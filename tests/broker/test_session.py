@@ -61,6 +61,21 @@ def test_acknowledged_traffic_survives_a_broker_that_is_killed_under_it(mosquitt
     device.stop()
 
 
+def test_closing_waits_until_the_last_message_has_left(mosquitto: Mosquitto) -> None:
+    hub = join(mosquitto, "hub", "t", "birth/#")
+    hub.until(lambda: hub.session.counters.acked == 1)
+    device = join(mosquitto, "device")
+    device.until(lambda: device.session.counters.acked == 1)
+    for number in range(10):
+        device.publish(Publication("t", b"%d" % number, qos=0))
+    device.stop()
+    assert isinstance(device.client, PahoClient)
+    assert device.client.close(10.0)
+    hub.until(lambda: payloads(hub, "birth/device")[-1:] == [b"offline"])
+    assert len(payloads(hub, "t")) == 10
+    hub.stop()
+
+
 def test_a_broker_that_is_not_there_is_tried_again(mosquitto: Mosquitto) -> None:
     mosquitto.stop()
     device = join(mosquitto, "device")

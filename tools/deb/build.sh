@@ -29,11 +29,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 install_packages() { # TREE EXTRA: the wheel with an extra into TREE's site-packages
-    platforms=()
-    for glibc in 2_17 2_24 2_26 2_27 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
-    $python -m pip --disable-pip-version-check -q install --target "$1/$site" "${platforms[@]}" \
-        --implementation cp --python-version "$minor" --only-binary=:all: --no-compile \
-        --constraint constraints.txt "$wheel${2:+[$2]}"
+    tools/pip_for_board.sh "$machine" install --target "$1/$site" --no-compile "$wheel${2:+[$2]}"
     rm -rf "$1/$site/bin"
     # What a board never reads: tests, compilers' and converters' code, stubs, headers, static libraries.
     find "$1/$site" -type d \( -name tests -o -path '*/numpy/_core/include' \) -prune -exec rm -r {} +

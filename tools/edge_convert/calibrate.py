@@ -30,6 +30,7 @@ METHODS = ("percentile", "minmax", "entropy", "mse")
 PERCENTILE = 99.9
 LEVELS = 256
 _BINS = 2048
+_TINY = 1e-30  # extents that cannot be divided into bins
 _SHRINKS = np.linspace(0.02, 1.0, 99)
 _WORTH_CUTTING = 2**0.5
 _ENOUGH = 100  # samples from which on some may be left out
@@ -71,7 +72,9 @@ def entropy(values: Values) -> Range:
     """Return the symmetric clipping of smallest divergence; one-sided values stay one-sided."""
     low, high = minmax(values)
     extent = max(-low, high)
-    counts, edges = np.histogram(np.abs(values), bins=_BINS, range=(0.0, extent or 1.0))
+    if extent < _TINY:
+        return low, high
+    counts, edges = np.histogram(np.abs(values), bins=_BINS, range=(0.0, extent))
     best, limit = np.inf, extent
     for stop in range(LEVELS // 2, _BINS + 1, LEVELS // 16):
         divergence = _divergence(counts.astype(np.float64), stop)
@@ -112,9 +115,9 @@ def _divergence(counts: NDArray[np.float64], stop: int) -> float:
 
 
 def _usable(found: Range) -> Range:
-    """Return a range that contains 0 and is not empty."""
+    """Return a range that contains 0 and can be divided into levels."""
     low, high = min(found[0], 0.0), max(found[1], 0.0)
-    return (low, high) if high > low else (0.0, 1.0)
+    return (low, high) if high - low > _TINY else (0.0, 1.0)
 
 
 _METHODS: Mapping[str, Callable[[Values], Range]] = {

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed (the gate refused, a signature is missing), 2 bad 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR)
     try:
         status: int = arguments.run(arguments)
     except EdgeAgentError as error:

@@ -22,6 +22,12 @@ else:
 Item = TypeVar("Item")
 
 
+def add_output_options(command: argparse.ArgumentParser) -> None:
+    """Add what every command has."""
+    command.add_argument("--json", action="store_true", help="one JSON object, for machines")
+    command.add_argument("-v", "--verbose", action="store_true", help="details, and what libraries log")
+
+
 def show(result: Mapping[str, Any], as_json: bool) -> None:
     """Print a result: one JSON object, or a table of keys and values with a table for each list in it."""
     if as_json:

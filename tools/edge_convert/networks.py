@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError, ModelError
+from edge_agent.neural.onnx import REFUSALS
 from edge_agent.neural.runtimes import open_runtime
 from edge_convert import onnx_source, quantize_onnx, quantize_tflite, tflite_source, tflite_writer
 from edge_convert.calibrate import Range
@@ -103,9 +104,9 @@ def run(kind: str, payload: bytes, x: Float) -> list[Float]:
     """Return the outputs [n, *shape] of a model for inputs [n, *shape]."""
     try:
         runtime = open_runtime(kind, payload, x.shape[1:], len(x))
-    except BundleError as error:
-        raise ModelError(str(error)) from error
-    return list(runtime.run(np.ascontiguousarray(x)))
+        return list(runtime.run(np.ascontiguousarray(x)))
+    except (BundleError, ValueError, RuntimeError, *REFUSALS) as error:
+        raise ModelError(f"{kind} model cannot be run: {str(error).strip().splitlines()[0]}") from error
 
 
 def _tflite(

@@ -44,7 +44,7 @@ def read(path: Path) -> ModelProto:
     _load_external(path, model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_weights(path, model)
     _spell_scalers(model)

@@ -1,7 +1,7 @@
 """Reads a float32 TFLite file: one input, float32 outputs, finite weights.
 
-LiteRT's loader checks less than it should: a truncated file may crash the process. So the file is first
-walked with the schema's own reader, in Python, where a bad offset is an exception.
+The file is walked with the schema's own reader, which tells what is in it, and then loaded by LiteRT, which
+tells whether it could run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 from edge_agent.errors import ModelError
 
@@ -32,6 +33,7 @@ def read(path: Path, data: bytes) -> tuple[Shaped, list[Shaped]]:
         (graph,) = model.subgraphs
         tensors = list(graph.tensors)
         for operator in graph.operators:
+            operator.outputs[0]
             for index in (*operator.inputs, *operator.outputs):
                 if index >= 0:
                     tensors[index]
@@ -40,6 +42,10 @@ def read(path: Path, data: bytes) -> tuple[Shaped, list[Shaped]]:
             _check_constant(path, tensor, model.buffers[tensor.buffer].data)
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a whole TFLite model with one graph ({error})") from error
+    try:
+        Interpreter(model_content=data).allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: LiteRT does not take it: {str(error).strip().splitlines()[0]}") from error
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise ModelError(
             f"{path}: {len(graph.inputs)} inputs, {len(graph.outputs)} outputs, expected one, and some"
@@ -52,7 +58,7 @@ def read(path: Path, data: bytes) -> tuple[Shaped, list[Shaped]]:
 
 
 def _name(tensor: Any) -> str:
-    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+    return tensor.name.decode(errors="replace") if isinstance(tensor.name, bytes) else str(tensor.name)
 
 
 def _check_constant(path: Path, tensor: Any, data: Any) -> None:

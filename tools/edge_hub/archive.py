@@ -65,7 +65,7 @@ class Archive:
         """Return for each outbox what was stored and how many numbers are missing."""
         rows = self._db.execute(
             "SELECT fleet, device, outbox, min(seq), max(seq), count(*) FROM telemetry "
-            "WHERE seq > 0 GROUP BY fleet, device, outbox ORDER BY fleet, device, outbox"
+            "WHERE outbox NOT LIKE '@%' GROUP BY fleet, device, outbox ORDER BY fleet, device, outbox"
         ).fetchall()
         out = []
         for fleet, device, outbox, first, last, count in rows:
@@ -115,7 +115,8 @@ class Archive:
         bodies.check(bodies.TELEMETRY, body, topic)
         if not 0 <= message.seq < 2**63:
             raise PeerError(f"{topic}: seq {message.seq}")
-        key = (address.fleet, address.device, body.get("outbox", ""))
+        # Without an outbox, numbers start anew with each process: the time tells such messages apart.
+        key = (address.fleet, address.device, body.get("outbox", f"@{message.t}"))
         for pair in body.get("skipped", ()):
             match pair:
                 case [int(first), int(last)] if 0 <= first <= last < 2**63:

@@ -166,8 +166,8 @@ class Fleet:
                 value = counters.get(key, 0)
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise PeerError(f"{topic}: populations.{name}.{key} is not a number")
-        if message.seq:
-            outbox = body.get("outbox", "")
+        outbox = body.get("outbox", "")
+        if outbox:  # without one, numbers are not of telemetry alone
             if outbox != device.outbox:
                 device.outbox, device.gaps = outbox, Gaps()
             device.gaps.skip(body.get("skipped", ()), topic)

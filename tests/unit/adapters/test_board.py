@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.adapters import board
@@ -44,5 +44,7 @@ def test_without_a_device_tree_the_host_name_remains(tmp_path: Path) -> None:
 
 
 @given(st.text(min_size=1, max_size=80))
+@example("peer")
+@example("...")
 def test_any_host_name_gives_a_name_that_topics_take(hostname: str) -> None:
     check_name(board.device_name(Path("/nonexistent"), hostname), "device.name")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -37,6 +37,7 @@ def test_mse_clips_where_rounding_gains_more_than_clipping_loses() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+@settings(deadline=None)
 @given(
     values=arrays(
         np.float32,

@@ -11,21 +11,20 @@ from edge_convert import agent_fidelity, agent_sensitivity, console
 from edge_convert.agents import agent_source
 
 
-def test_the_tensor_with_more_values_than_a_palette_is_the_most_sensitive() -> None:
-    rng = np.random.default_rng(0)
-    source = agent_source(
-        Path("m.npz"),
-        [rng.dirichlet(np.full(20, 0.3), size=30).T],  # 600 values: they cannot all be in the palette
-        [np.stack([np.roll(np.eye(30), u, axis=0) for u in (-1, 0, 1)], axis=-1)],  # two values
-        [rng.normal(size=20)],
-        None,
-        meta={},
-    )
-    fidelity = agent_fidelity.measure(source.arrays, source.model("m"), None, "", 0)
-    ranking = agent_sensitivity.rank(source.arrays, source.model("m"), fidelity.history)
-    assert [row.tensor for row in ranking] == ["A_0", "beliefs", "B_0"]
-    assert ranking[0].max_kl > 0
-    assert ranking[-1].max_kl < 1e-12
+def test_the_tensor_that_is_off_is_the_most_sensitive(light: dict[str, Any]) -> None:
+    A, B, C, D = (light[f"{letter}_0"] for letter in "ABCD")
+    source = agent_source(Path("m.npz"), [A], [B], [C], [D], meta={}).arrays
+    for letter, wrong in (
+        ("A_0", replace(source, A=(np.array([[0.8, 0.3], [0.2, 0.7]]),))),
+        ("B_0", replace(source, B=(np.full_like(B, 0.5),))),
+    ):
+        model = Model.quantized(wrong)
+        history = agent_fidelity.measure(source, model, None, "", 0).history
+        ranking = agent_sensitivity.rank(source, model, history)
+        assert ranking[0].tensor == letter
+        assert ranking[0].max_kl > 0.01
+        assert {row.tensor for row in ranking} == {"A_0", "B_0", "beliefs"}
+        assert all(row.max_kl < 0.01 for row in ranking[1:])
 
 
 def test_figures_are_those_of_a_worse_model(light: dict[str, Any]) -> None:

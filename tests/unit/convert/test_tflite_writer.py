@@ -53,6 +53,21 @@ CASES: dict[str, tuple[tuple[int, ...], list[NodeProto], dict[str, Any]]] = {
         [node("Conv", "x", "w", pads=[1, 1, 1, 1])],
         {"w": weights(4, 3, 3, 3)},
     ),
+    "Conv, same padding at one end": (
+        IMAGE,
+        [node("Conv", "x", "w", pads=[0, 1, 1, 1], strides=[2, 2])],
+        {"w": weights(4, 3, 3, 3)},
+    ),
+    "Conv, same padding at the other end": (
+        IMAGE,
+        [node("Conv", "x", "w", pads=[1, 1, 0, 1], strides=[2, 2])],
+        {"w": weights(4, 3, 3, 3)},
+    ),
+    "Conv, auto_pad": (
+        IMAGE,
+        [node("Conv", "x", "w", auto_pad="SAME_UPPER", strides=[2, 2])],
+        {"w": weights(4, 3, 3, 3)},
+    ),
     "Conv, strides and odd padding": (
         IMAGE,
         [node("Conv", "x", "w", pads=[2, 1, 0, 1], strides=[2, 3])],

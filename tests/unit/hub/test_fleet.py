@@ -84,3 +84,13 @@ def test_a_wild_sequence_number_costs_bounded_memory() -> None:
     gaps.note(1)
     gaps.note(2**60)
     assert len(gaps.missing) <= 1000
+
+
+def test_numbers_count_for_gaps_only_in_an_outbox() -> None:
+    fleet = Fleet()
+    for seq in (1, 5):
+        say(fleet, "telemetry", {"populations": {}}, seq)
+    assert fleet.devices["a"].row()["gaps"] == 0
+    for outbox, seq in (("x", 1), ("x", 5), ("y", 1), ("y", 3)):
+        say(fleet, "telemetry", {"populations": {}, "outbox": outbox}, seq)
+    assert fleet.devices["a"].row()["gaps"] == 1

@@ -77,6 +77,12 @@ def test_a_window_shows_the_last_observations_the_oldest_first(
     assert not np.array_equal(agents.output(0)[0], reference.output(0)[0])
 
 
+def test_nobody_is_stepped_when_nobody_observed(load: Load) -> None:
+    population = NeuralPopulation(load("mlp_tanh", window=3), 4)
+    assert population.step(np.zeros((0, 2)), np.array([], dtype=int)).shape == (0, 1)
+    assert not population.output(0).any()
+
+
 def test_infer_fills_the_window_without_running_the_network(load: Load) -> None:
     model = load("mlp_tanh", window=3)
     first, second = NeuralPopulation(model, 2), NeuralPopulation(model, 2)

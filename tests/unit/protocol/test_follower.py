@@ -107,8 +107,10 @@ class Board:
                 else:
                     self.todo += self.follower.verified("rooms", bundle, self.now, NOW)
             case Shadow():
+                assert self.kept_stage() == "shadowing"
                 self.stage = "shadow"
             case Trial(_, bundle):
+                assert self.kept_stage() == "trial"  # or a board that dies of it would try for ever
                 self.stage, self.acting = "trial", bundle
                 self.trials += 1
             case Commit(_, bundle):
@@ -117,6 +119,7 @@ class Board:
             case RollBack(_, bundle, _):
                 self.acting, self.stage = bundle, ""
             case Begin(command):
+                assert command.id in json.loads(self.kept or "{}")["commands"]
                 self.ran.append(command.id)
                 self.todo += self.follower.finished(command.id, True, self.now, NOW)
             case Download():
@@ -136,6 +139,9 @@ class Board:
             self.reported = body
         else:
             self.replies.append(body)
+
+    def kept_stage(self) -> str:
+        return str(json.loads(self.kept or "{}")["rollouts"]["rooms"]["stage"])
 
     def settle(self, turns: int = 300) -> None:
         for _ in range(turns):

@@ -186,6 +186,16 @@ def test_silence_ends_an_attempt() -> None:
     session.tick(15.0)
     assert session.state is State.WAITING
     assert "in time" in session.reason
+    assert session.version == MQTT_311  # a broker of that version may not know what to say
+
+
+def test_a_broker_that_does_not_answer_mqtt_5_gets_3_1_1() -> None:
+    session = make(connect_timeout=2.0)
+    session.start(0.0)
+    session.tick(2.0)
+    (effect,) = session.tick(session.deadline or 0.0)
+    assert isinstance(effect, Connect)
+    assert effect.version == MQTT_311
 
 
 def test_missing_acknowledgements_end_the_connection() -> None:

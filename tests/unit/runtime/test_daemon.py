@@ -6,6 +6,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent import __version__
+from edge_agent.runtime.config import ObserveConfig
+from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.profile import ThermalProfile
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 
@@ -147,3 +151,103 @@ def test_the_end_holds_everybody_safe(make_house: MakeHouse) -> None:
     house.broker.run()
     assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
     assert decode(house.broker.retained[house.topics.birth].payload).body["online"] is False
+
+
+def test_the_wall_clock_may_be_set_without_a_step_lost_or_made_twice(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    house.after(5.0)
+    for jump in (-86400.0 * 365, 86400.0 * 3650):
+        house.clock.jump(jump)
+        house.after(5.0)
+    status = house.daemon.status()["populations"]["rooms"]
+    assert (status["ticks"], status["missed"]) == (15, 0)
+    assert house.group.history.select(agent=0)["tick"].tolist() == list(range(1, 16))
+
+
+def test_late_ticks_are_counted_and_not_made_up(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=10.0)
+    house.start()
+    house.clock.advance(1.05)
+    house.settle()
+    status = house.daemon.status()["populations"]["rooms"]
+    assert (status["ticks"], status["missed"]) == (1, 9)
+
+
+class Drip:
+    """A source that has one reading for everybody at every look."""
+
+    def __init__(self, value: float, bins: bool) -> None:
+        self.value, self.bins, self.closed = value, bins, False
+
+    def read(self) -> list[tuple[int, float]]:
+        return [(agent, self.value) for agent in range(4)]  # one more than there are agents
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house: MakeHouse) -> None:
+    files = ObserveConfig(modality="co2", source="file", path="x", scale=0.001)
+    house = make_house(step="rate", rate_hz=1.0, observe=(files,))
+    source = Drip(1_200_000.0, bins=False)
+    house.group.feed(files, 0, source)
+    house.start()
+    house.after(2.5)
+    assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
+    assert house.daemon.status()["populations"]["rooms"]["faults"] == {"out_of_range": 2}
+    house.daemon.change([], ["rooms"])
+    assert source.closed
+
+
+def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> None:
+    heat = [40.0]
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(temperature_c=heat[0]),
+    )
+    house = make_house(parts=parts, step="rate", rate_hz=1.0)
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(3.0)
+    heat[0] = 75.0
+    house.after(20.0)
+    assert house.model.horizon == 1
+    assert house.daemon.scheduler["step rooms"].period == 2.0
+    heat[0] = 90.0
+    house.after(20.0)
+    assert house.daemon.status()["governor"]["name"] == "hold"
+    assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
+    stepped = len(house.model.stepped)
+    house.after(20.0)
+    assert len(house.model.stepped) == stepped
+    heat[0] = 40.0
+    house.after(300.0)
+    status = house.daemon.status()
+    assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
+    assert house.model.horizon is None
+    assert house.daemon.scheduler["step rooms"].period == 1.0
+
+
+def test_at_a_rate_what_is_stale_counts_as_not_observed_and_stays_safe(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(100.0)
+    seen = house.group.history.select(agent=0)["observation"][:, 0].tolist()
+    assert set(seen[:59]) == {2}
+    assert set(seen[61:]) == {-1}
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}', b'{"fan": "low"}']
+
+
+def test_at_a_rate_every_action_is_said_again_after_a_lost_connection(make_house: MakeHouse) -> None:
+    lasting = ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", stale_s=1e6)
+    house = make_house(step="rate", rate_hz=1.0, observe=(lasting,))
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(5.0)
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}']
+    house.broker.cut("dev")
+    house.after(120.0)
+    assert house.sent("z/room-0/set") == [b'{"fan": "high"}'] * 2

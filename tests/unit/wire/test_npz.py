@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -16,6 +16,7 @@ from edge_agent.wire import npz
 DTYPES = st.sampled_from(["<f4", "<f8", "<i8", "u1", "?", "<U3"])
 
 
+@settings(deadline=None)
 @given(
     contents=st.dictionaries(
         st.from_regex(r"[A-Za-z_]\w{0,8}", fullmatch=True),

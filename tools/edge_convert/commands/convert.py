@@ -11,10 +11,10 @@ from edge_agent.errors import ConfigError, ModelError
 from edge_agent.neural.model import ACTIONS
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import check_name
-from edge_convert import agent_bundle, detect, network_bundle
+from edge_convert import agent_bundle, agent_sensitivity, detect, network_bundle
 from edge_convert.agent_bundle import AgentConversion
 from edge_convert.calibrate import METHODS
-from edge_convert.console import Subparsers, show
+from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.network_bundle import NetworkConversion
 from edge_convert.order import TARGETS, Order
 from edge_convert.report import agent_report, network_report
@@ -55,8 +55,7 @@ def add(subparsers: Subparsers) -> None:
         "--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on"
     )
     command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
-    command.add_argument("--json", action="store_true")
-    command.add_argument("-v", "--verbose", action="store_true", help="figures of every tensor")
+    add_output_options(command)
     command.set_defaults(run=run)
 
 
@@ -85,23 +84,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 def agent_result(conversion: AgentConversion) -> dict[str, Any]:
     """Return what is said of a converted agent."""
-    return {
+    result: dict[str, Any] = {
         "kind": "pomdp",
         "evaluation": conversion.fidelity.figures(),
         "memory": agent_bundle.memory(conversion),
         "speed": agent_speed(conversion.source.arrays, conversion.model),
     }
+    if conversion.order.verbose:
+        ranking = agent_sensitivity.rank(
+            conversion.source.arrays, conversion.model, conversion.fidelity.history
+        )
+        result["sensitivity"] = [row._asdict() for row in ranking]
+    return result
 
 
 def network_result(conversion: NetworkConversion) -> dict[str, Any]:
     """Return what is said of a converted network; ``sensitivity`` is sorted, the worst operator first."""
-    return {
+    result: dict[str, Any] = {
         "kind": conversion.network.kind,
         "evaluation": conversion.figures(),
         "memory": conversion.memory(),
         "speed": network_speed(conversion.network, conversion.mixed.model),
         "sensitivity": [row._asdict() for row in conversion.ranking],
     }
+    if conversion.order.verbose:
+        ranges = sorted(conversion.ranges.items())
+        result["ranges"] = [{"tensor": name, "low": low, "high": high} for name, (low, high) in ranges]
+    return result
 
 
 def _order(arguments: argparse.Namespace) -> Order:

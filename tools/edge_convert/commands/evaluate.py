@@ -11,7 +11,7 @@ from edge_agent.errors import BundleError, ModelError
 from edge_agent.neural.model import NeuralModel
 from edge_agent.wire import bundle
 from edge_convert import agent_bundle, agent_fidelity, detect, network_fidelity, samples
-from edge_convert.console import Subparsers, show
+from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.networks import open_network
 from edge_convert.networks import run as run_network
 
@@ -25,7 +25,7 @@ def add(subparsers: Subparsers) -> None:
         "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (needed there)"
     )
     command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
-    command.add_argument("--json", action="store_true")
+    add_output_options(command)
     command.set_defaults(run=run)
 
 

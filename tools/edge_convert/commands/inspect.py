@@ -12,7 +12,7 @@ from edge_agent.memory.arena import total
 from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import NeuralPopulation
 from edge_agent.wire import bundle
-from edge_convert.console import Subparsers, show
+from edge_convert.console import Subparsers, add_output_options, show
 
 
 def add(subparsers: Subparsers) -> None:
@@ -20,7 +20,7 @@ def add(subparsers: Subparsers) -> None:
     command = subparsers.add_parser("inspect", help="look into a bundle")
     command.add_argument("bundle", type=Path)
     command.add_argument("--agents", type=int, default=1000, help="memory for so many agents (1000)")
-    command.add_argument("--json", action="store_true")
+    add_output_options(command)
     command.set_defaults(run=run)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import check_name
-from edge_convert.console import Subparsers, show
+from edge_convert.console import Subparsers, add_output_options, show
 
 
 def add(subparsers: Subparsers) -> None:
@@ -17,7 +17,7 @@ def add(subparsers: Subparsers) -> None:
         "path", type=Path, help="where the secret key goes (mode 0600); PATH.pub is the other half"
     )
     command.add_argument("--name", default="", help="who signs; default: the file's name")
-    command.add_argument("--json", action="store_true")
+    add_output_options(command)
     command.set_defaults(run=run)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_agent.errors import BundleError
 from edge_agent.wire import bundle, signatures
-from edge_convert.console import Subparsers, show
+from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.payload import run_golden
 
 
@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
         default=[],
         help="a public key that may have signed it; repeatable",
     )
-    command.add_argument("--json", action="store_true")
+    add_output_options(command)
     command.set_defaults(run=run)
 
 

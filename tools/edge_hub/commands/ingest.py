@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
                     stored = archive.store([(message.topic, message.payload) for message in batch])
                     link.acknowledge(batch)
                     for key, numbers in stored.items():
-                        _confirm(link, key, numbers)
+                        if not key[2].startswith("@"):
+                            _confirm(link, key, numbers)
     finally:
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))

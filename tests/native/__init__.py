@@ -1,0 +1,1 @@
+"""The kernel without Python around it."""

@@ -1,0 +1,146 @@
+"""bench, doctor, support-bundle, metrics, the reference: what they print is true, and holds no secrets."""
+
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.adapters import examination
+from edge_agent.cli import main
+from edge_agent.commands import metrics, support_bundle
+from edge_agent.commands.bench import grid_world
+from edge_agent.runtime.config import DeviceConfig
+from edge_agent.runtime.reference import reference
+
+CONFIG = """
+[device]
+name = "dev"
+state_dir = "state"
+{device}
+[broker]
+host = "127.0.0.1"
+port = 1
+username = "tom"
+password_file = "password"
+[[population]]
+name = "p"
+bundle = "b.eab"
+size = 2
+"""
+STATUS: dict[str, Any] = {
+    "rss_bytes": 45_000_000,
+    "budget_bytes": 64_000_000,
+    "arena_used_bytes": 1000,
+    "uptime_s": 12.0,
+    "governor": {"rung": 1},
+    "broker": {"state": "online"},
+    "populations": {
+        "rooms": {
+            **dict.fromkeys((*metrics.COUNTERS, *metrics.GAUGES), 3),
+            "suspended": False,
+            "faults": {"not_a_number": 7},
+        }
+    },
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "device.toml"
+    path.write_text(CONFIG.format(device=""))
+    (tmp_path / "password").write_text("swordfish\n")
+    (tmp_path / "password").chmod(0o644)
+    return path
+
+
+def test_bench_s_figures_agree_with_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--agents", "64", "--agents", "5", "--seconds", "0.02", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["agents"] for row in found["rows"]] == [64, 5]
+    for row in found["rows"]:
+        assert row["tick_ms"] * 1e3 == pytest.approx(row["us_a_step"] * row["agents"], rel=0.05, abs=0.1)
+        assert row["bytes_an_agent"] > 0
+    assert main(["bench", "--seconds", "0"]) == 2
+
+
+def test_the_grid_that_boards_are_compared_with_walks_to_its_goal() -> None:
+    model = grid_world()
+    assert (model.num_states, model.num_controls) == ((100,), (5,))
+
+
+def test_doctor_names_what_is_wrong_and_its_remedy(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--config", str(config), "--json"]) == 1
+    found = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    password = found[str(config.parent / "password")]
+    assert (password["good"], password["found"]) == (False, "mode 0644")
+    assert password["remedy"].startswith("chmod 600")
+    assert found["broker"]["good"] is False
+    config.write_text("[device")
+    assert main(["doctor", "--config", str(config)]) == 1
+    assert "BAD  configuration" in capsys.readouterr().out
+
+
+def test_the_findings_of_a_board_that_is_well(tmp_path: Path) -> None:
+    files = {
+        "sys/fs/cgroup/cgroup.controllers": "cpu memory",
+        "proc/pressure/memory": "some avg10=0.00 avg60=0.00",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "0",
+        "sys/class/thermal/thermal_zone0/temp": "45000",
+        "proc/meminfo": "MemTotal: 400000 kB\nMemAvailable: 200000 kB\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    well = {f.what: f.good for f in examination.board(tmp_path) if f.what != "clock"}
+    assert list(well.values()) == [True] * 4
+    assert examination.budget(100 * 2**20, tmp_path).good
+    assert not examination.budget(300 * 2**20, tmp_path).good
+    assert examination.clock(0).good
+    assert not examination.clock(5).good
+    (tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("50000")
+    assert not all(f.good for f in examination.board(tmp_path) if f.what != "clock")
+
+
+def test_a_support_bundle_holds_what_helps_and_no_secret(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.tar.gz"
+    arguments = ["--config", str(config), "--socket", str(tmp_path / "none"), "-o", str(out)]
+    assert main(["support-bundle", *arguments, "--json"]) == 0
+    assert "device.toml" in json.loads(capsys.readouterr().out)["files"]
+    with tarfile.open(out) as archive:
+        texts = {m.name.split("/")[1]: archive.extractfile(m).read().decode() for m in archive.getmembers()}
+    assert "swordfish" not in "".join(texts.values())
+    assert 'username = "(left out)"' in texts["device.toml"]
+    assert "tom" not in texts["device.toml"]
+    assert texts["status.json"].startswith("not to be had")
+    assert "numpy" in json.loads(texts["versions.json"])
+
+
+@pytest.mark.parametrize("key", ["password", "secret_key", "token", "  username"])
+def test_secrets_are_blanked_wherever_they_stand(key: str) -> None:
+    assert "hunter2" not in support_bundle.redacted(f'a = 1\n{key} = "hunter2"\nb = 2\n')
+
+
+def test_metrics_are_the_status_in_prometheus_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(_path: Path, _request: Mapping[str, Any]) -> dict[str, Any]:
+        return STATUS
+
+    monkeypatch.setattr(metrics, "ask", status)
+    assert main(["metrics"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "edge_agent_rss_bytes 4.5e+07" in lines
+    assert 'edge_agent_steps_total{population="rooms"} 3.0' in lines
+    assert 'edge_agent_faults_total{kind="not_a_number",population="rooms"} 7.0' in lines
+
+
+def test_the_reference_has_every_key() -> None:
+    text = reference()
+    for name in DeviceConfig.__dataclass_fields__:
+        assert f"| `{name}` |" in text
+    assert "| `rate_hz` | number > 0.0, ≤ 1000.0 |" in text
