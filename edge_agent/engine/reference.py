@@ -11,7 +11,7 @@ Theory of operation. An agent holds q(s), a product of one categorical distribut
 3. plan: the negative expected free energy of a policy is, summed over its steps and over modalities,
    H[q(o)] - E_q(s)[H[p(o|s)]] (information gain about states) + E_q(o)[C] (utility) (Da Costa et al. 2020,
    eq. 20 ff.), and the posterior over policies is softmax(gamma G + ln E);
-4. act: the first action of the best policy; the lowest index wins a tie.
+4. act: of each factor the first action with the largest sum of q(pi); the lowest index wins a tie.
 
 Probabilities are clipped at the float64 epsilon inside logarithms, as pymdp does.
 """
@@ -31,6 +31,7 @@ Beliefs = list[Float]
 
 EPSILON = float(np.finfo(np.float64).eps)
 ITERATIONS = 16
+TIE = 1e-9
 
 
 class Decision(NamedTuple):
@@ -140,9 +141,21 @@ def policy_posterior(model: ModelArrays, G: Float) -> Float:
     return softmax(model.gamma * G + log(model.E))
 
 
+def marginal_action(model: ModelArrays, q_pi: Float) -> NDArray[np.int64]:
+    """Return the most probable first action of each factor [F], as pymdp selects by default.
+
+    Probabilities that differ by less than rounding does are a tie, and the lowest index wins it.
+    """
+    action = []
+    for f, count in enumerate(model.num_controls):
+        marginal = np.bincount(model.policies[:, 0, f], q_pi, count)
+        action.append(int(np.argmax(marginal >= marginal.max() - TIE)))
+    return np.array(action, dtype=np.int64)
+
+
 def step(model: ModelArrays, prior: Sequence[Float], observation: Sequence[ArrayLike | int]) -> Decision:
     """Infer, plan and choose for one agent whose prior is ``prior``."""
     qs, F = infer(model, prior, observation)
     G = expected_free_energy(model, qs)
     q_pi = policy_posterior(model, G)
-    return Decision(qs, G, q_pi, model.policies[int(q_pi.argmax()), 0], F)
+    return Decision(qs, G, q_pi, marginal_action(model, q_pi), F)

@@ -16,8 +16,6 @@ from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.reference import Beliefs, Decision, Float
 
-TIE = 1e-9
-
 
 class Oracle:
     """One agent of the reference; ``step`` decides, ``act`` says which action was really executed.
@@ -40,7 +38,7 @@ class Oracle:
             self._qs = [self._rounding(q) for q in self._qs]
         G = self.expected_free_energy(self._qs)
         q_pi = reference.policy_posterior(model, G)
-        return Decision(self._qs, G, q_pi, marginal_action(model, q_pi), free_energy)
+        return Decision(self._qs, G, q_pi, reference.marginal_action(model, q_pi), free_energy)
 
     def act(self, action: Sequence[int]) -> None:
         """Predict the next prior from the action that was executed."""
@@ -72,18 +70,6 @@ class Oracle:
             entropy = -(outcomes @ reference.log(outcomes))
             gain += float(utility + entropy - reference.contract(ambiguity, parents))
         return gain
-
-
-def marginal_action(model: ModelArrays, q_pi: Float) -> NDArray[np.int64]:
-    """Return the most probable first action of each factor, as pymdp and the engine select by default.
-
-    Probabilities that differ by less than rounding does are a tie, and the lowest index wins it.
-    """
-    action = []
-    for f, count in enumerate(model.num_controls):
-        marginal = np.bincount(model.policies[:, 0, f], q_pi, count)
-        action.append(int(np.argmax(marginal >= marginal.max() - TIE)))
-    return np.array(action, dtype=np.int64)
 
 
 class World:
