@@ -13,7 +13,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from edge_agent.errors import PlatformError
@@ -87,6 +87,12 @@ class BlockStore:
         """Remove a bundle, complete or not."""
         self.path(digest).unlink(missing_ok=True)
         self._part(digest).unlink(missing_ok=True)
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Remove every bundle, complete or not, but these."""
+        for path in [*self._folder.glob("*.eab"), *self._folder.glob("*.part")]:
+            if path.stem not in digests:
+                path.unlink(missing_ok=True)
 
     def download(self, cut: Cut, done: Callable[[str, str], None], seconds: float = 60.0) -> threading.Thread:
         """Fetch ``cut.url`` (http, https or file) in a thread.

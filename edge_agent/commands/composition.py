@@ -6,13 +6,15 @@ Loading the libraries first is what makes ``check``'s figure for the interpreter
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.adapters.signs import cgroup_limit
+from edge_agent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
     from edge_agent.memory.budget import Plan
@@ -20,10 +22,14 @@ if TYPE_CHECKING:
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.profile import Profile
 
+log = logging.getLogger("edge_agent")
+
 DAEMON_LIBRARIES = (
+    "edge_agent.adapters.blocks",
     "edge_agent.adapters.control",
     "edge_agent.adapters.loop",
     "edge_agent.adapters.mqtt",
+    "edge_agent.adapters.outbox",
     "edge_agent.runtime.assembly",
     "edge_agent.runtime.daemon",
     "edge_agent.wire.signatures",
@@ -75,6 +81,22 @@ def compose(config: Path, profile: str | None) -> Composed:
         Path(document["profile_path"]),
     )
     base = rss_bytes()
-    prepared = assembly.prepare_all(settings.config, settings.profile, settings.config_path)
+    settings, prepared = _prepare(settings)
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan)
+
+
+def _prepare(settings: Settings) -> tuple[Settings, list[Prepared]]:
+    """Load the bundles that the hub rolled out; if one of them is bad, those that are configured."""
+    from edge_agent.commands.linking import followed
+    from edge_agent.runtime import assembly
+
+    config = followed(settings.config)
+    if config != settings.config:
+        try:
+            prepared = assembly.prepare_all(config, settings.profile, settings.config_path)
+        except EdgeAgentError as error:
+            log.error("hub: %s; the configured bundles run", error)
+        else:
+            return replace(settings, config=config), prepared
+    return settings, assembly.prepare_all(settings.config, settings.profile, settings.config_path)

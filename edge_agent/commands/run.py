@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import secrets
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,12 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.systemd import Notifier
+    from edge_agent.commands.linking import Telling, make_following
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
     from edge_agent.runtime.daemon import Daemon, Parts
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
+    from edge_agent.runtime.obeying import Tools
     from edge_agent.runtime.roster import Roster
     from edge_agent.runtime.supervision import Supervision
 
@@ -71,10 +74,21 @@ def run(arguments: argparse.Namespace) -> int:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
+    reloader = Reloader(arguments.config, arguments.profile, loop.wake)
+    profile = composed.settings.profile
+    tools = Tools(
+        reload=reloader.ask,
+        recorder=lambda: _recorder(config.recorder),
+        max_rate_hz=profile.max_rate_hz,
+    )
+    telling = None if config.broker is None else Telling(config, loop.wake)
     parts = Parts(
         rss=rss_bytes,
+        boot=secrets.token_hex(8),
+        uplink=None if telling is None else telling.uplink,
         tidy=tidy,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
+        following=make_following(config, profile, composed.prepared, tools, clock, loop.wake),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
         signs=board_signs,
@@ -91,10 +105,11 @@ def run(arguments: argparse.Namespace) -> int:
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
     notifier = Notifier.from_environment()
-    reloader = Reloader(arguments.config, arguments.profile, loop.wake)
     try:
         return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
     finally:
+        if telling is not None:
+            telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
         programs.close()
         notifier.close()
         server.close()

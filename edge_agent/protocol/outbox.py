@@ -347,7 +347,7 @@ class Outbox:
             self._due = now + 5 * self.settings.flush_seconds
         return effects
 
-    def close(self, t: float, wait: Callable[[], None]) -> None:
+    def close(self, t: float, wait: Callable[[], object]) -> None:
         """Store what is pending. ``wait`` blocks until the store has news."""
         self.failure = ""
         while True:

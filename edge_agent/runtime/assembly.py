@@ -27,6 +27,8 @@ from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
 from edge_agent.wire import bundle as bundles
 
 INBOX_BYTES = MIB
+OUTBOX_PENDING_BYTES = MIB // 4
+OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB  # two SQLite connections with 512 KB of pages each
 TRANSIENT_BYTES = 2 * MIB
 Loader = Callable[[Path], tuple[Model, str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
@@ -117,6 +119,8 @@ def make_plan(
         Line("link", "inbox", INBOX_BYTES),
         Line("process", "buffers that come and go", TRANSIENT_BYTES),
     ]
+    if config.broker is not None:
+        fixed.append(Line("link", "outbox", OUTBOX_BYTES))
     regions = [region for item in populations for region in item.regions(item.config.name)]
     if config.device.spare_kb >= 0:
         spare = config.device.spare_kb * 1024

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Keepalive,
         Name,
         NotEmpty,
+        OneOrMore,
         Port,
         Positive,
         Priority,
@@ -89,6 +90,22 @@ class BrokerConfig:
     """Seconds of silence after which either side takes the connection for dead."""
     version: Literal[3, 5] = 5
     """MQTT version to try first: 5, or 3 for 3.1.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubConfig:
+    """Whom the device obeys, and what it keeps for its hub. Without keys it obeys nobody."""
+
+    __pydantic_config__ = CHECKED
+
+    keys: tuple[Text, ...] = ()
+    """Public key files (``edge-convert keygen``) of the hub: what they signed is obeyed."""
+    threshold: OneOrMore = 1
+    """How many of the keys must have signed a document or command."""
+    confirm: bool = False
+    """Keep telemetry until ``edge-hub ingest`` has confirmed it; false: until the broker has it."""
+    outbox_mb: Positive = 64.0
+    """Most MB of telemetry on disk; past that the oldest is thinned out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +223,8 @@ class Config:
     """Who this device is."""
     broker: BrokerConfig | None = None
     """Where the broker is."""
+    hub: HubConfig = field(default_factory=HubConfig)
+    """The hub."""
     population: Annotated[tuple[PopulationConfig, ...], NotEmpty]
     """The populations."""
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
@@ -220,6 +239,7 @@ def build(document: dict[str, Any]) -> Config:
     return Config(
         device=DeviceConfig(**document["device"]),
         broker=None if broker is None else BrokerConfig(**broker),
+        hub=HubConfig(**document["hub"] | {"keys": tuple(document["hub"]["keys"])}),
         population=tuple(_population(entry) for entry in document["population"]),
         recorder=RecorderConfig(**document["recorder"]),
         commands=tuple(document["commands"]),

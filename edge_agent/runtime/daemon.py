@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent import __version__
 from edge_agent.errors import PeerError
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
@@ -29,6 +30,7 @@ from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
+from edge_agent.runtime.following import Following
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.link import Link
@@ -36,6 +38,8 @@ from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.scheduler import Scheduler, Task
 from edge_agent.runtime.sensing import parse_array
+from edge_agent.runtime.uplink import Uplink
+from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
@@ -54,14 +58,17 @@ class Parts:
     """What touches the outside, handed in; None works without.
 
     ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
-    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is;
-    ``tidy`` gives memory back that is no longer in use.
+    MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is; ``boot`` is
+    unique to this start of the process; ``tidy`` gives memory back that is no longer in use.
     """
 
     rss: Callable[[], int]
+    boot: str = ""
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     recorder: Recorder | None = None
+    uplink: Uplink | None = None
+    following: Following | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
     tidy: Callable[[], None] | None = None
@@ -111,7 +118,6 @@ class Daemon:
         now = clock.monotonic()
         for name, group in self.groups.items():
             self._schedule(name, group, now)
-        self.scheduler.every("telemetry", config.device.telemetry_s, now)
         if parts.checkpoints is not None:
             self.scheduler.every("checkpoint", config.device.checkpoint_s, now)
         if parts.tidy is not None:
@@ -123,6 +129,10 @@ class Daemon:
     def attach(self, link: Link) -> None:
         """Use a broker; without one the daemon works alone."""
         self.link = link
+        if self.parts.uplink is not None:
+            self.parts.uplink.attach(link, self.topics.confirm)
+        if self.parts.following is not None:
+            self.parts.following.attach(self, link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -133,6 +143,8 @@ class Daemon:
         for name, group in self.groups.items():
             self._subscribe(name, group)
         if self.link is not None:
+            if self.parts.following is not None:
+                self.parts.following.start()
             self.link.start()
 
     def turn(self, woken_at: float | None = None) -> float:
@@ -150,9 +162,15 @@ class Daemon:
         for task in self.scheduler.due(self._clock.monotonic()):
             self._run(task)
             self.completed += 1
-        deadline = self.scheduler.deadline
-        session = None if self.link is None else self.link.session.deadline
-        return deadline if session is None else min(deadline, session)
+        self._tell_hub()
+        uplink, following = self.parts.uplink, self.parts.following
+        deadlines = [
+            self.scheduler.deadline,
+            None if self.link is None else self.link.session.deadline,
+            None if self.link is None or uplink is None else uplink.deadline,
+            None if self.link is None or following is None else following.deadline,
+        ]
+        return min(deadline for deadline in deadlines if deadline is not None)
 
     def stop(self) -> None:
         """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
@@ -167,12 +185,10 @@ class Daemon:
 
     def birth(self, online: bool) -> Publication:
         """Return the birth message, or the will."""
-        body = {
-            "online": online,
-            "populations": {name: group.digest for name, group in self.groups.items()},
-            "agents": sum(len(group.names) for group in self.groups.values()),
-        }
-        message = Message(body, seq=self._next(), t=self._clock.time())
+        device = self.config.device
+        running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
+        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running)
+        message = Message(body, t=self._clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +224,23 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+
+    def adopt(self, name: str, bundle: str) -> None:
+        """Take note that a population runs another bundle file for good."""
+        group = self.groups.get(name)
+        if group is not None:
+            group.config = replace(group.config, bundle=bundle)
+        population = tuple(
+            replace(entry, bundle=bundle) if entry.name == name else entry for entry in self.config.population
+        )
+        self.config = replace(self.config, population=population)
+
+    def pace(self, name: str) -> None:
+        """Let a population step at its configured rate from now on, slower if the governor says so."""
+        governor = self.parts.governor
+        slowed = 1.0 if governor is None else governor.slowed
+        period = slowed / self.groups[name].config.rate_hz
+        self.scheduler.set_period(f"step {name}", period, self._clock.monotonic())
 
     def exchange(self, name: str) -> None:
         """Let a population's shadow act; see `Roster.exchange`."""
@@ -293,8 +326,6 @@ class Daemon:
             self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
-        elif kind == "telemetry":
-            self._telemetry()
         elif kind == "tidy" and self.parts.tidy is not None:
             self.parts.tidy()
         elif kind == "govern":
@@ -388,11 +419,11 @@ class Daemon:
         message = Message(body, seq=self._next(), t=self._clock.time())
         self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 
-    def _telemetry(self) -> None:
-        if self.link is None or not self.link.online:
-            return
-        message = Message(self.status(), seq=self._next(), t=self._clock.time())
-        self.link.publish(Publication(self.topics.telemetry, encode(message), qos=1))
+    def _tell_hub(self) -> None:
+        if self.link is not None and self.parts.following is not None:
+            self.parts.following.turn()
+        if self.link is not None and self.parts.uplink is not None:
+            self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
 
     def _next(self) -> int:
         self._sequence += 1

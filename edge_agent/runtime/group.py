@@ -50,6 +50,9 @@ class Stepper(Protocol):
     def plan(self, *, horizon: int | None = None) -> None:
         """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
 
+    def reset(self) -> None:
+        """Let every agent begin anew."""
+
     def checkpoint(self) -> bytes:
         """Return the beliefs."""
 
@@ -122,6 +125,9 @@ class Shadow:
     """Its region of the arena."""
     steps: int = 0
     agreed: int = 0
+    free_energy: float = 0.0
+    """Sums over those steps, nats: its own, and that of the model that acts."""
+    acting_free_energy: float = 0.0
 
 
 class Group:
@@ -283,6 +289,8 @@ class Group:
             other = self.shadow.stepper.step(observed, subset)
             self.shadow.steps += len(agents)
             self.shadow.agreed += int(np.count_nonzero((chosen == other).all(axis=1)))
+            self.shadow.free_energy += float(self.shadow.stepper.free_energy[agents].sum())
+            self.shadow.acting_free_energy += float(self.stepper.free_energy[agents].sum())
         energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         silent = self._silent(arrived, now)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
-from edge_agent.protocol.session import Deliver, Effect, Offline, Online, Session, carry_out
+from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
+from edge_agent.protocol.session import Deliver, Delivered, Effect, Offline, Online, Session, carry_out
 
-Listener = Callable[[str, bytes], None]
+Listener = Callable[[Received], None]
 
 
 class Link:
@@ -34,6 +34,8 @@ class Link:
         self._clock = clock
         self._effects: list[Effect] = []
         self._listeners: dict[str, Listener] = {}
+        self._delivered: list[Callable[[int], None]] = []
+        self._online: list[Callable[[], None]] = []
         self._pending: dict[str, bytes] = {}
         self.coalesced = 0
         self.came_online = False
@@ -52,6 +54,16 @@ class Link:
         """Hand every message on ``topic`` (no wildcards) to ``listener``, in order."""
         self._listeners[topic] = listener
         self._effects += self.session.subscribe(Subscription(topic, 1))
+        self._run()
+
+    def heed(self, delivered: Callable[[int], None], online: Callable[[], None]) -> None:
+        """Tell of each QoS 1 publication (its token) that the broker has, and of each connect."""
+        self._delivered.append(delivered)
+        self._online.append(online)
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out effects of this link's session that were made elsewhere."""
+        self._effects += effects
         self._run()
 
     def subscribe(self, filters: Iterable[str]) -> None:
@@ -86,17 +98,22 @@ class Link:
         effects, self._effects = self._effects, []
         for effect in carry_out(effects, self._client):
             if isinstance(effect, Deliver):
-                self._deliver(effect.message.topic, effect.message.payload)
+                self._deliver(effect.message)
+            elif isinstance(effect, Delivered):
+                for delivered in self._delivered:
+                    delivered(effect.token)
             elif isinstance(effect, Online):
                 self.came_online = True
+                for online in self._online:
+                    online()
             elif isinstance(effect, Offline):
                 self.came_online = False
 
-    def _deliver(self, topic: str, payload: bytes) -> None:
-        listener = self._listeners.get(topic)
+    def _deliver(self, message: Received) -> None:
+        listener = self._listeners.get(message.topic)
         if listener is not None:
-            listener(topic, payload)
+            listener(message)
             return
-        if topic in self._pending:
+        if message.topic in self._pending:
             self.coalesced += 1
-        self._pending[topic] = payload
+        self._pending[message.topic] = message.payload

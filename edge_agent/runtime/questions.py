@@ -1,7 +1,4 @@
-"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types.
-
-The status is also the body of the telemetry message.
-"""
+"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types."""
 
 from __future__ import annotations
 
@@ -48,6 +45,8 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "arena_bytes": daemon.roster.arena.nbytes,
         "arena_used_bytes": daemon.roster.arena.used,
         "broker": _broker(daemon),
+        "telemetry": None if daemon.parts.uplink is None else daemon.parts.uplink.status(),
+        "hub": None if daemon.parts.following is None else daemon.parts.following.status(),
         "unknown_topics": daemon.unknown_topics,
         "governor": _governor(daemon),
         "checkpoint": None if daemon.parts.checkpoints is None else asdict(daemon.parts.checkpoints.counters),
@@ -60,7 +59,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
 def agents(daemon: Daemon, population: str | None) -> list[dict[str, Any]]:
     """Return one entry an agent: what it observes now and was last told."""
     rows: list[dict[str, Any]] = []
-    for name, group in _chosen(daemon, population).items():
+    for name, group in chosen(daemon, population).items():
         for index, agent in enumerate(group.names):
             if len(rows) >= MAX_ROWS:
                 return rows
@@ -80,7 +79,7 @@ def history(daemon: Daemon, agent: str, population: str | None, last: Any) -> di
     """Return the records of one agent, oldest first, with the names of their columns."""
     if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
         raise ConfigError(f"last: found {last!r}, expected a number of records from 1")
-    for name, group in _chosen(daemon, population).items():
+    for name, group in chosen(daemon, population).items():
         index = group.names.find(agent)
         if index is not None:
             return _records(name, group, index, min(last or MAX_ROWS, MAX_ROWS))
@@ -109,7 +108,8 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
     }
 
 
-def _chosen(daemon: Daemon, population: str | None) -> Mapping[str, Group]:
+def chosen(daemon: Daemon, population: str | None) -> Mapping[str, Group]:
+    """Return the population of that name, or all of them."""
     if population is None:
         return daemon.groups
     if population not in daemon.groups:

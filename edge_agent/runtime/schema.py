@@ -144,6 +144,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
         for key in keys:
             if table.get(key):
                 table[key] = str(base / table[key])
+    document["hub"]["keys"] = [str(base / key) for key in document["hub"]["keys"]]
 
 
 def _check_rules(document: dict[str, Any], path: Path) -> None:
@@ -151,6 +152,11 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
     try:
         check_name(document["device"]["name"], "device.name")
         check_name(document["device"]["fleet"], "device.fleet")
+        keys, threshold = document["hub"]["keys"], document["hub"]["threshold"]
+        if keys and threshold > len(set(keys)):
+            raise ConfigError(
+                f"hub.threshold: found {threshold}, expected at most {len(set(keys))}, the keys"
+            )
         names: set[str] = set()
         for number, population in enumerate(document["population"]):
             key = f"population[{number}]"

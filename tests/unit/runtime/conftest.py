@@ -59,6 +59,9 @@ class Mirror:
     def plan(self, *, horizon: int | None = None) -> None:
         self.horizon = horizon
 
+    def reset(self) -> None:
+        self.actions[:] = 0
+
     def checkpoint(self) -> bytes:
         return self.actions.tobytes()
 
@@ -107,8 +110,10 @@ class House:
 
     topics = DeviceTopics("home", "dev")
 
-    def __init__(self, size: int = 3, parts: Parts | None = None, **population: Any) -> None:
-        self.clock = ManualClock(start=100.0)
+    def __init__(
+        self, size: int = 3, parts: Parts | None = None, clock: ManualClock | None = None, **population: Any
+    ) -> None:
+        self.clock = clock or ManualClock(start=100.0)
         self.broker = MemoryBroker(self.clock)
         self.config = Config(
             device=DeviceConfig(name="dev"),

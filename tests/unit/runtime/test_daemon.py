@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent import __version__
 from edge_agent.runtime.config import ObserveConfig
 from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.profile import ThermalProfile
+from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 
 MakeHouse = Callable[..., Any]
@@ -117,14 +119,14 @@ def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
     assert house.daemon.status()["populations"]["rooms"]["faults"] == {"bad_array": 1}
 
 
-def test_birth_will_and_telemetry(make_house: MakeHouse) -> None:
+def test_birth_and_will(make_house: MakeHouse) -> None:
     house = make_house()
     house.start()
     birth = decode(house.broker.retained[house.topics.birth].payload).body
+    bodies.check(bodies.BIRTH, birth, "birth")
     assert birth["online"] is True
-    assert birth["populations"] == {"rooms": "digest"}
-    house.after(25.0)
-    assert len(house.sent(house.topics.telemetry)) == 2
+    assert (birth["device"], birth["profile"], birth["version"]) == ("dev", "generic", __version__)
+    assert birth["populations"] == {"rooms": {"bundle": "digest", "size": 3}}
     house.broker.cut("dev")
     house.broker.run()
     assert decode(house.broker.retained[house.topics.birth].payload).body["online"] is False

@@ -1,0 +1,155 @@
+"""What ``run`` puts between the daemon and its hub: the outbox on disk, and what makes it obey.
+
+A disk that refuses the outbox must not end the daemon: it then lies beside the control socket, which is
+memory on a board, smaller, and gone with the power; the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.errors import PlatformError
+
+if TYPE_CHECKING:
+    from edge_agent.adapters.outbox import SqliteStore
+    from edge_agent.protocol.ports import Clock
+    from edge_agent.runtime.assembly import Prepared
+    from edge_agent.runtime.config import Config
+    from edge_agent.runtime.following import Following
+    from edge_agent.runtime.obeying import Tools
+    from edge_agent.runtime.profile import Profile
+    from edge_agent.runtime.uplink import Uplink
+
+log = logging.getLogger("edge_agent")
+
+OUTBOX = "outbox.db"
+STATE = "follower.json"
+BUNDLES = "bundles"
+VOLATILE_BYTES = 4_000_000
+
+
+class Telling:
+    """The uplink and the store under it.
+
+    Parameters
+    ----------
+    config : Config
+        The device's configuration.
+    wake : callable
+        Wakes the loop, from any thread.
+
+    Raises
+    ------
+    PlatformError
+        Neither the state directory nor the socket's takes the outbox.
+    """
+
+    def __init__(self, config: Config, wake: Callable[[], None]) -> None:
+        from edge_agent.protocol.outbox import Outbox, OutboxSettings
+        from edge_agent.protocol.telemetry import Telemetry
+        from edge_agent.runtime.assembly import OUTBOX_PENDING_BYTES
+        from edge_agent.runtime.uplink import Uplink
+        from edge_agent.wire.topics import DeviceTopics
+
+        limit = int(config.hub.outbox_mb * 1e6)
+        try:
+            self._store = _open(Path(config.device.state_dir), wake)
+        except PlatformError as error:
+            folder = Path(config.device.socket).parent
+            log.warning("telemetry: %s; kept in %s instead, until the power goes", error, folder)
+            self._store, limit = _open(folder, wake), min(limit, VOLATILE_BYTES)
+        settings = OutboxSettings(
+            max_bytes=limit, pending_bytes=OUTBOX_PENDING_BYTES, confirm=config.hub.confirm
+        )
+        topics = DeviceTopics(config.device.fleet, config.device.name)
+        self._outbox = Outbox(settings, topics.telemetry, self._store)
+        self.uplink: Uplink = Uplink(
+            Telemetry(config.device.telemetry_s), self._outbox, lambda: self._store.damaged
+        )
+
+    def close(self, t: float, wait: Callable[[], object]) -> None:
+        """Store what is pending and close the file; ``wait`` blocks until the loop is woken."""
+        self._outbox.close(t, wait)
+        self._store.close()
+
+
+def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
+    from edge_agent.adapters.outbox import SqliteStore
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{folder}: {error.strerror}") from error
+    return SqliteStore(folder / OUTBOX, wake)
+
+
+def make_following(
+    config: Config,
+    profile: Profile,
+    prepared: Sequence[Prepared],
+    tools: Tools,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Following | None:
+    """Return what makes the device obey its hub; None without a broker, without keys, or if the disk
+    refuses to keep what was obeyed.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    if config.broker is None or not config.hub.keys:
+        return None
+    from edge_agent.adapters.blocks import BlockStore
+    from edge_agent.adapters.state import StateFile
+    from edge_agent.commands.workshop import ThreadedWorkshop
+    from edge_agent.protocol.follower import Follower
+    from edge_agent.runtime.following import Following
+    from edge_agent.wire import signatures
+    from edge_agent.wire.documents import Trust
+    from edge_agent.wire.topics import DeviceTopics
+
+    folder = Path(config.device.state_dir)
+    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
+    keeper, blocks = StateFile(folder / STATE), BlockStore(folder / BUNDLES)
+    try:
+        (folder / BUNDLES).mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = keeper.read()
+    except (OSError, PlatformError) as error:
+        log.error("hub: %s; it is not obeyed", error)
+        return None
+    follower = Follower(
+        DeviceTopics(config.device.fleet, config.device.name),
+        Trust(config.device.fleet, keys, config.hub.threshold),
+        {item.config.name: (item.digest, len(item.names)) for item in prepared},
+        blocks.had,
+        random.Random(),  # noqa: S311 - spreads requests
+        state,
+    )
+    return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
+
+
+def followed(config: Config) -> Config:
+    """Return the configuration with the bundles that the hub rolled out, where there are such."""
+    if config.broker is None or not config.hub.keys:
+        return config
+    from edge_agent.adapters.state import StateFile
+
+    folder = Path(config.device.state_dir)
+    try:
+        active = (StateFile(folder / STATE).read() or {}).get("active", {})
+    except PlatformError as error:
+        log.warning("hub: %s; the configured bundles run", error)
+        return config
+    paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
+    population = tuple(
+        replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
+        for entry in config.population
+    )
+    return replace(config, population=population)

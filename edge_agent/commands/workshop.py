@@ -1,0 +1,94 @@
+"""Bundles on their way from the hub to a population: fetched, read, verified, in threads beside the loop."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge_agent.adapters.blocks import BlockStore
+from edge_agent.engine import Model
+from edge_agent.errors import BundleError, EdgeAgentError
+from edge_agent.runtime import assembly
+from edge_agent.runtime.config import PopulationConfig
+from edge_agent.runtime.following import Fetched, Verified
+from edge_agent.runtime.profile import Profile
+from edge_agent.wire import bundle as bundles
+from edge_agent.wire.blocks import Cut
+
+
+class ThreadedWorkshop:
+    """A `runtime.following.Workshop`.
+
+    Parameters
+    ----------
+    blocks : BlockStore
+        Where bundles arrive.
+    profile : Profile
+        The board's limits.
+    wake : callable
+        Called from a thread when there is news.
+    """
+
+    def __init__(self, blocks: BlockStore, profile: Profile, wake: Callable[[], None]) -> None:
+        self._blocks = blocks
+        self._profile = profile
+        self._wake = wake
+        self._news: queue.SimpleQueue[Fetched | Verified] = queue.SimpleQueue()
+
+    def write(self, cut: Cut, index: int, data: bytes) -> None:
+        """Write a block."""
+        self._blocks.write(cut, index, data)
+
+    def download(self, cut: Cut) -> None:
+        """Begin to fetch ``cut.url``."""
+        self._blocks.download(cut, lambda digest, reason: self._tell(Fetched(digest, reason)))
+
+    def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
+        """Begin to verify a complete bundle."""
+
+        def work() -> None:
+            try:
+                path = self._blocks.finish(bundle)
+                found = assembly.prepare(
+                    replace(config, bundle=str(path)),
+                    self._profile,
+                    f"population {config.name}",
+                    lambda where: _load(where, bundle, signers),
+                )
+            except EdgeAgentError as error:
+                self._tell(Verified(config.name, bundle, str(error)))
+            else:
+                self._tell(Verified(config.name, bundle, found))
+
+        threading.Thread(target=work, name="verify", daemon=True).start()
+
+    def path(self, bundle: str) -> str:
+        """Return where a complete bundle is."""
+        return str(self._blocks.path(bundle))
+
+    def keep(self, bundles: Collection[str]) -> None:
+        """Remove all bundles but these."""
+        self._blocks.keep(bundles)
+
+    def news(self) -> Sequence[Fetched | Verified]:
+        """Return what ended since the last call."""
+        found: list[Fetched | Verified] = []
+        while not self._news.empty():
+            found.append(self._news.get())
+        return found
+
+    def _tell(self, item: Fetched | Verified) -> None:
+        self._news.put(item)
+        self._wake()
+
+
+def _load(path: Path, digest: str, signers: Collection[bytes]) -> tuple[Model, str]:
+    found = bundles.read(path)
+    if found.digest != digest:
+        raise BundleError(f"{path}: its digest is {found.digest}, expected {digest}")
+    if found.signer is None or found.signer.raw not in signers:
+        raise BundleError(f"{path}: not signed by a key of the hub")
+    return Model.from_bundle(found), found.digest

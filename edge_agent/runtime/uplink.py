@@ -1,0 +1,112 @@
+"""What the device tells its hub about itself: counters on a timer, through the outbox on disk.
+
+Theory of operation. `Uplink.turn` asks ``protocol.telemetry`` whether a body is due, and hands it to
+``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has confirmed it)
+and sends it when the session has room. Nothing here needs a network: without one the outbox fills, inside its
+limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the daemon goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import PlatformError
+from edge_agent.protocol.outbox import Outbox
+from edge_agent.protocol.ports import Received
+from edge_agent.protocol.telemetry import Telemetry
+from edge_agent.runtime.link import Link
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.group import Group
+
+RETRY_S = 5.0
+
+
+class Uplink:
+    """Telemetry and its outbox.
+
+    Parameters
+    ----------
+    telemetry : Telemetry
+        When to say what.
+    outbox : Outbox
+        Where it waits.
+    damaged : callable
+        How many files of the outbox were set aside.
+    """
+
+    def __init__(self, telemetry: Telemetry, outbox: Outbox, damaged: Callable[[], int] = lambda: 0) -> None:
+        self.telemetry = telemetry
+        self.outbox = outbox
+        self.unreadable = 0
+        self._damaged = damaged
+        self._quiet_until = -math.inf
+
+    def attach(self, link: Link, confirm_topic: str) -> None:
+        """Use ``link``; confirmations of the hub come in on ``confirm_topic``."""
+        link.heed(self.outbox.delivered, self._online)
+        if self.outbox.settings.confirm:
+            link.listen(confirm_topic, self._confirmed)
+
+    @property
+    def deadline(self) -> float:
+        """When `turn` has something to do, monotonic seconds."""
+        stored = self.outbox.deadline
+        due = self.telemetry.deadline if stored is None else min(self.telemetry.deadline, stored)
+        return max(due, self._quiet_until)
+
+    def turn(self, daemon: Daemon, link: Link, now: float, t: float) -> None:
+        """Measure what is due, store what was measured, send what there is room for; ``t`` is Unix time."""
+        if now < self._quiet_until:
+            return
+        if now >= self.telemetry.deadline:
+            body = self.telemetry.due(counters(daemon), daemon.parts.rss(), now)
+            if body is not None:
+                self.outbox.append(body, t, now)
+        try:
+            link.perform(self.outbox.turn(link.session, now, t))
+        except PlatformError:
+            self.unreadable += 1
+            self._quiet_until = now + RETRY_S
+
+    def status(self) -> dict[str, Any]:
+        """Return what is in the outbox and what happened to it, in plain types."""
+        return {
+            "outbox": self.outbox.name,
+            "backlog_bytes": self.outbox.backlog,
+            "damaged_files": self._damaged(),
+            "unreadable": self.unreadable,
+            "failure": self.outbox.failure,
+            **asdict(self.outbox.counters),
+        }
+
+    def _online(self) -> None:
+        self.telemetry.online()
+        self.outbox.online()
+
+    def _confirmed(self, message: Received) -> None:
+        self.outbox.confirmed(message.payload)
+
+
+def counters(daemon: Daemon) -> dict[str, dict[str, int | float]]:
+    """Return the counters of each population, for `wire.bodies.TELEMETRY`."""
+    return {name: _counters(daemon, name, group) for name, group in daemon.groups.items()}
+
+
+def _counters(daemon: Daemon, name: str, group: Group) -> dict[str, int | float]:
+    return {
+        "tick": group.counters.ticks,
+        "steps": group.counters.steps,
+        "decisions": group.counters.steps * len(group.binding.controls),
+        "contradictions": group.stepper.contradictions,
+        "missed": daemon.scheduler[f"step {name}"].missed,
+        "observations": group.counters.observations,
+        "actions": group.counters.actions,
+        "silent": group.counters.stale,
+        "faults": sum(group.faults.values()),
+        "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
+    }

@@ -1,0 +1,221 @@
+"""Ten daemons as processes, a hub and a real broker: signed commands, rollouts, and bundles that do badly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent import Model
+from edge_agent.engine import golden
+from edge_agent.wire import bundle, documents, messages, signatures
+from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
+from edge_hub import connection
+from edge_hub.cli import main, parser
+
+pytestmark = pytest.mark.broker
+META = {
+    "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
+    "controls": [{"name": "fan", "values": ["off", "on"]}],
+}
+CONFIG = """
+[device]
+name = "{name}"
+fleet = "lab"
+state_dir = "state"
+socket = "s"
+telemetry_s = 1.0
+[recorder]
+path = "recording"
+[broker]
+host = "127.0.0.1"
+port = {port}
+[hub]
+keys = ["{key}"]
+[[population]]
+name = "rooms"
+bundle = "{bundle}"
+size = 3
+rate_hz = 10
+[[population.observe]]
+modality = "co2"
+source = "file"
+path = "{folder}/co2"
+[[population.act]]
+control = "fan"
+topic = "z/{name}/{{agent}}"
+"""
+
+
+def model(likelihood: list[list[float]], preference: float) -> Model:
+    transition = np.empty((2, 2, 2))  # to, from, fan; state 0 is good air
+    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
+    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
+    wanted = [np.array([preference, -preference])]
+    return Model.from_arrays([np.array(likelihood)], [transition], wanted, meta=META, name="fan")
+
+
+GOOD = [[0.95, 0.05], [0.05, 0.95]]
+IMPOSSIBLE = [[1.0, 1.0], [0.0, 0.0]]
+"""Bad air is never seen, whatever the state: each reading over 800 ppm contradicts the model."""
+
+
+class Lab:
+    """Daemons in folders of their own, and the hub's key."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.key = folder / "hub.key"
+        self.public = signatures.save(signatures.generate("hub"), self.key)
+        self.first = self.bundle("first", model(GOOD, 1.0))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
+        path = self.folder / f"{name}.eab"
+        manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
+        manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
+        entries = made.entries() | {"golden.npz": golden.make(tested or made)}
+        bundle.write(path, manifest, entries, signatures.load_secret(self.key))
+        return path
+
+    def boot(self, name: str) -> None:
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        (home / "co2").write_text("1500\n")
+        text = CONFIG.format(name=name, port=self.port, key=self.public, bundle=self.first, folder=home)
+        (home / "device.toml").write_text(text)
+        command = [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml"]
+        with (home / "log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(command, cwd=home, stderr=log)
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def hub(self, *words: str) -> int:
+        return main([*words, "--broker", f"127.0.0.1:{self.port}", "--fleet", "lab"])
+
+    def deploy(self, path: Path) -> int:
+        gates = ["shadow_seconds=1", "trial_seconds=1", "steps=15", "missed_rate=1"]
+        words = [word for gate in gates for word in ("--gate", gate)]
+        words += ["--sign", str(self.key), "--state", str(self.folder / "hub"), "--patience", "60", "--json"]
+        return self.hub("deploy", str(path), "--canary", "10%,100%", *words)
+
+    def log(self, name: str) -> str:
+        return (self.folder / name / "log").read_text()
+
+
+@pytest.fixture
+def lab(mosquitto: Any, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path, mosquitto.port)
+    yield made
+    for name in list(made.processes):
+        made.kill(name)
+
+
+def rows(lab: Lab, capsys: Any) -> dict[str, dict[str, Any]]:
+    capsys.readouterr()
+    assert lab.hub("devices", "--json", "--wait", "0.5") == 0
+    return {row["device"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+def wait_for(lab: Lab, capsys: Any, count: int) -> None:
+    end = time.monotonic() + 60
+    while sum(row["online"] for row in rows(lab, capsys).values()) < count:
+        assert time.monotonic() < end, "they did not come online"
+
+
+def last_line(capsys: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+def test_ten_devices_take_a_good_bundle_and_one_canary_stops_a_bad_one(lab: Lab, capsys: Any) -> None:
+    names = [f"pi{n}" for n in range(10)]
+    for name in names:
+        lab.boot(name)
+    wait_for(lab, capsys, 10)
+
+    assert lab.deploy(lab.bundle("bad", model(IMPOSSIBLE, 1.0))) == 1
+    last = last_line(capsys)
+    assert (last["status"], last["wave"], last["failed"], last["waiting"]) == ("stopped", 1, 1, 9)
+    ((canary, reason),) = last["failures"].items()
+    assert reason.startswith("shadowing: contradiction_rate 1")
+
+    good = lab.bundle("good", model(GOOD, 1.5))
+    assert lab.deploy(good) == 0
+    last = last_line(capsys)
+    assert (last["status"], last["committed"]) == ("done", 10)
+
+    digest = bundle.read(good).digest
+    assert [p.name for p in (lab.folder / canary / "state" / "bundles").iterdir()] == [f"{digest}.eab"]
+    lab.kill(canary)
+    lab.boot(canary)
+    wait_for(lab, capsys, 10)
+    assert "the configured bundles run" not in lab.log(canary)
+    capsys.readouterr()
+    assert lab.hub("command", "status", "--sign", str(lab.key), "--json") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [a["result"]["populations"]["rooms"]["bundle"] for a in answers] == [digest] * 10
+
+
+def test_a_bundle_that_fails_its_golden_vectors_never_runs(lab: Lab, capsys: Any) -> None:
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+    assert lab.deploy(lab.bundle("wrong", model(GOOD, 0.1), tested=model(GOOD[::-1], 3.0))) == 1
+    (reason,) = last_line(capsys)["failures"].values()
+    assert "golden" in reason
+    assert list((lab.folder / "pi" / "state" / "bundles").iterdir()) == []
+
+
+def test_commands_are_obeyed_once_and_strangers_never(lab: Lab, capsys: Any) -> None:
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+
+    def ask(name: str, *words: str, key: Path = lab.key) -> dict[str, Any]:
+        capsys.readouterr()
+        arguments = [word for argument in words for word in ("--argument", argument)]
+        lab.hub("command", name, "--sign", str(key), "--json", "--answers", "3", *arguments)
+        return last_line(capsys)
+
+    assert ask("status")["result"]["hub"]["commands"]["run"] == 1
+    assert ask("reset")["result"] == {"agents": 3}
+    assert ask("set-rate", 'population="rooms"', "rate_hz=5")["result"] == {"rate_hz": 5.0}
+    assert "rate_hz: found -1" in ask("set-rate", 'population="rooms"', "rate_hz=-1")["reason"]
+    assert ask("record", "on=false")["result"] == {"recording": False}
+    assert ask("record", "on=true")["result"] == {"recording": True}
+    window = ask("replay-window", 'agent="rooms-1"', "last=2")["result"]
+    assert window["observation"] == [["800.. ppm"]] * 2
+    assert ask("reload")["result"] == {"asked": True}
+
+    stranger = lab.folder / "stranger.key"
+    signatures.save(signatures.generate("stranger"), stranger)
+    assert ask("reset", key=stranger)["reason"] == "no answer"
+
+    topics = DeviceTopics("lab", "pi")
+    secret = signatures.load_secret(lab.key)
+
+    def document(id_: str, ahead: float) -> bytes:
+        body = {"fleet": "lab", "device": "pi", "id": id_, "name": "reset", "expires": time.time() + ahead}
+        return messages.encode(Message(documents.signed(body, documents.COMMAND, [secret])))
+
+    wanted = {"fleet": "lab", "device": "pi", "version": 1, "issued": 0.0, "expires": 1.0}
+    arguments = parser().parse_args(["devices", "--broker", f"127.0.0.1:{lab.port}"])
+    with connection.Connection(arguments, ()) as link:
+        once = document("once", 60.0)
+        for payload in (once, once, once, document("late", -60.0), b"nonsense"):
+            link.publish(topics.command, payload)
+        old = documents.signed(wanted, documents.DESIRED, [secret])
+        link.publish(topics.desired, messages.encode(Message(old)), retain=True)
+    hub = ask("status")["result"]["hub"]
+    assert hub["commands"] == {"run": 10, "repeated": 2, "refused": 1, "forged": 2}
+    assert (hub["desired"]["refused"], hub["refused"]) == (1, "expired")
