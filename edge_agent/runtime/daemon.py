@@ -224,6 +224,10 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+        if self.parts.following is not None:
+            self.parts.following.changed()
+        if self.link is not None and self.link.online:
+            self.link.publish(self.birth(True))
 
     def adopt(self, name: str, bundle: str) -> None:
         """Take note that a population runs another bundle file for good."""

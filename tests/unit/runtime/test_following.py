@@ -218,6 +218,16 @@ def test_a_population_that_changes_meanwhile_ends_the_rollout(site: Site, prepar
     assert "changed meanwhile" in site.reported()["rollouts"]["rooms"]["reason"]
 
 
+def test_a_changed_configuration_is_told_to_the_hub(site: Site, prepare_rooms: Make) -> None:
+    rooms = site.house.config.population[0]
+    halls = replace(rooms, name="halls", agents="hall-{index}", size=5)
+    site.house.daemon.change([prepare_rooms(halls)], [])
+    expected = {"bundle": "digest", "size": 5}
+    assert site.reported()["populations"]["halls"] == expected
+    birth = decode(site.house.broker.retained[TOPICS.birth].payload).body
+    assert birth["populations"]["halls"] == expected
+
+
 def test_commands_change_what_they_say_and_nothing_else(site: Site) -> None:
     def command(name: str, **arguments: Any) -> dict[str, Any]:
         id_ = f"{name}-{time.monotonic_ns()}"
