@@ -37,6 +37,14 @@ test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest
 
+bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, which gets an environment of its own
+	.venv/bin/python -m benchmarks.step
+
+build/peers/.stamp: setup
+	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
+	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
+	@touch $@
+
 asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 	.venv/bin/pytest tests/native/sanitizers.py
 
@@ -62,7 +70,6 @@ faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzz
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0
 
-.PHONY: faults-daemon bench-daemon
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py

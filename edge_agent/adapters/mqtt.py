@@ -39,6 +39,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
+from edge_agent.wire.signatures import check_private
 
 _UNSUPPORTED_VERSION = 0x84
 RECEIVE_MAXIMUM = 20
@@ -48,8 +49,9 @@ RECEIVE_MAXIMUM = 20
 class MqttSettings:
     """Where the broker is and who we are there.
 
-    ``ca`` turns TLS on; ``certificate`` and ``key`` add our own proof (mTLS). ``keepalive``,
-    ``session_expiry`` in seconds; ``inbox_bytes`` and ``max_payload`` in bytes.
+    ``tls`` believes the system's certificates, ``ca`` (which implies it) those in a file; ``certificate`` and
+    ``key`` add our own proof (mTLS). ``keepalive``, ``session_expiry`` in seconds; ``inbox_bytes`` and
+    ``max_payload`` in bytes.
     """
 
     host: str
@@ -57,6 +59,7 @@ class MqttSettings:
     port: int = 1883
     username: str | None = None
     password: str | None = None
+    tls: bool = False
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -129,6 +132,11 @@ class PahoClient:
         self._ended = True
         self._gone = threading.Event()
         self._gone.set()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is TLS."""
+        return self._context is not None
 
     @property
     def inbox_counters(self) -> InboxCounters:
@@ -294,12 +302,14 @@ class PahoClient:
 
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
-    if settings.ca is None:
+    if not settings.tls and settings.ca is None:
         return None
     try:
-        context = ssl.create_default_context(cafile=str(settings.ca))
+        context = ssl.create_default_context(cafile=settings.ca)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"{settings.ca}: not a CA certificate ({error})") from error
+    if settings.key is not None:
+        check_private(settings.key)
     if settings.certificate is not None:
         try:
             context.load_cert_chain(settings.certificate, settings.key)

@@ -20,6 +20,7 @@ from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.commands.reloading import Reloader
 from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
@@ -136,6 +137,7 @@ def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
         port=broker.port,
         username=broker.username or None,
         password=_password(Path(broker.password_file)) if broker.password_file else None,
+        tls=broker.tls,
         ca=path(broker.ca_file),
         certificate=path(broker.cert_file),
         key=path(broker.key_file),
@@ -144,9 +146,8 @@ def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
 
 
 def _password(path: Path) -> str:
+    check_private(path)
     try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path}: others can read it, expected mode 0600 for a password")
         return path.read_text(encoding="utf-8").splitlines()[0]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error

@@ -88,8 +88,6 @@ class BrokerConfig:
     """Its key; only its owner may read it."""
     keepalive_s: Keepalive = 60
     """Seconds of silence after which either side takes the connection for dead."""
-    version: Literal[3, 5] = 5
-    """MQTT version to try first: 5, or 3 for 3.1.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,22 @@ def save(secret: SecretKey, path: Path) -> Path:
     return public_path
 
 
+def check_private(path: Path) -> None:
+    """Refuse a file with a secret in it that others than its owner may read or write.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, or its mode is not 0600 or tighter.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"{path}: mode is {stat.S_IMODE(mode):04o}, expected 0600 for a secret")
+
+
 def load_secret(path: Path) -> SecretKey:
     """Read a secret key file.
 
@@ -99,12 +115,7 @@ def load_secret(path: Path) -> SecretKey:
     ConfigError
         The file is missing, is not a key, or others than its owner may read or write it.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: mode is {stat.S_IMODE(mode):04o}, expected 0600 for a secret key")
+    check_private(path)
     return SecretKey(*_parse(path, _SECRET))
 
 

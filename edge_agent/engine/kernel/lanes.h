@@ -8,6 +8,11 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
 
 #define PARTS (LANES * 4 / VECTOR_BYTES)
 #define INLINE static inline __attribute__((always_inline))
@@ -36,7 +41,20 @@ INLINE VI vbits(V x) { return (VI)x; }
 INLINE V vselect(VI m, V a, V b) { return (V)((m & (VI)a) | (~m & (VI)b)); }
 INLINE Mask less(Row a, Row b) { Mask m; EACH m.v[i] = a.v[i] < b.v[i]; return m; }
 INLINE Row choose(Mask m, Row a, Row b) { EACH a.v[i] = vselect(m.v[i], a.v[i], b.v[i]); return a; }
-INLINE Row larger(Row a, Row b) { return choose(less(a, b), b, a); }
+INLINE V vlarger(V a, V b) { /* one instruction where there is one; values are never NaN */
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__) && VECTOR_BYTES == 32
+    return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__) && VECTOR_BYTES == 16
+    return (V)_mm_max_ps((__m128)a, (__m128)b);
+#elif defined(__ARM_NEON) && VECTOR_BYTES == 16
+    return (V)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
+#else
+    return vselect(a < b, b, a);
+#endif
+}
+INLINE Row larger(Row a, Row b) { EACH a.v[i] = vlarger(a.v[i], b.v[i]); return a; }
 INLINE Row magnitude(Row a) { EACH a.v[i] = (V)((VI)a.v[i] & 0x7fffffff); return a; }
 INLINE Mask both(Mask a, Mask b) { EACH a.v[i] &= b.v[i]; return a; }
 INLINE Mask either(Mask a, Mask b) { EACH a.v[i] |= b.v[i]; return a; }
@@ -80,7 +98,7 @@ INLINE Mask equal_bytes(const uint8_t *p, int value) {
 #define ROUND 12582912.0f
 INLINE V vexp(V x) {
     V y = x * 1.44269504f;
-    y = vselect(y < -60.0f, (V){} - 60.0f, y);
+    y = vlarger(y, (V){} - 60.0f);
     V whole = y + ROUND;
     V f = y - (whole - ROUND);
     V p = (((0.00957010183f * f + 0.0559178603f) * f + 0.240247448f) * f + 0.693121815f) * f + 0.999999261f;

@@ -7,7 +7,37 @@
 
 #include "tensor.h"
 
-static void run_plan(const Model *m, const Plan *plan, float *scratch) {
+/* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
+INLINE Row disorder(const Tensor *t, const float *source) {
+    Row sum = constant(0.0f);
+    for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+    return sum;
+}
+
+#if LANES == 4
+/* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
+INLINE Row disorder_of_one(const Tensor *t, const float *source) {
+    float sum = 0.0f;
+    int32_t k = 0;
+    for (; k + 4 <= t->rows; k += 4) {
+        V packed = {apply(t, k, source).v[0][0], apply(t, k + 1, source).v[0][0], apply(t, k + 2, source).v[0][0],
+                    apply(t, k + 3, source).v[0][0]};
+        V x = vxlog2x(packed);
+        sum += x[0];
+        sum += x[1];
+        sum += x[2];
+        sum += x[3];
+    }
+    for (; k < t->rows; k++) sum += row_xlog2x(apply(t, k, source)).v[0][0];
+    return constant(sum);
+}
+#define DISORDER(t, source, active) ((active) == 1 ? disorder_of_one(t, source) : disorder(t, source))
+#else
+#define DISORDER(t, source, active) disorder(t, source)
+#endif
+
+static void run_plan(const Model *m, const Plan *plan, int32_t active, float *scratch) {
+    (void)active;
     const int32_t *op = plan->ops;
     for (int32_t n = 0; n < plan->count; n++, op += OP_WORDS) {
         const int32_t *x = op + 1;
@@ -37,9 +67,7 @@ static void run_plan(const Model *m, const Plan *plan, float *scratch) {
             break;
         case OP_ENTROPY: {
             const Tensor *t = &m->tensors[x[0]];
-            const float *source = at(scratch, x[1]);
-            Row sum = constant(0.0f);
-            for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+            Row sum = DISORDER(t, at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
             store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;

@@ -16,7 +16,7 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
         if (s->plan) decode(m, s, beliefs);
     }
     if (!s->plan) return;
-    run_plan(m, s->plan, scratch);
+    run_plan(m, s->plan, s->active, scratch);
     float *values = at(scratch, s->plan->values);
     if (s->G) hand_out(values, m->policies, s->active, s->G);
     if (!s->q_pi && !s->choose) return;

@@ -89,6 +89,13 @@ def credential() -> None:
         raise OSError(errno.EINVAL, oct(path.stat().st_mode))
 
 
+def litert() -> None:
+    # Its golden vectors run when it is loaded: the runtime works without memory that is written and run.
+    from edge_agent.neural.model import NeuralModel
+
+    NeuralModel.load(Path("/etc/edge-agent/bundles/litert.eab"))
+
+
 def control_socket() -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("/run/edge-agent-probe/control.sock")
@@ -104,6 +111,7 @@ ALLOWED: dict[str, Callable[[], object]] = {
     "load": lambda: Path("/proc/loadavg").read_text(),
     "thermal": lambda: list(Path("/sys/class/thermal").iterdir()),
     "own cgroup": lambda: Path("/proc/self/cgroup").read_text(),
+    "LiteRT": litert,
     "temporary file": lambda: Path("/tmp/x").write_bytes(b""),
 }
 

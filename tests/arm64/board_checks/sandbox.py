@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from board_checks import run
+from board_checks import CONFIG, GIVEN, run
 
 PROBE_UNIT = Path("/etc/systemd/system/edge-agent-probe.service")
 ANSWERS = Path("/root/probe.json")
@@ -46,10 +46,11 @@ def _probe() -> dict[str, dict[str, str]]:
     # The unit's folders belong to the daemon: the probe gets some of its own.
     text = "\n".join(lines).replace("Directory=edge-agent", "Directory=edge-agent-probe")
     PROBE_UNIT.write_text(
-        f"[Service]\nType=oneshot\nStandardOutput=file:{ANSWERS}\n"
+        f"[Service]\nType=oneshot\nStandardOutput=file:{ANSWERS}\nStandardError=journal\n"
         f"ExecStart=/opt/edge-agent/bin/python3 {sandboxed}\n{text}\n"
     )
     run("systemctl", "daemon-reload")
+    (CONFIG.parent / "bundles" / "litert.eab").write_bytes((GIVEN / "litert.eab").read_bytes())
     secret = Path("/etc/edge-agent/credentials/broker")
     secret.write_text("swordfish\n")
     secret.chmod(0o600)

@@ -1,0 +1,57 @@
+"""How far from the limit a step is: the vector operations it needs, and the bytes it moves.
+
+Counted from the model and its planning program, for one agent in a full strip: additions, multiplications,
+comparisons, conversions and integer operations on vectors, loads and stores left out (other ports do them).
+The limit is two such operations a cycle, what x86-64 cores with 512-bit vectors do; the clock is the one the
+system states, so a core that runs faster than that can reach more than it seems.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edge_agent.engine import planning
+from edge_agent.engine.model import Model
+
+PORTS = 2
+XLOG2X, EXP, LOG, ROOT4 = 14, 19, 19, 13
+
+
+def _applied(tensor, rows: int) -> float:
+    """Multiply-adds of ``rows`` rows, two operations each."""
+    return 2 * len(tensor.codes) * rows / tensor.rows
+
+
+def operations(model: Model) -> float:
+    """Return vector operations a lane for inference (one factor) and planning."""
+    states = sum(model.num_states)
+    total = 2 * states * 6.0  # decoding twice: convert, square, square, sum, normalise
+    for b, mixed in zip(model.B, model.mixed[len(model.A) :], strict=True):
+        total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
+    total += states * (3 + ROOT4 + 5)  # sum and largest; root, scale, round, narrow
+    plan = model.plan(model.policy_len, True)
+    tensors = (*model.A, *model.B)
+    for op, first, _, count, *rest in plan.ops.tolist():
+        if op == planning.EXPAND:
+            total += _applied(tensors[first], count) + 2 * count
+        elif op == planning.ENTROPY:
+            total += _applied(tensors[first], tensors[first].rows) + tensors[first].rows * (XLOG2X + 1)
+        elif op == planning.JOINT:
+            total += count * rest[1]
+        elif op == planning.DOT:
+            total += 2 * _
+        else:
+            total += 1
+    return total + len(model.policies) * (EXP + 5)
+
+
+def bytes_moved(model: Model) -> int:
+    """Return bytes of an agent's state that a step reads and writes."""
+    return 2 * (sum(model.num_states) + len(model.B)) + 4 + 8 * (len(model.A) + len(model.B))
+
+
+def hertz() -> float:
+    """Return the clock that the system states."""
+    found = re.search(r"^cpu MHz\s*:\s*([\d.]+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return float(found[1]) * 1e6 if found else 2.4e9
