@@ -149,6 +149,15 @@ def test_a_good_bundle_is_shadowed_tried_and_stays(site: Site) -> None:
     assert site.house.daemon.config.population[0].bundle == f"/bundles/{CUT.digest}.eab"
 
 
+def test_each_stage_is_judged_by_what_happened_in_it(site: Site) -> None:
+    site.desire()
+    site.serve()
+    site.house.after(1.5)
+    site.house.daemon.groups["rooms"].shadow.stepper.contradictions = 2  # of 60 agent-steps in this stage
+    site.house.after(6.0)
+    assert site.reported()["rollouts"]["rooms"]["stage"] == "committed"
+
+
 @pytest.mark.parametrize("stage", ["shadowing", "trial"])
 def test_a_bundle_that_does_badly_goes_by_itself(site: Site, stage: str) -> None:
     used = site.house.roster.arena.used
