@@ -6,7 +6,8 @@ Dense: one code an entry. Sparse: every entry is ``background`` but those listed
 such a matrix for every control value, one below the other: row u * S + s.
 
 The choice is made by counting operations with the costs below, never by timing: the same model gives the same
-bytes on every machine. The unit is one multiply-add of a dense row; measured with ``benchmarks/storage.py``.
+bytes on every machine. The unit is one multiply-add of a dense row; ``benchmarks/storage.py`` measures
+ENTRY_COST (1.07 to 1.15 by instruction set), ROW_COST is an estimate.
 """
 
 from __future__ import annotations
