@@ -10,8 +10,8 @@ the disk under it, the device must not be.
 
 from __future__ import annotations
 
+import os
 import queue
-import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -120,12 +120,12 @@ class SqliteStore:
                 connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA cache_size=-512")
+                connection.execute("PRAGMA cache_size=-128")
                 connection.execute("PRAGMA mmap_size=0")
                 connection.execute("PRAGMA wal_autocheckpoint=500")
                 connection.execute("PRAGMA journal_size_limit=4194304")
                 connection.executescript(_SCHEMA)
-                connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, 0)", (secrets.token_hex(4),))
+                connection.execute("INSERT OR IGNORE INTO meta VALUES (1, ?, 0)", (os.urandom(4).hex(),))
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict == "ok":
                     return connection, generation

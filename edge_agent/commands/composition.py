@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("edge_agent")
 
 DAEMON_LIBRARIES = (
-    "edge_agent.adapters.blocks",
     "edge_agent.adapters.control",
     "edge_agent.adapters.loop",
     "edge_agent.adapters.mqtt",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,11 @@ from edge_agent.errors import PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
+    from edge_agent.commands.composition import Composed
     from edge_agent.protocol.ports import Clock
-    from edge_agent.runtime.assembly import Prepared
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
-    from edge_agent.runtime.obeying import Tools
-    from edge_agent.runtime.profile import Profile
+    from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
 log = logging.getLogger("edge_agent")
@@ -89,12 +88,11 @@ def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
 
 
 def make_following(
-    config: Config,
-    profile: Profile,
-    prepared: Sequence[Prepared],
-    tools: Tools,
+    composed: Composed,
     clock: Clock,
     wake: Callable[[], None],
+    reload: Callable[[], None],
+    recorder: Callable[[], Recorder | None],
 ) -> Following | None:
     """Return what makes the device obey its hub; None without a broker, without keys, or if the disk
     refuses to keep what was obeyed.
@@ -104,6 +102,7 @@ def make_following(
     ConfigError
         A key file is not as it must be.
     """
+    config, profile = composed.settings.config, composed.settings.profile
     if config.broker is None or not config.hub.keys:
         return None
     from edge_agent.adapters.blocks import BlockStore
@@ -111,6 +110,7 @@ def make_following(
     from edge_agent.commands.workshop import ThreadedWorkshop
     from edge_agent.protocol.follower import Follower
     from edge_agent.runtime.following import Following
+    from edge_agent.runtime.obeying import Tools
     from edge_agent.wire import signatures
     from edge_agent.wire.documents import Trust
     from edge_agent.wire.topics import DeviceTopics
@@ -127,11 +127,12 @@ def make_following(
     follower = Follower(
         DeviceTopics(config.device.fleet, config.device.name),
         Trust(config.device.fleet, keys, config.hub.threshold),
-        {item.config.name: (item.digest, len(item.names)) for item in prepared},
+        {item.config.name: (item.digest, len(item.names)) for item in composed.prepared},
         blocks.had,
         random.Random(),  # noqa: S311 - spreads requests
         state,
     )
+    tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
-import secrets
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.daemon import Daemon, Parts
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
-    from edge_agent.runtime.obeying import Tools
     from edge_agent.runtime.roster import Roster
     from edge_agent.runtime.supervision import Supervision
 
@@ -76,20 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    profile = composed.settings.profile
-    tools = Tools(
-        reload=reloader.ask,
-        recorder=lambda: _recorder(config.recorder),
-        max_rate_hz=profile.max_rate_hz,
-    )
     telling = None if config.broker is None else Telling(config, loop.wake)
     parts = Parts(
         rss=rss_bytes,
-        boot=secrets.token_hex(8),
+        boot=os.urandom(8).hex(),
         uplink=None if telling is None else telling.uplink,
         tidy=tidy,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
-        following=make_following(config, profile, composed.prepared, tools, clock, loop.wake),
+        following=make_following(
+            composed, clock, loop.wake, reloader.ask, lambda: _recorder(config.recorder)
+        ),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
         signs=board_signs,

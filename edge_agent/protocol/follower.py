@@ -194,6 +194,13 @@ class Follower:
                 effects += self._fetch(rollout, now, t)
         return self._kept(effects, now, t)
 
+    def configure(
+        self, configured: Mapping[str, tuple[str, int]], now: float, t: float
+    ) -> list[FollowerEffect]:
+        """Take note that other populations are there now: name to (bundle digest, agents)."""
+        self._configured = dict(configured)
+        return self._kept([], now, t)
+
     def online(self, now: float, t: float) -> list[FollowerEffect]:
         """Report what runs; to be carried out on every connect."""
         return [self._report(now, t)]

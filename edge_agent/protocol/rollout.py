@@ -12,7 +12,8 @@ went). In the shadow run the new bundle sees the live observations and its actio
 trial it acts and the old one stays loaded. Gates are checked on every report of `Health`, as soon as
 ``steps`` make them meaningful, and at the end. The bundle that acts after a restart is the one that was
 committed last. After a power cut the stages are gone through again from what is on the disk, the trial at
-most once more; then the rollout is given up, since a bundle that takes the board down never gets to say so.
+most once more, the others `MAX_RESTARTS` times; then the rollout is given up, since a bundle that takes the
+board down never gets to say so.
 
 Nothing here does anything: the effects are for the daemon, `Rollout.state` is to be kept before they are
 carried out.
@@ -28,6 +29,8 @@ from typing import Any
 from edge_agent.errors import PeerError
 
 MAX_TRIALS = 2
+MAX_RESTARTS = 5
+"""A rollout in whose verification and shadow run the device restarted so often is given up."""
 PATIENCE = 10.0
 """A stage that has too few steps is given up after so many times its length."""
 
@@ -164,6 +167,7 @@ class Rollout:
         self.reason = ""
         self.deadline: float | None = None
         self._trials = 0
+        self._restarts = 0
         self._began = 0.0
         self._health: Health | None = None
 
@@ -177,6 +181,7 @@ class Rollout:
             "stage": self.stage.value,
             "reason": self.reason,
             "trials": self._trials,
+            "restarts": self._restarts,
         }
 
     @classmethod
@@ -186,6 +191,7 @@ class Rollout:
         rollout.stage = Stage(state["stage"])
         rollout.reason = state["reason"]
         rollout._trials = state["trials"]
+        rollout._restarts = state.get("restarts", 0)
         return rollout
 
     def resume(self, now: float) -> list[RolloutEffect]:
@@ -198,6 +204,10 @@ class Rollout:
             return []
         if self.stage is Stage.TRIAL and self._trials >= MAX_TRIALS:
             return self.failed(f"the device restarted in {self._trials} trials", now)
+        if self.stage in (Stage.VERIFYING, Stage.SHADOWING):
+            self._restarts += 1
+            if self._restarts >= MAX_RESTARTS:
+                return self.failed(f"{self.stage.value}: the device restarted {self._restarts} times", now)
         self.stage = Stage.FETCHING
         return []
 

@@ -28,7 +28,7 @@ from edge_agent.wire import bundle as bundles
 
 INBOX_BYTES = MIB
 OUTBOX_PENDING_BYTES = MIB // 4
-OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB  # two SQLite connections with 512 KB of pages each
+OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
 Loader = Callable[[Path], tuple[Model, str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
-from edge_agent.runtime.following import Following
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.link import Link
@@ -42,6 +41,9 @@ from edge_agent.runtime.uplink import Uplink
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
+
+if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
+    from edge_agent.runtime.following import Following
 
 log = logging.getLogger("edge_agent")
 
@@ -224,6 +226,10 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+        if self.parts.following is not None:
+            self.parts.following.changed()
+        if self.link is not None and self.link.online:
+            self.link.publish(self.birth(True))
 
     def adopt(self, name: str, bundle: str) -> None:
         """Take note that a population runs another bundle file for good."""

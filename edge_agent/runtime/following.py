@@ -142,6 +142,13 @@ class Following:
         """Go on where the last process was interrupted."""
         self._take(self.follower.start(*self._now()))
 
+    def changed(self) -> None:
+        """Report which populations there are now, after a change that did not come from the hub."""
+        if self._daemon is not None:
+            groups = self._daemon.groups.items()
+            configured = {name: (group.digest, len(group.names)) for name, group in groups}
+            self._take(self.follower.configure(configured, *self._now()))
+
     @property
     def deadline(self) -> float:
         """When `turn` has something to do, monotonic seconds."""

@@ -177,6 +177,25 @@ def test_a_bundle_that_fails_its_golden_vectors_never_runs(lab: Lab, capsys: Any
     assert list((lab.folder / "pi" / "state" / "bundles").iterdir()) == []
 
 
+def test_a_committed_bundle_that_the_disk_damaged_gives_way_to_the_configured_one(
+    lab: Lab, capsys: Any
+) -> None:
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+    good = lab.bundle("good", model(GOOD, 1.5))
+    assert lab.deploy(good) == 0
+    lab.kill("pi")
+    (kept,) = (lab.folder / "pi" / "state" / "bundles").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-100] + bytes(100))
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+    capsys.readouterr()
+    assert lab.hub("command", "status", "--sign", str(lab.key), "--json") == 0
+    running = last_line(capsys)["result"]["populations"]["rooms"]["bundle"]
+    assert running == bundle.read(lab.first).digest
+    assert "the configured bundles run" in lab.log("pi")
+
+
 def test_commands_are_obeyed_once_and_strangers_never(lab: Lab, capsys: Any) -> None:
     lab.boot("pi")
     wait_for(lab, capsys, 1)

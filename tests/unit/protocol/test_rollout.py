@@ -4,6 +4,7 @@ import pytest
 
 from edge_agent.errors import PeerError
 from edge_agent.protocol.rollout import (
+    MAX_RESTARTS,
     Commit,
     Gates,
     Health,
@@ -126,3 +127,19 @@ def test_gates_by_name() -> None:
     for value in ("5", -1, math.inf, True):
         with pytest.raises(PeerError, match=r"gates\.steps"):
             Gates.of({"steps": value})
+
+
+@pytest.mark.parametrize("stage", [Stage.VERIFYING, Stage.SHADOWING])
+def test_a_bundle_that_takes_the_board_down_before_its_trial_is_given_up(stage: Stage) -> None:
+    rollout = make()
+    for _ in range(MAX_RESTARTS - 1):
+        rollout.fetched(0.0)
+        if stage is Stage.SHADOWING:
+            rollout.verified(0.0)
+        rollout = Rollout.of_state(rollout.state())
+        assert rollout.resume(0.0) == []
+    rollout.fetched(0.0)
+    (effect,) = Rollout.of_state(rollout.state()).resume(0.0)
+    assert isinstance(effect, RollBack)
+    assert effect.bundle == "old"
+    assert "restarted 5 times" in effect.reason

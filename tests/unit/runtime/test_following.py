@@ -149,6 +149,15 @@ def test_a_good_bundle_is_shadowed_tried_and_stays(site: Site) -> None:
     assert site.house.daemon.config.population[0].bundle == f"/bundles/{CUT.digest}.eab"
 
 
+def test_each_stage_is_judged_by_what_happened_in_it(site: Site) -> None:
+    site.desire()
+    site.serve()
+    site.house.after(1.5)
+    site.house.daemon.groups["rooms"].shadow.stepper.contradictions = 2  # of 60 agent-steps in this stage
+    site.house.after(6.0)
+    assert site.reported()["rollouts"]["rooms"]["stage"] == "committed"
+
+
 @pytest.mark.parametrize("stage", ["shadowing", "trial"])
 def test_a_bundle_that_does_badly_goes_by_itself(site: Site, stage: str) -> None:
     used = site.house.roster.arena.used
@@ -216,6 +225,16 @@ def test_a_population_that_changes_meanwhile_ends_the_rollout(site: Site, prepar
     rooms = replace(site.house.config.population[0], seed=7)
     site.house.daemon.change([prepare_rooms(rooms)], ["rooms"])
     assert "changed meanwhile" in site.reported()["rollouts"]["rooms"]["reason"]
+
+
+def test_a_changed_configuration_is_told_to_the_hub(site: Site, prepare_rooms: Make) -> None:
+    rooms = site.house.config.population[0]
+    halls = replace(rooms, name="halls", agents="hall-{index}", size=5)
+    site.house.daemon.change([prepare_rooms(halls)], [])
+    expected = {"bundle": "digest", "size": 5}
+    assert site.reported()["populations"]["halls"] == expected
+    birth = decode(site.house.broker.retained[TOPICS.birth].payload).body
+    assert birth["populations"]["halls"] == expected
 
 
 def test_commands_change_what_they_say_and_nothing_else(site: Site) -> None:
