@@ -13,6 +13,7 @@ Bounds: QoS 1 messages are acknowledged by hand, so the broker keeps back what e
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import threading
@@ -20,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -293,12 +295,18 @@ class PahoClient:
             received = Received(message.topic, payload, message.qos, message.retain, acknowledge)
             inbox.put(attempt, received)
 
+        client.on_socket_open = send_at_once
         client.on_connect = on_connect
         client.on_connect_fail = on_connect_fail
         client.on_disconnect = on_disconnect
         client.on_publish = on_publish
         client.on_message = on_message
         return client
+
+
+def send_at_once(_: Client, __: object, connection: Any) -> None:
+    """Turn Nagle's algorithm (RFC 896) off: with delayed acknowledgements it holds a small message for 40 ms."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:

@@ -64,6 +64,7 @@ class Mosquitto:
             "log_type warning",
             "log_type information",
             "connection_messages false",
+            "set_tcp_nodelay true",
             "persistence true",
             f"persistence_location {directory}/",
             "user root",

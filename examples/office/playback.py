@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.adapters.mqtt import send_at_once
 from edge_agent.errors import PlatformError
 from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
@@ -132,6 +133,7 @@ class Playback:
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="office-rooms")
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
+        self._client.on_socket_open = send_at_once
         self._client.connect(*address)
         self._client.loop_start()
         if not self._connected.wait(10.0):

@@ -1,10 +1,13 @@
 """TLS is on when it is asked for, and a key that others can read is refused."""
 
+import socket
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient, send_at_once
 from edge_agent.commands.run import mqtt_settings
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.config import BrokerConfig
@@ -16,6 +19,12 @@ def test_tls_without_a_file_believes_the_system() -> None:
     assert settings.tls
     assert client.encrypted
     assert not PahoClient(MqttSettings("localhost", "device"), lambda: None).encrypted
+
+
+def test_small_messages_do_not_wait_for_acknowledgements() -> None:
+    with socket.socket() as connection:
+        send_at_once(Client(CallbackAPIVersion.VERSION2), None, connection)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("key", ["key_file", "password_file"])
