@@ -305,7 +305,7 @@ class PahoClient:
 
 
 def send_at_once(_: Client, __: object, connection: Any) -> None:
-    """Turn Nagle's algorithm (RFC 896) off: with delayed acknowledgements it holds a small message for 40 ms."""
+    """Turn Nagle's algorithm off (RFC 896): with delayed acknowledgements it holds messages for 40 ms."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
