@@ -251,8 +251,9 @@ class Outbox:
         self._pending.append((t, priority, data))
         self._pending_bytes += len(data)
         self._bound_pending()
-        if self._due is None:
-            self._due = now + self.settings.flush_seconds
+        soon = now + self.settings.flush_seconds
+        if self._due is None or len(self._pending) == 1:  # what is only to be removed has more time
+            self._due = soon if self._due is None else min(self._due, soon)
 
     def online(self) -> None:
         """Take note that the connection came up: what is stored and not sent is historical from now on."""

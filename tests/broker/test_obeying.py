@@ -200,10 +200,10 @@ def test_commands_are_obeyed_once_and_strangers_never(lab: Lab, capsys: Any) -> 
     lab.boot("pi")
     wait_for(lab, capsys, 1)
 
-    def ask(name: str, *words: str, key: Path = lab.key) -> dict[str, Any]:
+    def ask(name: str, *words: str, key: Path = lab.key, wait: str = "10") -> dict[str, Any]:
         capsys.readouterr()
         arguments = [word for argument in words for word in ("--argument", argument)]
-        lab.hub("command", name, "--sign", str(key), "--json", "--answers", "3", *arguments)
+        lab.hub("command", name, "--sign", str(key), "--json", "--wait", "0.3", "--answers", wait, *arguments)
         return last_line(capsys)
 
     assert ask("status")["result"]["hub"]["commands"]["run"] == 1
@@ -218,7 +218,7 @@ def test_commands_are_obeyed_once_and_strangers_never(lab: Lab, capsys: Any) -> 
 
     stranger = lab.folder / "stranger.key"
     signatures.save(signatures.generate("stranger"), stranger)
-    assert ask("reset", key=stranger)["reason"] == "no answer"
+    assert ask("reset", key=stranger, wait="0.5")["reason"] == "no answer"
 
     topics = DeviceTopics("lab", "pi")
     secret = signatures.load_secret(lab.key)

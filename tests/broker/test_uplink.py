@@ -76,18 +76,18 @@ def test_an_outage_with_a_kill_in_it_loses_nothing(device: Any, mosquitto: Any, 
     hub = ingest(database, mosquitto.port, 1.0)
     assert hub.wait(30) == 0  # its session is known to the broker from now on
     device.start()
-    hub = ingest(database, mosquitto.port, 60.0)
+    hub = ingest(database, mosquitto.port, 240.0)
     try:
         device.until(lambda: stored(database, "1") > 0)
-        mosquitto.kill()
+        mosquitto.stop()
         device.until(lambda: device.status()["telemetry"]["backlog_bytes"] > 1000)
         device.kill()
         device.start(online=False)
         before = device.status()["telemetry"]["stored"]
         device.until(lambda: device.status()["telemetry"]["stored"] > before)
         mosquitto.start()
-        device.until(lambda: stored(database, "historical") > 10, 30.0)
-        device.until(lambda: not gaps(database)["gaps"] and stored(database, "NOT historical") > 10, 30.0)
+        device.until(lambda: stored(database, "historical") > 10, 90.0)
+        device.until(lambda: not gaps(database)["gaps"] and stored(database, "NOT historical") > 10, 90.0)
     finally:
         hub.kill()
         hub.wait()

@@ -318,3 +318,17 @@ def test_a_hub_may_confirm_before_the_broker_acknowledges() -> None:
 
 def test_ranges_merge() -> None:
     assert merged([(5, 5), (1, 2), (3, 3), (9, 9)]) == ((1, 3), (5, 5), (9, 9))
+
+
+def test_what_is_measured_does_not_wait_for_what_is_to_be_removed() -> None:
+    device, broker = make()
+    device.measure(1)
+    for _ in range(40):
+        device.turn()
+    assert [m.body["v"] for m in arrived(broker)] == [1]
+    assert device.outbox.backlog > 0  # acknowledged, and to be removed with a later transaction
+    device.measure(2)
+    for _ in range(25):
+        device.turn()
+    assert [m.body["v"] for m in arrived(broker)] == [1, 2]
+    assert list(device.store.entries) == [2]
