@@ -238,7 +238,7 @@ class Hub:
 
     def __exit__(self, *_: object) -> None:
         for process in self._watching:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         for process in self._watching:
             process.wait(timeout=PATIENCE_S)
         self._file.close()

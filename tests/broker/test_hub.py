@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,21 @@ def test_watch_prints_a_line_for_each_change_and_ends(mosquitto) -> None:
             link.publish(T.telemetry, messages.encode(Message(body, seq=1)))
             assert json.loads(process.stdout.readline())["tick"] == 9
             assert process.wait(10) == 0
+
+
+def test_sigterm_ends_it_in_good_order_even_where_sigint_is_ignored(mosquitto) -> None:
+    with connection.Connection(arguments(mosquitto, "devices"), ()) as link:
+        link.publish(T.birth, birth(True), retain=True)
+    command = [sys.executable, "-m", "edge_hub.cli", "watch", "--json", "--fleet", "lab"]
+    with subprocess.Popen(
+        [*command, "--broker", f"127.0.0.1:{mosquitto.port}"],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_no_broker_is_one_line(capsys) -> None:
