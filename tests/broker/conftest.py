@@ -17,6 +17,7 @@ from edge_agent import Model
 from edge_agent.engine import golden
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle
+from tests.broker.lab import Lab
 
 
 @pytest.fixture
@@ -191,3 +192,12 @@ def folder(tmp_path: Path) -> Path:
 def edge_agent() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command: (folder, *arguments)."""
     return run_edge_agent
+
+
+@pytest.fixture
+def lab(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Lab]:
+    """Daemons that obey a hub."""
+    made = Lab(tmp_path, mosquitto.port)
+    yield made
+    for name in list(made.processes):
+        made.kill(name)
