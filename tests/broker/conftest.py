@@ -61,6 +61,7 @@ path = "recording"
 [broker]
 host = "127.0.0.1"
 port = {port}
+home_assistant = "homeassistant"
 [[population]]
 name = "rooms"
 bundle = "fan.eab"
@@ -118,7 +119,7 @@ class Device:
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self.client.on_message = lambda _c, _u, m: self.heard.append((m.topic, m.payload))
         self.client.connect("127.0.0.1", port)
-        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0)])
+        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0), ("homeassistant/#", 0)])
         self.client.loop_start()
         self.process: subprocess.Popen[bytes] | None = None
 
