@@ -43,6 +43,7 @@ from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
 if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
+    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.following import Following
 
 log = logging.getLogger("edge_agent")
@@ -71,6 +72,7 @@ class Parts:
     recorder: Recorder | None = None
     uplink: Uplink | None = None
     following: Following | None = None
+    announcing: Announcing | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
     tidy: Callable[[], None] | None = None
@@ -135,6 +137,8 @@ class Daemon:
             self.parts.uplink.attach(link, self.topics.confirm)
         if self.parts.following is not None:
             self.parts.following.attach(self, link)
+        if self.parts.announcing is not None:
+            self.parts.announcing.attach(link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -165,12 +169,13 @@ class Daemon:
             self._run(task)
             self.completed += 1
         self._tell_hub()
-        uplink, following = self.parts.uplink, self.parts.following
+        uplink, following, announcing = self.parts.uplink, self.parts.following, self.parts.announcing
         deadlines = [
             self.scheduler.deadline,
             None if self.link is None else self.link.session.deadline,
             None if self.link is None or uplink is None else uplink.deadline,
             None if self.link is None or following is None else following.deadline,
+            None if self.link is None or announcing is None else announcing.deadline,
         ]
         return min(deadline for deadline in deadlines if deadline is not None)
 
@@ -430,6 +435,8 @@ class Daemon:
             self.parts.following.turn()
         if self.link is not None and self.parts.uplink is not None:
             self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
+        if self.parts.announcing is not None:
+            self.parts.announcing.turn(self, self._clock.monotonic())
 
     def _next(self) -> int:
         self._sequence += 1
