@@ -15,8 +15,8 @@ help: ## list the targets
 
 setup: .venv/.stamp ## make .venv with everything for development
 
-# The kernel is built at install: its sources are prerequisites, the Python files are used in place.
-.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/engine/kernel/*)
+# The kernels are built at install: their sources are prerequisites, the Python files are used in place.
+.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
 	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
