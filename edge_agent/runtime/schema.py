@@ -5,10 +5,11 @@ is read as TOML and checked in pydantic's strict mode, so that no text is taken 
 that is wrong becomes one line: file, key, what was found, what was expected. What is right is printed as
 JSON, complete with defaults and with absolute paths. pydantic's 10 MB leave with the process.
 
-A population that a hub asks for is checked by the same rules (``--population``: JSON comes in), and may do less: it
-observes and acts over MQTT alone, so that a hub's key opens no files and runs no programs.
+A population that a hub asks for is checked by the same rules (``--population``: JSON comes in), and may do
+less: it observes and acts over MQTT alone, so that a hub's key opens no files and runs no programs.
 
-Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``, exit status 0 or 2.
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``, exit status 0
+or 2.
 """
 
 from __future__ import annotations
