@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
+    from edge_agent.runtime.peering import Peering
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
@@ -134,6 +135,15 @@ def make_following(
     )
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
+
+
+def make_peering(config: Config, clock: Clock) -> Peering | None:
+    """Return what makes the device work with its peers; None without a broker or without ``peers``."""
+    if config.broker is None or config.peers is None:
+        return None
+    from edge_agent.runtime.peering import Peering
+
+    return Peering(config, clock)
 
 
 def followed(config: Config) -> Config:

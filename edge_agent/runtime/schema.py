@@ -22,8 +22,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.runtime import bounds, config, profile
+from edge_agent.runtime import bounds, config, peer_config, profile
 from edge_agent.runtime.config import Config
+from edge_agent.runtime.peer_schema import check_peers, resolve_peers
 from edge_agent.runtime.profile import Profile
 from edge_agent.wire.topics import check_name
 
@@ -45,8 +46,10 @@ _EXPECTED: Mapping[str, str] = {
 
 def checked_records() -> None:
     """Make the names of ``runtime.bounds`` known where annotations use them: pydantic looks them up there."""
-    for records in (config, profile):
+    for records in (config, peer_config, profile):
         vars(records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
+    sections = (peer_config.PeersConfig, peer_config.ObjectiveConfig, peer_config.ShareConfig)
+    vars(config).update({section.__name__: section for section in sections})
 
 
 def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
@@ -144,6 +147,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
         for key in keys:
             if table.get(key):
                 table[key] = str(base / table[key])
+    resolve_peers(document, base)
     document["hub"]["keys"] = [str(base / key) for key in document["hub"]["keys"]]
 
 
@@ -166,6 +170,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
             _check_population(population, key)
             for index, act in enumerate(population["act"]):
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
+        check_peers(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
