@@ -137,13 +137,27 @@ def make_following(
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
 
 
-def make_peering(config: Config, clock: Clock) -> Peering | None:
-    """Return what makes the device work with its peers; None without a broker or without ``peers``."""
+def make_peering(composed: Composed, clock: Clock) -> Peering | None:
+    """Return what makes the device work with its peers; None without a broker or without ``peers``.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    config, profile = composed.settings.config, composed.settings.profile
     if config.broker is None or config.peers is None:
         return None
+    from edge_agent.runtime.lending import Keys
     from edge_agent.runtime.peering import Peering
+    from edge_agent.wire import signatures
 
-    return Peering(config, clock)
+    keys = None
+    if config.peers.key_file:
+        files = config.peers.keys.items()
+        known = {device: signatures.load_public(Path(path)) for device, path in files}
+        keys = Keys(signatures.load_secret(Path(config.peers.key_file)), known)
+    return Peering(config, clock, keys, profile)
 
 
 def followed(config: Config) -> Config:

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
-        peering=make_peering(config, clock),
+        peering=make_peering(composed, clock),
         uplink=None if telling is None else telling.uplink,
         tidy=tidy,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),

@@ -382,7 +382,7 @@ class Daemon:
             group.plan(horizon)
             if self.parts.recorder is not None:
                 self.parts.recorder.plan(name, horizon)
-            group.suspended = governor.suspended(group.config.priority)
+            group.suspended = group.elsewhere or governor.suspended(group.config.priority)
             self._hold(group)
 
     def _step(self, name: str, group: Group, jitter: float) -> None:

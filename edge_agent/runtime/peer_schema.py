@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from edge_agent.errors import ConfigError
+from edge_agent.runtime.templates import check_fields
 from edge_agent.wire.presence import MAX_CAPABILITIES, MAX_PLACE, MAX_TEXT
 from edge_agent.wire.topics import check_name
 
@@ -127,11 +127,4 @@ def _check_shares(population: Mapping[str, Any], key: str, period: float) -> Non
             raise ConfigError(f"{place}.factor: found {share['factor']!r} twice, expected each factor once")
         if share["controller"]:
             check_name(share["controller"], f"{place}.controller")
-        try:
-            fields = {name for _, name, _, _ in Formatter().parse(share["channel"]) if name is not None}
-        except ValueError as error:
-            raise ConfigError(f"{place}.channel: found {share['channel']!r}: {error}") from error
-        for name in fields - {"agent", "index", "population"}:
-            raise ConfigError(
-                f"{place}.channel: found {{{name}}}, expected {{agent}}, {{index}}, {{population}}"
-            )
+        check_fields(share["channel"], f"{place}.channel", {"agent", "index", "population"})

@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError, ModelError, PeerError
+from edge_agent.protocol.peers.conduct import Offence
 from edge_agent.protocol.peers.objectives import Coalition, Role
 from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSettings
 from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
 from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, shared_factor
+from edge_agent.runtime.lending import Keys, Lending, bundle_id
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.peer_config import PeersConfig, objective, position
 from edge_agent.wire import messages
-from edge_agent.wire.presence import DIGEST_BYTES, MAX_BUNDLES
+from edge_agent.wire.presence import MAX_BUNDLES
 from edge_agent.wire.topics import ROOT, DeviceTopics, parse
 
 if TYPE_CHECKING:
@@ -35,13 +37,12 @@ if TYPE_CHECKING:
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.group import Group
+    from edge_agent.runtime.profile import Profile
 
 log = logging.getLogger("edge_agent")
 
 BATTERY_STEP = 5
 MAX_ROWS = 256
-BYTES_A_DEVICE = 3 * 1024
-"""Bytes of a roster entry with its reputation, candidate and place in the tree, measured."""
 
 
 @dataclass(slots=True)
@@ -85,9 +86,13 @@ class Peering:
         With a ``peers`` section.
     clock : Clock
         Monotonic and Unix time.
+    keys, profile : Keys, Profile, optional
+        With both, populations are lent and taken in.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, keys: Keys | None = None, profile: Profile | None = None
+    ) -> None:
         if config.peers is None:
             raise ConfigError("peers: missing")
         self.counters = PeeringCounters()
@@ -103,10 +108,15 @@ class Peering:
             self._config.records_a_tick,
         )
         self.fusing = Fusing(Sharing(self._topics, sharing, self.peer.conduct), self._config.window, clock)
+        self.lending: Lending | None = None
+        if keys is not None and profile is not None:
+            members, heartbeat = self.peer.members, self._config.heartbeat_s
+            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock)
         self._role: Role | None = None
         self._unsettled: float | None = None
         self._send_at = math.inf
         self._battery = 100
+        self._offer: tuple[int, tuple[bytes, ...]] = (0, ())
         self._leaving = False
         self._online = False
         self._daemon: Daemon | None = None
@@ -120,6 +130,9 @@ class Peering:
         link.overhear(f"{fleet}/peer/+/presence", self._heard, 0)
         link.overhear(f"{fleet}/peer/+/evidence", self._heard, 0)
         link.overhear(f"{fleet}/+/up/birth", self._born, 0)
+        if self.lending is not None:
+            self.lending.attach(daemon)
+            link.overhear(f"{fleet}/peer/+/handover", self._heard, 1)
         link.heed(lambda _token: None, self._came_online)
 
     def start(self) -> None:
@@ -150,13 +163,20 @@ class Peering:
             if group.config.share:
                 daemon.scheduler.align(f"step {name}", now + self.fusing.seconds_to(STEP_AT))
         self._prefer()
-        held = {bytes.fromhex(group.digest)[:DIGEST_BYTES] for group in daemon.groups.values()}
-        self._take(self.peer.describe({"bundles": tuple(sorted(held)[:MAX_BUNDLES])}, *self._now()))
+        if self.lending is not None:
+            held = {bundle_id(group.digest) for group in daemon.groups.values()}
+            free = daemon.roster.arena.nbytes - daemon.roster.arena.used
+            room = min(free, self._config.room_kb * 1024)
+            offer = (room, tuple(sorted(held)[:MAX_BUNDLES]))
+            if offer != self._offer:
+                self._offer = offer
+                self._take(self.peer.describe({"room": offer[0], "bundles": offer[1]}, *self._now()))
 
     @property
     def deadline(self) -> float:
         """When `turn` has something to do, monotonic seconds."""
-        return min(self.peer.deadline, self._send_at)
+        loans = math.inf if self.lending is None else self.lending.deadline
+        return min(self.peer.deadline, self._send_at, loans)
 
     def turn(self) -> None:
         """Act on what is due."""
@@ -170,6 +190,8 @@ class Peering:
         if now >= self._send_at:
             self._publish(self.fusing.flush())
             self._send_at = now + self.fusing.seconds_to(SEND_AT)
+        if self.lending is not None:
+            self._publish(self.lending.turn())
 
     def stop(self) -> None:
         """Say goodbye."""
@@ -216,6 +238,7 @@ class Peering:
                 for name, kinds in list(counts.items())[:MAX_ROWS]
             },
             "sharing": self.fusing.status(),
+            "lending": None if self.lending is None else self.lending.status(),
         }
 
     def _shown(self, coalition: Coalition) -> dict[str, Any]:
@@ -239,7 +262,13 @@ class Peering:
 
     def _heard(self, message: Received) -> None:
         address = parse(message.topic)
-        if address.channel == "evidence":
+        if address.channel == "handover" and self.lending is not None:
+            try:
+                self._publish(self.lending.receive(address.device, message.payload))
+            except PeerError as error:
+                log.warning("peers: %s", error)
+                self.peer.conduct.offend(address.device, Offence.MALFORMED, self._clock.monotonic())
+        elif address.channel == "evidence":
             self.fusing.sharing.receive(address.device, message.payload, *self._now())
         else:
             self._take(self.peer.presence(address.device, message.payload, message.retain, *self._now()))

@@ -16,7 +16,6 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +25,7 @@ from edge_agent.runtime import bounds, config, peer_config, profile
 from edge_agent.runtime.config import Config
 from edge_agent.runtime.peer_schema import check_peers, resolve_peers
 from edge_agent.runtime.profile import Profile
+from edge_agent.runtime.templates import check_fields
 from edge_agent.wire.topics import check_name
 
 PROFILE_DIRECTORIES = (
@@ -178,7 +178,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
 def _check_population(population: dict[str, Any], key: str) -> None:
     agents, size = population["agents"], population["size"]
     if isinstance(agents, str):
-        _check_fields(agents, f"{key}.agents", {"index", "population"})
+        check_fields(agents, f"{key}.agents", {"index", "population"})
         if size == 0:
             raise ConfigError(f"{key}.size: missing, expected the number of agents or a list of agents")
     elif size not in (0, len(agents)):
@@ -192,8 +192,8 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
         if observe["pointer"] and not observe["pointer"].startswith("/"):
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
-        _check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
-        _check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
+        check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
 
 
 def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
@@ -201,23 +201,13 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
     if not act[needed]:
         raise ConfigError(f"{key}.{needed}: missing, expected a value for sink {act['sink']!r}")
     places = {"agent", "index", "population"}
-    _check_fields(act["topic"], f"{key}.topic", places)
-    _check_fields(act["path"], f"{key}.path", places)
-    _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
+    check_fields(act["topic"], f"{key}.topic", places)
+    check_fields(act["path"], f"{key}.path", places)
+    check_fields(act["template"], f"{key}.template", places | {"value", "action"})
     for word in act["command"]:
-        _check_fields(word, f"{key}.command", places | {"value"})
+        check_fields(word, f"{key}.command", places | {"value"})
     if act["command"] and act["command"][0] not in commands:
         raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
-
-
-def _check_fields(template: str, key: str, allowed: set[str]) -> None:
-    try:
-        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        raise ConfigError(f"{key}: found {template!r}: {error}") from error
-    for name in found - allowed:
-        expected = ", ".join(f"{{{field}}}" for field in sorted(allowed))
-        raise ConfigError(f"{key}: found {{{name}}}, expected {expected}, and {{{{ for a brace")
 
 
 def main(arguments: Sequence[str]) -> int:
