@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import run, seconds
-from benchmarks.figures import Figure
+from benchmarks.figures import LESS, Figure
 from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import NeuralPopulation
 from edge_convert import network_bundle
@@ -103,6 +103,7 @@ def stepping(target: str, name: str) -> Iterator[Figure]:
             ratio,
             TARGET,
             ratio <= TARGET,
+            LESS,
         )
 
 
@@ -118,7 +119,9 @@ def window(target: str) -> Iterator[Figure]:
         ours = min(ours, best(partial(first.step, one)))
         by_hand = min(by_hand, best(partial(second.step, full)))
     ratio = round(ours / by_hand, 3)
-    yield Figure(f"{target} window x64", "step", round(ours * 1e6, 2), "us", "whole windows", ratio)
+    yield Figure(
+        f"{target} window x64", "step", round(ours * 1e6, 2), "us", "whole windows", ratio, better=LESS
+    )
 
 
 def best(body: Callable[[], object]) -> float:
