@@ -31,7 +31,7 @@ GOLDEN = ROOT / "tests" / "golden"
 LOOP = "a NumPy loop over agents"
 MODELS = ("s1_grid5_T1", "s2_grid10_T1", "s2_grid10_T3", "s3_tmaze_T2", "s4_grid10x4_T1")
 TICKS = 10
-SECONDS = 1.5
+SECONDS = 1.0
 BATCHES = (256, 1024, 4096)
 
 

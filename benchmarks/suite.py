@@ -37,10 +37,11 @@ class Plan:
 
 
 PLAN = {
+    "freeagentics": Plan(3),
     "step": Plan(3),
     "scale": Plan(3),
-    "storage": Plan(3),
-    "memory": Plan(1, 60.0),
+    "storage": Plan(1),
+    "memory": Plan(1, 45.0),
     "startup": Plan(7),
     "daemon": Plan(1, 10.0),
     "link": Plan(1),
@@ -48,7 +49,7 @@ PLAN = {
     "fusion": Plan(1),
     "neural": Plan(3),
     "convert": Plan(1),
-    "freeagentics": Plan(3),
+    "fidelity": Plan(1),
     "peers": Plan(1, apart=True),
 }
 Advance = Callable[[str, str], None]
