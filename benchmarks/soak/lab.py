@@ -192,7 +192,7 @@ class Lab:
         with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as file:
             newest = dict(file.execute("SELECT device, max(t) FROM telemetry GROUP BY device"))
         recent = all(newest.get(name, 0.0) > since for name in DEVICES)
-        return recent and not any(row["gaps"] for row in self.stored())
+        return recent and all(row["gaps"] == 0 and row["first"] == 1 for row in self.stored())
 
     def end_ingest(self) -> None:
         """End the hub's ingest."""

@@ -121,7 +121,10 @@ def loss(rows: Sequence[Mapping[str, Any]], devices: Sequence[str]) -> list[Chec
         first = min((row["first"] for row in own), default=0)
         out += [
             Check(
-                f"{name}: telemetry lost", f"{gaps} of {stored}", "0", gaps == 0 and stored > 0 and first == 1
+                f"{name}: telemetry lost",
+                f"{gaps} of {stored}, from {first} on",
+                "0",
+                gaps == 0 and stored > 0 and first == 1,
             ),
             Check(
                 f"{name}: outboxes, thinned out",
