@@ -34,7 +34,7 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
 docs: setup ## build/site: the site of docs/, with every link checked
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 docs-reference: setup ## write the pages of docs/ that are made from code
 	$(PY) tools/docs/reference.py
