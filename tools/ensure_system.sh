@@ -7,6 +7,7 @@ declare -A package=(
     [cc]="gcc libc6-dev"
     [python3]="python3 python3-venv"
     [mosquitto]="mosquitto"
+    [ip]="iproute2"
     [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
     [mmdebstrap]="mmdebstrap"
     [qemu-system-aarch64]="qemu-system-arm"

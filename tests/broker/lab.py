@@ -109,7 +109,7 @@ class Lab:
         gates = ["shadow_seconds=1", "trial_seconds=1", "steps=15", "missed_rate=1"]
         words = [word for gate in gates for word in ("--gate", gate)]
         words += [word for key in keys or [self.key] for word in ("--sign", str(key))]
-        words += ["--state", str(self.folder / "hub"), "--patience", "60", "--json"]
+        words += ["--state", str(self.folder / "hub"), "--patience", "60", "--wait", "0.3", "--json"]
         return self.hub("deploy", str(path), "--canary", "10%,100%", *words, *more)
 
     def log(self, name: str) -> str:

@@ -51,8 +51,6 @@ def test_a_population_of_the_hub_stays_over_a_restart_and_goes_when_it_is_taken_
     assert "source: found 'file', expected 'mqtt'" in refused(capsys)
     assert lab.deploy(made, *halls(lab, size=1_000_000)) == 1
     assert "bytes are missing" in refused(capsys)
-    assert lab.deploy(made, "--population", "attic") == 1
-    assert "no population 'attic' here" in refused(capsys)
     assert rows(lab, capsys)["pi"]["populations"] == ["rooms"]
 
     assert lab.deploy(made, *halls(lab)) == 0

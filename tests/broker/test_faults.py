@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from edge_agent.protocol.session import Session, SessionSettings, State
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.testing.pump import Pump
 from edge_agent.testing.relay import LossyRelay
+from edge_agent.testing.tunnel import Tunnel, possible
 from edge_agent.wire import documents, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -44,21 +45,21 @@ class Site:
         self.home.mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def boot_device(self, port: int | None = None) -> None:
+    def boot_device(self, address: object = None, within: Sequence[str] = ()) -> None:
         words = [
             str(PROCESS),
-            str(port or self.broker.port),
+            str(address or self.broker.port),
             "pi",
             str(self.home),
             str(self.public),
             "b" * 64,
         ]
-        self.processes["device"] = subprocess.Popen([sys.executable, *words])
+        self.processes["device"] = subprocess.Popen([*within, sys.executable, *words])
 
-    def boot_hub(self) -> None:
+    def boot_hub(self, within: Sequence[str] = ()) -> None:
         words = ["-m", "edge_hub.cli", "ingest", str(self.database), "--fleet", "lab"]
         words += ["--broker", f"127.0.0.1:{self.broker.port}", "--json"]
-        self.processes["hub"] = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+        self.processes["hub"] = subprocess.Popen([*within, sys.executable, *words], stdout=subprocess.DEVNULL)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -135,6 +136,30 @@ def test_a_link_that_loses_30_percent_delivers_everything(site: Site) -> None:
     last = site.stored()[0]
     until(lambda: site.arrived()[1] > last and site.arrived()[2] == site.arrived()[1], "some is missing")
     assert site.arrived()[0] == 1
+
+
+@pytest.mark.skipif(not possible(), reason="network namespaces take root and /dev/net/tun")
+def test_a_wire_that_loses_30_percent_of_its_packets_delivers_everything(tmp_path: Path) -> None:
+    """2 s there and back in the long form, 0.1 s in the short one."""
+    tunnel = Tunnel(delay=1.0 if LONG else 0.05, loss=0.3, seed=5)
+    listeners = ["allow_anonymous true", f"listener 1884 {tunnel.address}"]
+    site = Site(Mosquitto(tmp_path, listeners, tunnel.far), tmp_path)
+    try:
+        site.broker.start()
+        site.boot_hub(tunnel.far)
+        site.boot_device(f"{tunnel.address}:1884", tunnel.near)
+        until(lambda: site.arrived()[2] > (300 if LONG else 30), "too little arrives", 900.0)
+        site.kill("device")
+        site.boot_device(within=tunnel.far)
+        last = site.stored()[0]
+        until(lambda: site.arrived()[1] > last and site.arrived()[2] == site.arrived()[1], "some is missing")
+        assert site.arrived()[0] == 1
+        assert tunnel.lost / (tunnel.lost + tunnel.passed) == pytest.approx(0.3, abs=0.1)
+    finally:
+        for name in list(site.processes):
+            site.kill(name)
+        site.broker.stop()
+        tunnel.close()
 
 
 def outsider(broker: Mosquitto) -> Pump:
