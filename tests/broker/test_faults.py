@@ -21,9 +21,9 @@ from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.testing.pump import Pump
 from edge_agent.testing.relay import LossyRelay
 from edge_agent.testing.tunnel import Tunnel, possible
-from edge_agent.wire import documents, messages, signatures
-from edge_agent.wire.messages import Message
+from edge_agent.wire import signatures
 from edge_agent.wire.topics import DeviceTopics
+from tests.broker.noise import BOMBS, payload
 
 pytestmark = pytest.mark.broker
 LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
@@ -31,6 +31,7 @@ ROUNDS = 50 if LONG else 4
 FUZZED = 100_000 if LONG else 1_500
 PROCESS = Path(__file__).with_name("device_process.py")
 TOPICS = DeviceTopics("lab", "pi")
+HEARD = (TOPICS.desired, TOPICS.command, TOPICS.block, TOPICS.confirm)
 
 
 class Site:
@@ -177,63 +178,21 @@ def outsider(broker: Mosquitto) -> Pump:
     return pump
 
 
-def fuzzed(rng: random.Random, hub: signatures.SecretKey) -> tuple[str, bytes, bool]:
-    """Return a message that is wrong somewhere: noise, half a message, wrong types, strangers' signatures."""
-    topic = rng.choice([TOPICS.desired, TOPICS.command, TOPICS.block])
-    stranger = signatures.SecretKey(rng.randbytes(32), "stranger")
-    document = {
-        "fleet": rng.choice(["lab", "other", 7]),
-        "device": rng.choice(["pi", "other", None]),
-        "id": str(rng.random()),
-        "name": "reset",
-        "version": rng.randrange(-5, 2**40),
-        "issued": 0.0,
-        "expires": rng.choice([0.0, 1e12, "never"]),
-        "bundles": rng.choice([{}, {"x": 1}, {"0" * 64: {"size": 2**60}}, []]),
-        "populations": rng.choice([{}, {"rooms": {"bundle": "0" * 64}}, {"rooms": 1}, 5]),
-    }
-    body: dict = rng.choice(
-        [
-            documents.signed(document, documents.DESIRED, [stranger]),
-            documents.signed(document, documents.COMMAND, [stranger]),
-            {
-                "doc": rng.randbytes(20),
-                "signatures": [{"key": hub.public.raw, "signature": rng.randbytes(64)}],
-            },
-            {"doc": "text", "signatures": 5},
-            {"bundle": "0" * 64, "index": rng.randrange(-3, 3), "data": rng.randbytes(50)},
-            {"bundle": 1, "index": "x", "data": None},
-            {},
-        ]
-    )
-    payload = messages.encode(Message(body))
-    match rng.randrange(4):
-        case 0:
-            payload = payload[: rng.randrange(len(payload))]
-        case 1:
-            payload = rng.randbytes(rng.randrange(1, 200))
-        case 2:
-            changed = bytearray(payload)
-            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-            payload = bytes(changed)
-    return topic, payload, rng.random() < 0.1
-
-
 def test_noise_bombs_and_forgeries_change_nothing_and_crash_nothing(site: Site, capsys) -> None:
     site.boot_device()
     crowd = outsider(site.broker)
     crowd.until(lambda: crowd.messages != [])  # the device is there
     hub = signatures.load_secret(site.key)
     rng = random.Random(20)
-    for size in (1_000_000, 5_000_000):
-        for topic in (TOPICS.desired, TOPICS.command, TOPICS.block):
+    for size in BOMBS:
+        for topic in HEARD:
             crowd.publish(Publication(topic, bytes(size), retain=True))
     for _ in range(FUZZED):
         crowd.until(lambda: crowd.session.credit > 0)
-        topic, payload, retain = fuzzed(rng, hub)
-        crowd.publish(Publication(topic, payload, retain=retain))
+        noise = payload(rng, hub, "pi")
+        crowd.publish(Publication(rng.choice(HEARD), noise, retain=rng.random() < 0.1))
     crowd.until(lambda: crowd.session.counters.acked >= FUZZED)
-    for topic in (TOPICS.desired, TOPICS.command, TOPICS.block):
+    for topic in HEARD:
         crowd.publish(Publication(topic, b"", retain=True))
     from edge_hub.cli import main  # the hub's own command is the proof that the device still obeys
 
