@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edge_agent.wire import bundle
+from tests.broker.conftest import until
 from tests.broker.lab import GOOD, Lab, last_line, model, rows, wait_for
 
 pytestmark = pytest.mark.broker
@@ -63,6 +64,8 @@ def test_a_population_of_the_hub_stays_over_a_restart_and_goes_when_it_is_taken_
         lab.kill("pi")
         lab.boot("pi")
         wait_for(lab, capsys, 1)
+    assert lab.hub("command", "reload", "--sign", str(lab.key), "--wait", "0.3") == 0
+    until(lambda: "reload: 0 populations made, 0 let go" in lab.log("pi"))
     words = ["--sign", str(lab.key), "--state", str(lab.folder / "hub"), "--wait", "0.5"]
     assert lab.hub("retire", "rooms", *words, "--answers", "1") == 1  # the owner's own
     assert lab.hub("retire", "halls", *words) == 0
