@@ -73,7 +73,7 @@ faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzz
 
 rollouts: setup ## what devices obey: bundles, keys, new populations, a hub killed in the middle, ten daemons and a bad bundle
 	@tools/ensure_system.sh mosquitto
-	.venv/bin/pytest tests/broker/test_obeying.py tests/broker/test_rollout.py tests/broker/test_keys.py \
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_obeying.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_arriving.py tests/broker/test_tls_acl.py tests/broker/test_uplink.py
 
 bench-link: setup ## the link's figures: outbox, replay, a bundle over MQTT, a thousand devices after a restart

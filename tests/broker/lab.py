@@ -76,12 +76,12 @@ class Lab:
         self.first = self.bundle("first", model(GOOD, 1.0))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def bundle(self, name: str, made: Model, tested: Model | None = None, key: Path | None = None) -> Path:
+    def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
         path = self.folder / f"{name}.eab"
         manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
         manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
         entries = made.entries() | {"golden.npz": golden.make(tested or made)}
-        bundle.write(path, manifest, entries, signatures.load_secret(key or self.key))
+        bundle.write(path, manifest, entries, signatures.load_secret(self.key))
         return path
 
     def boot(self, name: str) -> None:
