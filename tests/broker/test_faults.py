@@ -149,7 +149,7 @@ def test_a_wire_that_loses_30_percent_of_its_packets_delivers_everything(tmp_pat
         site.broker.start()
         site.boot_hub(tunnel.far)
         site.boot_device(f"{tunnel.address}:1884", tunnel.near)
-        until(lambda: site.arrived()[2] > (300 if LONG else 30), "too little arrives", 900.0)
+        until(lambda: site.arrived()[2] > (120 if LONG else 30), "too little arrives", 900.0)
         site.kill("device")
         site.boot_device(within=tunnel.far)
         last = site.stored()[0]
