@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
+<<<<<<< HEAD
     from edge_agent.runtime.profile import Profile
+=======
+    from edge_agent.runtime.peering import Peering
+>>>>>>> main
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
@@ -153,6 +157,29 @@ def make_following(
     )
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
+
+
+def make_peering(composed: Composed, clock: Clock) -> Peering | None:
+    """Return what makes the device work with its peers; None without a broker or without ``peers``.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    config, profile = composed.settings.config, composed.settings.profile
+    if config.broker is None or config.peers is None:
+        return None
+    from edge_agent.runtime.lending import Keys
+    from edge_agent.runtime.peering import Peering
+    from edge_agent.wire import signatures
+
+    keys = None
+    if config.peers.key_file:
+        files = config.peers.keys.items()
+        known = {device: signatures.load_public(Path(path)) for device, path in files}
+        keys = Keys(signatures.load_secret(Path(config.peers.key_file)), known)
+    return Peering(config, clock, keys, profile)
 
 
 def followed(config: Config) -> Config:

@@ -21,15 +21,16 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.runtime import bounds, config, profile
+from edge_agent.runtime import bounds, config, peer_config, profile
 from edge_agent.runtime.config import Config, PopulationConfig
+from edge_agent.runtime.peer_schema import check_peers, resolve_peers
 from edge_agent.runtime.profile import Profile
+from edge_agent.runtime.templates import check_fields
 from edge_agent.wire.topics import check_name
 
 PROFILE_DIRECTORIES = (
@@ -52,8 +53,10 @@ _EXPECTED: Mapping[str, str] = {
 
 def checked_records() -> None:
     """Make the names of ``runtime.bounds`` known where annotations use them: pydantic looks them up there."""
-    for records in (config, profile):
+    for records in (config, peer_config, profile):
         vars(records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
+    sections = (peer_config.PeersConfig, peer_config.ObjectiveConfig, peer_config.ShareConfig)
+    vars(config).update({section.__name__: section for section in sections})
 
 
 def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
@@ -178,6 +181,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
         for key in keys:
             if table.get(key):
                 table[key] = str(base / table[key])
+    resolve_peers(document, base)
     document["hub"]["keys"] = [str(base / key) for key in document["hub"]["keys"]]
 
 
@@ -201,6 +205,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
             _check_population(population, key)
             for index, act in enumerate(population["act"]):
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
+        check_peers(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -223,7 +228,7 @@ def _check_announced(document: dict[str, Any]) -> None:
 def _check_population(population: dict[str, Any], key: str) -> None:
     agents, size = population["agents"], population["size"]
     if isinstance(agents, str):
-        _check_fields(agents, f"{key}.agents", {"index", "population"})
+        check_fields(agents, f"{key}.agents", {"index", "population"})
         if size == 0:
             raise ConfigError(f"{key}.size: missing, expected the number of agents or a list of agents")
     elif size not in (0, len(agents)):
@@ -237,8 +242,8 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
         if observe["pointer"] and not observe["pointer"].startswith("/"):
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
-        _check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
-        _check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
+        check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
 
 
 def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
@@ -246,23 +251,13 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
     if not act[needed]:
         raise ConfigError(f"{key}.{needed}: missing, expected a value for sink {act['sink']!r}")
     places = {"agent", "index", "population"}
-    _check_fields(act["topic"], f"{key}.topic", places)
-    _check_fields(act["path"], f"{key}.path", places)
-    _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
+    check_fields(act["topic"], f"{key}.topic", places)
+    check_fields(act["path"], f"{key}.path", places)
+    check_fields(act["template"], f"{key}.template", places | {"value", "action"})
     for word in act["command"]:
-        _check_fields(word, f"{key}.command", places | {"value"})
+        check_fields(word, f"{key}.command", places | {"value"})
     if act["command"] and act["command"][0] not in commands:
         raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
-
-
-def _check_fields(template: str, key: str, allowed: set[str]) -> None:
-    try:
-        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        raise ConfigError(f"{key}: found {template!r}: {error}") from error
-    for name in found - allowed:
-        expected = ", ".join(f"{{{field}}}" for field in sorted(allowed))
-        raise ConfigError(f"{key}: found {{{name}}}, expected {expected}, and {{{{ for a brace")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -36,6 +36,7 @@ BIRTH: Schema = {
     "boot": Field(str, "unique id of this start of the process"),
     "profile": Field(str, "the firmware profile it runs with"),
     "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
+    "incarnation": Field(int, "number of this connection: tells peers whose end a will announces"),
 }
 
 TELEMETRY: Schema = {
@@ -47,6 +48,9 @@ TELEMETRY: Schema = {
     "delta": Field(bool, "only what changed since the message before; false if missing"),
     "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
     "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
+    "peers": Field(
+        dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
+    ),
     "samples": Field(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
@@ -191,9 +195,10 @@ def birth(
     boot: str,
     profile: str,
     populations: Mapping[str, tuple[str, int]],
+    incarnation: int | None = None,
 ) -> Body:
     """Return a birth body; ``populations`` maps names to (bundle digest, agents)."""
-    return {
+    body: Body = {
         "online": online,
         "device": device,
         "version": version,
@@ -201,3 +206,4 @@ def birth(
         "profile": profile,
         "populations": {n: {"bundle": digest, "size": size} for n, (digest, size) in populations.items()},
     }
+    return body if incarnation is None else body | {"incarnation": incarnation}

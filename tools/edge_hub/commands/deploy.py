@@ -29,16 +29,29 @@ from edge_hub.store import HubStore, default_folder
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("deploy", help="roll a bundle out, in waves")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, help="the .eab file")
     parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
-    parser.add_argument("--population", help="default: the only one that the devices have")
+    parser.add_argument("--population", help="which population; default: the only one that the devices have")
     parser.add_argument(
         "--new", type=Path, metavar="TOML", help="what devices make the population of that do not have it"
     )
     parser.add_argument("--url", default="", help="http, https or file: where devices find the bundle")
-    parser.add_argument("--canary", default="5%,25%,100%", metavar="SHARES", help="default: %(default)s")
-    parser.add_argument("--gate", action="append", default=[], metavar="NAME=NUMBER")
-    parser.add_argument("--max-failures", type=int, default=0)
+    parser.add_argument(
+        "--canary",
+        default="5%,25%,100%",
+        metavar="SHARES",
+        help="shares of the devices, wave by wave; default: %(default)s",
+    )
+    parser.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a limit of shadow run and trial; repeatable",
+    )
+    parser.add_argument(
+        "--max-failures", type=int, default=0, help="devices that may fail; one more stops it"
+    )
     parser.add_argument("--patience", type=float, default=3600.0, help="seconds that a wave may take")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
     add_runner_arguments(parser)
@@ -52,7 +65,9 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
     )
     parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
-    parser.add_argument("--state", type=Path, default=default_folder(), help="default: %(default)s")
+    parser.add_argument(
+        "--state", type=Path, default=default_folder(), help="the hub's folder; default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line and change")
     parser.add_argument("-v", "--verbose", action="store_true")
 
