@@ -117,10 +117,6 @@ rollouts: setup ## what devices obey: bundles, keys, new populations, a hub kill
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_obeying.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_arriving.py tests/broker/test_tls_acl.py tests/broker/test_uplink.py
 
-bench-link: setup ## the link's figures: outbox, replay, a bundle over MQTT, a thousand devices after a restart
-	@tools/ensure_system.sh mosquitto
-	$(PY) -m benchmarks.link
-
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
