@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
-<<<<<<< HEAD
-    from edge_agent.runtime.profile import Profile
-=======
     from edge_agent.runtime.peering import Peering
->>>>>>> main
+    from edge_agent.runtime.profile import Profile
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 

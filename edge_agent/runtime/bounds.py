@@ -14,10 +14,7 @@ Name = Annotated[str, Len(1, 64)]
 Text = Annotated[str, MinLen(1)]
 Positive = Annotated[float, Gt(0.0)]
 NotNegative = Annotated[float, Ge(0.0)]
-<<<<<<< HEAD
-=======
 Window = Annotated[int, Ge(1), Le(64)]
->>>>>>> main
 Port = Annotated[int, Ge(1), Le(65535)]
 Count = Annotated[int, Ge(0)]
 OneOrMore = Annotated[int, Ge(1)]
