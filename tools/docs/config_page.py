@@ -94,9 +94,17 @@ def _kind(node: dict[str, Any]) -> str:
         return " or ".join(_kind(kind) for kind in node["anyOf"] if kind.get("type") != "null")
     if "enum" in node:
         return ", ".join(f"`{json.dumps(value)}`" for value in node["enum"])
+    if "prefixItems" in node:
+        return f"list of {', '.join(_kind(kind) for kind in node['prefixItems'])}"
     if "items" in node:
         return f"list of {_kind(node['items'])}"
-    word = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    word = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "object": "table",
+    }
     bounds = [f"{sign}{node[key]:,}" for key, sign in _BOUNDS.items() if node.get(key, 2**53) < 2**53]
     lengths = [f"{sign}{node[key]}" for key, sign in _LENGTHS.items() if node.get(key, 1) > 1]
     text = f" of {lengths[0]} characters" if lengths else ""
