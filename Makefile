@@ -109,8 +109,8 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip
-	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py tests/broker/test_fuzzed_daemon.py \
-		tests/sim/test_outage.py --timeout 1800 --durations 0
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest -n 4 tests/broker/test_faults.py tests/broker/test_fuzzed_daemon.py \
+		tests/sim/test_outage.py --timeout 3600 --durations 0
 
 rollouts: setup ## what devices obey: bundles, keys, new populations, a hub killed in the middle, ten daemons and a bad bundle
 	@tools/ensure_system.sh mosquitto
