@@ -109,9 +109,15 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/docs/reference.py
 
-faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
+faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
+	@tools/ensure_system.sh mosquitto ip
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest -n 4 tests/broker/test_faults.py tests/broker/test_fuzzed_daemon.py \
+		tests/sim/test_outage.py --timeout 3600 --durations 0
+
+rollouts: setup ## what devices obey: bundles, keys, new populations, a hub killed in the middle, ten daemons and a bad bundle
 	@tools/ensure_system.sh mosquitto
-	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_obeying.py tests/broker/test_rollout.py tests/broker/test_keys.py \
+		tests/broker/test_arriving.py tests/broker/test_tls_acl.py tests/broker/test_uplink.py
 
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto

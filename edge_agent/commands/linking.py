@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
     from edge_agent.runtime.peering import Peering
+    from edge_agent.runtime.profile import Profile
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
@@ -32,6 +33,7 @@ OUTBOX = "outbox.db"
 STATE = "follower.json"
 BUNDLES = "bundles"
 VOLATILE_BYTES = 4_000_000
+DAY_S = 86_400.0
 
 
 class Telling:
@@ -41,6 +43,8 @@ class Telling:
     ----------
     config : Config
         The device's configuration.
+    profile : Profile
+        The board's limits.
     wake : callable
         Wakes the loop, from any thread.
 
@@ -50,7 +54,7 @@ class Telling:
         Neither the state directory nor the socket's takes the outbox.
     """
 
-    def __init__(self, config: Config, wake: Callable[[], None]) -> None:
+    def __init__(self, config: Config, profile: Profile, wake: Callable[[], None]) -> None:
         from edge_agent.protocol.outbox import Outbox, OutboxSettings
         from edge_agent.protocol.telemetry import Telemetry
         from edge_agent.runtime.assembly import OUTBOX_PENDING_BYTES
@@ -65,12 +69,17 @@ class Telling:
             log.warning("telemetry: %s; kept in %s instead, until the power goes", error, folder)
             self._store, limit = _open(folder, wake), min(limit, VOLATILE_BYTES)
         settings = OutboxSettings(
-            max_bytes=limit, pending_bytes=OUTBOX_PENDING_BYTES, confirm=config.hub.confirm
+            max_bytes=limit,
+            max_age=config.hub.outbox_days * DAY_S,
+            pending_bytes=OUTBOX_PENDING_BYTES,
+            confirm=config.hub.confirm,
         )
         topics = DeviceTopics(config.device.fleet, config.device.name)
         self._outbox = Outbox(settings, topics.telemetry, self._store)
         self.uplink: Uplink = Uplink(
-            Telemetry(config.device.telemetry_s), self._outbox, lambda: self._store.damaged
+            Telemetry(config.device.telemetry_s, profile.telemetry_bytes_s),
+            self._outbox,
+            lambda: self._store.damaged,
         )
 
     def close(self, t: float, wait: Callable[[], object]) -> None:

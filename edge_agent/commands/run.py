@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    telling = None if config.broker is None else Telling(config, loop.wake)
+    telling = None if config.broker is None else Telling(config, composed.settings.profile, loop.wake)
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),

@@ -430,6 +430,8 @@ class Follower:
                 self.active[effect.population] = effect.bundle
                 if effect.population in self._arriving:
                     self.added[effect.population] = self._arriving.pop(effect.population)
+            elif isinstance(effect, RollBack):
+                self._arriving.pop(effect.population, None)
             out.append(effect)
         return out
 
