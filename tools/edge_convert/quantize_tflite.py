@@ -16,7 +16,7 @@ from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 from numpy.typing import NDArray
 
 from edge_convert.calibrate import Range
-from edge_convert.tflite_writer import onnx_name
+from edge_convert.tflite_canvas import onnx_name
 
 _BITS = 8
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE

@@ -39,6 +39,7 @@ def read(path: Path, data: bytes) -> tuple[Shaped, list[Shaped]]:
                     tensors[index]
         ends = [tensors[index] for index in (*graph.inputs, *graph.outputs)]
         for tensor in tensors:
+            bytes(tensor.name).decode()  # the runtime's Python face reads no other names
             _check_constant(path, tensor, model.buffers[tensor.buffer].data)
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a whole TFLite model with one graph ({error})") from error
