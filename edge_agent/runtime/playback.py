@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
 from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
@@ -114,17 +115,24 @@ def replay(
     return found
 
 
-def _plan(population: Population, entry: Mapping[str, Any]) -> None:
+def _plan(population: Stepper, entry: Mapping[str, Any]) -> None:
     population.plan(horizon=entry["horizon"])
 
 
-def _prefer(population: Population, entry: Mapping[str, Any]) -> None:
-    population.prefer({int(m): values for m, values in entry["added"].items()})
+def _prefer(population: Stepper, entry: Mapping[str, Any]) -> None:
+    _agents(population).prefer({int(m): values for m, values in entry["added"].items()})
 
 
-def _believe(population: Population, entry: Mapping[str, Any]) -> None:
-    beliefs = np.frombuffer(entry["beliefs"], "<f4").reshape(population.size, -1)
-    population.set_beliefs(int(entry["factor"]), beliefs)
+def _believe(population: Stepper, entry: Mapping[str, Any]) -> None:
+    agents = _agents(population)
+    beliefs = np.frombuffer(entry["beliefs"], "<f4").reshape(agents.size, -1)
+    agents.set_beliefs(int(entry["factor"]), beliefs)
+
+
+def _agents(population: Stepper) -> Population:
+    if not isinstance(population, Population):
+        raise ConfigError("recording: preferences or beliefs of a network, which has none")
+    return population
 
 
 _CHANGES = {"plan": _plan, "prefer": _prefer, "believe": _believe}
@@ -136,7 +144,8 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     population = models.populate(model, size, int(entry["seed"]))
     population.restore(entry["beliefs"])
     _plan(population, entry)
-    _prefer(population, {"added": entry.get("prefer", {})})
+    if entry.get("prefer"):
+        _prefer(population, {"added": entry["prefer"]})
     names = entry["names"]
     names_of = AgentNames(names, size, str(entry["population"]))
     return _Running(population, models.bind(model, where), names_of)
