@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.acting import SAFE, Actuator, Sink
-from edge_agent.runtime.binding import NOT_OBSERVED, Binding, Fault
+from edge_agent.runtime.binding import Binding, Fault
 from edge_agent.runtime.config import ActConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.latency import Histogram
 from edge_agent.runtime.names import AgentNames
@@ -82,10 +82,13 @@ class Feed(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done."""
+    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done.
+
+    A network's agents choose SAFE where one of their numbers (n, M) is missing.
+    """
 
     agents: NDArray[np.intp]
-    observed: NDArray[np.int16]
+    observed: NDArray[Any]
     chosen: NDArray[np.int16]
     """(n, F)."""
     actions: NDArray[np.int16]
@@ -103,11 +106,13 @@ class GroupCounters:
     stale: int = 0
 
 
-def columns(config: PopulationConfig, size: int, modalities: int) -> tuple[Column, ...]:
+def columns(
+    config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike = np.int16
+) -> tuple[Column, ...]:
     """Return what `Group` needs of the arena beside the model's and the history's columns."""
     return (
-        Column("observations", (size, modalities), np.int16),
-        Column("observed", (size, modalities), np.int16),
+        Column("observations", (size, modalities), dtype),
+        Column("observed", (size, modalities), dtype),
         Column("arrived", (size, modalities), np.float64),
         Column("fresh", (size,), np.bool_),
         Column("sent", (len(config.act), size), np.int16),
@@ -185,7 +190,7 @@ class Group:
         self._observed = arrays["observed"]
         self._arrived = arrays["arrived"]
         self._fresh = arrays["fresh"]
-        self._observations[:] = NOT_OBSERVED
+        self._observations[:] = binding.missing
         self._arrived[:] = NEVER
         self._everyone = np.arange(len(names))
         self._stale, self._once, self._watched = self._rules()
@@ -244,24 +249,24 @@ class Group:
         """Take in what the sources have."""
         for source, field in self.feeds:
             for agent, value in source.read():
-                code = int(value) if source.bins else field.read(value)
+                code = int(value) if source.bins and field.modality.size else field.read(value)
                 if isinstance(code, Fault):
                     self.faults[code] += 1
-                elif not (0 <= agent < len(self.names) and 0 <= code < field.modality.size):
+                elif not (0 <= agent < len(self.names) and field.modality.holds(code)):
                     self.faults[Fault.OUT_OF_RANGE] += 1
                 else:
                     self._set(agent, field.column, code, now)
 
-    def observe_all(self, codes: NDArray[np.int16], arrived: float) -> None:
-        """Take in the bins (N, M) of a bulk message; -1 leaves what was."""
-        known = codes != NOT_OBSERVED
+    def observe_all(self, codes: NDArray[Any], arrived: float) -> None:
+        """Take in the bins (N, M) of a bulk message; what is not observed leaves what was."""
+        known = self.binding.observed(codes)
         changed = (known & (codes != self._observations)).any(axis=1)
         np.copyto(self._observations, codes, where=known)
         self._arrived[known] = arrived
         self._fresh |= changed if self.config.step == "change" else known.any(axis=1)
         self.counters.observations += int(np.count_nonzero(known))
 
-    def _set(self, where: int | slice, column: int, code: int, arrived: float) -> None:
+    def _set(self, where: int | slice, column: int, code: float, arrived: float) -> None:
         changed = self._observations[where, column] != code
         self._observations[where, column] = code
         self._arrived[where, column] = arrived
@@ -280,9 +285,9 @@ class Group:
         observed = self._observed[: len(agents)]
         np.copyto(observed, self._observations if everyone else self._observations[agents])
         arrived = self._arrived if everyone else self._arrived[agents]
-        observed[arrived < now - self._stale] = NOT_OBSERVED
+        observed[arrived < now - self._stale] = self.binding.missing
         for column in self._once:
-            self._observations[agents, column] = NOT_OBSERVED
+            self._observations[agents, column] = self.binding.missing
         subset = None if everyone else agents
         self.counters.ticks += 1
         chosen = np.asarray(self.stepper.step(observed, subset), np.int16)

@@ -92,7 +92,8 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
             "population": name,
             "tick": tick,
             "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
-            "observed": step.observed.astype("<i2").tobytes(),
+            "observed": step.observed.tobytes(),
+            "dtype": step.observed.dtype.newbyteorder("<").str,
             "actions": step.chosen.astype("<i2").tobytes(),
             "shape": [len(step.observed), step.observed.shape[1], step.chosen.shape[1]],
         }
