@@ -212,6 +212,11 @@ class PahoClient:
         else:
             self._client.subscribe([(s.filter, s.qos) for s in subscriptions])
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give the topics up."""
+        if self._client is not None:
+            self._client.unsubscribe(list(filters))
+
     def acknowledge(self, acknowledge: int) -> None:
         """Tell the broker that a message was dealt with."""
         if self._client is not None:
