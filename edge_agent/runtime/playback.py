@@ -95,12 +95,17 @@ def replay(
         if entry["kind"] in _CHANGES:
             _CHANGES[entry["kind"]](running[name].population, entry)
             continue
+        if entry["kind"] == "act":
+            _act(running[name].population, entry)
+            continue
         moment = _step(running[name], entry)
         recorded = np.frombuffer(entry["actions"], "<i2").reshape(moment.actions.shape)
         found.steps += 1
         found.decisions += len(recorded)
         if watch is not None and watch(name, int(entry["tick"]), moment):
             return found
+        if "held" in entry:
+            _act(running[name].population, entry)
         wrong = np.flatnonzero((recorded != moment.actions).any(axis=1))
         if wrong.size:
             first = int(wrong[0])
@@ -149,6 +154,11 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     names = entry["names"]
     names_of = AgentNames(names, size, str(entry["population"]))
     return _Running(population, models.bind(model, where), names_of)
+
+
+def _act(population: Population, entry: Mapping[str, Any]) -> None:
+    agents = np.frombuffer(entry["held"], "<i4").astype(np.intp)
+    population.act(np.frombuffer(entry["executed"], "<i2").reshape(len(agents), -1), agents)
 
 
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:

@@ -25,6 +25,14 @@ def test_fresh_agents_hold_D(model) -> None:
     assert (population.free_energy == 0).all()
 
 
+def test_an_action_before_the_first_observation_leaves_D_the_prior(case, model) -> None:
+    told, untold = Population(model, 3), Population(model, 3)
+    told.act(np.zeros((3, len(model.B)), np.int64))
+    told.step(rows(case, 0))
+    untold.step(rows(case, 0))
+    assert (told.codes() == untold.codes()).all()
+
+
 def test_infer_is_step_without_planning(case, model) -> None:
     stepped, inferred = Population(model, 3), Population(model, 3)
     for t in range(5):
