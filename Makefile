@@ -15,8 +15,8 @@ help: ## list the targets
 
 setup: .venv/.stamp ## make .venv with everything for development
 
-# The kernel is built at install: its sources are prerequisites, the Python files are used in place.
-.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/engine/kernel/*)
+# The kernels are built at install: their sources are prerequisites, the Python files are used in place.
+.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
 	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
@@ -35,7 +35,7 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, which gets an environment of its own
 	.venv/bin/python -m benchmarks.step

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
     from edge_agent.commands.composition import Composed
     from edge_agent.protocol.ports import Clock
+    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
     from edge_agent.runtime.peering import Peering
@@ -86,6 +87,15 @@ def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
     except OSError as error:
         raise PlatformError(f"{folder}: {error.strerror}") from error
     return SqliteStore(folder / OUTBOX, wake)
+
+
+def make_announcing(config: Config) -> Announcing | None:
+    """Return what shows the device to a Home Assistant; None if there is none."""
+    if config.broker is None or not config.broker.home_assistant:
+        return None
+    from edge_agent.runtime.announcing import Announcing
+
+    return Announcing(config.broker.home_assistant, config.device.telemetry_s)
 
 
 def make_following(

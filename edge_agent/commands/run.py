@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.linking import Telling, make_following, make_peering
+    from edge_agent.commands.linking import Telling, make_announcing, make_following, make_peering
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
@@ -86,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         following=make_following(
             composed, clock, loop.wake, reloader.ask, lambda: _recorder(config.recorder)
         ),
+        announcing=make_announcing(config),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
         signs=board_signs,

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import _kernel, snapshot
-from edge_agent.engine.inputs import agent_numbers, evidence_tables, executed_actions, outcomes, soft_tables
+from edge_agent.engine.inputs import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_codes
 from edge_agent.engine.tables import tables
 from edge_agent.errors import ConfigError, ObservationError
 from edge_agent.memory.arena import Arena, Column, total
+from edge_agent.memory.rows import agent_numbers
 
 START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 SELECTIONS = ("marginal", "full")

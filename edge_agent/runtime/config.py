@@ -89,6 +89,8 @@ class BrokerConfig:
     """Its key; only its owner may read it."""
     keepalive_s: Keepalive = 60
     """Seconds of silence after which either side takes the connection for dead."""
+    home_assistant: str = ""
+    """Discovery prefix of a Home Assistant that shall show the device, usually homeassistant; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +248,7 @@ def build(document: dict[str, Any]) -> Config:
         broker=None if broker is None else BrokerConfig(**broker),
         hub=HubConfig(**document["hub"] | {"keys": tuple(document["hub"]["keys"])}),
         **_together(document),
-        population=tuple(_population(entry) for entry in document["population"]),
+        population=tuple(build_population(entry) for entry in document["population"]),
         recorder=RecorderConfig(**document["recorder"]),
         commands=tuple(document["commands"]),
     )
@@ -272,7 +274,8 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
     return tuple(ShareConfig(**entry) for entry in entries)
 
 
-def _population(entry: dict[str, Any]) -> PopulationConfig:
+def build_population(entry: dict[str, Any]) -> PopulationConfig:
+    """Return the record of a checked population."""
     agents = entry["agents"]
     return PopulationConfig(
         **entry

@@ -43,6 +43,7 @@ from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
 if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
+    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.following import Following
     from edge_agent.runtime.peering import Peering  # and this on one that has peers
 
@@ -73,6 +74,7 @@ class Parts:
     uplink: Uplink | None = None
     following: Following | None = None
     peering: Peering | None = None
+    announcing: Announcing | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
     tidy: Callable[[], None] | None = None
@@ -139,6 +141,8 @@ class Daemon:
             self.parts.following.attach(self, link)
         if self.parts.peering is not None:
             self.parts.peering.attach(self, link)
+        if self.parts.announcing is not None:
+            self.parts.announcing.attach(link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -171,13 +175,15 @@ class Daemon:
             self._run(task)
             self.completed += 1
         self._tell_others()
-        uplink, following, peering = self.parts.uplink, self.parts.following, self.parts.peering
+        uplink, following = self.parts.uplink, self.parts.following
+        peering, announcing = self.parts.peering, self.parts.announcing
         deadlines = [
             self.scheduler.deadline,
             None if self.link is None else self.link.session.deadline,
             None if self.link is None or uplink is None else uplink.deadline,
             None if self.link is None or following is None else following.deadline,
             None if self.link is None or peering is None else peering.deadline,
+            None if self.link is None or announcing is None else announcing.deadline,
         ]
         return min(deadline for deadline in deadlines if deadline is not None)
 
@@ -452,6 +458,8 @@ class Daemon:
             self.parts.following.turn()
         if self.link is not None and self.parts.uplink is not None:
             self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
+        if self.parts.announcing is not None:
+            self.parts.announcing.turn(self, self._clock.monotonic())
 
     def _next(self) -> int:
         self._sequence += 1

@@ -5,13 +5,19 @@ is read as TOML and checked in pydantic's strict mode, so that no text is taken 
 that is wrong becomes one line: file, key, what was found, what was expected. What is right is printed as
 JSON, complete with defaults and with absolute paths. pydantic's 10 MB leave with the process.
 
-Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, exit status 0 or 2.
+A population that a hub asks for is checked by the same rules (``--population``: JSON comes in), and may do
+less: it observes and acts over MQTT alone and shares nothing with peers: a hub's key opens no files and runs
+no programs.
+
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``; exit status 0 or
+2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -22,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.runtime import bounds, config, peer_config, profile
-from edge_agent.runtime.config import Config
+from edge_agent.runtime.config import Config, PopulationConfig
 from edge_agent.runtime.peer_schema import check_peers, resolve_peers
 from edge_agent.runtime.profile import Profile
 from edge_agent.runtime.templates import check_fields
@@ -32,6 +38,8 @@ PROFILE_DIRECTORIES = (
     Path(__file__).parents[1] / "firmware_profiles",  # installed
     Path(__file__).parents[2] / "firmware_profiles",  # a source tree
 )
+_LEVELS = re.compile(r"[^+#/\0]+(/[^+#/\0]+)*")
+_OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _EXPECTED: Mapping[str, str] = {
     "missing": "a value",
     "string_type": "text",
@@ -70,6 +78,35 @@ def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
         "profile": _checked(TypeAdapter(Profile), board),
         "profile_path": str(board),
     }
+
+
+def check_population(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a population that a hub asks for, checked and complete.
+
+    Raises
+    ------
+    ConfigError
+        One line: key, what was found, what was expected.
+    """
+    checked_records()
+    try:
+        checked = TypeAdapter(PopulationConfig).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"config: {_line(document, error)}") from error
+    population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
+    check_name(population["name"], "config.name")
+    _check_population(population, "config")
+    if population["share"]:
+        raise ConfigError(f"config.share: found {len(population['share'])} factors, expected none from a hub")
+    for key, outlet in (("observe", "source"), ("act", "sink")):
+        for index, entry in enumerate(population[key]):
+            if entry[outlet] != "mqtt":
+                raise ConfigError(
+                    f"config.{key}[{index}].{outlet}: found {entry[outlet]!r}, expected 'mqtt' from a hub"
+                )
+    for index, act in enumerate(population["act"]):
+        _check_act(act, f"config.act[{index}]", ())
+    return population
 
 
 def find_profile(name: str, config: Path) -> Path:
@@ -156,6 +193,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
     try:
         check_name(document["device"]["name"], "device.name")
         check_name(document["device"]["fleet"], "device.fleet")
+        _check_announced(document)
         keys, threshold = document["hub"]["keys"], document["hub"]["threshold"]
         if keys and threshold > len(set(keys)):
             raise ConfigError(
@@ -173,6 +211,21 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
         check_peers(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_announced(document: dict[str, Any]) -> None:
+    """Check that Home Assistant can be told: its topics are narrower than ours."""
+    prefix = (document["broker"] or {}).get("home_assistant", "")
+    if not prefix:
+        return
+    if not _LEVELS.fullmatch(prefix):
+        raise ConfigError(f"broker.home_assistant: found {prefix!r}, expected a topic without '+' and '#'")
+    for key in ("name", "fleet"):
+        if not _OBJECT.fullmatch(document["device"][key]):
+            raise ConfigError(
+                f"device.{key}: found {document['device'][key]!r}, "
+                "expected letters, digits, '-' and '_' with broker.home_assistant"
+            )
 
 
 def _check_population(population: dict[str, Any], key: str) -> None:
@@ -213,11 +266,15 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Print the checked files as JSON, or one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m edge_agent.runtime.schema", description=__doc__)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?")
+    parser.add_argument("--population", action="store_true")
     parser.add_argument("--profile", default=None)
     options = parser.parse_args(arguments)
     try:
-        compiled = compile_files(options.config, options.profile)
+        if options.population:
+            compiled = check_population(json.load(sys.stdin))
+        else:
+            compiled = compile_files(options.config, options.profile)
     except EdgeAgentError as error:
         print(error, file=sys.stderr)
         return error.exit_code

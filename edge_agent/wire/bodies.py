@@ -74,6 +74,25 @@ REPORTED: Schema = {
     "parameters": Field(dict, "name → value in force"),
 }
 
+STATE: Schema = {
+    "rss": Field(int, "resident memory of the daemon", required=True, unit="bytes"),
+    "rung": Field(str, "the governor's rung: full, or what it does without", required=True),
+    "backlog": Field(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
+    "populations": Field(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
+}
+
+ANNOUNCEMENT: Schema = {
+    "device": Field(dict, "identifiers, name, manufacturer, model (the profile), sw_version", required=True),
+    "origin": Field(dict, "name and sw_version of edge-agent", required=True),
+    "components": Field(
+        dict,
+        "id → a sensor: what it shows of up/state; one with its platform alone is removed",
+        required=True,
+    ),
+    "state_topic": Field(str, "up/state of the device", required=True),
+    "qos": Field(int, "of the state", required=True),
+}
+
 SIGNED: Schema = {
     "doc": Field(bytes, "the document: canonical JSON (sorted keys, no blanks, ASCII)", required=True),
     "signatures": Field(
@@ -98,7 +117,11 @@ DESIRED: Schema = {
         "url: str "
         "(optional: fetched from there instead)}",
     ),
-    "populations": Field(dict, "name → {bundle: digest (str)}: what should run"),
+    "populations": Field(
+        dict,
+        "name → {bundle: digest (str), config: what a new population is made of (dict, optional)}: what "
+        "should run",
+    ),
     "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
     "gates": Field(dict, "limits that shadow run and trial must keep, see protocol/rollout.py"),
 }

@@ -104,7 +104,7 @@ def digest() -> str:
 @pytest.fixture(scope="module", params=CPUS)
 def verdicts(request: pytest.FixtureRequest) -> dict[str, Any]:
     build, board, made_of = ROOT / "build", f"board-{request.param}", digest()
-    kept = build / f"{board}.kept.json"
+    kept = build / f"kept-{board}.json"
     if not FULL and kept.exists():
         earlier = json.loads(kept.read_text())
         if earlier["digest"] == made_of:

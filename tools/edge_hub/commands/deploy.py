@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.wire import bundle, signatures
-from edge_hub import connection, deployment
+from edge_agent.wire import bundle
+from edge_hub import connection, deployment, rotations
 from edge_hub.commands.devices import collect
+from edge_hub.desired import Desired
 from edge_hub.fleet import Device
 from edge_hub.rollout import DONE, FleetRollout, Member, parse_shares, waves
 from edge_hub.selector import select
@@ -72,16 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) -> int:
     """Run a rollout to its end."""
-    keys = [signatures.load_secret(path) for path in arguments.sign]
-    if not keys:
-        raise ConfigError("--sign: found no key, expected the secret key that the devices believe")
+    known = rotations.load(store, arguments.fleet)
+    keys = rotations.signers(arguments.sign, arguments.fleet, known)
     with (
         store.running(rollout.id) as ours,
         connection.Connection(arguments, deployment.filters(arguments.fleet)) as link,
     ):
         if not ours:
             raise ConfigError(f"rollout {rollout.id}: another process runs it already")
-        job = deployment.Deployment(rollout, store, link, arguments.fleet, keys, arguments.expires)
+        desired = Desired(link, arguments.fleet, keys, known, arguments.expires)
+        job = deployment.Deployment(rollout, store, link, desired)
         job.run(lambda r: show(r, arguments.json))
     return EXIT_DONE if rollout.status == DONE else EXIT_FAILED
 
