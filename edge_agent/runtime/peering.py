@@ -227,12 +227,15 @@ class Peering:
         """Return coalition, roster and counters, in plain types."""
         peer = self.peer
         counts = peer.conduct.counts
-        here = [name for name in peer.members.roster if name in peer.members]
+        seen = {name for name in peer.members.roster if name in peer.members} | counts.keys()
         return {
             **self.figures(),
             "plan": peer.formation.plan.hex(),
             "coalition": None if peer.coalition is None else self._shown(peer.coalition),
-            "roster": {name: {"reputation": peer.members.reputations[name]} for name in here[:MAX_ROWS]},
+            "roster": {
+                name: {"here": name in peer.members, "reputation": peer.members.reputations[name]}
+                for name in sorted(seen)[:MAX_ROWS]
+            },
             "refusals": {
                 name: {offence.name.lower(): count for offence, count in kinds.items()}
                 for name, kinds in list(counts.items())[:MAX_ROWS]

@@ -167,7 +167,7 @@ def _place(document: Any, location: tuple[int | str, ...]) -> tuple[str, str]:
     for number, part in enumerate(location):
         last = number == len(location) - 1
         if isinstance(part, int) and isinstance(node, list):
-            key, node = f"{key}[{part}]", node[part]
+            key, node = f"{key}[{part}]", node[part] if part < len(node) else None
         elif isinstance(part, str) and isinstance(node, dict) and (part in node or last):
             key, node = f"{key}.{part}" if key else part, node.get(part)
     return key, "nothing" if node is None else json.dumps(node, default=str)[:80]

@@ -149,8 +149,25 @@ def test_who_misbehaves_is_ignored_counted_shown_and_less_well_thought_of(
         assert status["refusals"] == {"evil": {offence: 12}}
         assert status["here"] == 3
         assert site.coalition == set(NAMES)
-        # All three say so of one another's accounts: the median of the jury falls.
-        assert site.peering.peer.members.reputations["evil"] < 600
+        # All three say so in their accounts: the median of the jury falls.
+        assert status["roster"]["evil"]["reputation"] < 600
+        assert status["roster"]["north"]["reputation"] == 1000
+
+
+def test_who_replays_is_refused_and_changes_nothing() -> None:
+    town = Town(heartbeat_s=1.0, skew_s=5.0)
+    town.after(2.0)
+    body = {"device": "evil", "incarnation": 1}
+    old = messages.encode(Message(body, seq=3, t=town.clock.time()))
+    town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
+    town.after(0.1)
+    assert "evil" in town.sites["east"].peering.peer.members
+    town.after(10.0)
+    town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
+    town.after(1.0)
+    status = town.sites["east"].peering.status()
+    assert status["refusals"] == {"evil": {"replay": 1}}
+    assert status["roster"]["evil"]["here"] is False
 
 
 def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() -> None:
