@@ -24,6 +24,7 @@ from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSetti
 from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
+from edge_agent.runtime.checkpoint import Store
 from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, shared_factor
 from edge_agent.runtime.lending import Keys, Lending, bundle_id
 from edge_agent.runtime.link import Link
@@ -88,10 +89,17 @@ class Peering:
         Monotonic and Unix time.
     keys, profile : Keys, Profile, optional
         With both, populations are lent and taken in.
+    store : Store, optional
+        Where it is noted what is lent.
     """
 
     def __init__(
-        self, config: Config, clock: Clock, keys: Keys | None = None, profile: Profile | None = None
+        self,
+        config: Config,
+        clock: Clock,
+        keys: Keys | None = None,
+        profile: Profile | None = None,
+        store: Store | None = None,
     ) -> None:
         if config.peers is None:
             raise ConfigError("peers: missing")
@@ -111,7 +119,7 @@ class Peering:
         self.lending: Lending | None = None
         if keys is not None and profile is not None:
             members, heartbeat = self.peer.members, self._config.heartbeat_s
-            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock)
+            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock, store)
         self._role: Role | None = None
         self._unsettled: float | None = None
         self._send_at = math.inf
@@ -145,6 +153,8 @@ class Peering:
         self._take(self.peer.describe(about, *self._now()))
         self._take(self.peer.set_objectives(self._objectives, *self._now()))
         self.changed()
+        if self.lending is not None:
+            self.lending.start()
 
     def will(self) -> int:
         """Return the incarnation that a will, or the goodbye, ends."""
