@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError, ModelError, PeerError
 from edge_agent.protocol.peers.conduct import Offence
 from edge_agent.protocol.peers.objectives import Coalition, Role
@@ -25,7 +24,7 @@ from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
 from edge_agent.runtime.checkpoint import Store
-from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, shared_factor
+from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, populations_of, shared_factor
 from edge_agent.runtime.lending import Keys, Lending, bundle_id
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.peer_config import PeersConfig, objective, position
@@ -329,13 +328,12 @@ class Peering:
         """Let every population prefer what the role asks for beside its own, or its own alone."""
         daemon = self._daemon
         for name, group in {} if daemon is None else daemon.groups.items():
-            if not isinstance(group.stepper, Population):
-                continue
             modalities = {m.name: [0.0] * m.size for m in group.binding.modalities}
             try:
                 totals = adjusted(modalities, self._role).values()
                 added = {m: values for m, values in enumerate(totals) if any(values)}
-                group.stepper.prefer(added)
+                for population in populations_of(group):
+                    population.prefer(added)
             except (ConfigError, ModelError) as error:
                 self.counters.misplaced += 1
                 log.warning("peers: population %s: %s; it keeps its own preferences", name, error)

@@ -236,3 +236,21 @@ def test_the_example_configuration_is_right() -> None:
     root = Path(__file__).parents[3]
     checked = compile_files(root / "examples" / "peers" / "device.toml", None)
     assert checked["config"]["peers"]["capabilities"]
+
+
+def test_a_bundle_that_is_tried_begins_from_what_all_saw_and_shares_on() -> None:
+    town = Town()
+    town.smells = {"east": 0, "north": 1, "west": 1}
+    town.after(8.0)
+    east = town.sites["east"]
+    newer = prepare(east.group.config, BOARD, "test", lambda _path: (town.model, "cd" * 32))
+    east.daemon.roster.stage(newer)
+    town.after(4.0)
+    assert east.group.shadow is not None
+    shadow = east.group.shadow.stepper
+    np.testing.assert_array_equal(shadow.beliefs(0), east.population.beliefs(0))
+    east.daemon.exchange("rooms")
+    assert east.group.stepper is shadow
+    town.after(12.0)
+    assert divergence(town.sites["north"].fused(), east.fused()) < 1e-3
+    assert east.group.digest == "cd" * 32
