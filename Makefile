@@ -33,12 +33,53 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
+docs: setup ## build/site: the site of docs/, with every link checked
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+docs-reference: setup ## write the pages of docs/ that are made from code
+	$(PY) tools/docs/reference.py
+	$(PY) tools/protocol_doc.py
+
+docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or PyTorch, in an environment of their own
+	build/exports/bin/python tests/docs/exports.py
+
+build/exports/.stamp: pyproject.toml
+	@[ -x build/exports/bin/python ] || python3 -m venv build/exports
+	build/exports/bin/python -m pip --disable-pip-version-check -q install '.[convert]' onnxscript torch inferactively-pymdp==1.0.4
+	@touch $@
+
+screenshots: setup ## docs/images: the terminal and the report, from a run of the demo
+	@tools/ensure_system.sh mosquitto chromium
+	$(PY) tools/docs/screenshots.py
+
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
+	@$(MAKE) --no-print-directory report
+
 bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, which gets an environment of its own
-	.venv/bin/python -m benchmarks.step
+	$(PY) -m benchmarks.suite --only peers $(if $(JSON),--json)
+	@$(MAKE) --no-print-directory report
+
+bench-check: setup ## fail where a ratio or a size is a tenth worse than in the last release (ONLY="step link")
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m benchmarks.compare $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
+
+bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
+	$(PY) -m benchmarks.compare --keep $(RELEASE)
+
+MINUTES ?= 30
+SEED ?= 1
+soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m benchmarks.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--report) $(if $(JSON),--json)
+
+report: setup ## benchmarks/REPORT.md, its plots and README's figures, from benchmarks/results alone
+	$(PY) -m benchmarks.report
 
 build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers

@@ -1,34 +1,29 @@
 """What the emulated boards showed: reads what ``make test-arm64`` left in ``build``, measures nothing anew.
 
 Sizes of processes in the guest are those of a board; seconds are emulated (several times a board's, and more
-on a busy host) and have no target. ``--report`` also writes the table into benchmarks/REPORT.md.
+on a busy host) and have no target. ``--report`` also keeps the tables for the report, and makes it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from benchmarks.figures import Figure, arguments, at_least, at_most, show
 
 ROOT = Path(__file__).parents[1]
-REPORT = ROOT / "benchmarks" / "REPORT.md"
-BEGIN, END = "<!-- board: begin -->", "<!-- board: end -->"
 PACKAGES = ("edge-agent", "edge-agent-litert", "edge-agent-onnx")
-HEAD = """\
-## The device (`make test-arm64`)
-
-Debian 12 arm64 with systemd as PID 1 under emulation, installed by the README's commands, profile `zero2w`.
-Seconds are emulated and no promise; sizes of processes are real.
-
-| figure | {cpus} |
-|---|{rules}|
-"""
+COMMAND = "make test-arm64"
+NOTE = (
+    "Debian 12 arm64 with systemd as PID 1 under emulation, installed by the README's commands, profile "
+    "`zero2w`. Seconds are emulated and no promise; sizes of processes are real."
+)
 
 
 def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Figure]:
@@ -63,36 +58,35 @@ def package_figures() -> Iterator[Figure]:
         yield Figure("image", "size with Debian's python3", round(image.stat().st_size / 2**20, 1), "MiB")
 
 
-def table(boards: dict[str, list[Figure]], packages: list[Figure]) -> str:
-    """Return the section of the report."""
-    rows: dict[str, list[str]] = {}
-    for figures in boards.values():
+def rows(boards: dict[str, list[Figure]]) -> list[dict[str, str]]:
+    """Return a row a figure, a column a CPU model."""
+    out: dict[str, dict[str, str]] = {}
+    for cpu, figures in boards.items():
         for figure in figures:
+            counted = figure.unit == "of them"
+            name = figure.figure if counted else f"{figure.figure}, {figure.unit}"
             limit = "" if figure.target is None else f" (limit {figure.target:g})"
-            if figure.figure.startswith("checks"):
-                limit = f" of {figure.target:g}"
-            rows.setdefault(
-                figure.figure if figure.unit == "of them" else f"{figure.figure}, {figure.unit}", []
-            ).append(f"{figure.value:g}{limit}")
-    head = HEAD.format(cpus=" | ".join(boards), rules="|".join(["---"] * len(boards)))
-    lines = [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
-    sizes = [f"| {item.case}: {item.figure} | {item.value:g} {item.unit} |" for item in packages]
-    return head + "\n".join([*lines, "", "| size | |", "|---|---|", *sizes]) + "\n"
+            text = f"{figure.value:g} of {figure.target:g}" if counted else f"{figure.value:g}{limit}"
+            out.setdefault(name, {"figure": name})[cpu] = text
+    return list(out.values())
 
 
-def write_report(section: str) -> None:
-    """Put the section between its marks, at the end of the report if it has none yet."""
-    text = REPORT.read_text() if REPORT.exists() else "# Benchmark report\n"
-    whole = f"{BEGIN}\n{section}{END}\n"
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
-    text = pattern.sub(lambda _: whole, text) if BEGIN in text else f"{text.rstrip()}\n\n{whole}"
-    REPORT.write_text(text)
+def keep(boards: dict[str, list[Figure]], packages: list[Figure]) -> None:
+    """Keep the tables for the report, and make it."""
+    today = datetime.now(UTC).date().isoformat()
+    report.write_table("board", report.Table(COMMAND, today, rows(boards), [NOTE]))
+    sizes = [
+        {"package": item.case, "what": item.figure, "size": f"{item.value:g} {item.unit}"}
+        for item in packages
+    ]
+    report.write_table("packages", report.Table(COMMAND, today, sizes, []))
+    report.generate()
 
 
 def main() -> int:
     """Print the figures; 1 if no board was tried."""
     parser = arguments(__doc__)
-    parser.add_argument("--report", action="store_true", help="write benchmarks/REPORT.md too")
+    parser.add_argument("--report", action="store_true", help="keep them in the report too")
     options = parser.parse_args()
     found = sorted((ROOT / "build").glob("board-*.json"))
     if not found:
@@ -107,7 +101,7 @@ def main() -> int:
     packages = list(package_figures())
     show([figure for figures in [*boards.values(), packages] for figure in figures], options.json)
     if options.report:
-        write_report(table(boards, packages))
+        keep(boards, packages)
     return 0
 
 

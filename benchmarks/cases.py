@@ -1,7 +1,9 @@
 """Cases that run in a process of their own: no warm caches, no memory left over from the one before.
 
 A benchmark of several cases calls `run` with its name and a function a case; the command line then has
-``--case``, which is how the fresh process is told which one it is.
+``--case``, which is how the fresh process is told which one it is. With ``--runs`` a case is run in that many
+fresh processes, and of each figure the run in the middle counts: value, ratio and verdict belong together,
+which medians of each by itself would not. The extremes are kept beside it.
 """
 
 from __future__ import annotations
@@ -10,28 +12,60 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from benchmarks.figures import Figure, arguments, show
 
 
-def run(module: str, description: str | None, cases: Mapping[str, Callable[[], Iterator[Figure]]]) -> int:
-    """Run the cases, or the one that is named in this process; return the exit code."""
+def run(
+    module: str,
+    description: str | None,
+    cases: Mapping[str, Callable[..., Iterator[Figure]]],
+    seconds: float | None = None,
+    runs: int = 1,
+) -> int:
+    """Run the cases, or the one that is named in this process; return the exit code.
+
+    With ``seconds`` (the default length of a case) each case is called with the length that was asked for.
+    """
     parser = arguments(description)
     parser.add_argument("--case", choices=sorted(cases), help="one case, in this process")
+    parser.add_argument("--runs", type=int, default=runs, help=f"fresh processes a case; default: {runs}")
+    if seconds is not None:
+        parser.add_argument("--seconds", type=float, default=seconds, help="length of each case")
     options = parser.parse_args()
+    length = () if seconds is None else (options.seconds,)
     if options.case:
-        show(cases[options.case](), options.json)
+        show(cases[options.case](*length), options.json)
         return 0
-    show((figure for case in cases for figure in _fresh(module, case)), options.json)
+    extra = () if seconds is None else ("--seconds", f"{options.seconds:g}")
+    for case in cases:
+        show(middle([fresh(module, case, extra) for _ in range(options.runs)]), options.json)
     return 0
 
 
-def _fresh(module: str, case: str) -> Iterator[Figure]:
-    command = [sys.executable, "-m", module, "--json", "--case", case]
+def fresh(module: str, case: str, extra: Iterable[str] = ()) -> list[Figure]:
+    """Return the figures of one case from a process of its own."""
+    command = [sys.executable, "-m", module, "--json", "--case", case, *extra]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    for line in lines:
-        yield Figure(**json.loads(line))
+    return [Figure(**json.loads(line)) for line in lines]
+
+
+def middle(runs: Iterable[Iterable[Figure]]) -> list[Figure]:
+    """Return each figure from the run in the middle (the lower of two), with its extremes over all runs."""
+    found: dict[tuple[str, str, str | None], list[Figure]] = {}
+    for figures in runs:
+        for figure in figures:
+            found.setdefault(figure.key, []).append(figure)
+    out = []
+    for same in found.values():
+        same.sort(key=lambda figure: figure.compared)
+        chosen = same[(len(same) - 1) // 2]
+        if len(same) > 1:
+            chosen = replace(chosen, runs=len(same), low=same[0].compared, high=same[-1].compared)
+        out.append(chosen)
+    return out
 
 
 def seconds(action: Callable[[], object], rounds: int = 3) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import run
-from benchmarks.figures import Figure, at_least, at_most
+from benchmarks.figures import LESS, Figure, at_least, at_most
 from edge_convert import agent_bundle, network_bundle
 from edge_convert.network_bundle import NetworkConversion
 from edge_convert.order import Order
@@ -59,7 +59,7 @@ def agents() -> Iterator[Figure]:
         yield Figure(source.stem, "mean policy TV", float(f"{figures['mean_policy_tv']:.3g}"), "")
         yield at_most(source.stem, "conversion", seconds, "s", MAX_SECONDS)
         ratio = round(size / conversion.source.nbytes, 3)
-        yield Figure(source.stem, "bundle", size, "bytes", "float64 tensors", ratio)
+        yield Figure(source.stem, "bundle", size, "bytes", "float64 tensors", ratio, better=LESS)
 
 
 def networks() -> Iterator[Figure]:
@@ -72,7 +72,7 @@ def networks() -> Iterator[Figure]:
                 yield at_least(case, "top-1 agreement", fidelity.agreement, "", MIN_AGREEMENT)
             yield at_least(case, "SQNR", min(fidelity.sqnr_db), "dB", MIN_SQNR)
             size, whole = len(conversion.mixed.model), len(conversion.network.model)
-            yield Figure(case, "model", size, "bytes", "float32", round(size / whole, 3))
+            yield Figure(case, "model", size, "bytes", "float32", round(size / whole, 3), better=LESS)
             yield Figure(case, "float operators", len(conversion.mixed.floats), "")
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.client as paho
 
+from benchmarks.cases import run
 from benchmarks.device import Device
-from benchmarks.figures import Figure, arguments, at_least, at_most, show
+from benchmarks.figures import Figure, at_least, at_most
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
@@ -181,15 +182,5 @@ def single(seconds: float) -> Iterator[Figure]:
 CASES = {"bulk": bulk, "flood": flood, "single": single}
 
 
-def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each case")
-    parser.add_argument("--case", choices=CASES, action="append", help="only this case")
-    options = parser.parse_args()
-    for name in options.case or CASES:
-        show(CASES[name](options.seconds), options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("benchmarks.daemon", __doc__, CASES, seconds=20.0))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.cases import run, seconds
-from benchmarks.figures import Figure, at_most
+from benchmarks.figures import LESS, Figure, at_most
 from edge_agent import Model
 from edge_agent.protocol.peers.codes import encode
 from edge_agent.protocol.peers.fusion import Fusion
@@ -65,7 +65,9 @@ def size() -> Iterator[Figure]:
         above = len(payload) - states
         floats = round(len(payload) / (8 * states), 3)
         against = ("float64 alone", floats)
-        yield Figure(f"{states} states", "bytes above the states", above, "B", *against, 64.0, above <= 64)
+        yield Figure(
+            f"{states} states", "bytes above the states", above, "B", *against, 64.0, above <= 64, LESS
+        )
 
 
 def cost() -> Iterator[Figure]:
@@ -90,7 +92,8 @@ def cost() -> Iterator[Figure]:
 
     prompt = seconds(in_time, 50) / 32
     against = ("us", "a step alone")
-    yield Figure("8 states", "a record in time", round(1e6 * prompt, 2), *against, round(prompt / own, 2))
+    ratio = round(prompt / own, 2)
+    yield Figure("8 states", "a record in time", round(1e6 * prompt, 2), *against, ratio, better=LESS)
     fusion = Fusion(world.filter, world.D, 0)
     fusion.advance(31)
     fusion.belief()
@@ -104,7 +107,9 @@ def cost() -> Iterator[Figure]:
 
     folded = seconds(late, 5) / 16
     ratio = round(folded / own, 2)
-    yield Figure("8 states", "a record 8 to 24 ticks late", round(1e6 * folded, 2), *against, ratio)
+    yield Figure(
+        "8 states", "a record 8 to 24 ticks late", round(1e6 * folded, 2), *against, ratio, better=LESS
+    )
 
 
 def terse() -> Iterator[Figure]:
@@ -116,7 +121,8 @@ def terse() -> Iterator[Figure]:
             errors += [trio.error_now(name) for name in NAMES]
         sent = sum(trio.sharing(name).counters.sent for name in NAMES)
         case = f"worthwhile {worthwhile} nat"
-        yield Figure(case, "records sent", sent, "records", "all of them", round(sent / 600, 3))
+        share = round(sent / 600, 3)
+        yield Figure(case, "records sent", sent, "records", "all of them", share, better=LESS)
         yield Figure(case, "mean KL of the present belief", round(float(np.mean(errors)), 6), "nat")
 
 

@@ -9,13 +9,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import run
 from benchmarks.daemon import NO_LIMITS, TOPICS, Generator
 from benchmarks.device import Device
-from benchmarks.figures import Figure, arguments, at_least, at_most, show
+from benchmarks.figures import Figure, at_least, at_most
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire.messages import Message, encode
 
@@ -40,8 +42,8 @@ def payload(size: int, seed: int) -> bytes:
     return encode(Message({"obs": cells.tobytes(), "shape": [size, 1], "dtype": "int16"}))
 
 
-def resident(size: int) -> Iterator[Figure]:
-    """Measure the daemon once its histories hold 64 ticks."""
+def resident(size: int, _seconds: float) -> Iterator[Figure]:
+    """Measure the daemon once its histories hold 64 ticks, which takes as long as it takes."""
     target, history = SIZES[size]
     case = f"{size}-agents"
     with tempfile.TemporaryDirectory() as name:
@@ -94,16 +96,7 @@ def growth(seconds: float) -> Iterator[Figure]:
     yield at_least(case, "connections", status["broker"]["connects"], "times", 3)
 
 
-def main() -> int:
-    """Run the benchmark."""
-    parser = arguments(__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0, help="length of the growth case")
-    options = parser.parse_args()
-    for size in SIZES:
-        show(resident(size), options.json)
-    show(growth(options.seconds), options.json)
-    return 0
-
+CASES = {f"resident-{size}": partial(resident, size) for size in SIZES} | {"growth": growth}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("benchmarks.memory", __doc__, CASES, seconds=600.0))

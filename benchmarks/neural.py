@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import run, seconds
-from benchmarks.figures import Figure
+from benchmarks.figures import LESS, Figure
 from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import NeuralPopulation
 from edge_convert import network_bundle
@@ -154,7 +154,7 @@ def compared(case: str, raw: Callable[[], object], ours: Callable[[], object]) -
     pairs = [(timed(raw), timed(ours)) for _ in range(ROUNDS + 1)][1:]
     low, middle, high = np.quantile([own / by_hand for by_hand, own in pairs], (0.25, 0.5, 0.75)).round(3)
     step_us = round(float(np.median([own for _, own in pairs])) * 1e6, 2)
-    yield Figure(case, "step", step_us, "us", "raw loop", float(middle), TARGET, bool(middle <= TARGET))
+    yield Figure(case, "step", step_us, "us", "raw loop", float(middle), TARGET, bool(middle <= TARGET), LESS)
     yield Figure(case, "spread", round(float(high - low), 3), "of the ratio")
 
 

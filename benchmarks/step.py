@@ -1,15 +1,14 @@
-"""What a step costs, beside pymdp's and NumPy's, on the five golden models; two cores for each side.
+"""What a step costs, beside NumPy's, on the five golden models; two cores for each side.
 
-Peers run in their own environment (``make bench-peers``), right after ours in the same case; without it their
-figures are left out. Agents follow the reference traces from different ticks, ten ticks from D on, again and
-again; times are medians. Figures ``*_us`` are microseconds an agent-step at the best batch of that side.
+pymdp stands beside it in `benchmarks.peers`, which needs an environment of its own. The loop that ours is
+compared with is ``engine/reference.py``: NumPy in float64, one agent after the other. Agents follow the
+reference traces from different ticks, ten ticks from D on, again and again; times are medians. Figures
+``*_us`` are microseconds an agent-step at the best batch of that side.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,34 +19,29 @@ import numpy as np
 
 from benchmarks import limit
 from benchmarks.cases import run
-from benchmarks.figures import Figure, at_least, at_most
+from benchmarks.figures import MORE, Figure, at_least, at_most
 from benchmarks.numpy_step import NumpyStep
-from edge_agent.engine import isa
+from edge_agent.engine import isa, reference
 from edge_agent.engine.arrays import ModelArrays, arrays_from_npz
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-PEERS = ROOT / "build" / "peers" / "bin" / "python"
-TARGETS = {  # times JAX with one shared model and vmap over beliefs
-    "s1_grid5_T1": 25.0,
-    "s2_grid10_T1": 50.0,
-    "s2_grid10_T3": 50.0,
-    "s3_tmaze_T2": 25.0,
-    "s4_grid10x4_T1": 50.0,
-}
+LOOP = "a NumPy loop over agents"
+MODELS = ("s1_grid5_T1", "s2_grid10_T1", "s2_grid10_T3", "s3_tmaze_T2", "s4_grid10x4_T1")
 TICKS = 10
-SECONDS = 1.5
+SECONDS = 1.0
 BATCHES = (256, 1024, 4096)
 
 
-def _arrays(name: str) -> ModelArrays:
+def arrays_of(name: str) -> ModelArrays:
+    """Return a golden model as pymdp gave it."""
     with np.load(GOLDEN / "models" / f"{name}.npz") as data:
         return arrays_from_npz(dict(data))
 
 
-def _observations(name: str, agents: int) -> np.ndarray:
+def observations_of(name: str, agents: int) -> np.ndarray:
     """Return ten ticks of the trace for every agent, int64 [10, agents, M], from one of its starts."""
     with np.load(GOLDEN / "traces" / f"{name}.npz") as data:
         trace = data["obs"]
@@ -55,7 +49,7 @@ def _observations(name: str, agents: int) -> np.ndarray:
     return np.ascontiguousarray(trace[starts + np.arange(TICKS)[:, np.newaxis]])
 
 
-def _median(
+def median_of(
     step: Callable[[np.ndarray], object],
     observations: np.ndarray,
     reset: Callable[[], object],
@@ -73,69 +67,83 @@ def _median(
     return statistics.median(times)
 
 
-def _ours(
+def ours(
     name: str, model: Model, agents: int, threads: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
     """Return seconds an agent-step; ``clock`` may be the thread's, for what has one thread."""
     population = Population(model, agents, threads=threads)
-    return _median(population.step, _observations(name, agents), population.reset, clock) / agents
+    return median_of(population.step, observations_of(name, agents), population.reset, clock) / agents
 
 
-def _compared(case: str, figure: str, ours: float, peer: float, baseline: str, target: float) -> Figure:
-    ratio = round(peer / ours, 2)
-    return Figure(case, figure, round(ours * 1e6, 4), "us", baseline, ratio, target, ratio >= target)
+def compared(case: str, figure: str, own: float, peer: float, baseline: str, target: float) -> Figure:
+    """Return our microseconds, and how many times as long the peer takes."""
+    ratio = round(peer / own, 2)
+    return Figure(case, figure, round(own * 1e6, 4), "us", baseline, ratio, target, ratio >= target, MORE)
+
+
+def best_of(name: str, model: Model) -> float:
+    """Return seconds an agent-step on two threads, at the best batch."""
+    return min(ours(name, model, n, 2) for n in BATCHES)
+
+
+def loop_of(arrays: ModelArrays, name: str) -> float:
+    """Return seconds a step of one agent in NumPy, float64."""
+    beliefs: list[np.ndarray] = []
+
+    def reset() -> None:
+        beliefs[:] = arrays.D
+
+    def step(tick: np.ndarray) -> None:
+        decision = reference.step(arrays, beliefs, tick[0].tolist())
+        beliefs[:] = reference.predict(arrays, decision.qs, decision.act.tolist())
+
+    return median_of(step, observations_of(name, 1), reset, time.perf_counter)
 
 
 def model_case(name: str) -> Iterator[Figure]:
-    """One model: batched and alone, beside pymdp's JAX."""
-    model = Model.quantized(_arrays(name))
-    best = min(_ours(name, model, n, 2) for n in BATCHES)
-    alone = _ours(name, model, 1, 1)
-    yield Figure(name, "agent_step_us", round(best * 1e6, 4), "us")
-    yield Figure(name, "one_agent_us", round(alone * 1e6, 3), "us")
-    if not PEERS.exists():
-        return
-    command = [PEERS, ROOT / "benchmarks" / "peers" / "jax_step.py", GOLDEN / "models", name]
-    peer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    yield _compared(name, "batch_vs_vmap", best, peer["vmap"], "JAX vmap over beliefs", TARGETS[name])
-    yield _compared(name, "batch_vs_by_hand", best, peer["batched"], "JAX batched by hand", TARGETS[name])
-    yield _compared(name, "one_vs_pymdp", alone, peer["single"], "pymdp JAX, batch 1", 20.0)
+    """One model: batched and alone, beside a NumPy loop."""
+    arrays = arrays_of(name)
+    model = Model.quantized(arrays)
+    best, alone, loop = best_of(name, model), ours(name, model, 1, 1), loop_of(arrays, name)
+    for figure, seconds in (("agent_step_us", best), ("one_agent_us", alone)):
+        ratio = float(f"{loop / seconds:.3g}")
+        yield Figure(name, figure, round(seconds * 1e6, 4), "us", LOOP, ratio, better=MORE)
 
 
 def numpy_case() -> Iterator[Figure]:
     """NumPy float32, batched, fused, preallocated, on s2_grid10_T1."""
     name = "s2_grid10_T1"
-    arrays = _arrays(name)
+    arrays = arrays_of(name)
     peer = float("inf")
     for n in BATCHES:
         numpy_step = NumpyStep(arrays, n)
-        flat = _observations(name, n)[:, :, 0]
-        peer = min(peer, _median(numpy_step.step, flat, lambda: None, time.perf_counter) / n)
-    best = min(_ours(name, Model.quantized(arrays), n, 2) for n in BATCHES)
-    yield _compared(name, "batch_vs_numpy", best, peer, "NumPy float32", 10.0)
+        flat = observations_of(name, n)[:, :, 0]
+        peer = min(peer, median_of(numpy_step.step, flat, lambda: None, time.perf_counter) / n)
+    best = best_of(name, Model.quantized(arrays))
+    yield compared(name, "batch_vs_numpy", best, peer, "NumPy float32", 10.0)
 
 
 def threads_case() -> Iterator[Figure]:
     """Two threads beside one."""
     name = "s2_grid10_T1"
-    model = Model.quantized(_arrays(name))
-    one, two = (_ours(name, model, 4096, threads) for threads in (1, 2))
+    model = Model.quantized(arrays_of(name))
+    one, two = (ours(name, model, 4096, threads) for threads in (1, 2))
     yield at_least(name, "threads_2_vs_1", one / two, "x", 1.8)
 
 
 def scale_case() -> Iterator[Figure]:
     """Ten thousand and a hundred thousand agents beside a thousand."""
     name = "s2_grid10_T1"
-    model = Model.quantized(_arrays(name))
-    thousand = _ours(name, model, 1000, 1, time.thread_time)
+    model = Model.quantized(arrays_of(name))
+    thousand = ours(name, model, 1000, 1, time.thread_time)
     for agents, limit_ in ((10_000, 1.10), (100_000, 1.25)):
-        ratio = _ours(name, model, agents, 1, time.thread_time) / thousand
+        ratio = ours(name, model, agents, 1, time.thread_time) / thousand
         yield at_most(name, f"us_at_{agents}_vs_1000", ratio, "x", limit_)
 
 
 def memory_case() -> Iterator[Figure]:
     """Bytes an agent with a history of 64 ticks, and bytes of the model."""
-    model = Model.quantized(_arrays("s2_grid10_T1"))
+    model = Model.quantized(arrays_of("s2_grid10_T1"))
     agents = 10_000
     columns = Population.columns(model, agents)
     state = sum(c.nbytes for c in columns if c.name in ("belief", "action", "free_energy")) / agents
@@ -149,8 +157,8 @@ def limit_case() -> Iterator[Figure]:
     """How much of the cores' vector throughput a step uses, and its traffic."""
     lanes = {"avx512": 16, "avx2": 8, "baseline": 4}[isa.chosen().name]
     for name in ("s1_grid5_T1", "s2_grid10_T1", "s2_grid10_T3"):
-        model = Model.quantized(_arrays(name))
-        seconds = _ours(name, model, 1024, 1, time.thread_time)
+        model = Model.quantized(arrays_of(name))
+        seconds = ours(name, model, 1024, 1, time.thread_time)
         needed = limit.operations(model) / lanes / limit.PORTS / limit.hertz()
         yield Figure(name, "vector_operations", round(limit.operations(model)), "a step and lane")
         yield Figure(name, "share_of_limit", round(needed / seconds, 3), "of 1", f"{limit.PORTS} a cycle")
@@ -158,7 +166,7 @@ def limit_case() -> Iterator[Figure]:
 
 
 CASES = {
-    **{name: partial(model_case, name) for name in TARGETS},
+    **{name: partial(model_case, name) for name in MODELS},
     "numpy": numpy_case,
     "threads": threads_case,
     "scale": scale_case,

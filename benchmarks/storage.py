@@ -50,5 +50,7 @@ def entry() -> Iterator[Figure]:
     )
 
 
+CASES = {"entry": entry}
+
 if __name__ == "__main__":
-    sys.exit(run("benchmarks.storage", __doc__, {"entry": entry}))
+    sys.exit(run("benchmarks.storage", __doc__, CASES))

@@ -172,20 +172,24 @@ def make_peering(composed: Composed, clock: Clock) -> Peering | None:
 
 
 def followed(config: Config) -> Config:
-    """Return the configuration with the bundles that the hub rolled out, where there are such."""
+    """Return the configuration with the bundles that the hub rolled out and the populations it added."""
     if config.broker is None or not config.hub.keys:
         return config
     from edge_agent.adapters.state import StateFile
+    from edge_agent.runtime.config import build_population
 
     folder = Path(config.device.state_dir)
     try:
-        active = (StateFile(folder / STATE).read() or {}).get("active", {})
+        state = StateFile(folder / STATE).read() or {}
     except PlatformError as error:
         log.warning("hub: %s; the configured bundles run", error)
         return config
+    active = state.get("active", {})
     paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
+    here = {entry.name for entry in config.population}
+    added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
     population = tuple(
         replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
-        for entry in config.population
+        for entry in (*config.population, *added)
     )
     return replace(config, population=population)

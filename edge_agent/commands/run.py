@@ -1,7 +1,7 @@
-"""``edge-agent run``: the daemon's composition and its outermost loop.
+"""``edge-agent run``: the daemon, until SIGTERM or SIGINT; on SIGHUP it reads its configuration again.
 
-The loop has the only ``except Exception`` of the project: what nobody foresaw is logged with its traceback,
-every agent is held safe, and the process ends with status 1 for the service manager to start it again.
+What nobody foresaw is logged with its traceback, every agent is held safe, and the process ends with status 1
+for the service manager to start it again: the loop here has the only ``except Exception`` of the project.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ class DeviceConfig:
     memory_mb: Count = 0
     """Bytes for the whole process in MiB; 0 takes the profile's."""
     spare_kb: Spare = -1
-    """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one."""
+    """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one, which a
+    population that the hub adds seldom fits in."""
     telemetry_s: Positive = 10.0
     """Seconds between telemetry messages."""
     checkpoint_s: Positive = 300.0

@@ -73,8 +73,8 @@ class Parts:
     recorder: Recorder | None = None
     uplink: Uplink | None = None
     following: Following | None = None
-    peering: Peering | None = None
     announcing: Announcing | None = None
+    peering: Peering | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
     tidy: Callable[[], None] | None = None
@@ -139,10 +139,10 @@ class Daemon:
             self.parts.uplink.attach(link, self.topics.confirm)
         if self.parts.following is not None:
             self.parts.following.attach(self, link)
-        if self.parts.peering is not None:
-            self.parts.peering.attach(self, link)
         if self.parts.announcing is not None:
             self.parts.announcing.attach(link)
+        if self.parts.peering is not None:
+            self.parts.peering.attach(self, link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -175,16 +175,10 @@ class Daemon:
             self._run(task)
             self.completed += 1
         self._tell_others()
-        uplink, following = self.parts.uplink, self.parts.following
-        peering, announcing = self.parts.peering, self.parts.announcing
-        deadlines = [
-            self.scheduler.deadline,
-            None if self.link is None else self.link.session.deadline,
-            None if self.link is None or uplink is None else uplink.deadline,
-            None if self.link is None or following is None else following.deadline,
-            None if self.link is None or peering is None else peering.deadline,
-            None if self.link is None or announcing is None else announcing.deadline,
-        ]
+        deadlines: list[float | None] = [self.scheduler.deadline]
+        if self.link is not None:
+            parts = (self.parts.uplink, self.parts.following, self.parts.announcing, self.parts.peering)
+            deadlines += [self.link.session.deadline, *(part.deadline for part in parts if part is not None)]
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def stop(self) -> None:

@@ -9,8 +9,8 @@ A population that a hub asks for is checked by the same rules (``--population``:
 less: it observes and acts over MQTT alone and shares nothing with peers: a hub's key opens no files and runs
 no programs.
 
-Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``; exit status 0 or
-2.
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``; exit status 0
+or 2.
 """
 
 from __future__ import annotations

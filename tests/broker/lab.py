@@ -28,6 +28,7 @@ fleet = "lab"
 state_dir = "state"
 socket = "s"
 telemetry_s = 1.0
+spare_kb = 1024
 [recorder]
 path = "recording"
 [broker]

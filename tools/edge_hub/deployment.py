@@ -110,7 +110,7 @@ class Deployment:
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
-        if self._store.bundle(previous).exists():
+        if not previous or self._store.bundle(previous).exists():
             self._publish(device, previous)
             self.rollout.reverted(device)
         else:
@@ -141,15 +141,18 @@ class Deployment:
             and progress.get(name, {}).get("stage") != "rolled-back"  # or the device would try it again
         }
         entries = {w["bundle"]: old["bundles"][w["bundle"]] for w in populations.values()}
-        populations[self.rollout.population] = {"bundle": digest}
-        entries[digest] = self._cut(digest).entry()
+        if digest:  # without one, the population was new and goes again
+            config = {"config": self.rollout.config} if self.rollout.config else {}
+            populations[self.rollout.population] = {"bundle": digest, **config}
+            entries[digest] = self._cut(digest).entry()
         changes = {"bundles": entries, "populations": populations, "gates": self.rollout.gates}
         reported = known.reported.get("version", 0) if known else 0
         return self._desired.publish(device, changes, reported, self._now())
 
     def _cut(self, digest: str) -> Cut:
         path = self._store.bundle(digest)
-        return blocks.cut(digest, bundle.read(path).name, path.read_bytes())
+        url = self.rollout.url if digest == self.rollout.bundle else ""
+        return blocks.cut(digest, bundle.read(path).name, path.read_bytes(), url)
 
     def _serve(self, device: DeviceTopics, payload: bytes) -> None:
         body = messages.decode(payload).body

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
-from edge_agent.wire import bodies, messages, signatures, topics
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.wire import signatures
 from edge_agent.wire.signatures import PublicKey
-from edge_hub import connection, rotations
+from edge_hub import rotations, telling
 from edge_hub.commands.deploy import add_runner_arguments, check_fleet
-from edge_hub.commands.devices import collect
-from edge_hub.desired import Desired
-from edge_hub.selector import select
 from edge_hub.store import HubStore
 
 
@@ -31,9 +28,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("action", choices=("show", "rotate", "send"))
     parser.add_argument("--new", type=Path, action="append", default=[], metavar="PUB", help="rotate: a key")
     parser.add_argument("--threshold", type=int, default=1, help="rotate: how many must sign; default: 1")
-    parser.add_argument("--to", default="all", metavar="SELECTOR", help="send: which devices")
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
-    parser.add_argument("--answers", type=float, default=10.0, help="send: seconds to wait for reports")
+    telling.add_arguments(parser)
     add_runner_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -81,36 +76,13 @@ def _send(arguments: argparse.Namespace, known: list[rotations.Rotation]) -> int
     trust = rotations.trusted(arguments.fleet, known)
     if trust is None:
         raise ConfigError(f"keys send: the keys of fleet {arguments.fleet!r} were never rotated here")
-    signers = rotations.signers(arguments.sign, arguments.fleet, known)
-    devices = {d.name: d for d in select(collect(arguments).devices.values(), arguments.to)}
-    believed = {name: int(device.reported.get("trust", 0)) for name, device in devices.items()}
-    fleet = f"edge/v1/{arguments.fleet}/+"
-    with connection.Connection(arguments, (f"{fleet}/up/reported", f"{fleet}/down/desired")) as link:
-        desired = Desired(link, arguments.fleet, signers, known, arguments.expires)
-        while not link.settled:
-            for message in link.messages(arguments.wait):
-                _note(message, desired, believed)
-        for name, device in devices.items():
-            if believed[name] < trust.version:
-                desired.publish(name, {}, int(device.reported.get("version", 0)), time.time())
-        end = time.monotonic() + arguments.answers
-        while min(believed.values()) < trust.version and (left := end - time.monotonic()) > 0:
-            for message in link.messages(left):
-                _note(message, desired, believed)
-    for name, version in believed.items():
-        row = {"device": name, "trust": version, "ok": version >= trust.version}
-        print(json.dumps(row) if arguments.json else f"{name}: believes rotation {version}")
-    return EXIT_DONE if min(believed.values()) >= trust.version else EXIT_FAILED
+    version = trust.version
 
+    def believed(report: Mapping[str, Any]) -> int:
+        return int(report.get("trust", 0))
 
-def _note(message: connection.Incoming, desired: Desired, believed: dict[str, int]) -> None:
-    try:
-        address = topics.parse(message.topic)
-        if address.channel == "down/desired":
-            desired.note(address.device, message.payload)
-        elif address.device in believed and message.payload:
-            body = messages.decode(message.payload).body
-            bodies.check(bodies.REPORTED, body, message.topic)
-            believed[address.device] = int(body.get("trust", 0))
-    except PeerError:
-        return  # what is malformed tells nothing
+    reports = telling.tell(arguments, lambda _: {}, lambda report: believed(report) >= version)
+    for name, report in sorted(reports.items()):
+        row = {"device": name, "trust": believed(report), "ok": believed(report) >= version}
+        print(json.dumps(row) if arguments.json else f"{name}: believes rotation {row['trust']}")
+    return EXIT_DONE if all(believed(r) >= version for r in reports.values()) else EXIT_FAILED

@@ -1,0 +1,181 @@
+"""Rows that are put together from several benchmarks: the table beside FreeAgentics, and README's figures.
+
+A row names the figure it shows by benchmark, case, figure and baseline; one that was not measured says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from benchmarks.figures import Figure
+from benchmarks.results import Result
+from benchmarks.tables import number, table, value_of
+
+
+class Place(NamedTuple):
+    """Where a figure stands; ``ratio``: show that instead of the value, as times or as a percentage."""
+
+    benchmark: str
+    case: str
+    figure: str
+    baseline: str | None = None
+    ratio: str = ""
+
+
+Results = Mapping[str, Result]
+PER_CENT, TIMES = "%", "×"
+ONE = "one coordinating agent"
+
+# their row, their figure, ours
+FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
+    ("memory an agent", "34.5 MB", Place("freeagentics", "1,000 agents", "an agent")),
+    ("agents in 10 GB", "about 290", Place("freeagentics", "1,000,000 agents made", "agents in 10 GB")),
+    (
+        "an inference (5 agents, 250 operations)",
+        "370 ms",
+        Place("freeagentics", "5 agents, 250 operations", "an inference, mean"),
+    ),
+    ("inferences a second", "2.7", Place("freeagentics", "5 agents, 250 operations", "inferences")),
+    (
+        "belief updates a second, one agent after the other",
+        "target 10,000",
+        Place("freeagentics", "one agent after the other", "belief updates"),
+    ),
+    (
+        "belief updates a second, 1,000 agents in a call",
+        "target 10,000",
+        Place("freeagentics", "1,000 agents in a call", "belief updates"),
+    ),
+    (
+        "belief update, 99 of 100",
+        "target below 1 ms",
+        Place("freeagentics", "one agent", "belief update, 99 of 100"),
+    ),
+    (
+        "rate of 50 coordinating agents over that of one",
+        "28.4 %",
+        Place("coalition", "50 agents", "agent-steps a second", ONE, PER_CENT),
+    ),
+    (
+        "the same at 10 ticks a second, over 50 times one",
+        "not told",
+        Place("coalition", "50 agents", "paced rate over N times one", None, PER_CENT),
+    ),
+    ("1 agent, a thread each", "680.5 1/s", Place("freeagentics", "1 agents", "a thread each")),
+    ("5 agents, a thread each", "190.1 1/s", Place("freeagentics", "5 agents", "a thread each")),
+    ("10 agents, a thread each", "197.3 1/s", Place("freeagentics", "10 agents", "a thread each")),
+    ("1 agent, a process each", "13.8 1/s", Place("freeagentics", "1 agents", "a process each")),
+    ("5 agents, a process each", "47.5 1/s", Place("freeagentics", "5 agents", "a process each")),
+    ("10 agents, a process each", "63.8 1/s", Place("freeagentics", "10 agents", "a process each")),
+    ("10 agents, one call for all", "none", Place("freeagentics", "10 agents", "one call for all")),
+    (
+        "1,000 agents, whole process",
+        "target < 100 MB",
+        Place("freeagentics", "1,000 agents", "the whole process"),
+    ),
+    (
+        "edge, whole daemon, 1,000 agents with history",
+        "target < 50 MB",
+        Place("memory", "1000-agents", "RSS"),
+    ),
+    (
+        "edge, whole daemon, 10,000 agents with history",
+        "target < 50 MB",
+        Place("memory", "10000-agents", "RSS"),
+    ),
+    ("coalition of 500", "target 1 s", Place("coalition", "500 agents", "formed from nothing")),
+    ("5 agents made", "0.103 s", Place("freeagentics", "5 agents, a model each", "made")),
+    (
+        "start of the whole daemon to its first decision, 1,000 agents",
+        "not told",
+        Place("startup", "1000-agents", "start to first decision", "importing the libraries"),
+    ),
+    (
+        "growth (theirs: 250 operations; ours: 250,000)",
+        "9.8 MB",
+        Place("freeagentics", "5 agents, 250,000 operations", "growth"),
+    ),
+)
+
+README: tuple[tuple[str, Place], ...] = (
+    (
+        "one agent-step, 100 states, batched, two threads",
+        Place("step", "s2_grid10_T1", "agent_step_us", "a NumPy loop over agents"),
+    ),
+    (
+        "the same beside pymdp's JAX, one shared model, vmap",
+        Place("peers", "s2_grid10_T1", "batched", "JAX vmap over beliefs", TIMES),
+    ),
+    (
+        "one agent alone beside pymdp's JAX",
+        Place("peers", "s2_grid10_T1", "one agent", "pymdp JAX, one agent", TIMES),
+    ),
+    (
+        "agents equal to the float64 model, all golden traces",
+        Place("fidelity", "1000 steps", "equal actions", None, PER_CENT),
+    ),
+    ("bytes an agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_an_agent")),
+    ("whole daemon, 1,000 agents, resident", Place("memory", "1000-agents", "RSS")),
+    ("whole daemon, 10,000 agents, resident", Place("memory", "10000-agents", "RSS")),
+    (
+        "10,000 agents at 10 Hz over the broker: 99 of 100 ticks late by at most",
+        Place("daemon", "bulk-10000-at-10Hz", "tick jitter p99"),
+    ),
+    ("the same, of one core", Place("daemon", "bulk-10000-at-10Hz", "processor")),
+    (
+        "start to first decision, 1,000 agents",
+        Place("startup", "1000-agents", "start to first decision", "importing the libraries"),
+    ),
+    ("10,000 messages of an outage replayed", Place("link", "replay", "seconds")),
+    ("coalitions of 500 agents from nothing", Place("coalition", "500 agents", "formed from nothing")),
+    (
+        "three devices beside one that saw everything, worst KL",
+        Place("fusion", "a factor nobody steers", "worst KL of 8 worlds, 200 steps, a restart"),
+    ),
+)
+
+
+def shown(results: Results, place: Place) -> str:
+    """Return the figure as text."""
+    figure = find(results, place)
+    if figure is None:
+        return "not measured"
+    if place.ratio == PER_CENT:
+        return f"{number(100 * figure.compared)} %"
+    return f"{number(figure.compared)} ×" if place.ratio == TIMES else value_of(figure)
+
+
+def find(results: Results, place: Place) -> Figure | None:
+    """Return the figure, or None if it was not measured."""
+    if place.benchmark not in results:
+        return None
+    wanted = place.case, place.figure, place.baseline
+    own = [
+        figure
+        for figure in results[place.benchmark].figures
+        if (figure.case, figure.figure) == wanted[:2] and (place.baseline in (None, figure.baseline))
+    ]
+    return own[0] if own else None
+
+
+def command(place: Place) -> str:
+    """Return the command that prints a figure."""
+    return f"`python -m benchmarks.{place.benchmark}`"
+
+
+def beside_freeagentics(results: Results) -> str:
+    """Return the table, row by row."""
+    rows = [
+        {"row": row, "FreeAgentics": theirs, "here": shown(results, place), "command": command(place)}
+        for row, theirs, place in FREEAGENTICS
+    ]
+    return table(rows)
+
+
+def readme(results: Results) -> str:
+    """Return README's table."""
+    rows = [
+        {"figure": what, "here": shown(results, place), "command": command(place)} for what, place in README
+    ]
+    return table(rows)

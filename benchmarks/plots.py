@@ -1,0 +1,109 @@
+"""The report's pictures, SVG, drawn from stored results alone: the same results give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+from benchmarks.results import Result
+
+INK, OURS, SECOND, THIRD = "#444444", "#1b7837", "#762a83", "#bf812d"
+mpl.rcParams.update(
+    {
+        "svg.hashsalt": "edge-agent",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "axes.edgecolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+
+
+def scale(results: Mapping[str, Result], canvas: Canvas) -> bool:
+    """Draw agent-steps a second, and bytes an agent, over the number of agents."""
+    if "scale" not in results:
+        return False
+    figures = results["scale"].figures
+    left, right = canvas.subplots(1, 2)
+    rate = {int(f.case.split()[0]): f.value for f in figures if f.figure == "agent-steps"}
+    left.loglog(list(rate), list(rate.values()), "o-", color=OURS)
+    left.set(xlabel="agents", ylabel="agent-steps a second", title="one thread, 100 states")
+    for name, colour in (("planned an agent", SECOND), ("resident an agent", OURS)):
+        size = {int(f.case.split()[0]): f.value for f in figures if f.figure == name}
+        right.semilogx(list(size), list(size.values()), "o-", color=colour, label=name.split()[0])
+    right.set(xlabel="agents", ylabel="bytes an agent", title="memory of a population")
+    right.set_ylim(bottom=0)
+    right.legend(frameon=False)
+    return True
+
+
+def peers(results: Mapping[str, Result], canvas: Canvas) -> bool:
+    """Draw how many times as long pymdp takes, a model."""
+    if "peers" not in results:
+        return False
+    axes = canvas.subplots()
+    figures = results["peers"].figures
+    models = list(dict.fromkeys(figure.case for figure in figures))
+    baselines = list(dict.fromkeys(figure.baseline for figure in figures))
+    width = 0.8 / len(baselines)
+    for place, baseline in enumerate(baselines):
+        found = {f.case: f.ratio or 0.0 for f in figures if f.baseline == baseline}
+        at = [index + (place - (len(baselines) - 1) / 2) * width for index in range(len(models))]
+        bars = axes.bar(
+            at, [found.get(model, 0.0) for model in models], width, label=baseline, color=_colour(place)
+        )
+        axes.bar_label(bars, fmt="%.0f", fontsize=7)
+    axes.set_xticks(range(len(models)), models)
+    axes.set(ylabel="times as long", title="pymdp beside edge-agent, two cores each", yscale="log")
+    axes.legend(frameon=False, ncols=len(baselines), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    return True
+
+
+def neural(results: Mapping[str, Result], canvas: Canvas) -> bool:
+    """Draw a population's step over the raw loop of its runtime, by batch."""
+    if "neural" not in results:
+        return False
+    axes = canvas.subplots()
+    lines: dict[str, dict[int, float]] = {}
+    for figure in results["neural"].figures:
+        if figure.baseline == "raw loop" and figure.ratio is not None:
+            name, batch = figure.case.rsplit(" x", 1)
+            lines.setdefault(name, {})[int(batch)] = figure.ratio
+    for place, (name, line) in enumerate(lines.items()):
+        axes.semilogx(list(line), list(line.values()), "o-", label=name, color=_colour(place))
+    axes.axhline(1.0, color=INK, linewidth=0.7)
+    axes.set(xlabel="networks in a batch", ylabel="step over raw loop", title="what a population adds")
+    axes.legend(frameon=False)
+    return True
+
+
+def _colour(place: int) -> str:
+    return (OURS, SECOND, THIRD, INK, "#2166ac", "#b2182b")[place % 6]
+
+
+PLOTS: dict[str, tuple[Callable[[Mapping[str, Result], Canvas], bool], tuple[float, float]]] = {
+    "scale": (scale, (7.2, 2.7)),
+    "peers": (peers, (7.2, 3.2)),
+    "neural": (neural, (5.0, 2.8)),
+}
+
+
+def draw(results: Mapping[str, Result], folder: Path) -> list[str]:
+    """Draw what there are results for into ``folder`` and return the names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, (picture, size) in PLOTS.items():
+        canvas = Canvas(figsize=size, layout="constrained")
+        if picture(results, canvas):
+            _save(canvas, folder / f"{name}.svg")
+            drawn.append(name)
+    return drawn
+
+
+def _save(canvas: Any, path: Path) -> None:
+    canvas.savefig(path, metadata={"Date": None})

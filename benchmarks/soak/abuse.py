@@ -1,0 +1,143 @@
+"""What is done to them, from a seed: outages, kills, floods, nonsense, and rollouts good and bad.
+
+`script` deals the kinds in shuffled rounds, so that each happens once before any happens twice, and the same
+seed gives the same script. A second round adds what mixes two of them: a rollout during which the broker or a
+daemon goes away, whose own end is open; that no device runs the bad bundle afterwards is not.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import paho.mqtt.client as paho
+
+from benchmarks.soak.lab import DEVICES, FLEET, ROOMS, Lab
+from edge_agent.wire.topics import DeviceTopics
+
+FLOOD_RATE = 3000.0
+READINGS_A_SECOND = 100.0
+
+
+class Abuse:
+    """The kinds, on a laboratory; ``done`` counts them, ``failures`` says what did not end as it should."""
+
+    def __init__(self, lab: Lab, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._lab = lab
+        self._over = threading.Event()
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", lab.broker.port)
+        self._client.loop_start()
+        self._traffic = threading.Thread(target=self._readings, args=(random.Random(seed + 1),), daemon=True)
+        self._traffic.start()
+        self.kinds: dict[str, Callable[[], None]] = {
+            "outage": self.outage,
+            "kill": self.kill,
+            "flood": self.flood,
+            "nonsense": self.nonsense,
+            "good rollout": self.good_rollout,
+            "bad rollout": self.bad_rollout,
+        }
+        self.mixed: dict[str, Callable[[], None]] = {
+            "rollout with an outage": self.rollout_with(self.outage),
+            "rollout with a kill": self.rollout_with(self.kill),
+        }
+
+    def script(self) -> Iterator[str]:
+        """Yield kinds without end, in shuffled rounds."""
+        kinds = list(self.kinds)
+        while True:
+            self.rng.shuffle(kinds)
+            yield from kinds
+            kinds = [*self.kinds, *self.mixed]
+
+    def do(self, kind: str) -> None:
+        """Do one, and wait until all daemons are online again."""
+        (self.kinds | self.mixed)[kind]()
+        for name in DEVICES:
+            self._lab.wait_online(name)
+        self.done[kind] += 1
+
+    def close(self) -> None:
+        """End the traffic."""
+        self._over.set()
+        self._traffic.join()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def outage(self) -> None:
+        """Take the broker away for some seconds, with or without a goodbye."""
+        self.rng.choice((self._lab.broker.kill, self._lab.broker.stop))()
+        time.sleep(self.rng.uniform(1.0, 5.0))
+        self._lab.broker.start()
+
+    def kill(self) -> None:
+        """Kill a daemon, and start it again soon."""
+        name = self.rng.choice(DEVICES)
+        self._lab.kill(name)
+        time.sleep(self.rng.uniform(0.2, 2.0))
+        self._lab.boot(name)
+
+    def flood(self) -> None:
+        """Publish thousands of readings a second on one topic."""
+        topic = f"z/{self.rng.choice(DEVICES)}/room-{self.rng.randrange(ROOMS)}"
+        length, start, sent = self.rng.uniform(2.0, 4.0), time.monotonic(), 0
+        while (passed := time.monotonic() - start) < length:
+            while sent < passed * FLOOD_RATE:
+                self._client.publish(topic, b'{"co2": %d}' % self.rng.randint(300, 1500))
+                sent += 1
+            time.sleep(0.01)
+
+    def nonsense(self) -> None:
+        """Publish what no sensor, hub or peer would send, to everything a device listens to."""
+        name = self.rng.choice(DEVICES)
+        topics = DeviceTopics(FLEET, name)
+        deep = b'{"co2": ' + b'{"a": ' * 3000 + b"1" + b"}" * 3001
+        payloads = [b"", b"\xff" * 100, b'{"co2": NaN}', b'{"co2": 1e999}', deep, b"x" * 500_000]
+        payloads += [self.rng.randbytes(self.rng.randrange(1, 200)) for _ in range(50)]
+        where = [f"z/{name}/room-0", topics.command, topics.desired, topics.block, topics.bulk_in("rooms")]
+        for payload in payloads:
+            self._client.publish(self.rng.choice(where), payload)
+
+    def good_rollout(self) -> None:
+        """Roll a good bundle out; every device has to commit it."""
+        self._deploy("good rollout", self._lab.good[self.done["good rollout"] % 2], 0)
+
+    def bad_rollout(self) -> None:
+        """Roll a bad bundle out; the canary has to refuse it."""
+        self._deploy("bad rollout", self._lab.bad, 1)
+
+    def rollout_with(self, fault: Callable[[], None]) -> Callable[[], None]:
+        """Return what rolls a bundle out, good or bad, while ``fault`` happens."""
+
+        def both() -> None:
+            path = self.rng.choice((*self._lab.good, self._lab.bad))
+            rollout = threading.Thread(target=self._lab.deploy, args=(path,))
+            rollout.start()
+            time.sleep(self.rng.uniform(0.5, 4.0))
+            fault()
+            rollout.join()
+
+        return both
+
+    def _deploy(self, kind: str, path: object, expected: int) -> None:
+        code = self._lab.deploy(path)  # type: ignore[arg-type]
+        if code != expected:
+            self.failures.append(f"{kind} {self.done[kind] + 1}: exit status {code}, expected {expected}")
+
+    def _readings(self, rng: random.Random) -> None:
+        start, sent = time.monotonic(), 0
+        while not self._over.wait(0.05):
+            if time.monotonic() - start - sent / READINGS_A_SECOND > 1.0:  # held up: no burst afterwards
+                start = time.monotonic() - sent / READINGS_A_SECOND
+            while sent < (time.monotonic() - start) * READINGS_A_SECOND:
+                topic = f"z/{rng.choice(DEVICES)}/room-{rng.randrange(ROOMS)}"
+                self._client.publish(topic, b'{"co2": %d}' % rng.randint(300, 1500))
+                sent += 1

@@ -1,0 +1,140 @@
+"""What held and what did not: pure functions from samples and counts to a table.
+
+Growth is the slope of resident memory over a life that is long enough, its first part left out: the median
+of the slopes between all pairs of (thinned) samples, which no one jump of the allocator decides (Theil 1950).
+A short run has no such life, and then growth is what the last quarter has above the first. Deadlines that
+were missed while the sampler itself was held up are the machine's, not the daemon's, and told apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+from benchmarks.soak.watch import Sample, lives
+
+WARM_UP_S = 60.0
+LONG_S = 240.0
+PAIRS_OF = 60
+MAX_SLOPE_MB_H = 3.0
+MAX_GROWTH_MB = 1.0
+MAX_MISSED_SHARE = 0.001
+MAX_DESCRIPTORS = 2
+MAX_WRITTEN_MB_MIN = 2.0
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the verdict; ``holds`` is None where it is only told."""
+
+    what: str
+    found: str
+    limit: str = ""
+    holds: bool | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The line as the report has it."""
+        return {"check": self.what, "found": self.found, "limit": self.limit, "holds": _word(self.holds)}
+
+
+def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
+    """Return what was reckoned ("MB an hour" or "MB"), the growth of the longest life, and its limit."""
+    life = max(lives(list(samples)), key=lambda found: found[-1].t - found[0].t)
+    length = life[-1].t - life[0].t
+    warm = [sample for sample in life if sample.t - life[0].t >= min(WARM_UP_S, length / 3)]
+    if length < LONG_S or len(warm) < 4:
+        quarter = max(len(warm) // 4, 1)
+        first, last = (statistics.median(s.rss for s in part) for part in (warm[:quarter], warm[-quarter:]))
+        return "MB", (last - first) / MB, MAX_GROWTH_MB
+    thin = warm[:: max(len(warm) // PAIRS_OF, 1)]
+    slopes = [(b.rss - a.rss) / (b.t - a.t) for a, b in combinations(thin, 2)]
+    return "MB an hour", statistics.median(slopes) * 3600 / MB, MAX_SLOPE_MB_H
+
+
+def missed(samples: Sequence[Sample]) -> tuple[int, int, int]:
+    """Return ticks, deadlines missed, and of these those missed while the machine stood still."""
+    ticks = total = excused = 0
+    for life in lives(list(samples)):
+        ticks += life[-1].rooms["ticks"] - life[0].rooms["ticks"]
+        total += life[-1].rooms["missed"]
+        excused += life[0].rooms["missed"] if life[0].late else 0
+        for before, after in pairwise(life):
+            if after.late:
+                excused += after.rooms["missed"] - before.rooms["missed"]
+    return ticks, total, excused
+
+
+def descriptors(samples: Sequence[Sample]) -> int:
+    """Return by how much open descriptors grew over a life, at worst; only samples that are online count."""
+    worst = 0
+    for life in lives(list(samples)):
+        online = [s.descriptors for s in life if s.status["broker"]["state"] == "online"]
+        if len(online) >= 4:
+            quarter = max(len(online) // 4, 1)
+            worst = max(worst, min(online[-quarter:]) - max(online[:quarter]))
+    return worst
+
+
+def written_a_minute(samples: Sequence[Sample]) -> float:
+    """Return MB a minute that a daemon had the kernel write to the disk, over all its lives."""
+    found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(list(samples))]
+    return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
+
+
+def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
+    """Return the lines about one daemon."""
+    unit, slope, limit = growth(samples)
+    ticks, late, excused = missed(samples)
+    own = late - excused
+    fds, disk = descriptors(samples), written_a_minute(samples)
+    last = samples[-1].status
+    failures = last["checkpoint"]["failed"] + last["telemetry"]["failures"] + last["telemetry"]["unreadable"]
+    allowed = MAX_MISSED_SHARE * ticks
+    return [
+        Check(f"{name}: growth of resident memory", f"{slope:+.2f} {unit}", f"{limit:g}", slope <= limit),
+        Check(f"{name}: resident, last", f"{samples[-1].rss / MB:.1f} MB"),
+        Check(f"{name}: deadlines missed", f"{own} of {ticks:,}", f"{MAX_MISSED_SHARE:.1%}", own <= allowed),
+        Check(f"{name}: missed while the machine stood still", f"{excused}"),
+        Check(f"{name}: growth of descriptors", f"{fds:+d}", f"{MAX_DESCRIPTORS}", fds <= MAX_DESCRIPTORS),
+        Check(
+            f"{name}: written",
+            f"{disk:.2f} MB a minute",
+            f"{MAX_WRITTEN_MB_MIN:g}",
+            disk <= MAX_WRITTEN_MB_MIN,
+        ),
+        Check(f"{name}: writes that failed", f"{failures}", "0", failures == 0),
+    ]
+
+
+def loss(rows: Sequence[Mapping[str, Any]], devices: Sequence[str]) -> list[Check]:
+    """Return the lines about telemetry from what the hub's ingest told at its end."""
+    out = []
+    for name in devices:
+        own = [row for row in rows if row["device"] == name]
+        stored = sum(row["messages"] for row in own)
+        gaps, thinned = sum(row["gaps"] for row in own), sum(row["thinned"] for row in own)
+        first = min((row["first"] for row in own), default=0)
+        out += [
+            Check(
+                f"{name}: telemetry lost",
+                f"{gaps} of {stored}, from {first} on",
+                "0",
+                gaps == 0 and stored > 0 and first == 1,
+            ),
+            Check(
+                f"{name}: outboxes, thinned out",
+                f"{len(own)}, {thinned}",
+                "1, 0",
+                (len(own), thinned) == (1, 0),
+            ),
+        ]
+    return out
+
+
+def _word(holds: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: ""}[holds]
