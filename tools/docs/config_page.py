@@ -94,6 +94,10 @@ def _kind(node: dict[str, Any]) -> str:
         return " or ".join(_kind(kind) for kind in node["anyOf"] if kind.get("type") != "null")
     if "enum" in node:
         return ", ".join(f"`{json.dumps(value)}`" for value in node["enum"])
+    if "additionalProperties" in node and node.get("type") == "object":
+        return f"table of name = {_kind(node['additionalProperties'])}"
+    if "prefixItems" in node:
+        return f"list of {len(node['prefixItems'])}: {', '.join(_kind(kind) for kind in node['prefixItems'])}"
     if "items" in node:
         return f"list of {_kind(node['items'])}"
     word = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
