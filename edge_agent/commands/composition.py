@@ -33,6 +33,7 @@ DAEMON_LIBRARIES = (
     "edge_agent.runtime.daemon",
     "edge_agent.wire.signatures",
 )
+PEERING = "edge_agent.runtime.peering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,12 @@ def compose(config: Path, profile: str | None) -> Composed:
         config,
         Path(document["profile_path"]),
     )
+    together = settings.config.peers is not None
+    if together:
+        importlib.import_module(PEERING)
     base = rss_bytes()
     settings, prepared = _prepare(settings)
-    if settings.config.peers is not None:
+    if together:
         from edge_agent.runtime.peering import check_shares
 
         check_shares(settings.config, prepared, str(config))

@@ -205,9 +205,10 @@ class Fusing:
                 taken[channel] = numbers[-1] + 1
             controller = (share.controller, 0) if share.controller else None
             runs = PopulationFilter(model, factor)
-            prior = np.asarray(model.D[factor], np.float64)
+            beliefs = group.stepper.beliefs(factor).astype(np.float64)  # of a checkpoint, or D
             tick = self.sharing.tick_of(self._clock.time())
             for channel in set(channels) - self._channels():
+                prior = beliefs[channels.index(channel)]
                 self.sharing.open(channel, Fusion(runs, prior / prior.sum(), tick, self._window, controller))
             yield _Shared(factor, channels, tuple(numbers), share.controller)
 

@@ -23,7 +23,7 @@ from edge_agent.wire import messages
 from edge_agent.wire.messages import Message, decode
 from edge_agent.wire.topics import DeviceTopics
 
-from .town import BOARD, DIGEST, NAMES, A, B, Town
+from .town import BOARD, DIGEST, NAMES, A, B, Site, Town
 
 
 def test_devices_form_a_coalition_and_form_anew_when_one_is_lost_and_when_it_is_back() -> None:
@@ -64,6 +64,20 @@ def alone(smell: int) -> np.ndarray:
         belief = (B @ belief) * A[smell]
         belief /= belief.sum()
     return belief
+
+
+def test_after_a_restart_a_device_goes_on_from_what_it_believed() -> None:
+    town = Town(names=("east",))
+    town.smells = {"east": 2}
+    town.after(10.0)
+    kept = town.sites["east"].population.checkpoint()
+    town.kill("east")
+    town.smells = {}
+    again = Site(town, "east", town.peers, town.objectives, beliefs=kept)
+    town.sites["east"] = again
+    town.after(1.0)
+    assert again.population.beliefs(0)[0].argmax() == 2
+    assert again.population.beliefs(0)[0].max() > 0.5
 
 
 def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None:

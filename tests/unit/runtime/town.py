@@ -101,7 +101,12 @@ class Site:
     """One device: its daemon, and a sensor that smells what it is told to."""
 
     def __init__(
-        self, town: Town, name: str, peers: PeersConfig, objectives: Sequence[ObjectiveConfig]
+        self,
+        town: Town,
+        name: str,
+        peers: PeersConfig,
+        objectives: Sequence[ObjectiveConfig],
+        beliefs: bytes = b"",
     ) -> None:
         self.name, self.town = name, town
         self.signs = Signs()
@@ -143,6 +148,8 @@ class Site:
         limits = SessionSettings(backoff_base=0.2, backoff_cap=1.0)
         session = Session(limits, self.daemon.birth, [], random.Random(name))
         self.daemon.attach(Link(session, town.broker.client(name), town.clock))
+        if beliefs:
+            self.group.stepper.restore(beliefs)
         self.daemon.start()
         self.dead = False
 
