@@ -189,8 +189,10 @@ def heartbeat(candidates: list[Candidate], objectives: list[Objective]) -> Itera
 def on_one_core(model: Model, agents: int) -> Iterator[Figure]:
     """Yield agent-steps/s of a population over those of one agent alone, on one core."""
     alone, together = (_rate(model, count) for count in (1, agents))
+    case = f"{agents} agents, one core"
+    yield Figure(case, "over N times one agent alone", round(together / alone / agents, 4), "1", better=MORE)
     yield Figure(
-        f"{agents} agents, one core",
+        case,
         "agent-steps a second",
         round(together),
         "1/s",
