@@ -34,6 +34,7 @@ DAEMON_LIBRARIES = (
     "edge_agent.runtime.assembly",
     "edge_agent.runtime.daemon",
 )
+PEERING = "edge_agent.runtime.peering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def _load_for(config: Config) -> None:
         importlib.import_module("ssl")
     if broker is not None and config.hub.keys:
         importlib.import_module("nacl.signing")
+    if config.peers is not None:
+        importlib.import_module(PEERING)
     for population in config.population:
         if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
             whole_digests()

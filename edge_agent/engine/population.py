@@ -285,8 +285,9 @@ class Population:
         ModelError
             They don't fit the model; nothing was changed.
         """
-        self._preferring = self.model.preferring(added) if added else self.model
-        self._plan()
+        if added or self._preferring is not self.model:
+            self._preferring = self.model.preferring(added) if added else self.model
+            self._plan()
 
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)

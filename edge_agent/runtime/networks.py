@@ -82,6 +82,9 @@ class NetworkStepper:
             actions[whole] = self._population.step(x[whole], who[whole])
         return actions
 
+    def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
+        """Do nothing: a network does not predict what its actions bring about."""
+
     def plan(self, *, horizon: int | None = None) -> None:
         """Do nothing: a network does not plan."""
 

@@ -156,7 +156,7 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     return _Running(population, models.bind(model, where), names_of)
 
 
-def _act(population: Population, entry: Mapping[str, Any]) -> None:
+def _act(population: Stepper, entry: Mapping[str, Any]) -> None:
     agents = np.frombuffer(entry["held"], "<i4").astype(np.intp)
     population.act(np.frombuffer(entry["executed"], "<i2").reshape(len(agents), -1), agents)
 

@@ -105,8 +105,9 @@ def test_the_daemon_stays_within_the_memory_that_is_promised(
     agents: int, floor: float, ceiling: float
 ) -> None:
     """A floor and a ceiling, MB, with 64 ticks of history; what leaves them is to be understood."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--json", "--case", f"resident-{agents}"]
-    done = subprocess.run([*command, "--seconds", "2.4"], cwd=ROOT, capture_output=True, text=True, check=True)
+    module = [sys.executable, "-m", "benchmarks.memory", "--json"]
+    command = [*module, "--case", f"resident-{agents}", "--seconds", "2.4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     rss, history = (json.loads(line) for line in done.stdout.splitlines())
     assert history["value"] >= 64
     assert floor < rss["value"] <= ceiling
