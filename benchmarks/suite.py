@@ -132,7 +132,7 @@ def main() -> int:
             try:
                 result = run(name, options.output, advance)
             except subprocess.CalledProcessError as error:
-                failed.append(f"{name}: {' '.join(map(str, error.cmd[1:]))} ended with {error.returncode}")
+                failed.append(f"{name}: {' '.join(map(str, error.cmd[1:]))}: {cases.why(error)}")
                 continue
             for figure in result.figures:
                 if options.json:
