@@ -161,6 +161,8 @@ def find(results: Results, place: Place) -> Figure | None:
 
 def command(place: Place) -> str:
     """Return the command that prints a figure."""
+    if place.benchmark == "peers":  # needs an environment, which make sets up
+        return "`make bench-peers`"
     return f"`python -m benchmarks.{place.benchmark}`"
 
 
