@@ -15,8 +15,8 @@ help: ## list the targets
 
 setup: .venv/.stamp ## make .venv with everything for development
 
-# The kernel is built at install: its sources are prerequisites, the Python files are used in place.
-.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/engine/kernel/*)
+# The kernels are built at install: their sources are prerequisites, the Python files are used in place.
+.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
 	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
@@ -33,9 +33,28 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
+docs: setup ## build/site: the site of docs/, with every link checked
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+docs-reference: setup ## write the pages of docs/ that are made from code
+	$(PY) tools/docs/reference.py
+	$(PY) tools/protocol_doc.py
+
+docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or PyTorch, in an environment of their own
+	build/exports/bin/python tests/docs/exports.py
+
+build/exports/.stamp: pyproject.toml
+	@[ -x build/exports/bin/python ] || python3 -m venv build/exports
+	build/exports/bin/python -m pip --disable-pip-version-check -q install '.[convert]' onnxscript torch inferactively-pymdp==1.0.4
+	@touch $@
+
+screenshots: setup ## docs/images: the terminal and the report, from a run of the demo
+	@tools/ensure_system.sh mosquitto chromium
+	$(PY) tools/docs/screenshots.py
+
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto systemd-analyze $(ARM64_TOOLS)
-	.venv/bin/pytest
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
 	@tools/ensure_system.sh mosquitto

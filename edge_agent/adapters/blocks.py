@@ -113,6 +113,8 @@ class BlockStore:
             return f"{cut.url}: expected http, https or file"
         had = self.had(cut)
         first = next((i for i in range(len(cut.blocks)) if i not in had), len(cut.blocks))
+        if first == len(cut.blocks):
+            return ""
         request = urllib.request.Request(cut.url)  # noqa: S310 - the scheme was checked
         if first:
             request.add_header("Range", f"bytes={first * cut.block}-")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,25 @@ from edge_agent.errors import ConfigError, PlatformError
 
 CHECKER = "edge_agent.runtime.schema"
 TIMEOUT_S = 30.0
+
+
+def checked_population(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a population that a hub asks for, checked and complete; blocks until the child is done.
+
+    Raises
+    ------
+    ConfigError
+        One line about the first thing that is wrong.
+    PlatformError
+        The child did not answer.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", CHECKER, "--population"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    return _answer(child, "config", json.dumps(document).encode("ascii"))
 
 
 class Reading:
@@ -45,15 +65,19 @@ class Reading:
         PlatformError
             The child did not answer.
         """
-        try:
-            out, err = self._child.communicate(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            self._child.kill()
-            self._child.communicate()
-            raise PlatformError(f"{self._config}: not checked within {TIMEOUT_S:g} seconds") from error
-        if self._child.returncode != 0:
-            lines = err.decode("utf-8", "replace").strip().splitlines() or ["the check failed"]
-            kind = ConfigError if self._child.returncode == ConfigError.exit_code else PlatformError
-            raise kind(lines[-1])
-        document: dict[str, Any] = json.loads(out)
-        return document
+        return _answer(self._child, str(self._config))
+
+
+def _answer(child: subprocess.Popen[bytes], what: str, given: bytes | None = None) -> dict[str, Any]:
+    try:
+        out, err = child.communicate(given, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        child.kill()
+        child.communicate()
+        raise PlatformError(f"{what}: not checked within {TIMEOUT_S:g} seconds") from error
+    if child.returncode != 0:
+        lines = err.decode("utf-8", "replace").strip().splitlines() or ["the check failed"]
+        kind = ConfigError if child.returncode == ConfigError.exit_code else PlatformError
+        raise kind(lines[-1])
+    document: dict[str, Any] = json.loads(out)
+    return document

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.outbox import Batch, Contents, Entry, Range, Written
+from edge_agent.protocol.store import Batch, Contents, Entry, Range, Written
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (
@@ -31,7 +31,7 @@ _FILES = ("", "-wal", "-shm")
 
 
 class SqliteStore:
-    """A `protocol.outbox.Store` in one file.
+    """A `protocol.store.Store` in one file.
 
     Parameters
     ----------

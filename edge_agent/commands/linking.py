@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
     from edge_agent.commands.composition import Composed
     from edge_agent.protocol.ports import Clock
+    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
+    from edge_agent.runtime.peering import Peering
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
@@ -87,6 +89,15 @@ def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
     return SqliteStore(folder / OUTBOX, wake)
 
 
+def make_announcing(config: Config) -> Announcing | None:
+    """Return what shows the device to a Home Assistant; None if there is none."""
+    if config.broker is None or not config.broker.home_assistant:
+        return None
+    from edge_agent.runtime.announcing import Announcing
+
+    return Announcing(config.broker.home_assistant, config.device.telemetry_s)
+
+
 def make_following(
     composed: Composed,
     clock: Clock,
@@ -136,21 +147,48 @@ def make_following(
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
 
 
+def make_peering(composed: Composed, clock: Clock) -> Peering | None:
+    """Return what makes the device work with its peers; None without a broker or without ``peers``.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    config, profile = composed.settings.config, composed.settings.profile
+    if config.broker is None or config.peers is None:
+        return None
+    from edge_agent.runtime.lending import Keys
+    from edge_agent.runtime.peering import Peering
+    from edge_agent.wire import signatures
+
+    keys = None
+    if config.peers.key_file:
+        files = config.peers.keys.items()
+        known = {device: signatures.load_public(Path(path)) for device, path in files}
+        keys = Keys(signatures.load_secret(Path(config.peers.key_file)), known)
+    return Peering(config, clock, keys, profile)
+
+
 def followed(config: Config) -> Config:
-    """Return the configuration with the bundles that the hub rolled out, where there are such."""
+    """Return the configuration with the bundles that the hub rolled out and the populations it added."""
     if config.broker is None or not config.hub.keys:
         return config
     from edge_agent.adapters.state import StateFile
+    from edge_agent.runtime.config import build_population
 
     folder = Path(config.device.state_dir)
     try:
-        active = (StateFile(folder / STATE).read() or {}).get("active", {})
+        state = StateFile(folder / STATE).read() or {}
     except PlatformError as error:
         log.warning("hub: %s; the configured bundles run", error)
         return config
+    active = state.get("active", {})
     paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
+    here = {entry.name for entry in config.population}
+    added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
     population = tuple(
         replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
-        for entry in config.population
+        for entry in (*config.population, *added)
     )
     return replace(config, population=population)

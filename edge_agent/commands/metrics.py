@@ -31,6 +31,21 @@ GAUGES = {
     "history_records": "Records in the history",
 }
 
+PEER_GAUGES = {
+    "here": "Devices of the fleet that are here",
+    "members": "Members of the coalition this device is in",
+    "agreed_s": "Seconds until the last coalition was agreed on",
+}
+PEER_COUNTERS = {
+    "joined": "Coalitions this device was in",
+    "left": "Coalitions that ended",
+    "sent": "Evidence sent",
+    "resent": "Evidence sent again",
+    "received": "Evidence received",
+    "duplicates": "Evidence received that was known",
+    "lost": "Evidence that came too late, or never",
+}
+
 
 def add(subparsers: Any) -> None:
     """Add the command."""
@@ -101,3 +116,27 @@ class _Collector:
             for kind, count in entry["faults"].items():
                 faults.add_metric([name, kind], count)
         yield faults
+        if status["peers"] is not None:
+            yield from _peers(status["peers"])
+
+
+def _peers(peers: dict[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    for key, help_text in PEER_GAUGES.items():
+        yield GaugeMetricFamily(f"edge_agent_peers_{key}", help_text, float(peers[key]))
+    for key, help_text in PEER_COUNTERS.items():
+        yield CounterMetricFamily(f"edge_agent_peers_{key}", help_text, float(peers[key]))
+    refused = CounterMetricFamily(
+        "edge_agent_peers_refused", "Messages that were ignored", labels=["device", "offence"]
+    )
+    for device, kinds in peers["refusals"].items():
+        for offence, count in kinds.items():
+            refused.add_metric([device, offence], count)
+    yield refused
+    reputation = GaugeMetricFamily(
+        "edge_agent_peers_reputation", "By kept promises, 0 to 1000", labels=["device"]
+    )
+    for device, entry in peers["roster"].items():
+        reputation.add_metric([device], entry["reputation"])
+    yield reputation

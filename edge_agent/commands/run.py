@@ -1,7 +1,7 @@
-"""``edge-agent run``: the daemon's composition and its outermost loop.
+"""``edge-agent run``: the daemon, until SIGTERM or SIGINT; on SIGHUP it reads its configuration again.
 
-The loop has the only ``except Exception`` of the project: what nobody foresaw is logged with its traceback,
-every agent is held safe, and the process ends with status 1 for the service manager to start it again.
+What nobody foresaw is logged with its traceback, every agent is held safe, and the process ends with status 1
+for the service manager to start it again: the loop here has the only ``except Exception`` of the project.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.linking import Telling, make_following
+    from edge_agent.commands.linking import Telling, make_announcing, make_following, make_peering
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
@@ -79,12 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
+        peering=make_peering(composed, clock),
         uplink=None if telling is None else telling.uplink,
         tidy=tidy,
         checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
         following=make_following(
             composed, clock, loop.wake, reloader.ask, lambda: _recorder(config.recorder)
         ),
+        announcing=make_announcing(config),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
         signs=board_signs,

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{status['fleet']}/{status['device']}, up {status['uptime_s']:.0f} s")
     print(f"memory   {size_text(status['rss_bytes'])} of {size_text(status['budget_bytes'])}")
     print(f"broker   {broker['state']}{', ' + broker['reason'] if broker.get('reason') else ''}")
+    if status["peers"] is not None:
+        print(f"peers    {_peers(status['peers'])}")
     print(f"step     {status['step_us']} µs an agent")
     print_table(
         ["population", *_COLUMNS, "faults"],
@@ -52,6 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _peers(peers: dict[str, Any]) -> str:
+    coalition = peers["coalition"]
+    if coalition is None:
+        together = "in no coalition"
+    else:
+        members = ", ".join(f"{name} ({role})" for name, role in coalition["members"].items())
+        standing = "" if coalition["confirmed"] else ", not yet confirmed"
+        together = f"{coalition['objective']}: {members}{standing}"
+    counts = ", ".join(f"{peers[key]} {key}" for key in ("refused", "lost", "duplicates"))
+    return f"{peers['here']} here; {together}; evidence: {counts}"
 
 
 def _faults(faults: dict[str, int]) -> str:

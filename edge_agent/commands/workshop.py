@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edge_agent.adapters.blocks import BlockStore
+from edge_agent.adapters.config_files import checked_population
 from edge_agent.engine import Model
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.runtime import assembly
-from edge_agent.runtime.config import PopulationConfig
+from edge_agent.runtime.config import PopulationConfig, build_population
 from edge_agent.runtime.following import Fetched, Verified
 from edge_agent.runtime.profile import Profile
 from edge_agent.wire import bundle as bundles
@@ -48,20 +50,37 @@ class ThreadedWorkshop:
 
     def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
         """Begin to verify a complete bundle."""
+        self._begin(config.name, bundle, signers, lambda _path: config)
 
+    def admit(self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes]) -> None:
+        """Begin to check what a new population is made of, and to verify its bundle."""
+        self._begin(
+            name,
+            bundle,
+            signers,
+            lambda path: build_population(checked_population({**config, "name": name, "bundle": path})),
+        )
+
+    def _begin(
+        self,
+        name: str,
+        bundle: str,
+        signers: Collection[bytes],
+        config: Callable[[str], PopulationConfig],
+    ) -> None:
         def work() -> None:
             try:
-                path = self._blocks.finish(bundle)
+                path = str(self._blocks.finish(bundle))
                 found = assembly.prepare(
-                    replace(config, bundle=str(path)),
+                    replace(config(path), bundle=path),
                     self._profile,
-                    f"population {config.name}",
+                    f"population {name}",
                     lambda where: _load(where, bundle, signers),
                 )
             except EdgeAgentError as error:
-                self._tell(Verified(config.name, bundle, str(error)))
+                self._tell(Verified(name, bundle, str(error)))
             else:
-                self._tell(Verified(config.name, bundle, found))
+                self._tell(Verified(name, bundle, found))
 
         threading.Thread(target=work, name="verify", daemon=True).start()
 

@@ -30,7 +30,12 @@ def codes(likelihoods: Float) -> NDArray[np.uint8]:
 
 
 def message(model: Model, factor: int, observations: ArrayLike) -> NDArray[np.uint8]:
-    """Return what ``observations`` int (n, M) say about ``factor``: codes uint8 (n, S_f).
+    """Return the codes uint8 (n, S_f) of `likelihood`, with its arguments and errors."""
+    return codes(likelihood(model, factor, observations))
+
+
+def likelihood(model: Model, factor: int, observations: ArrayLike) -> Float:
+    """Return what ``observations`` int (n, M) say about ``factor``: P(o | s), the largest 1, (n, S_f).
 
     Raises
     ------
@@ -60,4 +65,4 @@ def message(model: Model, factor: int, observations: ArrayLike) -> NDArray[np.ui
     if np.isinf(top).any():
         agent = int(np.flatnonzero(np.isinf(top[:, 0]))[0])
         raise ObservationError(f"observations: agent {agent}: no state of factor {factor} explains them")
-    return codes(np.exp(logs - top))
+    return np.asarray(np.exp(logs - top))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -372,6 +372,27 @@ class Model:
     @cached_property
     def _plans(self) -> dict[tuple[int, bool], Program]:
         return {}
+
+    def preferring(self, added: Mapping[int, ArrayLike]) -> Self:
+        """Return this model with ``added`` log-preferences on top of C, nats, (O_m,) a modality.
+
+        Raises
+        ------
+        ModelError
+            A modality is unknown, or its values are not one finite number an outcome.
+        """
+        C, utility = list(self.C), list(self.folds.utility)
+        for m, values in added.items():
+            vector = np.asarray(values, np.float64)
+            if not 0 <= m < len(C):
+                raise ModelError(f"preferences: modality {m}, expected 0 to {len(C) - 1}")
+            if vector.shape != (self.num_obs[m],) or not np.isfinite(vector).all():
+                raise ModelError(f"preferences of modality {m}: expected {self.num_obs[m]} finite numbers")
+            group = self.folds.groups.index(self.A_deps[m])
+            C[m] = (C[m] + vector).astype(np.float32)
+            more = vector @ self.A[m].matrix().astype(np.float64)
+            utility[group] = (utility[group] + more).astype(np.float32)
+        return replace(self, C=tuple(C), folds=replace(self.folds, utility=tuple(utility)))
 
     def plan(self, horizon: int, epistemic: bool) -> Program:
         """Return the planning program for the first ``horizon`` steps; written once.

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import _kernel, snapshot
-from edge_agent.engine.inputs import agent_numbers, evidence_tables, executed_actions, outcomes, soft_tables
+from edge_agent.engine.inputs import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_codes
 from edge_agent.engine.tables import tables
 from edge_agent.errors import ConfigError, ObservationError
 from edge_agent.memory.arena import Arena, Column, total
+from edge_agent.memory.rows import agent_numbers
 
 START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 SELECTIONS = ("marginal", "full")
@@ -76,7 +77,7 @@ class Population:
             raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
         columns = self.columns(model, size, threads)
         arrays = (allocate or _own)(columns)
-        self.model = model
+        self.model = self._preferring = model
         self.size = size
         self.seed = seed
         self.threads = threads
@@ -276,8 +277,19 @@ class Population:
         self.epistemic = epistemic
         self._plan()
 
+    def prefer(self, added: Mapping[int, ArrayLike] | None = None) -> None:
+        """Plan towards C and ``added`` log-preferences, nats, (O_m,) a modality, from now on; None: C alone.
+
+        Raises
+        ------
+        ModelError
+            They don't fit the model; nothing was changed.
+        """
+        self._preferring = self.model.preferring(added) if added else self.model
+        self._plan()
+
     def _plan(self) -> None:
-        program = self.model.plan(self.horizon, self.epistemic)
+        program = self._preferring.plan(self.horizon, self.epistemic)
         self._core.set_plan(program.ops, program.fold, program.values, *self._selection)
 
     def reset(self, agents: ArrayLike | None = None) -> None:

@@ -94,6 +94,12 @@ class NeuralModel:
         shape[self.window_axis : self.window_axis + 1] = [] if length == 1 else [length]
         return tuple(shape)
 
+    @property
+    def interleaving(self) -> tuple[int, int, int]:
+        """How an input is made of observations: (outer, window, inner) axes; an observation has no second."""
+        outer = math.prod(self.input_shape[: self.window_axis])
+        return outer, self.window, math.prod(self.input_shape) // (outer * self.window)
+
     def open(self, batch: int, threads: int = 1) -> Runtime:
         """Return a runtime for ``batch`` agents at a time."""
         return open_runtime(self.kind, self.payload, self.input_shape, batch, threads)

@@ -6,9 +6,9 @@ path only when the batch is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,26 @@ class Runtime:
         The runtime's name and version.
     batch : int
         Inputs a run.
-    run : callable
-        Takes the inputs, float32 [batch, *shape], C-contiguous, and returns the outputs, float32
-        [batch, *shape] each, in the float model's units; they are the caller's.
+    put : callable
+        Returns a view of the inputs, float32 [batch, *shape], to be written to and let go.
+    invoke : callable
+        Runs the model on what was put; nobody may hold a view meanwhile.
+    take : tuple of callable
+        Each returns a view of an output, float32 [batch, *shape] in the float model's units, to be let go
+        before the next run.
     """
 
     library: str
     batch: int
-    run: Callable[[Float], Sequence[NDArray[Any]]]
+    put: Callable[[], Float]
+    invoke: Callable[[], object]
+    take: tuple[Callable[[], Float], ...]
+
+    def run(self, x: Float) -> list[Float]:
+        """Return the outputs for inputs [batch, *shape]; they are the caller's."""
+        self.put()[...] = x
+        self.invoke()
+        return [take().copy() for take in self.take]
 
 
 def open_runtime(
@@ -72,5 +84,5 @@ def open_runtime(
     if kind == "onnx":
         from edge_agent.neural.onnx import open_onnx
 
-        return open_onnx(bytes(payload), batch, threads)
+        return open_onnx(bytes(payload), shape, batch, threads)
     raise BundleError(f"kind is {kind!r}, expected tflite or onnx")

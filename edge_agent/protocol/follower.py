@@ -19,8 +19,13 @@ What the daemon does for each effect, and what it calls afterwards::
     Trial(population, bundle)     let it act, keep the old one loaded -> health(population, Health(...))
     Commit(population, bundle)    drop the old bundle
     RollBack(population, bundle)  let the old one act, drop the new one
+    Leave(population)             let a population go that the hub had added
     Parameters(values)            apply what is known
     Begin(command)                carry it out                        -> finished(id, ok, ...)
+
+A population that is not configured here is made of the ``config`` that stands beside its bundle; what came
+of it after checking is kept (``added``), and goes on after a restart. Its first bundle has no shadow run.
+It goes when a later document does not name it. Those that are configured here stay, whatever the hub wants.
 
 Health is reported every few seconds, counted from the beginning of the stage. At start:
 ``Follower(..., state=state_file.read())``, load ``follower.running(population)`` for each population, carry
@@ -46,6 +51,7 @@ from edge_agent.protocol.rollout import (
     Rollout,
     RolloutEffect,
     Shadow,
+    Stage,
     Trial,
     Verify,
 )
@@ -83,6 +89,13 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Effect: a population that the hub had added goes."""
+
+    population: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """Effect: these values are desired."""
 
@@ -90,7 +103,18 @@ class Parameters:
 
 
 FollowerEffect = (
-    Save | Publish | Write | Download | Verify | Shadow | Trial | Commit | RollBack | Parameters | Begin
+    Save
+    | Publish
+    | Write
+    | Download
+    | Verify
+    | Shadow
+    | Trial
+    | Commit
+    | RollBack
+    | Leave
+    | Parameters
+    | Begin
 )
 
 
@@ -127,11 +151,13 @@ class Follower:
         self.commands = Commands(topics.fleet, topics.device, state.get("commands"))
         self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
         self.active: dict[str, str] = dict(state.get("active", {}))
+        self.added: dict[str, dict[str, Any]] = dict(state.get("added", {}))
         self.malformed = 0
         self._topics = topics
         self._configured = dict(configured)
         self._had = had
         self._rng = rng
+        self._arriving: dict[str, dict[str, Any]] = {}
         self._transfers: dict[str, Transfer] = {}
         self._saved = dict(state)
         self._told: dict[str, Any] = {}
@@ -165,6 +191,7 @@ class Follower:
             "commands": self.commands.state(),
             "rollouts": {n: r.state() for n, r in self.rollouts.items()},
             "active": dict(self.active),
+            "added": dict(self.added),
         }
 
     def reported(self) -> dict[str, Any]:
@@ -193,6 +220,19 @@ class Follower:
                 effects += self._moved(rollout.resume(now))
                 effects += self._fetch(rollout, now, t)
         return self._kept(effects, now, t)
+
+    def asked_for(self, population: str) -> dict[str, Any] | None:
+        """Return what the hub wants a new population to be made of, None if it does not say."""
+        document = self.twin.document or {}
+        config: dict[str, Any] | None = document.get("populations", {}).get(population, {}).get("config")
+        return config
+
+    def lost(self, population: str, reason: str) -> None:
+        """Take note that a population the hub had added is not here after a restart."""
+        bundle = self.active.pop(population, "")
+        del self.added[population]
+        rollout = self.rollouts[population] = Rollout(population, bundle, "", Gates())
+        rollout.stage, rollout.reason = Stage.ROLLED_BACK, reason
 
     def configure(
         self, configured: Mapping[str, tuple[str, int]], now: float, t: float
@@ -235,11 +275,15 @@ class Follower:
                 effects += self._fetch(rollout, now, t, by_url=False)
         return self._kept(effects, now, t)
 
-    def verified(self, population: str, bundle: str, now: float, t: float) -> list[FollowerEffect]:
-        """Take note that a bundle is sound, fits and is loaded."""
+    def verified(
+        self, population: str, bundle: str, now: float, t: float, config: Mapping[str, Any] | None = None
+    ) -> list[FollowerEffect]:
+        """Take note that a bundle is sound, fits and is loaded; ``config`` is that of a new population."""
         rollout = self.rollouts.get(population)
         if rollout is None or rollout.bundle != bundle:
             return []
+        if config is not None:
+            self._arriving[population] = dict(config)
         return self._kept(self._moved(rollout.verified(now)), now, t)
 
     def failed(self, population: str, bundle: str, reason: str, now: float, t: float) -> list[FollowerEffect]:
@@ -310,13 +354,19 @@ class Follower:
             except PeerError as error:
                 effects += self._moved(rollout.failed(str(error), now))
                 continue
-            if population not in self._configured:
-                effects += self._moved(rollout.failed(f"no population {population!r} here", now))
+            if population not in self._configured and "config" not in wanted:
+                reason = f"no population {population!r} here, and no config to make one of"
+                effects += self._moved(rollout.failed(reason, now))
                 continue
             effects += self._fetch(rollout, now, t)
         for population, rollout in self.rollouts.items():
             if population not in document.get("populations", {}):
                 effects += self._moved(rollout.failed("no longer desired", now))
+        for population in self.added.keys() - document.get("populations", {}).keys():
+            del self.added[population]
+            self.active.pop(population, None)
+            self.rollouts.pop(population, None)
+            effects.append(Leave(population))
         wanted_bundles = {r.bundle for r in self.rollouts.values() if r.stage not in ENDED}
         self._transfers = {d: transfer for d, transfer in self._transfers.items() if d in wanted_bundles}
         return effects
@@ -378,6 +428,8 @@ class Follower:
         for effect in effects:
             if isinstance(effect, Commit):
                 self.active[effect.population] = effect.bundle
+                if effect.population in self._arriving:
+                    self.added[effect.population] = self._arriving.pop(effect.population)
             out.append(effect)
         return out
 

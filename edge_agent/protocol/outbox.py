@@ -8,9 +8,8 @@ and the numbers of one outbox have no holes. What the broker acknowledged is rem
 transaction; a crash in between sends it twice, and receivers drop repetitions by number. An outbox that
 had to be started anew numbers from 1 under another name (``outbox`` in the body).
 
-Two lanes. What was stored before the connection came up is historical, marked so, and sent oldest first;
-what is measured now is live. Three historical messages go for each live one, so a backlog drains and the
-present is not starved; within a lane numbers only go up.
+In which order they go is decided by ``protocol.lanes``; with ``confirm``, an entry stays until the hub says
+that it has stored it (``down/confirm``, ``protocol.unconfirmed``).
 
 Limits. Over ``max_bytes`` the oldest entries of the least important priority are thinned out: every
 second one of a chunk goes, so that a long outage gets coarser towards the past and an entry of priority 0
@@ -18,11 +17,6 @@ second one of a chunk goes, so that a long outage gets coarser towards the past 
 told to the receiver as ranges of numbers (``skipped``), so it is never mistaken for a loss. In memory
 there is what waits for the store (at most ``pending_bytes``; beyond that new entries push out old ones,
 counted), one chunk a lane, and what is in flight.
-
-A broker can acknowledge a message and lose it: Mosquitto does when it is killed. With ``confirm`` an
-entry stays until the hub says that it has stored it (``down/confirm``); what was not confirmed goes again
-once `OVERTAKEN` later ones were, on every connect, and when nothing was confirmed for
-``confirm_seconds``. At most `UNCONFIRMED` entries are out at a time.
 
 How a main loop uses it: ``append`` when something was measured; ``effects += outbox.turn(session, now,
 t)`` in every round; ``outbox.delivered(token)`` on `Delivered`; ``outbox.confirmed(payload)`` on
@@ -34,14 +28,17 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
 from edge_agent.errors import PeerError
+from edge_agent.protocol.lanes import Lanes
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Effect, Session
+from edge_agent.protocol.store import Batch, Entry, Range, Store, merged
+from edge_agent.protocol.unconfirmed import Held, Unconfirmed
 from edge_agent.wire import bodies, messages
 
 STATE = 0
@@ -49,79 +46,8 @@ STATE = 0
 SAMPLES = 1
 """Priority of what may be."""
 
-HISTORICAL_PER_LIVE = 3
-UNCONFIRMED = 2000
-OVERTAKEN = 100
-_CHUNK = 32
 _THIN = 256
-_RANGES = 64
 _SKIPPED_A_MESSAGE = 200
-
-Range = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One message: number, Unix time it was made, priority (0 is highest), compressed body."""
-
-    seq: int
-    t: float
-    priority: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One transaction: what to add, which ranges of numbers to remove, which thinned ranges to note or
-    forget.
-    """
-
-    append: tuple[Entry, ...] = ()
-    remove: tuple[Range, ...] = ()
-    skipped: tuple[Range, ...] = ()
-    told: tuple[Range, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """How a transaction ended; ``failed`` is the reason if nothing of it happened."""
-
-    failed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a store holds: its name, the highest number ever used (0: none), entries and bytes."""
-
-    name: str
-    last: int
-    entries: int
-    size: int
-
-
-class Store(Protocol):
-    """Where entries are durable. `write` may take its time elsewhere; one transaction at a time."""
-
-    def contents(self) -> Contents:
-        """Return what is there."""
-
-    def write(self, batch: Batch) -> None:
-        """Begin a transaction: all of it or nothing."""
-
-    def written(self) -> Written | None:
-        """Return how the transaction ended, once; None while it is under way."""
-
-    def read(self, first: int, last: int, limit: int) -> Sequence[Entry]:
-        """Return durable entries with ``first <= seq <= last``, ascending, at most ``limit``."""
-
-    def oldest(self, limit: int, before: float | None) -> Sequence[Range]:
-        """Return (number, bytes) of the oldest entries that may be given up, ascending.
-
-        Those of the least important priority (never 0); with ``before``, those made before that Unix time.
-        """
-
-    def skipped(self, limit: int) -> Sequence[Range]:
-        """Return ranges of numbers that were thinned out and not told yet, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,35 +81,6 @@ class OutboxCounters:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Ranges still to be read, and the entries read ahead."""
-
-    ranges: deque[list[int]] = field(default_factory=deque)
-    ahead: deque[Entry] = field(default_factory=deque)
-
-    def next(self, store: Store) -> Entry | None:
-        while not self.ahead and self.ranges:
-            first, last = self.ranges[0]
-            found = store.read(first, last, _CHUNK)
-            self.ahead.extend(found)
-            if len(found) < _CHUNK:
-                self.ranges.popleft()
-            else:
-                self.ranges[0][0] = found[-1].seq + 1
-        return self.ahead[0] if self.ahead else None
-
-    def add(self, first: int, last: int) -> None:
-        if first > last:
-            return
-        if self.ranges and self.ranges[-1][1] + 1 >= first:
-            self.ranges[-1][1] = last
-        else:
-            self.ranges.append([first, last])
-        if len(self.ranges) > _RANGES:  # a flapping link: send some twice rather than remember more
-            self.ranges = deque([[self.ranges[0][0], last]])
-
-
 class Outbox:
     """The state machine; see the module's head.
 
@@ -211,17 +108,12 @@ class Outbox:
         self._pending: deque[tuple[float, int, bytes]] = deque()
         self._pending_bytes = self._writing_bytes = 0
         self._writing: Batch | None = None
-        self._historical = _Lane()
-        self._live = _Lane()
-        self._historical.add(1, contents.last)
-        self._since_live = 0
+        self._lanes = Lanes(contents.last)
+        self._unconfirmed = Unconfirmed(settings.confirm_seconds)
         self._in_flight: dict[int, tuple[int, int, tuple[Range, ...]]] = {}
         self._removable: list[Range] = []
         self._told: list[Range] = []
         self._unreadable: list[Range] = []
-        self._unconfirmed: dict[int, tuple[int, tuple[Range, ...], int]] = {}
-        self._early: set[int] = set()
-        self._resend_at: float | None = None
         self._undo: tuple[list[Range], list[Range], list[Range]] = ([], [], [])
         self._to_tell = True
 
@@ -257,19 +149,8 @@ class Outbox:
 
     def online(self) -> None:
         """Take note that the connection came up: what is stored and not sent is historical from now on."""
-        live, self._live = self._live, _Lane()
-        self._again(list(self._unconfirmed), live)
-
-    def _again(self, numbers: list[int], live: _Lane | None = None) -> None:
-        """Send entries again that the broker lost, before what is historical already (and ``live``)."""
-        unsent = [(seq, seq) for seq in numbers]
-        for lane in (self._historical, live or _Lane()):
-            unsent += [(entry.seq, entry.seq) for entry in lane.ahead]
-            unsent += [(first, last) for first, last in lane.ranges]
-        self._historical = _Lane(deque([first, last] for first, last in merged(unsent)))
-        for seq in numbers:
-            del self._unconfirmed[seq]
-        self._resend_at = None
+        self._lanes.online()
+        self._lanes.again(self._unconfirmed.release())
 
     def in_flight(self, token: int) -> int:
         """Return the number of the entry that was sent with this token, 0 if it is not one of ours."""
@@ -281,12 +162,12 @@ class Outbox:
         if sent is not None:
             seq, size, told = sent
             self.counters.delivered += 1
-            if not self.settings.confirm or seq in self._early:
-                self._early.discard(seq)
-                self._removable.append((seq, size))
-                self._told.extend(told)
-            else:
-                self._unconfirmed[seq] = (size, told, self.counters.delivered)
+            if self.settings.confirm and self._unconfirmed.hold(
+                Held(seq, size, told, self.counters.delivered)
+            ):
+                return
+            self._removable.append((seq, size))
+            self._told.extend(told)
 
     def confirmed(self, payload: bytes) -> None:
         """Take in what the hub says it has stored; a malformed message is counted and ignored."""
@@ -298,39 +179,32 @@ class Outbox:
             return
         if not self.settings.confirm or body["outbox"] != self.name:
             return
-        newest = 0
-        flying = {seq for seq, _, _ in self._in_flight.values()}
+        ranges: list[Range] = []
         for pair in body["ranges"]:
             match pair:
                 case [int(first), int(last)]:
-                    for seq in [s for s in self._unconfirmed if first <= s <= last]:
-                        size, told, order = self._unconfirmed.pop(seq)
-                        newest = max(newest, order)
-                        self._removable.append((seq, size))
-                        self._told.extend(told)
-                        self._resend_at = None
-                    # The hub was faster than the broker's acknowledgement.
-                    self._early.update(s for s in flying if first <= s <= last)
+                    ranges.append((first, last))
                 case _:
                     self.counters.malformed += 1
-        late = [seq for seq, (_, _, order) in self._unconfirmed.items() if order < newest - OVERTAKEN]
+        in_flight = {seq for seq, _, _ in self._in_flight.values()}
+        free, late = self._unconfirmed.confirm(ranges, in_flight)
+        self._removable += [(held.seq, held.size) for held in free]
+        self._told += [range_ for held in free for range_ in held.told]
         if late:
-            self._again(late)
+            self._lanes.again(late)
 
     def turn(self, session: Session, now: float, t: float) -> list[Effect]:
         """Store what is due and send what the session has room for; ``t`` is Unix time."""
         self._collect(now)
         if self._writing is None and self._due is not None and now >= self._due:
             self._flush(t)
-        if self._unconfirmed:
-            if self._resend_at is None:
-                self._resend_at = now + self.settings.confirm_seconds
-            elif now >= self._resend_at:
-                self._again(list(self._unconfirmed))
+        overdue = self._unconfirmed.overdue(now)
+        if overdue:
+            self._lanes.again(overdue)
         effects: list[Effect] = []
         reserve = min(self.settings.reserve, session.limit // 2)  # room for replies and actions
-        while session.credit > reserve and len(self._unconfirmed) < UNCONFIRMED:
-            entry, historical = self._choose()
+        while session.credit > reserve and not self._unconfirmed.full:
+            entry, historical = self._lanes.take(self._store)
             if entry is None:
                 break
             body = _unpacked(entry.data)
@@ -393,8 +267,7 @@ class Outbox:
     def _excess(self, coming: int, t: float) -> tuple[list[Range], int]:
         """Choose what is given up for the limits: its numbers as ranges of one, and its bytes."""
         busy = {seq for seq, _, _ in self._in_flight.values()} | {seq for seq, _ in self._removable}
-        busy |= self._unconfirmed.keys()
-        busy |= {entry.seq for lane in (self._historical, self._live) for entry in lane.ahead}
+        busy |= {*self._unconfirmed.numbers, *self._lanes.ahead()}
         gone: dict[int, int] = {}
         if self.settings.max_age:
             gone |= dict(self._store.oldest(_THIN, t - self.settings.max_age))
@@ -431,10 +304,9 @@ class Outbox:
             contents = self._store.contents()
             if contents.name != self.name:  # it was set aside and started anew
                 self.name, self._last, self._durable = contents.name, contents.last, contents.last
-                self._historical, self._live = _Lane(), _Lane()
-                self._historical.add(1, contents.last)
+                self._lanes = Lanes(contents.last)
                 self._in_flight, self._removable, self._told = {}, [], []
-                self._unconfirmed, self._early = {}, set()
+                self._unconfirmed.forget()
                 self._unreadable = []
             self.size = contents.size
             return
@@ -445,24 +317,13 @@ class Outbox:
             self._last = self._durable = last
             self.size += sum(len(e.data) for e in batch.append)
             self.counters.stored += len(batch.append)
-            self._live.add(first, last)
-
-    def _choose(self) -> tuple[Entry | None, bool]:
-        historical = self._historical.next(self._store)
-        live = self._live.next(self._store)
-        if live is not None and (historical is None or self._since_live >= HISTORICAL_PER_LIVE):
-            self._since_live = 0
-            return self._live.ahead.popleft(), False
-        if historical is not None:
-            self._since_live += 1
-            return self._historical.ahead.popleft(), True
-        return None, False
+            self._lanes.add(first, last)
 
     def _untold(self) -> tuple[Range, ...]:
         if not self._to_tell:
             return ()
         telling = {r for _, _, told in self._in_flight.values() for r in told} | set(self._told)
-        telling |= {r for _, told, _ in self._unconfirmed.values() for r in told}
+        telling.update(self._unconfirmed.told())
         if telling:
             return ()  # one message at a time carries them
         ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))
@@ -492,14 +353,3 @@ def _unpacked(data: bytes) -> dict[str, Any] | None:
 def thin(entries: Sequence[Range]) -> list[Range]:
     """Return every second of (number, bytes) pairs, the oldest first: what is given up of a full chunk."""
     return list(entries[::2])
-
-
-def merged(ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Return the same numbers as few ascending ranges."""
-    out: list[list[int]] = []
-    for first, last in sorted(ranges):
-        if out and first <= out[-1][1] + 1:
-            out[-1][1] = max(out[-1][1], last)
-        else:
-            out.append([first, last])
-    return tuple((first, last) for first, last in out)

@@ -11,10 +11,12 @@ what waited. QoS 1 publications in flight are bounded by our own window and by t
 each is held until the broker acknowledges it, so that a message can be sent twice but not lost while the
 process lives (across processes: ``protocol.outbox``). The will is the birth message with ``online`` false.
 
-Reconnecting uses full jitter (Brooker, "Exponential Backoff and Jitter"): uniform in [0, min(cap, base·2^n)],
-so that a thousand devices don't come back in the same moment. ``n`` starts anew only after a connection
-that held for ``cap`` seconds. A broker that hangs up on MQTT 5, doesn't answer it, or says it doesn't know
-it, is tried with 3.1.1 next.
+Reconnecting uses full jitter (Brooker, "Exponential Backoff and Jitter"): uniform in [0, min(cap,
+base·2^n)], so that a thousand devices don't come back in the same moment. ``n`` starts anew only after a
+connection that held for ``cap`` seconds. A broker that hangs up on MQTT 5, doesn't answer it, or says it
+doesn't know it, is tried with 3.1.1 next. Once a version worked it is kept: a slow link looks the same as a
+broker that does not know it. After every `PATIENCE` such failures in a row the other one is tried once,
+since brokers do change.
 
 How a main loop uses it::
 
@@ -55,6 +57,9 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
+
+PATIENCE = 4
+"""Of so many failures in a row that could be the version's, one makes a version that worked be doubted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +202,8 @@ class Session:
         self._subscriptions = tuple(subscriptions)
         self._rng = rng
         self._version = MQTT_5
+        self._spoken: int | None = None
+        self._doubts = 0
         self._exponent = 0
         self._since = 0.0
         self._limit = settings.window
@@ -307,6 +314,7 @@ class Session:
 
     def _on_connected(self, event: Connected, now: float) -> list[Effect]:
         self.counters.connects += 1
+        self._spoken, self._doubts = self._version, 0
         self._limit = max(1, min(self.settings.window, event.receive_maximum))
         effects = self._enter(State.ONLINE, now)
         self.reason = ""
@@ -324,13 +332,20 @@ class Session:
     def _on_disconnected(self, event: Disconnected, now: float) -> list[Effect]:
         was_online = self.state is State.ONLINE
         if not was_online and event.unsupported:
-            self._version = MQTT_311 if self._version == MQTT_5 else MQTT_5
+            self._version = self._other_version()
         self.reason = event.reason
         effects = self._enter(State.WAITING, now)
         if was_online:
             self.counters.disconnects += 1
             effects.append(Offline(event.reason))
         return effects
+
+    def _other_version(self) -> int:
+        """Return the version to try after a failure that may be the version's."""
+        self._doubts += 1
+        if self._spoken is not None and self._doubts % PATIENCE:
+            return self._spoken
+        return MQTT_311 if self._version == MQTT_5 else MQTT_5
 
     def _on_received(self, message: Received) -> list[Effect]:
         self.counters.received += 1

@@ -115,5 +115,7 @@ def _check_contents(document: Document) -> None:
             case {"bundle": str(digest)}:
                 if digest not in cuts:
                     raise PeerError(f"desired: populations.{name}.bundle {digest} is not in bundles")
+                if not isinstance(wanted.get("config", {}), dict):
+                    raise PeerError(f"desired: populations.{name}.config: expected an object")
             case _:
                 raise PeerError(f"desired: populations.{name}: expected {{bundle: digest}}")

@@ -30,6 +30,7 @@ INBOX_BYTES = MIB
 OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
+BYTES_A_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple[Model, str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
@@ -126,6 +127,9 @@ def make_plan(
         spare = config.device.spare_kb * 1024
     else:  # room to plan a new bundle beside the old one
         spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
+    if config.peers is not None:
+        spare += config.peers.room_kb * 1024
+        fixed.append(Line("peers", "roster", config.peers.devices * BYTES_A_DEVICE))
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 

@@ -13,6 +13,8 @@ from annotated_types import Ge, Gt, Le, Len, MinLen
 Name = Annotated[str, Len(1, 64)]
 Text = Annotated[str, MinLen(1)]
 Positive = Annotated[float, Gt(0.0)]
+NotNegative = Annotated[float, Ge(0.0)]
+Window = Annotated[int, Ge(1), Le(64)]
 Port = Annotated[int, Ge(1), Le(65535)]
 Count = Annotated[int, Ge(0)]
 OneOrMore = Annotated[int, Ge(1)]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Text,
         Threads,
     )
+    from edge_agent.runtime.peer_config import ObjectiveConfig, PeersConfig, ShareConfig
 
 CHECKED = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
 
@@ -55,7 +56,8 @@ class DeviceConfig:
     memory_mb: Count = 0
     """Bytes for the whole process in MiB; 0 takes the profile's."""
     spare_kb: Spare = -1
-    """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one."""
+    """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one, which a
+    population that the hub adds seldom fits in."""
     telemetry_s: Positive = 10.0
     """Seconds between telemetry messages."""
     checkpoint_s: Positive = 300.0
@@ -88,6 +90,8 @@ class BrokerConfig:
     """Its key; only its owner may read it."""
     keepalive_s: Keepalive = 60
     """Seconds of silence after which either side takes the connection for dead."""
+    home_assistant: str = ""
+    """Discovery prefix of a Home Assistant that shall show the device, usually homeassistant; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +201,8 @@ class PopulationConfig:
     """Where observations come from; a modality that is not listed is never observed."""
     act: tuple[ActConfig, ...] = ()
     """Where actions go; a control that is not listed stays inside."""
+    share: tuple[ShareConfig, ...] = ()
+    """Hidden factors whose evidence is shared with peers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +229,10 @@ class Config:
     """Where the broker is."""
     hub: HubConfig = field(default_factory=HubConfig)
     """The hub."""
+    peers: PeersConfig | None = None
+    """The other devices of the fleet."""
+    objective: tuple[ObjectiveConfig, ...] = ()
+    """What the fleet's devices do together."""
     population: Annotated[tuple[PopulationConfig, ...], NotEmpty]
     """The populations."""
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
@@ -238,13 +248,35 @@ def build(document: dict[str, Any]) -> Config:
         device=DeviceConfig(**document["device"]),
         broker=None if broker is None else BrokerConfig(**broker),
         hub=HubConfig(**document["hub"] | {"keys": tuple(document["hub"]["keys"])}),
-        population=tuple(_population(entry) for entry in document["population"]),
+        **_together(document),
+        population=tuple(build_population(entry) for entry in document["population"]),
         recorder=RecorderConfig(**document["recorder"]),
         commands=tuple(document["commands"]),
     )
 
 
-def _population(entry: dict[str, Any]) -> PopulationConfig:
+def _together(document: dict[str, Any]) -> dict[str, Any]:
+    """Build what only a device with peers has; without any, the code for it is not loaded."""
+    if document["peers"] is None:
+        return {}
+    from edge_agent.runtime.peer_config import build_objective, build_peers
+
+    return {
+        "peers": build_peers(document["peers"]),
+        "objective": tuple(build_objective(entry) for entry in document["objective"]),
+    }
+
+
+def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
+    if not entries:
+        return ()
+    from edge_agent.runtime.peer_config import ShareConfig
+
+    return tuple(ShareConfig(**entry) for entry in entries)
+
+
+def build_population(entry: dict[str, Any]) -> PopulationConfig:
+    """Return the record of a checked population."""
     agents = entry["agents"]
     return PopulationConfig(
         **entry
@@ -252,5 +284,6 @@ def _population(entry: dict[str, Any]) -> PopulationConfig:
             "agents": agents if isinstance(agents, str) else tuple(agents),
             "observe": tuple(ObserveConfig(**item) for item in entry["observe"]),
             "act": tuple(ActConfig(**item | {"command": tuple(item["command"])}) for item in entry["act"]),
+            "share": _shares(entry["share"]),
         }
     )

@@ -43,7 +43,9 @@ from edge_agent.wire.messages import Message, decode, encode
 from edge_agent.wire.topics import DeviceTopics
 
 if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
+    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.following import Following
+    from edge_agent.runtime.peering import Peering  # and this on one that has peers
 
 log = logging.getLogger("edge_agent")
 
@@ -71,6 +73,8 @@ class Parts:
     recorder: Recorder | None = None
     uplink: Uplink | None = None
     following: Following | None = None
+    announcing: Announcing | None = None
+    peering: Peering | None = None
     governor: Governor | None = None
     signs: Callable[[], Signs] = _no_signs
     tidy: Callable[[], None] | None = None
@@ -135,6 +139,10 @@ class Daemon:
             self.parts.uplink.attach(link, self.topics.confirm)
         if self.parts.following is not None:
             self.parts.following.attach(self, link)
+        if self.parts.announcing is not None:
+            self.parts.announcing.attach(link)
+        if self.parts.peering is not None:
+            self.parts.peering.attach(self, link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -147,6 +155,8 @@ class Daemon:
         if self.link is not None:
             if self.parts.following is not None:
                 self.parts.following.start()
+            if self.parts.peering is not None:
+                self.parts.peering.start()
             self.link.start()
 
     def turn(self, woken_at: float | None = None) -> float:
@@ -164,14 +174,11 @@ class Daemon:
         for task in self.scheduler.due(self._clock.monotonic()):
             self._run(task)
             self.completed += 1
-        self._tell_hub()
-        uplink, following = self.parts.uplink, self.parts.following
-        deadlines = [
-            self.scheduler.deadline,
-            None if self.link is None else self.link.session.deadline,
-            None if self.link is None or uplink is None else uplink.deadline,
-            None if self.link is None or following is None else following.deadline,
-        ]
+        self._tell_others()
+        deadlines: list[float | None] = [self.scheduler.deadline]
+        if self.link is not None:
+            parts = (self.parts.uplink, self.parts.following, self.parts.announcing, self.parts.peering)
+            deadlines += [self.link.session.deadline, *(part.deadline for part in parts if part is not None)]
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def stop(self) -> None:
@@ -183,13 +190,17 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.close()
         if self.link is not None:
+            if self.parts.peering is not None:
+                self.parts.peering.stop()
             self.link.stop()
 
     def birth(self, online: bool) -> Publication:
         """Return the birth message, or the will."""
         device = self.config.device
         running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
-        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running)
+        peering = self.parts.peering
+        life = None if peering is None else peering.peer.incarnation if online else peering.will()
+        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
         message = Message(body, t=self._clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 
@@ -228,6 +239,8 @@ class Daemon:
             self._begin(group.config.name, group)
         if self.parts.following is not None:
             self.parts.following.changed()
+        if self.parts.peering is not None:
+            self.parts.peering.changed()
         if self.link is not None and self.link.online:
             self.link.publish(self.birth(True))
 
@@ -251,6 +264,8 @@ class Daemon:
     def exchange(self, name: str) -> None:
         """Let a population's shadow act; see `Roster.exchange`."""
         self.roster.exchange(name)
+        if self.parts.peering is not None:
+            self.parts.peering.changed()
         if self.parts.recorder is not None:
             self.parts.recorder.begin_one(name, self.groups[name])
 
@@ -367,18 +382,23 @@ class Daemon:
             group.plan(horizon)
             if self.parts.recorder is not None:
                 self.parts.recorder.plan(name, horizon)
-            group.suspended = governor.suspended(group.config.priority)
+            group.suspended = group.elsewhere or governor.suspended(group.config.priority)
             self._hold(group)
 
     def _step(self, name: str, group: Group, jitter: float) -> None:
         group.jitter.add(np.array([jitter]))
         if group.feeds and group.config.step == "rate":
             group.poll(self._clock.monotonic())
+        peering = self.parts.peering
         start = self._clock.monotonic()
+        if peering is not None:
+            peering.before(name, group)
         step = group.step(start, int(self._clock.time() * 1000))
         self.busy_s += self._clock.monotonic() - start
         if step is None:
             return
+        if peering is not None:
+            peering.fusing.after(name, group, step)
         self.stepped += len(step.agents)
         if self.parts.recorder is not None:
             self.parts.recorder.step(name, group.counters.ticks, step, self.groups)
@@ -425,11 +445,15 @@ class Daemon:
         message = Message(body, seq=self._next(), t=self._clock.time())
         self.link.publish(Publication(self.topics.bulk_out(name), encode(message), qos=0))
 
-    def _tell_hub(self) -> None:
+    def _tell_others(self) -> None:
+        if self.link is not None and self.parts.peering is not None:
+            self.parts.peering.turn()
         if self.link is not None and self.parts.following is not None:
             self.parts.following.turn()
         if self.link is not None and self.parts.uplink is not None:
             self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
+        if self.parts.announcing is not None:
+            self.parts.announcing.turn(self, self._clock.monotonic())
 
     def _next(self) -> int:
         self._sequence += 1

@@ -7,7 +7,8 @@ in threads, and its news come back in `Following.turn`.
 
 A rollout uses the roster's three steps: the verified bundle is staged as the shadow of the one that acts; for
 the trial they change places; in the end one of the two is dropped. Every `HEALTH_S` the follower hears how
-the new bundle does beside the old one on the same observations, counted from the beginning of the stage.
+the new bundle does beside the old one on the same observations, counted from the beginning of the stage. A
+population that is not here yet comes by ``runtime.arriving``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 from edge_agent.protocol.commands import Begin, Command
-from edge_agent.protocol.follower import Download, Follower, FollowerEffect, Parameters, Publish, Save
+from edge_agent.protocol.follower import (
+    Download,
+    Follower,
+    FollowerEffect,
+    Leave,
+    Parameters,
+    Publish,
+    Save,
+)
 from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.rollout import ENDED, Commit, Health, RollBack, Shadow, Stage, Trial, Verify
 from edge_agent.protocol.transfer import Write
+from edge_agent.runtime.arriving import Arriving, let_go
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.config import PopulationConfig
 from edge_agent.runtime.link import Link
@@ -33,6 +43,7 @@ from edge_agent.wire.blocks import Cut
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.group import Group
 
 log = logging.getLogger("edge_agent")
 
@@ -78,6 +89,9 @@ class Workshop(Protocol):
     def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
         """Begin to verify a complete bundle, signed by one of ``signers``; `Verified` follows."""
 
+    def admit(self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes]) -> None:
+        """Begin to check what a new population is made of, and to verify its bundle; `Verified` follows."""
+
     def path(self, bundle: str) -> str:
         """Return where a complete bundle is."""
 
@@ -94,6 +108,7 @@ class _Watch:
 
     bundle: str
     ticks: int
+    steps: int
     missed: int
     contradictions: int
 
@@ -124,6 +139,7 @@ class Following:
         self._retry_at: float | None = None
         self._health_at = math.inf
         self._watched: dict[str, _Watch] = {}
+        self._arriving = Arriving()
         self._daemon: Daemon | None = None
         self._link: Link | None = None
 
@@ -134,6 +150,8 @@ class Following:
             # A bundle of the hub that did not load: the configured one runs.
             if name in self.follower.active and self.follower.active[name] != group.digest:
                 del self.follower.active[name]
+        for name in self.follower.added.keys() - daemon.groups.keys():
+            self.follower.lost(name, "it could not be loaded after a restart")
         for subscription in self.follower.subscriptions:
             link.listen(subscription.filter, self._heard)
         link.heed(lambda _token: None, self._online)
@@ -146,7 +164,9 @@ class Following:
         """Report which populations there are now, after a change that did not come from the hub."""
         if self._daemon is not None:
             groups = self._daemon.groups.items()
-            configured = {name: (group.digest, len(group.names)) for name, group in groups}
+            configured = {
+                name: (group.digest, len(group.names)) for name, group in groups if name not in self._arriving
+            }
             self._take(self.follower.configure(configured, *self._now()))
 
     @property
@@ -246,16 +266,25 @@ class Following:
                 self._watch(daemon, population, bundle)
             case Trial(population, bundle):
                 log.info("hub: population %s tries bundle %.12s", population, bundle)
-                self._act(daemon, population, bundle)
-                self._watch(daemon, population, bundle)
+                if self._acts(daemon, population, bundle):
+                    self._watch(daemon, population, bundle)
             case Commit(population, bundle):
                 log.info("hub: population %s runs bundle %.12s", population, bundle)
                 self._end(daemon, population)
+                if population in self._arriving:
+                    self._arriving.settle(population, daemon)
+                    self.changed()
                 daemon.adopt(population, self._workshop.path(bundle))
                 link.publish(daemon.birth(True))
             case RollBack(population, bundle, reason):
                 log.warning("hub: population %s goes back: %s", population, reason)
+                if population in self._arriving:
+                    self._arriving.send_off(population, daemon)
                 self._act(daemon, population, bundle)
+                self._end(daemon, population)
+            case Leave(population):
+                log.info("hub: population %s goes", population)
+                let_go(population, daemon)
                 self._end(daemon, population)
             case Parameters(values):
                 self._parameters(daemon, values)
@@ -278,12 +307,15 @@ class Following:
             self._take(self.follower.fetched(item.bundle, *self._now()))
 
     def _verify(self, daemon: Daemon, population: str, bundle: str) -> None:
-        group = daemon.groups.get(population)
-        if group is None:
+        group, signers = daemon.groups.get(population), self.follower.twin.trust.keys
+        config = self.follower.asked_for(population)
+        if group is not None:
+            self._workshop.verify(group.config, bundle, signers)
+        elif config is not None:
+            self._workshop.admit(population, config, bundle, signers)
+        else:
             reason = f"no population {population!r} here"
             self._take(self.follower.failed(population, bundle, reason, *self._now()))
-            return
-        self._workshop.verify(group.config, bundle, self.follower.twin.trust.keys)
 
     def _verified(self, item: Verified) -> list[FollowerEffect]:
         rollout = self.follower.rollouts.get(item.population)
@@ -291,13 +323,17 @@ class Following:
             return []  # another one is desired meanwhile
         reason = item.prepared
         if isinstance(item.prepared, Prepared) and self._daemon is not None:
+            config = None
             try:
-                self._daemon.roster.drop(item.population)
-                self._daemon.roster.stage(item.prepared)
+                if item.population in self._daemon.groups:
+                    self._daemon.roster.drop(item.population)
+                    self._daemon.roster.stage(item.prepared)
+                else:
+                    config = self._arriving.expect(item.prepared, self._daemon)
             except EdgeAgentError as error:
                 reason = str(error)
             else:
-                return self.follower.verified(item.population, item.bundle, *self._now())
+                return self.follower.verified(item.population, item.bundle, *self._now(), config=config)
         return self.follower.failed(item.population, item.bundle, str(reason), *self._now())
 
     def _watch(self, daemon: Daemon, population: str, bundle: str) -> None:
@@ -305,12 +341,15 @@ class Following:
         shadow = group.shadow
         new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
         missed = daemon.scheduler[f"step {population}"].missed
-        self._watched[population] = _Watch(bundle, group.counters.ticks, missed, new.contradictions)
+        counters = group.counters
+        self._watched[population] = _Watch(bundle, counters.ticks, counters.steps, missed, new.contradictions)
         self._health_at = self._now()[0] + HEALTH_S
 
     def _report(self, population: str, watch: _Watch) -> list[FollowerEffect]:
         daemon = self._daemon
         group = None if daemon is None else daemon.groups.get(population)
+        if daemon is not None and group is not None and population in self._arriving:
+            return self.follower.health(population, _alone(daemon, group, watch), *self._now())
         if daemon is None or group is None or group.shadow is None:
             del self._watched[population]
             reason = "the population was changed meanwhile"
@@ -330,6 +369,16 @@ class Following:
             memory=daemon.parts.rss(),
         )
         return self.follower.health(population, health, *self._now())
+
+    def _acts(self, daemon: Daemon, population: str, bundle: str) -> bool:
+        """Let ``bundle`` act; return whether it does."""
+        if population not in self._arriving:
+            self._act(daemon, population, bundle)
+            return True
+        reason = self._arriving.begin(population, daemon)
+        if reason:
+            self._take(self.follower.failed(population, bundle, reason, *self._now()))
+        return not reason
 
     def _act(self, daemon: Daemon, population: str, bundle: str) -> None:
         """Let ``bundle`` act, if it is the shadow."""
@@ -361,3 +410,17 @@ class Following:
             effects = self.follower.finished(command.id, True, *self._now(), result=result)
         log.info("hub: command %s %s", command.name, command.id)
         self._take(effects)
+
+
+def _alone(daemon: Daemon, group: Group, watch: _Watch) -> Health:
+    """Return how a population does that has no old one beside it: its surprise is measured against itself."""
+    energy = float(group.stepper.free_energy.mean())
+    return Health(
+        steps=group.counters.steps - watch.steps,
+        ticks=group.counters.ticks - watch.ticks,
+        missed=daemon.scheduler[f"step {group.config.name}"].missed - watch.missed,
+        contradictions=group.stepper.contradictions - watch.contradictions,
+        free_energy=energy,
+        old_free_energy=energy,
+        memory=daemon.parts.rss(),
+    )

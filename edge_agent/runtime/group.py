@@ -173,6 +173,8 @@ class Group:
         self.shadow: Shadow | None = None
         self.feeds: list[Feed] = []
         self.suspended = False
+        self.elsewhere = False
+        self.preferred: Mapping[int, Sequence[float]] = {}
         self.horizon: int | None = None
         self.bulk_seq = 0
         self.counters = GroupCounters()
@@ -312,6 +314,8 @@ class Group:
 
     def hold_silent(self, now: float) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
         """Return the agents that were not heard from for too long, and SAFE for each."""
+        if self.elsewhere:  # another device acts for these agents
+            return self._everyone[:0], self._held(self._everyone[:0])
         silent = self._everyone if self.suspended else np.flatnonzero(self._silent(self._arrived, now))
         self.counters.stale = len(silent)
         return silent, self._held(silent)

@@ -34,6 +34,7 @@ class Link:
         self._clock = clock
         self._effects: list[Effect] = []
         self._listeners: dict[str, Listener] = {}
+        self._patterns: list[tuple[list[str], Listener]] = []
         self._delivered: list[Callable[[int], None]] = []
         self._online: list[Callable[[], None]] = []
         self._pending: dict[str, bytes] = {}
@@ -54,6 +55,12 @@ class Link:
         """Hand every message on ``topic`` (no wildcards) to ``listener``, in order."""
         self._listeners[topic] = listener
         self._effects += self.session.subscribe(Subscription(topic, 1))
+        self._run()
+
+    def overhear(self, pattern: str, listener: Listener, qos: int) -> None:
+        """Hand every message whose topic matches ``pattern`` (``+`` stands for a level) to ``listener``."""
+        self._patterns.append((pattern.split("/"), listener))
+        self._effects += self.session.subscribe(Subscription(pattern, qos))
         self._run()
 
     def heed(self, delivered: Callable[[int], None], online: Callable[[], None]) -> None:
@@ -110,10 +117,19 @@ class Link:
                 self.came_online = False
 
     def _deliver(self, message: Received) -> None:
-        listener = self._listeners.get(message.topic)
+        listener = self._listeners.get(message.topic) or self._overheard(message.topic)
         if listener is not None:
             listener(message)
             return
         if message.topic in self._pending:
             self.coalesced += 1
         self._pending[message.topic] = message.payload
+
+    def _overheard(self, topic: str) -> Listener | None:
+        levels = topic.split("/") if self._patterns else []
+        for pattern, listener in self._patterns:
+            if len(pattern) == len(levels) and all(
+                asked in ("+", level) for asked, level in zip(pattern, levels, strict=True)
+            ):
+                return listener
+        return None

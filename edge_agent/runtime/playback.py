@@ -87,8 +87,8 @@ def replay(
             continue
         if name not in running:
             raise ConfigError(f"recording: population {name} steps before it begins")
-        if entry["kind"] == "plan":
-            running[name].population.plan(horizon=entry["horizon"])
+        if entry["kind"] in _CHANGES:
+            _CHANGES[entry["kind"]](running[name].population, entry)
             continue
         moment = _step(running[name], entry)
         recorded = np.frombuffer(entry["actions"], "<i2").reshape(moment.actions.shape)
@@ -110,11 +110,28 @@ def replay(
     return found
 
 
+def _plan(population: Population, entry: Mapping[str, Any]) -> None:
+    population.plan(horizon=entry["horizon"])
+
+
+def _prefer(population: Population, entry: Mapping[str, Any]) -> None:
+    population.prefer({int(m): values for m, values in entry["added"].items()})
+
+
+def _believe(population: Population, entry: Mapping[str, Any]) -> None:
+    beliefs = np.frombuffer(entry["beliefs"], "<f4").reshape(population.size, -1)
+    population.set_beliefs(int(entry["factor"]), beliefs)
+
+
+_CHANGES = {"plan": _plan, "prefer": _prefer, "believe": _believe}
+
+
 def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     model = find_model(str(entry["bundle"]), str(entry["digest"]))
     population = Population(model, int(entry["size"]), seed=int(entry["seed"]))
     population.restore(entry["beliefs"])
-    population.plan(horizon=entry["horizon"])
+    _plan(population, entry)
+    _prefer(population, {"added": entry.get("prefer", {})})
     names = entry["names"]
     return _Running(population, model, AgentNames(names, population.size, str(entry["population"])))
 

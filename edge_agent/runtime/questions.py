@@ -47,6 +47,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "broker": _broker(daemon),
         "telemetry": None if daemon.parts.uplink is None else daemon.parts.uplink.status(),
         "hub": None if daemon.parts.following is None else daemon.parts.following.status(),
+        "peers": None if daemon.parts.peering is None else daemon.parts.peering.status(),
         "unknown_topics": daemon.unknown_topics,
         "governor": _governor(daemon),
         "checkpoint": None if daemon.parts.checkpoints is None else asdict(daemon.parts.checkpoints.counters),

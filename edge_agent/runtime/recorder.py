@@ -3,8 +3,9 @@
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
 ``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
-how far ahead a population plans from there on. From the beliefs and the observations the engine must give
-the same actions, bit for bit, on any machine.
+how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
+a ``believe`` frame holds what it takes over from peers. From the beliefs and the observations the engine must
+give the same actions, bit for bit, on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.errors import PlatformError
 from edge_agent.runtime.group import Group, Step
@@ -73,6 +76,7 @@ def begin_frame(name: str, group: Group) -> bytes:
             "size": len(group.names),
             "seed": group.config.seed,
             "horizon": group.horizon,
+            "prefer": {str(m): list(values) for m, values in group.preferred.items()},
             "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
             "beliefs": group.stepper.checkpoint(),
         }
@@ -147,6 +151,16 @@ class Recorder:
     def plan(self, name: str, horizon: int | None) -> None:
         """Note how far ahead population ``name`` plans from here on."""
         self._write(frame({"kind": "plan", "population": name, "horizon": horizon}))
+
+    def prefer(self, name: str, group: Group) -> None:
+        """Note what population ``name`` prefers beside its own C from here on."""
+        added = {str(m): list(values) for m, values in group.preferred.items()}
+        self._write(frame({"kind": "prefer", "population": name, "added": added}))
+
+    def believe(self, name: str, factor: int, beliefs: NDArray[np.float32]) -> None:
+        """Note that all agents of ``name`` take ``beliefs`` (N, S) about ``factor`` over from their peers."""
+        content = {"kind": "believe", "population": name, "factor": factor}
+        self._write(frame(content | {"beliefs": beliefs.astype("<f4").tobytes()}))
 
     def close(self) -> None:
         """End the recording."""

@@ -15,10 +15,15 @@ from edge_agent.runtime.schema import checked_records
 SECTIONS = {
     "DeviceConfig": "[device]",
     "BrokerConfig": "[broker]",
+    "HubConfig": "[hub]",
+    "PeersConfig": "[peers]",
+    "ObjectiveConfig": "[[objective]]",
+    "RoleConfig": "[[objective.role]]",
     "RecorderConfig": "[recorder]",
     "PopulationConfig": "[[population]]",
     "ObserveConfig": "[[population.observe]]",
     "ActConfig": "[[population.act]]",
+    "ShareConfig": "[[population.share]]",
     "ThermalProfile": "[thermal] of a profile",
 }
 

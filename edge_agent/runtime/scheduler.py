@@ -64,6 +64,11 @@ class Scheduler:
         if not task.on_request:
             task.start, task.count, task.deadline = now, 1, now + period
 
+    def align(self, name: str, deadline: float) -> None:
+        """Let a periodic task begin a new count of periods at ``deadline``."""
+        task = self._tasks[name]
+        task.start, task.count, task.deadline = deadline, 0, deadline
+
     def request(self, name: str, now: float) -> None:
         """Ask for a task that runs on request."""
         task = self._tasks[name]

@@ -5,32 +5,40 @@ is read as TOML and checked in pydantic's strict mode, so that no text is taken 
 that is wrong becomes one line: file, key, what was found, what was expected. What is right is printed as
 JSON, complete with defaults and with absolute paths. pydantic's 10 MB leave with the process.
 
-Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, exit status 0 or 2.
+A population that a hub asks for is checked by the same rules (``--population``: JSON comes in), and may do
+less: it observes and acts over MQTT alone, so that a hub's key opens no files and runs no programs.
+
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``, exit status 0
+or 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.runtime import bounds, config, profile
-from edge_agent.runtime.config import Config
+from edge_agent.runtime import bounds, config, peer_config, profile
+from edge_agent.runtime.config import Config, PopulationConfig
+from edge_agent.runtime.peer_schema import check_peers, resolve_peers
 from edge_agent.runtime.profile import Profile
+from edge_agent.runtime.templates import check_fields
 from edge_agent.wire.topics import check_name
 
 PROFILE_DIRECTORIES = (
     Path(__file__).parents[1] / "firmware_profiles",  # installed
     Path(__file__).parents[2] / "firmware_profiles",  # a source tree
 )
+_LEVELS = re.compile(r"[^+#/\0]+(/[^+#/\0]+)*")
+_OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _EXPECTED: Mapping[str, str] = {
     "missing": "a value",
     "string_type": "text",
@@ -45,8 +53,10 @@ _EXPECTED: Mapping[str, str] = {
 
 def checked_records() -> None:
     """Make the names of ``runtime.bounds`` known where annotations use them: pydantic looks them up there."""
-    for records in (config, profile):
+    for records in (config, peer_config, profile):
         vars(records).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
+    sections = (peer_config.PeersConfig, peer_config.ObjectiveConfig, peer_config.ShareConfig)
+    vars(config).update({section.__name__: section for section in sections})
 
 
 def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
@@ -67,6 +77,33 @@ def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
         "profile": _checked(TypeAdapter(Profile), board),
         "profile_path": str(board),
     }
+
+
+def check_population(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a population that a hub asks for, checked and complete.
+
+    Raises
+    ------
+    ConfigError
+        One line: key, what was found, what was expected.
+    """
+    checked_records()
+    try:
+        checked = TypeAdapter(PopulationConfig).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"config: {_line(document, error)}") from error
+    population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
+    check_name(population["name"], "config.name")
+    _check_population(population, "config")
+    for key, outlet in (("observe", "source"), ("act", "sink")):
+        for index, entry in enumerate(population[key]):
+            if entry[outlet] != "mqtt":
+                raise ConfigError(
+                    f"config.{key}[{index}].{outlet}: found {entry[outlet]!r}, expected 'mqtt' from a hub"
+                )
+    for index, act in enumerate(population["act"]):
+        _check_act(act, f"config.act[{index}]", ())
+    return population
 
 
 def find_profile(name: str, config: Path) -> Path:
@@ -144,6 +181,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
         for key in keys:
             if table.get(key):
                 table[key] = str(base / table[key])
+    resolve_peers(document, base)
     document["hub"]["keys"] = [str(base / key) for key in document["hub"]["keys"]]
 
 
@@ -152,6 +190,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
     try:
         check_name(document["device"]["name"], "device.name")
         check_name(document["device"]["fleet"], "device.fleet")
+        _check_announced(document)
         keys, threshold = document["hub"]["keys"], document["hub"]["threshold"]
         if keys and threshold > len(set(keys)):
             raise ConfigError(
@@ -166,14 +205,30 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
             _check_population(population, key)
             for index, act in enumerate(population["act"]):
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
+        check_peers(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_announced(document: dict[str, Any]) -> None:
+    """Check that Home Assistant can be told: its topics are narrower than ours."""
+    prefix = (document["broker"] or {}).get("home_assistant", "")
+    if not prefix:
+        return
+    if not _LEVELS.fullmatch(prefix):
+        raise ConfigError(f"broker.home_assistant: found {prefix!r}, expected a topic without '+' and '#'")
+    for key in ("name", "fleet"):
+        if not _OBJECT.fullmatch(document["device"][key]):
+            raise ConfigError(
+                f"device.{key}: found {document['device'][key]!r}, "
+                "expected letters, digits, '-' and '_' with broker.home_assistant"
+            )
 
 
 def _check_population(population: dict[str, Any], key: str) -> None:
     agents, size = population["agents"], population["size"]
     if isinstance(agents, str):
-        _check_fields(agents, f"{key}.agents", {"index", "population"})
+        check_fields(agents, f"{key}.agents", {"index", "population"})
         if size == 0:
             raise ConfigError(f"{key}.size: missing, expected the number of agents or a list of agents")
     elif size not in (0, len(agents)):
@@ -187,8 +242,8 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
         if observe["pointer"] and not observe["pointer"].startswith("/"):
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
-        _check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
-        _check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
+        check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
 
 
 def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
@@ -196,33 +251,27 @@ def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:
     if not act[needed]:
         raise ConfigError(f"{key}.{needed}: missing, expected a value for sink {act['sink']!r}")
     places = {"agent", "index", "population"}
-    _check_fields(act["topic"], f"{key}.topic", places)
-    _check_fields(act["path"], f"{key}.path", places)
-    _check_fields(act["template"], f"{key}.template", places | {"value", "action"})
+    check_fields(act["topic"], f"{key}.topic", places)
+    check_fields(act["path"], f"{key}.path", places)
+    check_fields(act["template"], f"{key}.template", places | {"value", "action"})
     for word in act["command"]:
-        _check_fields(word, f"{key}.command", places | {"value"})
+        check_fields(word, f"{key}.command", places | {"value"})
     if act["command"] and act["command"][0] not in commands:
         raise ConfigError(f"{key}.command: {act['command'][0]!r} is not listed in commands")
-
-
-def _check_fields(template: str, key: str, allowed: set[str]) -> None:
-    try:
-        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        raise ConfigError(f"{key}: found {template!r}: {error}") from error
-    for name in found - allowed:
-        expected = ", ".join(f"{{{field}}}" for field in sorted(allowed))
-        raise ConfigError(f"{key}: found {{{name}}}, expected {expected}, and {{{{ for a brace")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the checked files as JSON, or one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m edge_agent.runtime.schema", description=__doc__)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?")
+    parser.add_argument("--population", action="store_true")
     parser.add_argument("--profile", default=None)
     options = parser.parse_args(arguments)
     try:
-        compiled = compile_files(options.config, options.profile)
+        if options.population:
+            compiled = check_population(json.load(sys.stdin))
+        else:
+            compiled = compile_files(options.config, options.profile)
     except EdgeAgentError as error:
         print(error, file=sys.stderr)
         return error.exit_code

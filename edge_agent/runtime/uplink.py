@@ -44,6 +44,7 @@ class Uplink:
         self.outbox = outbox
         self.unreadable = 0
         self._damaged = damaged
+        self._peers: dict[str, int | float] = {}
         self._quiet_until = -math.inf
 
     def attach(self, link: Link, confirm_topic: str) -> None:
@@ -66,6 +67,7 @@ class Uplink:
         if now >= self.telemetry.deadline:
             body = self.telemetry.due(counters(daemon), daemon.parts.rss(), now)
             if body is not None:
+                self._add_peers(daemon, body)
                 self.outbox.append(body, t, now)
         try:
             link.perform(self.outbox.turn(link.session, now, t))
@@ -83,6 +85,16 @@ class Uplink:
             "failure": self.outbox.failure,
             **asdict(self.outbox.counters),
         }
+
+    def _add_peers(self, daemon: Daemon, body: dict[str, Any]) -> None:
+        """Add what changed among peers, or all of it to a complete body."""
+        if daemon.parts.peering is None:
+            return
+        before, self._peers = self._peers, daemon.parts.peering.figures()
+        told = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
+        if changed:
+            body["peers"] = changed
 
     def _online(self) -> None:
         self.telemetry.online()

@@ -6,6 +6,7 @@ the same port with its retained messages and sessions kept, and is found or miss
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.errors import PlatformError
+
+_PORTS = (10000, 32768)
 
 
 def executable() -> str:
@@ -32,10 +35,16 @@ def executable() -> str:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nobody listens on at the moment.
+
+    It lies below those that Linux gives to outgoing connections, so that none of them takes it while a
+    broker is down, and is drawn by chance, so that tests that run at the same time do not meet.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*_PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 class Mosquitto:

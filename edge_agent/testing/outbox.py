@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_agent.protocol.outbox import Batch, Contents, Entry, Range, Written, merged
+from edge_agent.protocol.store import Batch, Contents, Entry, Range, Written, merged
 
 
 class MemoryStore:
-    """A `protocol.outbox.Store`.
+    """A `protocol.store.Store`.
 
     Attributes
     ----------

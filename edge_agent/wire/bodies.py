@@ -36,6 +36,7 @@ BIRTH: Schema = {
     "boot": Field(str, "unique id of this start of the process"),
     "profile": Field(str, "the firmware profile it runs with"),
     "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
+    "incarnation": Field(int, "number of this connection: tells peers whose end a will announces"),
 }
 
 TELEMETRY: Schema = {
@@ -47,6 +48,9 @@ TELEMETRY: Schema = {
     "delta": Field(bool, "only what changed since the message before; false if missing"),
     "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
     "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
+    "peers": Field(
+        dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
+    ),
     "samples": Field(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
@@ -68,6 +72,25 @@ REPORTED: Schema = {
     ),
     "refused": Field(dict, "the last document not taken over: {version: int, reason: str}"),
     "parameters": Field(dict, "name → value in force"),
+}
+
+STATE: Schema = {
+    "rss": Field(int, "resident memory of the daemon", required=True, unit="bytes"),
+    "rung": Field(str, "the governor's rung: full, or what it does without", required=True),
+    "backlog": Field(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
+    "populations": Field(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
+}
+
+ANNOUNCEMENT: Schema = {
+    "device": Field(dict, "identifiers, name, manufacturer, model (the profile), sw_version", required=True),
+    "origin": Field(dict, "name and sw_version of edge-agent", required=True),
+    "components": Field(
+        dict,
+        "id → a sensor: what it shows of up/state; one with its platform alone is removed",
+        required=True,
+    ),
+    "state_topic": Field(str, "up/state of the device", required=True),
+    "qos": Field(int, "of the state", required=True),
 }
 
 SIGNED: Schema = {
@@ -94,7 +117,11 @@ DESIRED: Schema = {
         "url: str "
         "(optional: fetched from there instead)}",
     ),
-    "populations": Field(dict, "name → {bundle: digest (str)}: what should run"),
+    "populations": Field(
+        dict,
+        "name → {bundle: digest (str), config: what a new population is made of (dict, optional)}: what "
+        "should run",
+    ),
     "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
     "gates": Field(dict, "limits that shadow run and trial must keep, see protocol/rollout.py"),
 }
@@ -168,9 +195,10 @@ def birth(
     boot: str,
     profile: str,
     populations: Mapping[str, tuple[str, int]],
+    incarnation: int | None = None,
 ) -> Body:
     """Return a birth body; ``populations`` maps names to (bundle digest, agents)."""
-    return {
+    body: Body = {
         "online": online,
         "device": device,
         "version": version,
@@ -178,3 +206,4 @@ def birth(
         "profile": profile,
         "populations": {n: {"bundle": digest, "size": size} for n, (digest, size) in populations.items()},
     }
+    return body if incarnation is None else body | {"incarnation": incarnation}

@@ -64,6 +64,15 @@ CHANNELS: tuple[Channel, ...] = (
         bodies.REPLY,
     ),
     Channel(
+        "edge/v1/FLEET/DEVICE/up/state",
+        "device",
+        "Home Assistant",
+        0,
+        False,
+        "How the device is now, in JSON and without the envelope; only with broker.home_assistant.",
+        bodies.STATE,
+    ),
+    Channel(
         "edge/v1/FLEET/DEVICE/up/fetch",
         "device",
         "hub",
@@ -161,3 +170,15 @@ CHANNELS: tuple[Channel, ...] = (
         None,
     ),
 )
+
+ANNOUNCEMENT = Channel(
+    "PREFIX/device/FLEET/DEVICE/config",
+    "device",
+    "Home Assistant",
+    1,
+    True,
+    "Home Assistant's device discovery in JSON, without the envelope; PREFIX is broker.home_assistant. "
+    "Published on every connect and when populations came or went.",
+    bodies.ANNOUNCEMENT,
+)
+"""The one topic outside our tree."""

@@ -8,7 +8,8 @@ is 1.6 %. So every well-formed likelihood holds a 255, and one that doesn't is n
 key       rows
 ========  ==========================================================================================
 ``r``     ``[channel, agent, tick, codes, action]``: evidence; ``action`` only in a controlled channel
-``h``     ``[channel, device, agent, newest, bits]``: held of that source; bit i stands for tick newest - i
+``h``     ``[channel, device, agent, newest, bits]``: held of that source; bit i stands for tick newest - i.
+          About the sender itself ``[..., bits, reach]``: of its last ``reach`` ticks, those it spoke in
 ``n``     not rows but channels: the sender is new there and asks for a base
 ``b``     ``[channel, tick, codes, action]``: the fused belief after that tick, for who asked
 ========  ==========================================================================================
@@ -51,13 +52,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Which ticks of one source somebody has: bit i of ``bits`` stands for tick ``newest - i``."""
+    """Which ticks of one source somebody has: bit i of ``bits`` stands for tick ``newest - i``.
+
+    With ``reach`` the source is the sender itself, and the first ``reach`` bits are what it has sent.
+    """
 
     channel: int
     device: str
     agent: int
     newest: int
     bits: int
+    reach: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,10 @@ def to_body(evidence: Evidence) -> Body:
     if evidence.records:
         body["r"] = [_record_row(record) for record in evidence.records]
     if evidence.holdings:
-        body["h"] = [[h.channel, h.device, h.agent, h.newest, h.bits] for h in evidence.holdings]
+        body["h"] = [
+            [h.channel, h.device, h.agent, h.newest, h.bits, *([h.reach] if h.reach else [])]
+            for h in evidence.holdings
+        ]
     if evidence.bases:
         body["b"] = [[b.channel, b.tick, b.codes, b.action] for b in evidence.bases]
     if evidence.newcomer:
@@ -137,13 +145,14 @@ def _record(item: Any) -> Record:
 
 
 def _holding(item: Any) -> Holding:
-    channel, device, agent, newest, bits, *_ = fields.row("h", item, 5)
+    channel, device, agent, newest, bits, *more = fields.row("h", item, 5)
     return Holding(
         _channel(channel),
         fields.check_text("h.device", device, 64),
         fields.check_integer("h.agent", agent, 0, 2**31 - 1),
         fields.check_integer("h.newest", newest, 0, _TICKS),
         fields.check_integer("h.bits", bits, 0, 2**MAX_WINDOW - 1),
+        fields.check_integer("h.reach", more[0] if more else 0, 0, MAX_WINDOW),
     )
 
 

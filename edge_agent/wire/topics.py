@@ -7,6 +7,7 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/up/telemetry``               no        1    counters and decisions, through the outbox
 ``edge/v1/FLEET/DEVICE/up/reported``                yes       1    what runs now
 ``edge/v1/FLEET/DEVICE/up/reply/ID``                no        1    the answer to command ID
+``edge/v1/FLEET/DEVICE/up/state``                   no        0    the present in JSON, for Home Assistant
 ``edge/v1/FLEET/DEVICE/up/fetch``                   no        1    asks for bundle blocks
 ``edge/v1/FLEET/DEVICE/out/POPULATION``             no        0    bulk actions, arrays
 ``edge/v1/FLEET/DEVICE/down/desired``               yes       1    what should run, signed
@@ -84,6 +85,11 @@ class DeviceTopics:
     def reported(self) -> str:
         """Retained reported state."""
         return f"{self.prefix}/up/reported"
+
+    @property
+    def state(self) -> str:
+        """How the device is now, in JSON."""
+        return f"{self.prefix}/up/state"
 
     @property
     def fetch(self) -> str:

@@ -1,8 +1,9 @@
 """The main job, end to end, on real data: ``make demo``.
 
 Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
-and a hub, replays the week to 936 rooms, kills one device half way and starts it again, and ends with
-a summary. The exit status is 0 only if every part of that happened; each check that failed is named.
+and a hub, replays the week to 936 rooms, kills one device half way and starts it again, watches the devices'
+coalition lose a member, form anew and take it back, and ends with a summary. The exit status is 0 only if
+every part of that happened; each check that failed is named.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 import readings
+from coalition import Observer
 from controllers import Controller, OnOff, Schedule, Threshold
 from edge_agent.engine.arrays import arrays_from_npz
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 from edge_agent.wire.topics import DeviceTopics
 from fidelity import agreement
-from fleet import FLEET, HOST, Device, Hub, broker, fresh_directory, run_program
+from fleet import FLEET, HEARTBEAT_S, HOST, Device, Hub, broker, fresh_directory, run_program
 from playback import Playback, Share
 from rooms import Rooms, Score
 
@@ -37,6 +40,7 @@ BULK, SINGLE = 300, 12
 COMPARED_ROOMS = 6
 SEED = 7
 HERE = Path(__file__).parent
+PATIENCE_S = 10.0
 RSS_LIMIT_MB = 60.0
 AGREEMENT = 0.99
 
@@ -64,17 +68,32 @@ def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
             name: stack.enter_context(Device(directory, name, port, BULK, SINGLE, SEED + number))
             for number, name in enumerate(DEVICES)
         }
+        address = (HOST, port)
+        objective = fleet[KILLED].objective()
+        observer = stack.enter_context(Observer(FLEET, objective, HEARTBEAT_S, address))
         for device in fleet.values():
             device.await_online()
+        seen["coalition"] = {"start": agreement_s(observer, DEVICES)}
         shares = [
             Share(DeviceTopics(FLEET, name), number * (BULK + SINGLE), BULK, SINGLE)
             for number, name in enumerate(DEVICES)
         ]
-        playback = Playback(rooms, shares, levels, len(meta["modalities"]), (HOST, port))
+        playback = Playback(rooms, shares, levels, len(meta["modalities"]), address)
         half = len(rooms.times) // 2
-        playback.play({half: fleet[KILLED].kill, half + AWAY_TICKS: fleet[KILLED].start})
+        killed: list[float] = []
+
+        def kill() -> None:
+            killed.append(time.monotonic())
+            observer.forget(KILLED)
+            fleet[KILLED].kill()
+
+        playback.play({half: kill, half + AWAY_TICKS: fleet[KILLED].start})
         for device in fleet.values():
             device.await_online()
+        seen["coalition"]["return"] = agreement_s(observer, DEVICES)
+        course = observer.course(killed[0])
+        seen["members"] = [set(agreement.members) for agreement in course]
+        seen["coalition"]["loss"] = round(course[1].at - killed[0], 3)
         seen["status"] = {name: device.status() for name, device in fleet.items()}
         seen["exit"] = {name: device.stop() for name, device in fleet.items()}
         playback.close()
@@ -84,6 +103,12 @@ def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
     seen |= {"record": record, "score": rooms.score(), "ticks": playback.ticks}
     seen["agreement"], seen["compared"] = agreement(model, meta, record.answers[DEVICES[0]], chosen)
     return seen
+
+
+def agreement_s(observer: Observer, members: tuple[str, ...]) -> float | None:
+    """Return the seconds from the last of ``members`` being heard to all agreeing; None: they did not."""
+    at = observer.await_agreement(members, PATIENCE_S)
+    return None if at < 0 else round(at - max(observer.first_heard[name] for name in members), 3)
 
 
 def summarize(seen: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +131,10 @@ def summarize(seen: dict[str, Any]) -> dict[str, Any]:
         "the hub saw the killed device go and come back": _went_and_came_back(course),
         "nine decisions in ten arrived": record.decisions >= 0.9 * expected,
         "rooms with a fan of their own were told what to do": record.set_messages > 0,
+        "the devices formed a coalition": seen["members"][0] == set(DEVICES),
+        "the devices left formed one without the killed device": seen["members"][1]
+        == set(DEVICES) - {KILLED},
+        "their coalition took it back": seen["members"][2] == set(DEVICES),
         f"agreement with float64 is {AGREEMENT} or more": seen["agreement"] >= AGREEMENT,
         f"every daemon stays under {RSS_LIMIT_MB:g} MB": max(rss.values()) < RSS_LIMIT_MB,
         "every daemon ended in good order": set(seen["exit"].values()) == {EXIT_DONE},
@@ -123,6 +152,13 @@ def summarize(seen: dict[str, Any]) -> dict[str, Any]:
         "agent_steps_per_s_replayed": round(record.decisions / record.seconds),
         "bytes_an_agent": max(entry["bytes_an_agent"] for entry in bulk),
         "rss_mb": rss,
+        "coalition": {
+            **{
+                when: sorted(m)
+                for when, m in zip(("before", "during", "after"), seen["members"], strict=True)
+            },
+            "agreed_s": {name: seen["coalition"][name] for name in ("start", "loss", "return")},
+        },
         "agreement": round(seen["agreement"], 4),
         "agreement_decisions": seen["compared"],
         "scores": {
@@ -152,6 +188,14 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         ),
         ("bytes an agent", f"{summary['bytes_an_agent']:g}"),
         ("RSS of each daemon", ", ".join(f"{name} {mb} MB" for name, mb in summary["rss_mb"].items())),
+        (
+            "coalition before, during, after the loss",
+            ", ".join(str(len(summary["coalition"][name])) for name in ("before", "during", "after")),
+        ),
+        (
+            "agreed after start, loss, return",
+            ", ".join(f"{seconds} s" for seconds in summary["coalition"]["agreed_s"].values()),
+        ),
         ("actions as the float64 model", f"{summary['agreement']:.2%} of {summary['agreement_decisions']:,}"),
     ]
     for row in rows:

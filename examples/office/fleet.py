@@ -15,16 +15,20 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from edge_agent.errors import PlatformError
+from edge_agent.protocol.peers.objectives import Objective
+from edge_agent.runtime.peer_config import ObjectiveConfig, RoleConfig, objective
 from edge_agent.testing.mosquitto import Mosquitto, free_port
 
 HOST = "127.0.0.1"
 FLEET = "office"
 PATIENCE_S = 30.0
+HEARTBEAT_S = 2.0
 _PROGRAMS = Path(sys.executable).parent
 
 DEVICE_TOML = """\
@@ -39,6 +43,19 @@ telemetry_s = 1.0
 [broker]
 host = "{host}"
 port = {port}
+
+[peers]                   # the devices are one coalition, and go on without whoever is lost
+heartbeat_s = {heartbeat}
+pause_s = 0.1
+capabilities = ["ventilation"]
+
+[[objective]]
+name = "fresh air"
+role = [
+    {{ name = "first", capability = "ventilation" }},
+    {{ name = "second", capability = "ventilation" }},
+    {{ name = "third", capability = "ventilation", required = false }},
+]
 
 [[population]]            # hundreds of rooms: one message brings the observations of all of them
 name = "rooms"
@@ -147,7 +164,14 @@ class Device:
         self._log: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         text = DEVICE_TOML.format(
-            name=name, fleet=FLEET, host=HOST, port=port, bulk=bulk, single=single, seed=seed
+            name=name,
+            fleet=FLEET,
+            host=HOST,
+            port=port,
+            bulk=bulk,
+            single=single,
+            seed=seed,
+            heartbeat=HEARTBEAT_S,
         )
         self._config.write_text(text, encoding="utf-8")
 
@@ -157,6 +181,12 @@ class Device:
 
     def __exit__(self, *_: object) -> None:
         self._end(signal.SIGKILL)
+
+    def objective(self) -> Objective:
+        """Return what the devices do together, as their configuration has it."""
+        (entry,) = tomllib.loads(self._config.read_text(encoding="utf-8"))["objective"]
+        roles = tuple(RoleConfig(**role) for role in entry["role"])
+        return objective(ObjectiveConfig(name=entry["name"], role=roles))
 
     def start(self) -> None:
         """Start the daemon; it connects in its own time."""

@@ -54,7 +54,7 @@ pytestmark = pytest.mark.arm64
 def readme_commands() -> str:
     """Return the commands of the README's install section."""
     section = (ROOT / "README.md").read_text().split("## Install on a board", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r'^```sh title="on the board"\n(.*?)^```', section, re.DOTALL | re.MULTILINE)
     assert blocks
     return "".join(blocks)
 
@@ -104,7 +104,7 @@ def digest() -> str:
 @pytest.fixture(scope="module", params=CPUS)
 def verdicts(request: pytest.FixtureRequest) -> dict[str, Any]:
     build, board, made_of = ROOT / "build", f"board-{request.param}", digest()
-    kept = build / f"{board}.kept.json"
+    kept = build / f"kept-{board}.json"
     if not FULL and kept.exists():
         earlier = json.loads(kept.read_text())
         if earlier["digest"] == made_of:

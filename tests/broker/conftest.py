@@ -17,6 +17,7 @@ from edge_agent import Model
 from edge_agent.engine import golden
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle
+from tests.broker.lab import Lab
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ path = "recording"
 [broker]
 host = "127.0.0.1"
 port = {port}
+home_assistant = "homeassistant"
 [[population]]
 name = "rooms"
 bundle = "fan.eab"
@@ -117,7 +119,7 @@ class Device:
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self.client.on_message = lambda _c, _u, m: self.heard.append((m.topic, m.payload))
         self.client.connect("127.0.0.1", port)
-        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0)])
+        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0), ("homeassistant/#", 0)])
         self.client.loop_start()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -191,3 +193,12 @@ def folder(tmp_path: Path) -> Path:
 def edge_agent() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command: (folder, *arguments)."""
     return run_edge_agent
+
+
+@pytest.fixture
+def lab(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Lab]:
+    """Daemons that obey a hub."""
+    made = Lab(tmp_path, mosquitto.port)
+    yield made
+    for name in list(made.processes):
+        made.kill(name)

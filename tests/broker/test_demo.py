@@ -28,6 +28,7 @@ def test_the_demo_happens_in_every_part(tmp_path: Path) -> None:
     assert summary["failed"] == [], f"{summary}\n{ran.stderr}"
     assert ran.returncode == 0
     assert summary["agreement"] >= 0.99
+    assert [len(summary["coalition"][when]) for when in ("before", "during", "after")] == [3, 2, 3]
     assert max(summary["rss_mb"].values()) < 60.0
     assert summary["scores"]["agents"]["kwh_a_room"] < summary["scores"]["schedule"]["kwh_a_room"] / 4
 

@@ -71,6 +71,7 @@ FORBIDDEN = [
     "lab/pi2/in/rooms",
     "lab/peer/pi2/presence",
     "lab/peer/pi2/evidence",
+    "lab/peer/pi2/handover",
 ]
 
 
@@ -85,7 +86,9 @@ def test_a_device_speaks_for_itself_alone(broker: Mosquitto, ca: Path) -> None:
     heard = {m.topic.removeprefix("edge/v1/") for m in hub.messages if m.payload == b"x"}
     assert heard == set(ALLOWED)
     # MQTT 5 tells the sender, and the session counts it.
-    device.until(lambda: device.session.counters.refused + device.session.counters.acked == 11)
+    device.until(
+        lambda: device.session.counters.refused + device.session.counters.acked == len(FORBIDDEN) + 4
+    )
     assert device.session.counters.refused == len(FORBIDDEN)
     device.stop()
     hub.stop()
@@ -104,6 +107,23 @@ def test_a_device_hears_what_is_meant_for_it_alone(broker: Mosquitto, ca: Path) 
     assert [m.topic for m in device.messages if m.payload == b"x"] == ["edge/v1/lab/pi1/down/command"]
     device.stop()
     hub.stop()
+
+
+def test_a_device_hears_its_peers_come_and_what_they_say(broker: Mosquitto, ca: Path) -> None:
+    device = join(broker, ca, "pi1", "edge/v1/lab/+/up/birth", "edge/v1/lab/peer/+/presence")
+    online(device)
+    peer = join(broker, ca, "pi2")
+    online(peer)
+    peer.publish(Publication("edge/v1/lab/peer/pi2/presence", b"here", retain=True))
+    heard = {("edge/v1/lab/pi2/up/birth", b"1"), ("edge/v1/lab/peer/pi2/presence", b"here")}
+    device.until(lambda: heard <= {(m.topic, m.payload) for m in device.messages})
+    device.publish(Publication("edge/v1/lab/peer/pi2/presence", b"", retain=True))
+    device.until(lambda: device.session.counters.refused == 1)
+    device.stop()
+    late = join(broker, ca, "pi1", "edge/v1/lab/peer/+/presence")
+    late.until(lambda: any(m.payload == b"here" for m in late.messages))
+    for pump in (late, peer):
+        pump.stop()
 
 
 # paho leaves the socket of a failed handshake to the garbage collector.

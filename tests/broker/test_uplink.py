@@ -41,6 +41,10 @@ def test_the_hub_sees_true_figures_and_no_gaps(device: Any) -> None:
     assert seen["profile"] == "generic"
     assert seen["rss"] > 10_000_000
     assert (seen["gaps"], seen["duplicates"]) == (0, 0)
+    # Home Assistant sees the same, in its own words.
+    (announced,) = device.said("homeassistant/device/lab/dev/config")
+    topic = json.loads(announced)["state_topic"]
+    device.until(lambda: json.loads(device.said(topic)[-1])["populations"]["rooms"]["decisions"] >= steps)
 
 
 def ingest(database: Path, port: int, seconds: float) -> subprocess.Popen[str]:

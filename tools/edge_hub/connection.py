@@ -37,12 +37,16 @@ class Incoming(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command with a broker has."""
-    parser.add_argument("--broker", default="127.0.0.1", metavar="HOST[:PORT]", help="default: %(default)s")
+    parser.add_argument(
+        "--broker", default="127.0.0.1", metavar="HOST[:PORT]", help="the broker; default: %(default)s"
+    )
     parser.add_argument("--fleet", default="+", help="fleet name; default: every fleet")
-    parser.add_argument("--username")
+    parser.add_argument("--username", help="MQTT user name")
     parser.add_argument("--password-file", type=Path, help="a file whose first line is the password")
     parser.add_argument("--ca", type=Path, help="CA certificate; turns TLS on")
-    parser.add_argument("--certificate", type=Path)
+    parser.add_argument(
+        "--certificate", type=Path, help="the hub's certificate, for brokers that ask for one"
+    )
     parser.add_argument("--key", type=Path, help="key of --certificate")
 
 

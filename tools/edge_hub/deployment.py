@@ -3,8 +3,7 @@
 Theory of operation. `Deployment` joins the pure rollout to a connection. It keeps the picture of the
 fleet up to date, sends each device of the present wave a desired document made from the one that the
 broker retains for it (other populations stay as they are), serves blocks of the bundles it holds, and
-saves the rollout whenever it has changed. A document's version is the Unix time in milliseconds, or one
-more than the last: it goes up even if the hub lost all it knew.
+saves the rollout whenever it has changed.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError
-from edge_agent.wire import blocks, bodies, bundle, documents, messages, topics
+from edge_agent.wire import blocks, bodies, bundle, messages, topics
 from edge_agent.wire.blocks import Cut
 from edge_agent.wire.messages import Message
-from edge_agent.wire.signatures import SecretKey
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub.connection import Connection, Incoming
+from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
 from edge_hub.rollout import PAUSED, RUNNING, FleetRollout
 from edge_hub.store import HubStore
@@ -39,10 +38,8 @@ class Deployment:
         Where it is kept, and the bundles.
     link : Connection
         Subscribed to `filters`.
-    fleet : str
-        The fleet's name.
-    keys : sequence of SecretKey
-        Who signs.
+    desired : Desired
+        Makes the documents.
     """
 
     def __init__(
@@ -50,9 +47,7 @@ class Deployment:
         rollout: FleetRollout,
         store: HubStore,
         link: Connection,
-        fleet: str,
-        keys: Sequence[SecretKey],
-        expires: float,
+        desired: Desired,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.rollout = rollout
@@ -60,11 +55,8 @@ class Deployment:
         self.served = 0
         self._store = store
         self._link = link
-        self._name = fleet
-        self._keys = keys
-        self._expires = expires
+        self._desired = desired
         self._now = now
-        self._desired: dict[str, dict[str, Any]] = {}
         self._saved = ""
 
     def run(self, changed: Callable[[FleetRollout], None]) -> None:
@@ -93,9 +85,9 @@ class Deployment:
         try:
             address = topics.parse(message.topic)
             if address.channel == "down/desired":
-                self._note_desired(address.device, message.payload)
+                self._desired.note(address.device, message.payload)
             elif address.channel == "up/fetch":
-                self._serve(address.device, message.payload)
+                self._serve(DeviceTopics(address.fleet, address.device), message.payload)
             else:
                 device = self.fleet.take(message.topic, message.payload, self._now())
                 if device is not None and address.channel == "up/reported":
@@ -111,12 +103,6 @@ class Deployment:
             self._store.save(self.rollout)
             changed(self.rollout)
 
-    def _note_desired(self, device: str, payload: bytes) -> None:
-        if payload:
-            body = messages.decode(payload).body
-            bodies.check(bodies.SIGNED, body, "desired")
-            self._desired[device] = json.loads(body["doc"])
-
     def _send(self, device: str, digest: str) -> None:
         previous = self._running(device)
         version = self._publish(device, digest)
@@ -124,7 +110,7 @@ class Deployment:
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
-        if self._store.bundle(previous).exists():
+        if not previous or self._store.bundle(previous).exists():
             self._publish(device, previous)
             self.rollout.reverted(device)
         else:
@@ -144,8 +130,7 @@ class Deployment:
         return ""
 
     def _publish(self, device: str, digest: str) -> int:
-        now = self._now()
-        old = self._desired.get(device, {})
+        old = self._desired.of(device)
         known = self.fleet.devices.get(device)
         progress = known.reported.get("rollouts", {}) if known else {}
         populations = {
@@ -156,31 +141,20 @@ class Deployment:
             and progress.get(name, {}).get("stage") != "rolled-back"  # or the device would try it again
         }
         entries = {w["bundle"]: old["bundles"][w["bundle"]] for w in populations.values()}
-        populations[self.rollout.population] = {"bundle": digest}
-        entries[digest] = self._cut(digest).entry()
-        last = max(old.get("version", 0), known.reported.get("version", 0) if known else 0)
-        document = {
-            "fleet": self._name,
-            "device": device,
-            "version": max(int(now * 1000), last + 1),
-            "issued": now,
-            "expires": now + self._expires,
-            "bundles": entries,
-            "populations": populations,
-            "parameters": old.get("parameters", {}),
-            "gates": self.rollout.gates,
-        }
-        body = documents.signed(document, documents.DESIRED, self._keys)
-        topic = DeviceTopics(self._name, device).desired
-        self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)
-        self._desired[device] = document
-        return int(document["version"])
+        if digest:  # without one, the population was new and goes again
+            config = {"config": self.rollout.config} if self.rollout.config else {}
+            populations[self.rollout.population] = {"bundle": digest, **config}
+            entries[digest] = self._cut(digest).entry()
+        changes = {"bundles": entries, "populations": populations, "gates": self.rollout.gates}
+        reported = known.reported.get("version", 0) if known else 0
+        return self._desired.publish(device, changes, reported, self._now())
 
     def _cut(self, digest: str) -> Cut:
         path = self._store.bundle(digest)
-        return blocks.cut(digest, bundle.read(path).name, path.read_bytes())
+        url = self.rollout.url if digest == self.rollout.bundle else ""
+        return blocks.cut(digest, bundle.read(path).name, path.read_bytes(), url)
 
-    def _serve(self, device: str, payload: bytes) -> None:
+    def _serve(self, device: DeviceTopics, payload: bytes) -> None:
         body = messages.decode(payload).body
         bodies.check(bodies.FETCH, body, "fetch")
         digest = body["bundle"]
@@ -196,7 +170,7 @@ class Deployment:
                 file.seek(index * blocks.BLOCK_BYTES)
                 data = file.read(blocks.BLOCK_BYTES)
                 block = {"bundle": digest, "index": index, "data": data}
-                self._link.post(DeviceTopics(self._name, device).block, messages.encode(Message(block)))
+                self._link.post(device.block, messages.encode(Message(block)))
                 self.served += 1
 
 

@@ -133,6 +133,8 @@ class Fleet:
             return None  # a retained message was cleared
         try:
             address = topics.parse(topic)
+            if address.channel == "up/state":
+                return None  # for Home Assistant, and not in our envelope
             message = messages.decode(payload)
             known = self.devices.get(address.device, Device(address.device))
             match address.channel:

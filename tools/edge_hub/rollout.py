@@ -36,7 +36,11 @@ class Member:
 
 @dataclass(slots=True)
 class FleetRollout:
-    """The state machine; see the module's head. ``began`` is when the present wave was sent, Unix seconds."""
+    """The state machine; see the module's head. ``began`` is when the present wave was sent, Unix seconds.
+
+    ``url`` is where devices find the bundle, "" for blocks from the hub; ``config`` is what devices make
+    the population of that do not have it.
+    """
 
     id: str
     bundle: str
@@ -51,6 +55,8 @@ class FleetRollout:
     wave: int = -1
     began: float = 0.0
     reason: str = ""
+    url: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> FleetRollout:
@@ -128,7 +134,8 @@ class FleetRollout:
         """Return the devices that are to be sent back to what they ran before."""
         if self.status not in (STOPPED, ABORTED):
             return []
-        return [n for n, m in self.members.items() if m.state in (SENT, COMMITTED) and m.previous]
+        sent = [n for n, m in self.members.items() if m.state in (SENT, COMMITTED)]
+        return [n for n in sent if self.members[n].previous or self.config]
 
     def reverted(self, device: str) -> None:
         """Take note that a device was sent back."""

@@ -1,8 +1,9 @@
 """What the hub keeps: its rollouts and the bundles it deployed, in one folder.
 
 ``rollouts/ID.json`` is written beside and moved into place; ``ID.lock`` is held by the process that runs
-the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process
-has seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back.
+the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process has
+seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back. ``keys/FLEET.json`` are
+the rotations of a fleet's keys.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.wire.topics import check_name
 from edge_hub.rollout import FleetRollout
 
 
@@ -37,9 +39,11 @@ class HubStore:
     def __init__(self, folder: Path) -> None:
         self._rollouts = folder / "rollouts"
         self._bundles = folder / "bundles"
+        self._keys = folder / "keys"
         try:
             self._rollouts.mkdir(parents=True, exist_ok=True)
             self._bundles.mkdir(exist_ok=True)
+            self._keys.mkdir(exist_ok=True)
         except OSError as error:
             raise PlatformError(f"{folder}: {error.strerror}") from error
 
@@ -79,6 +83,15 @@ class HubStore:
     def bundle(self, digest: str) -> Path:
         """Return where a bundle is kept, if it is."""
         return self._bundles / f"{digest}.eab"
+
+    def keys(self, fleet: str) -> str:
+        """Return what was kept of a fleet's keys, "" if nothing."""
+        path = self._keys / f"{check_name(fleet, '--fleet')}.json"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def save_keys(self, fleet: str, text: str) -> None:
+        """Keep the rotations of a fleet's keys."""
+        self._replace(self._keys / f"{check_name(fleet, '--fleet')}.json", text)
 
     def request(self, id_: str, what: str) -> None:
         """Ask the process that runs a rollout to pause, resume or abort."""

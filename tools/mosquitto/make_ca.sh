@@ -49,5 +49,7 @@ for device in "$@"; do
     certificate "$device" "$device" clientAuth
 done
 cp "$here/acl" "$folder/acl"
-sed "s#/etc/mosquitto/edge/#$folder/#" "$here/mosquitto.conf" >"$folder/mosquitto.conf"
+# The copy runs as whoever made the keys, who alone may read them, and keeps its state beside them.
+sed "s#/etc/mosquitto/edge/#$folder/#; s#/var/lib/mosquitto/#$folder/#" "$here/mosquitto.conf" >"$folder/mosquitto.conf"
+echo "user $(id -un)" >>"$folder/mosquitto.conf"
 echo "$folder: CA, server, hub and $# device certificates; broker: mosquitto -c $folder/mosquitto.conf"

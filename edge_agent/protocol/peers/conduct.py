@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from edge_agent.protocol.peers.reputation import Ledger
 
+OTHERS = "(others)"
+
 
 class Offence(enum.Enum):
     """What was wrong with a message."""
@@ -61,11 +63,14 @@ class Conduct:
         return admitted
 
     def offend(self, device: str, offence: Offence, now: float) -> None:
-        """Count an offence."""
+        """Count an offence; where too many names offend, under `OTHERS`, and against nobody's reputation."""
+        if device not in self._counts and len(self._counts) >= self._settings.devices:
+            device = OTHERS
         counts = self._counts.setdefault(device, {})
         counts[offence] = counts.get(offence, 0) + 1
         latest = self._latest.get((device, offence))
         if latest is not None and now - latest < self._settings.pause:
             return
         self._latest[device, offence] = now
-        self._ledger.spoil(device)
+        if device != OTHERS:
+            self._ledger.spoil(device)

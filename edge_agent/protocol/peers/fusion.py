@@ -4,7 +4,8 @@ Theory of operation. Evidence is a set keyed by (device, agent, tick). The log-l
 integer sum over the set (`codes`), so a duplicate changes nothing and order doesn't matter. Beliefs are
 kept for each tick of a window; evidence that comes late invalidates them from its tick on, and `belief`
 re-runs the filter from the last valid one. What lies before the window is one belief, the *base*; evidence
-older than that is lost, and counted.
+older than that is lost, and counted, once for each key: when it comes too late, or when the window leaves a
+tick behind whose evidence was announced (`expect`) and never came.
 
 Should one key ever come with two contents (only a faulty peer does that), the greater bytes stay, whatever
 came first, so that receivers still agree.
@@ -16,7 +17,7 @@ ignored.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import msgpack
@@ -28,6 +29,7 @@ from edge_agent.protocol.peers.codes import Floats
 from edge_agent.wire.evidence import MAX_WINDOW, NO_ACTION, Base, Record
 
 Source = tuple[str, int]
+_JUMP = 4
 
 
 class Filter(Protocol):
@@ -108,7 +110,10 @@ class Fusion:
         self._beliefs: dict[int, Floats] = {tick - 1: np.asarray(prior, np.float64)}
         self._evidence: dict[int, dict[Source, Record]] = {}
         self._base_action = NO_ACTION
+        self._prior = self._beliefs[tick - 1]
         self._settled: dict[int, set[Source]] = {}
+        self._given_up: dict[int, set[Source]] = {}
+        self._expected: dict[int, set[Source]] = {}
 
     @property
     def base(self) -> tuple[int, Floats]:
@@ -116,7 +121,12 @@ class Fusion:
         return self._base, self._beliefs[self._base]
 
     def advance(self, tick: int) -> None:
-        """Move the present on to ``tick``; what leaves the window becomes final."""
+        """Move the present on to ``tick``; what leaves the window becomes final.
+
+        A clock that jumps so far that nothing of the window is left begins anew from the prior.
+        """
+        if abs(tick - self.present) > _JUMP * self.window:
+            self._restart(tick)
         if tick <= self.present:
             return
         self.present = tick
@@ -132,7 +142,9 @@ class Fusion:
         if record.tick <= self._base:
             if (device, record.agent) in self._settled.get(record.tick, ()):
                 return Outcome.KNOWN
-            self.lost += 1
+            given_up = self._given_up.setdefault(record.tick, set())
+            self.lost += (device, record.agent) not in given_up
+            given_up.add((device, record.agent))
             return Outcome.LOST
         if record.tick > self.present + 1:
             return Outcome.EARLY
@@ -146,6 +158,14 @@ class Fusion:
         at[source] = record
         self._valid = min(self._valid, record.tick - 1)
         return Outcome.NEW if known is None else Outcome.CONFLICT
+
+    def expect(self, device: str, agent: int, ticks: Iterable[int]) -> None:
+        """Note that a source has spoken in ``ticks``: what of it never comes is lost."""
+        for tick in ticks:
+            if self._base < tick <= self.present + 1:
+                sources = self._expected.setdefault(tick, set())
+                if len(sources) < self._sources:
+                    sources.add((device, agent))
 
     def belief(self) -> Floats:
         """Return the belief after the present tick, shape (S,)."""
@@ -247,6 +267,13 @@ class Fusion:
             self._beliefs[first + row] = beliefs[row]
         self._valid = end
 
+    def _restart(self, tick: int) -> None:
+        self.present = self._base = self._valid = tick - 1
+        self._beliefs = {tick - 1: self._prior}
+        self._base_action = NO_ACTION
+        for past in (self._evidence, self._settled, self._given_up, self._expected):
+            past.clear()
+
     def _action(self, tick: int) -> int:
         if tick == self._base:
             return self._base_action
@@ -257,10 +284,15 @@ class Fusion:
     def _rebase(self, base: int) -> None:
         self._base_action = self._action(base)
         self._base = base
+        for tick in [tick for tick in self._expected if tick <= base]:
+            missing = self._expected.pop(tick) - self._evidence.get(tick, {}).keys()
+            self.lost += len(missing)
+            self._given_up[tick] = missing
         for tick in [tick for tick in self._evidence if tick <= base]:
             self._settled[tick] = set(self._evidence.pop(tick))
-        for tick in [tick for tick in self._settled if tick <= base - self.window]:
-            del self._settled[tick]
+        for past in (self._settled, self._given_up):
+            for tick in [tick for tick in past if tick <= base - self.window]:
+                del past[tick]
         for tick in [tick for tick in self._beliefs if tick < base]:
             del self._beliefs[tick]
 

@@ -8,6 +8,8 @@ Theory of operation. A loan is in one of these states; arrows are what moves it:
 
     borrower  OFFERED --all blocks: Adopt--> ADOPTED --confirmed--> RUNNING
               RUNNING --recall: GiveBack, give_back()--> RETURNED --released--> over: Drop
+              RUNNING --owner has a new life: adopted, answered by released--> over: Drop
+              OFFERED, ADOPTED --refuse()--> over
               any --owner gone for a lease--> over: Drop
 
 The owner confirms before the borrower may run, and a borrower that no longer hears the owner stops after a
@@ -22,6 +24,7 @@ application is to do. Times are monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from edge_agent.errors import PeerError
 from edge_agent.protocol.peers.loans import (
@@ -109,6 +112,11 @@ class Loans:
         loan.state, loan.since = State.RETURNED, now
         return self._say(loan, list(cut(self._reply(loan, "returned"), checkpoint, self._secret)), now)
 
+    def refuse(self, key: Key, reason: str) -> list[Effect]:
+        """Let a population go that could not be made ready."""
+        loan = self._loans.pop(key)
+        return self._publish([replace(self._reply(loan, "refused"), reason=reason)])
+
     def receive(self, device: str, payload: bytes, now: float) -> list[Effect]:
         """Take a message from ``peer/DEVICE/handover``.
 
@@ -144,8 +152,13 @@ class Loans:
         """Repeat what was not answered; end what waits in vain."""
         effects: list[Effect] = []
         for key, loan in list(self._loans.items()):
-            if loan.with_whom in self._members:
+            here = self._members.presence(loan.with_whom)
+            if here is not None:
                 loan.heard_at = now
+            if loan.state is State.RUNNING and here is not None and here.incarnation != loan.life:
+                # Another connection, or another start: then the owner knows of no loan, and will say so.
+                loan.life = here.incarnation
+                effects += self._publish([self._reply(loan, "adopted")])
             mine, silent = key[0] == self.topics.device, now - loan.heard_at
             offered = loan.state is State.OFFERED
             late = offered and now - loan.since > self.settings.patience
@@ -168,6 +181,7 @@ class Loans:
             if (
                 here is not None
                 and device != self.topics.device
+                and device in self._keys
                 and here.room >= room
                 and bundle in here.bundles
             ):
@@ -184,6 +198,8 @@ class Loans:
                 refusal = Handover("refused", message.loan, message.owner, message.owner, reason="no room")
                 return self._publish([refusal])
             loan = Loan(message, State.OFFERED, message.owner, now, now, now, parcel=Parcel(message))
+            owner = self._members.presence(message.owner)
+            loan.life = -1 if owner is None else owner.incarnation
             self._loans[key] = loan
         if loan.state is not State.OFFERED or loan.parcel is None or not loan.parcel.add(message):
             return []
@@ -215,7 +231,7 @@ class Loans:
                 return [Run(key)]
             case "recall", State.RUNNING:
                 return [GiveBack(key)]
-            case "released", State.ADOPTED | State.RETURNED:
+            case "released", State.ADOPTED | State.RUNNING | State.RETURNED:
                 return self._over(key, Drop(key))
             case _:
                 return []

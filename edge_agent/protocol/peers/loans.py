@@ -87,3 +87,5 @@ class Loan:
     outgoing: list[Handover] = field(default_factory=list)
     parcel: Parcel | None = None
     checkpoint: bytes = b""
+    life: int = -1
+    """The owner's incarnation, as the borrower last saw it."""

@@ -37,7 +37,9 @@ from edge_agent.wire.topics import DeviceTopics
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
-    """Times in seconds. ``skew`` is how far a peer's clock may be from ours, ``term`` counts heartbeats."""
+    """Times in seconds. ``skew`` is how far a peer's clock may be from ours, ``term`` counts heartbeats;
+    ``rate`` is how many messages a second of one device are looked at.
+    """
 
     heartbeat: float = 30.0
     pause: float = 1.0
@@ -45,6 +47,7 @@ class PeerSettings:
     skew: float = 30.0
     term: int = 10
     devices: int = 16384
+    rate: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Peer:
         self.members = Members(topics.device, settings.heartbeat, settings.devices)
         self.formation = Formation()
         self.ledger = Ledger()
-        rules = ConductSettings(pause=settings.heartbeat, devices=settings.devices)
+        rules = ConductSettings(settings.rate, pause=settings.heartbeat, devices=settings.devices)
         self.conduct = Conduct(rules, self.ledger)
         self.confirmed: Coalition | None = None
         self._me = Presence(topics.device, incarnation)
@@ -154,7 +157,8 @@ class Peer:
     def gone(self, device: str, incarnation: int, now: float, unix: float) -> list[Effect]:
         """Take a will: a device's connection ended without a goodbye."""
         if device == self.device:
-            return []
+            # A will of an earlier life, whose clock was ahead: we begin a life after it.
+            return self._renew(incarnation, now, unix) if incarnation >= self._me.incarnation else []
         self._mourn(device)
         self.members.end(device, incarnation, now)
         return self._work(now, unix)
@@ -269,5 +273,8 @@ class Peer:
         """Our own word comes back. If it is not what we said, a life of ours had a greater number."""
         if self._said is None or version(word) < version(self._said) or word == self._said:
             return []
-        self._me = replace(self._me, incarnation=word.incarnation + 1, seq=0)
+        return self._renew(word.incarnation, now, unix)
+
+    def _renew(self, over: int, now: float, unix: float) -> list[Effect]:
+        self._me = replace(self._me, incarnation=over + 1, seq=0)
         return self._announce(now, unix) if self._online else []

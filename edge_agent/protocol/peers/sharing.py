@@ -31,6 +31,7 @@ from edge_agent.protocol.ports import Publication
 from edge_agent.wire import messages
 from edge_agent.wire.evidence import (
     MAX_ROWS,
+    MAX_WINDOW,
     NO_ACTION,
     Base,
     Evidence,
@@ -47,6 +48,7 @@ _OFFENCES = {
     Outcome.EARLY: Offence.CLOCK,
     Outcome.MISFIT: Offence.MALFORMED,
 }
+_COMPANY = 2
 _Key = tuple[str, int, int]  # author, agent, tick
 
 
@@ -70,6 +72,7 @@ class _Channel:
     fusion: Fusion
     members: frozenset[str]
     opened: int
+    met: int
     unsent: dict[_Key, float] = field(default_factory=dict)
     wanted: dict[_Key, set[str]] = field(default_factory=dict)
     sent: dict[_Key, int] = field(default_factory=dict)
@@ -102,14 +105,24 @@ class Sharing:
         self._tick = -1
         self._seq = 0
         self._credit = 0
+        self._reported = 0
 
     def tick_of(self, unix: float) -> int:
         """Return the fleet tick at a Unix time."""
         return int(unix // self.settings.period)
 
-    def open(self, name: str, fusion: Fusion, members: Iterable[str]) -> None:
+    def open(self, name: str, fusion: Fusion, members: Iterable[str] = ()) -> None:
         """Share the factor called ``name`` with ``members``, from the next `advance` on."""
-        self._channels[channel_number(name)] = _Channel(fusion, frozenset(members), self._tick + 1)
+        first = self._tick + 1
+        self._channels[channel_number(name)] = _Channel(fusion, frozenset(members), first, first)
+
+    def share_with(self, members: Iterable[str]) -> None:
+        """Share all channels with ``members``, not those before; who comes from being alone is new there."""
+        company = frozenset(members)
+        for channel in self._channels.values():
+            if len(channel.members) < _COMPANY <= len(company):
+                channel.met = self._tick + 1
+            channel.members = company
 
     def close(self, name: str) -> None:
         """Share it no more."""
@@ -120,12 +133,18 @@ class Sharing:
         return self._channels[channel_number(name)].fusion
 
     def lost(self) -> int:
-        """Return how many records came too late for the window, in all channels."""
+        """Return how many records came too late for the window, or never, in all channels."""
         return sum(channel.fusion.lost for channel in self._channels.values())
+
+    def shared_with(self, name: str) -> list[str]:
+        """Return the members of a channel, sorted; nobody while the device is in no coalition."""
+        return sorted(self._channels[channel_number(name)].members)
 
     def advance(self, unix: float) -> int:
         """Move on to the tick of ``unix``; return it."""
         tick = self.tick_of(unix)
+        if self._tick - tick > MAX_WINDOW:  # our clock was far ahead
+            self._tick = tick - 1
         if tick > self._tick:
             self._credit = min(self._credit + self.settings.rate, 4 * self.settings.rate)
             self._tick = tick
@@ -182,8 +201,8 @@ class Sharing:
     def flush(self, unix: float) -> list[Publication]:
         """Return what is to be published now."""
         records: list[Record] = []
-        for number in sorted(self._channels):
-            records += self._due(self._channels[number], min(self._credit, MAX_ROWS) - len(records))
+        for _, channel in self._shared():
+            records += self._due(channel, min(self._credit, MAX_ROWS) - len(records))
         self._credit -= len(records)
         evidence = Evidence(tuple(records), tuple(self._reports()), *self._greetings())
         if evidence == Evidence():
@@ -227,6 +246,10 @@ class Sharing:
         channel = self._joined(holding.channel, device)
         if channel is None or holding.device not in (self.topics.device, device):
             return
+        if holding.device == device:
+            reach = min(holding.reach, channel.fusion.window)
+            sent = (holding.newest - i for i in range(reach) if holding.bits >> i & 1)
+            channel.fusion.expect(device, holding.agent, sent)
         for record in channel.fusion.records(holding.device, holding.agent):
             key = (holding.device, record.agent, record.tick)
             behind = holding.newest - record.tick
@@ -265,24 +288,47 @@ class Sharing:
         record = next(r for r in channel.fusion.records(author, agent) if r.tick == tick)
         return record if author == self.topics.device else replace(record, author=author)
 
-    def _reports(self) -> Iterator[Holding]:
-        for number, channel in sorted(self._channels.items()):
-            if self._tick % self.settings.report_every and not self._new(channel):
-                continue
-            for device, agent in sorted(channel.fusion.sources() | {(self.topics.device, 0)}):
-                held = channel.fusion.held(device, agent)
-                yield Holding(number, device, agent, channel.fusion.present, held)
+    def _shared(self) -> list[tuple[int, _Channel]]:
+        """Return the channels in which somebody listens."""
+        return [(n, c) for n, c in sorted(self._channels.items()) if c.members - {self.topics.device}]
+
+    def _reports(self) -> list[Holding]:
+        """Return the reports that are due; where they are more than a message holds, channels take turns."""
+        due = [
+            (n, c) for n, c in self._shared() if self._tick % self.settings.report_every == 0 or self._new(c)
+        ]
+        rows: list[Holding] = []
+        for turn in range(len(due)):
+            number, channel = due[(self._reported + turn) % len(due)]
+            more = list(self._holdings(number, channel))
+            if len(rows) + len(more) > MAX_ROWS:
+                self._reported += turn
+                break
+            rows += more
+        return rows
+
+    def _holdings(self, number: int, channel: _Channel) -> Iterator[Holding]:
+        fusion = channel.fusion
+        for device, agent in sorted(fusion.sources() | {(self.topics.device, 0)}):
+            held, reach = fusion.held(device, agent), 0
+            if device == self.topics.device:
+                unsaid = (fusion.present - tick for _, of, tick in channel.unsent if of == agent)
+                held &= ~sum(1 << behind for behind in unsaid if behind >= 0)
+                reach = min(fusion.present - fusion.base[0], MAX_WINDOW)
+            yield Holding(number, device, agent, fusion.present, held, reach)
 
     def _greetings(self) -> tuple[tuple[Base, ...], tuple[int, ...]]:
-        bases = []
-        for number, channel in sorted(self._channels.items()):
+        bases: list[Base] = []
+        for number, channel in self._shared():
+            if len(bases) == self.settings.rate:
+                break
             if channel.base_wanted and self._tick - channel.base_sent >= self.settings.retry:
                 channel.base_wanted, channel.base_sent = False, self._tick
                 bases.append(channel.fusion.snapshot(number))
-        return tuple(bases), tuple(n for n, channel in sorted(self._channels.items()) if self._new(channel))
+        return tuple(bases), tuple(number for number, channel in self._shared() if self._new(channel))
 
     def _new(self, channel: _Channel) -> bool:
-        return self._tick < channel.opened + self.settings.new_for
+        return self._tick < channel.met + self.settings.new_for
 
     def _joined(self, number: int, device: str) -> _Channel | None:
         channel = self._channels.get(number)

@@ -44,6 +44,11 @@ STATUS: dict[str, Any] = {
             "faults": {"not_a_number": 7},
         }
     },
+    "peers": {
+        **dict.fromkeys((*metrics.PEER_COUNTERS, *metrics.PEER_GAUGES), 2),
+        "refusals": {"pi2": {"replay": 5}},
+        "roster": {"pi2": {"reputation": 950}},
+    },
 }
 
 
@@ -137,6 +142,9 @@ def test_metrics_are_the_status_in_prometheus_form(
     assert "edge_agent_rss_bytes 4.5e+07" in lines
     assert 'edge_agent_steps_total{population="rooms"} 3.0' in lines
     assert 'edge_agent_faults_total{kind="not_a_number",population="rooms"} 7.0' in lines
+    assert 'edge_agent_peers_refused_total{device="pi2",offence="replay"} 5.0' in lines
+    assert 'edge_agent_peers_reputation{device="pi2"} 950.0' in lines
+    assert "edge_agent_peers_members 2.0" in lines
 
 
 def test_the_reference_has_every_key() -> None:

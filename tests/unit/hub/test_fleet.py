@@ -1,9 +1,13 @@
+import io
+
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from edge_agent.wire import bodies, messages
 from edge_agent.wire.messages import Message
 from edge_hub.fleet import Fleet, Gaps
+from edge_hub.tables import fleet_table
 
 T = "edge/v1/f/a/up/"
 
@@ -94,3 +98,17 @@ def test_numbers_count_for_gaps_only_in_an_outbox() -> None:
     for outbox, seq in (("x", 1), ("x", 5), ("y", 1), ("y", 3)):
         say(fleet, "telemetry", {"populations": {}, "outbox": outbox}, seq)
     assert fleet.devices["a"].row()["gaps"] == 1
+
+
+@given(width=st.integers(50, 160))
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(width: int) -> None:
+    fleet = Fleet()
+    say(fleet, "birth", bodies.birth(True, "a", "0.1", "b1", "pi4b", {"rooms": ("d1", 30_000)}))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(fleet_table(fleet, 100.0, width))
+    printed = console.export_text()
+    assert max(map(len, printed.splitlines())) <= width
+    assert "…" not in printed
+    assert {"device", "a", "online", "30,000", "decisions"} <= set(printed.split())
+    if width >= 150:
+        assert {"profile", "pi4b", "rollout"} <= set(printed.split())

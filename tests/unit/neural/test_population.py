@@ -58,7 +58,7 @@ def test_a_window_shows_the_last_observations_the_oldest_first(
     windowed, plain = load(name, window=length, window_axis=axis), load(name)
     assert windowed.observation_shape == (2,)
     agents, reference = NeuralPopulation(windowed, 3), NeuralPopulation(plain, 3)
-    history = observations(length + 5, 3, 2)
+    history = observations(3 * length + 5, 3, 2)
     for t, x in enumerate(history):
         agents.step(x)
         # Before there are enough observations, the first one stands for those that are missing.
@@ -157,6 +157,45 @@ def test_an_agents_draws_depend_on_seed_tick_and_agent_alone() -> None:
     everyone = draws(1, 2, np.arange(10))
     assert np.array_equal(draws(1, 2, np.array([7, 3])), everyone[[7, 3]])
     assert len({*everyone.tolist(), *draws(1, 3, np.arange(10)), *draws(2, 2, np.arange(10))}) == 30
+
+
+def test_draws_are_those_of_numpys_philox() -> None:
+    for seed, tick, agent in ((0, 0, 0), (7, 3, 5), (2**63 + 1, 2**40, 2**31 - 1)):
+        key = np.array([seed, tick], dtype=np.uint64)
+        expected = np.random.Generator(np.random.Philox(key=key, counter=agent)).random()
+        assert draws(seed, tick, np.array([agent]))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [([0, 3], "agents: 3, expected 0 to 2"), ([-1], "agents: -1"), ([1, 1], "1 stands there twice")],
+)
+def test_agents_that_are_not_there_are_refused(load: Load, agents: list[int], words: str) -> None:
+    population = NeuralPopulation(load("mlp_tanh"), 3)
+    with pytest.raises(ObservationError, match=words):
+        population.step(observations(len(agents), 6), agents)
+    assert population.tick == 0
+
+
+def test_whatever_numpy_takes_for_numbers_is_an_observation(load: Load) -> None:
+    population = NeuralPopulation(load("mlp_tanh"), 2)
+    x = np.round(observations(2, 6))
+    wanted = population.step(x)
+    scores = population.output(0).copy()
+    for same in (x.astype(np.float64), x.astype(np.int8), x.tolist(), np.asfortranarray(x), x[::-1][::-1]):
+        assert np.array_equal(population.step(same), wanted)
+        assert np.array_equal(population.output(0), scores)
+    for nothing in ([["a"] * 6] * 2, [[1.0], [1.0, 2.0]], None):
+        with pytest.raises(ObservationError, match="mlp_tanh: observations are"):
+            population.step(nothing)
+
+
+def test_actions_belong_to_the_caller(load: Load) -> None:
+    population = NeuralPopulation(load("mlp_tanh"), 40)
+    first = population.step(observations(40, 6))
+    kept = first.copy()
+    assert not np.array_equal(population.step(observations(40, 6)), kept)
+    assert np.array_equal(first, kept)
 
 
 def test_value_is_the_output_itself(load: Load) -> None:

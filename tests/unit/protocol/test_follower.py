@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.protocol.commands import Begin
-from edge_agent.protocol.follower import Download, Follower, Parameters, Publish, Save
+from edge_agent.protocol.follower import Download, Follower, Leave, Parameters, Publish, Save
 from edge_agent.protocol.ports import Received
 from edge_agent.protocol.rollout import Commit, Health, RollBack, Shadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
@@ -45,6 +45,7 @@ class Board:
         self.replies: list[dict] = []
         self.asked: list[int] = []
         self.ran: list[str] = []
+        self.left: list[str] = []
         self.trials = 0
         self.effects_left = 10**9
         self.boot()
@@ -100,19 +101,27 @@ class Board:
                 self.disk[index] = data
             case Publish(publication):
                 self.hub(publication.topic, messages.decode(publication.payload).body)
-            case Verify(_, bundle):
+            case Verify(population, bundle):
                 assert b"".join(self.disk[i] for i in range(10)) == FILE
                 if self.verdict:
-                    self.todo += self.follower.failed("rooms", bundle, self.verdict, self.now, NOW)
+                    self.todo += self.follower.failed(population, bundle, self.verdict, self.now, NOW)
                 else:
-                    self.todo += self.follower.verified("rooms", bundle, self.now, NOW)
+                    config = self.follower.asked_for(population)
+                    checked = None if config is None else {**config, "checked": True}
+                    self.todo += self.follower.verified(population, bundle, self.now, NOW, checked)
             case Shadow():
                 assert self.kept_stage() == "shadowing"
                 self.stage = "shadow"
-            case Trial(_, bundle):
+            case Leave(population):
+                self.left.append(population)
+            case Trial("halls" | "rooms" as population, bundle):
+                if population == "halls":
+                    return
                 assert self.kept_stage() == "trial"  # or a board that dies of it would try for ever
                 self.stage, self.acting = "trial", bundle
                 self.trials += 1
+            case Commit("halls", _) | RollBack("halls", _, _):
+                pass
             case Commit(_, bundle):
                 assert self.acting == bundle
                 self.stage = ""
@@ -230,6 +239,37 @@ def test_a_population_that_is_not_here_is_reported() -> None:
     board.desire(populations={"halls": {"bundle": NEW}})
     board.settle()
     assert "no population 'halls'" in board.reported["rollouts"]["halls"]["reason"]
+
+
+def test_a_population_that_the_hub_adds_is_kept_and_goes_with_its_document() -> None:
+    board = Board()
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    for _ in range(400):
+        board.turn()
+        verifying = board.reported.get("rollouts", {}).get("halls", {}).get("stage")
+        if verifying == "trial":
+            board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+    assert board.reported["rollouts"]["halls"] == {"bundle": NEW, "stage": "committed"}
+    board.boot()
+    assert board.follower.added == {"halls": {"size": 2, "checked": True}}
+    assert board.follower.running("halls") == NEW
+    board.desire(2, OLD)
+    board.settle(50)
+    assert board.left == ["halls"]
+    board.boot()
+    assert board.follower.added == {}
+    assert board.follower.running("halls") == ""
+
+
+def test_an_added_population_that_does_badly_leaves_nothing_behind() -> None:
+    board = Board()
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    for _ in range(100):
+        board.turn()
+        board.todo += board.follower.health("halls", BAD, board.now, NOW)
+    assert "trial: contradiction_rate" in board.reported["rollouts"]["halls"]["reason"]
+    board.boot()
+    assert (board.follower.added, board.follower.running("halls")) == ({}, "")
 
 
 def test_refusals_are_reported_once_a_second_at_most() -> None:

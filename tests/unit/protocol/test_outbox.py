@@ -4,9 +4,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings, merged
+from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Deliver, Delivered, Online, Session, SessionSettings, carry_out
+from edge_agent.protocol.store import merged
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.testing.outbox import MemoryStore

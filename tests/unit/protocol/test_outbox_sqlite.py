@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.adapters.outbox import SqliteStore
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.outbox import Batch, Entry, Written
+from edge_agent.protocol.store import Batch, Entry, Written
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ _WRITER = """
 import sys, threading
 from pathlib import Path
 from edge_agent.adapters.outbox import SqliteStore
-from edge_agent.protocol.outbox import Batch, Entry
+from edge_agent.protocol.store import Batch, Entry
 news = threading.Event()
 store = SqliteStore(Path(sys.argv[1]), news.set)
 seq = store.contents().last

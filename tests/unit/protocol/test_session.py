@@ -198,6 +198,19 @@ def test_a_broker_that_does_not_answer_mqtt_5_gets_3_1_1() -> None:
     assert effect.version == MQTT_311
 
 
+def test_a_version_that_worked_is_kept_on_a_slow_link_and_doubted_now_and_then() -> None:
+    session = online(connect_timeout=2.0)
+    now, tried = 1.0, []
+    session.handle(Disconnected("cut"), now)
+    for _ in range(9):
+        now = session.deadline or now
+        session.tick(now)  # the next attempt ...
+        tried.append(session.version)
+        now += 2.0
+        session.tick(now)  # ... gets no answer
+    assert tried == [5, 5, 5, 5, MQTT_311, 5, 5, 5, MQTT_311]
+
+
 def test_missing_acknowledgements_end_the_connection() -> None:
     session = online(ack_timeout=60.0)
     session.publish(Publication("t", b""), 0.0)

@@ -1,3 +1,5 @@
+import http.server
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,41 @@ def test_a_download_keeps_only_what_was_signed(tmp_path: Path) -> None:
         assert bool(results[-1][1]) == bool(expected)
     assert BlockStore(tmp_path / "0").had(CUT) == {0, 1, 2}
     assert BlockStore(tmp_path / "1").had(CUT) == {0}
+
+
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """Serves one file, from where it is asked to; never more than 1,500 bytes at a time."""
+
+    content = FILE
+    asked: list[str | None]
+
+    def do_GET(self) -> None:
+        wanted = self.headers["Range"]
+        self.asked.append(wanted)
+        first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        self.send_response(206 if wanted else 200)
+        self.end_headers()
+        self.wfile.write(self.content[first : first + 1500])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_download_goes_on_where_the_last_one_was_cut(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+    handler = type("Handler", (Ranges,), {"asked": asked})
+    results: list[str] = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        cut = blocks.cut("0" * 64, "m", FILE, f"http://127.0.0.1:{server.server_port}/m", block=1000)
+        for _ in range(4):
+            BlockStore(tmp_path).download(cut, lambda _, reason: results.append(reason)).join()
+        server.shutdown()
+        thread.join()
+    assert asked == [None, "bytes=1000-", "bytes=2000-"]
+    assert [bool(reason) for reason in results] == [True, True, False, False]
+    assert BlockStore(tmp_path).finish(cut.digest).read_bytes() == FILE
 
 
 def test_a_scheme_that_is_not_meant_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ BAD = [
     (DEVICE + "[broker]\nport = 0\n" + POPULATION, "broker.port: found 0, expected greater"),
     (DEVICE + "[broker]\nport = 70000\n" + POPULATION, "broker.port: found 70000, expected less"),
     (DEVICE + "[broker]\nport = true\n" + POPULATION, "broker.port: found true, expected a whole number"),
+    (
+        DEVICE + '[broker]\nhome_assistant = "a/#"\n' + SIZED.removeprefix(DEVICE),
+        "broker.home_assistant: found",
+    ),
+    (
+        '[device]\nname = "a.b"\n[broker]\nhome_assistant = "ha"\n' + SIZED.removeprefix(DEVICE),
+        "device.name: found 'a.b', expected letters",
+    ),
     (DEVICE + POPULATION, "population[0].size: missing"),
     (DEVICE + POPULATION + "size = -1", "population[0].size: found -1"),
     (

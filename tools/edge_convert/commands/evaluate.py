@@ -19,7 +19,7 @@ from edge_convert.networks import run as run_network
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("evaluate", help="compare a bundle with its float source")
-    command.add_argument("bundle", type=Path)
+    command.add_argument("bundle", type=Path, help="the .eab file")
     command.add_argument("source", type=Path, help="the model that the bundle was made of")
     command.add_argument(
         "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (needed there)"

@@ -18,7 +18,7 @@ from edge_convert.console import Subparsers, add_output_options, show
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("inspect", help="look into a bundle")
-    command.add_argument("bundle", type=Path)
+    command.add_argument("bundle", type=Path, help="the .eab file")
     command.add_argument("--agents", type=int, default=1000, help="memory for so many agents (1000)")
     add_output_options(command)
     command.set_defaults(run=run)

@@ -16,7 +16,7 @@ from edge_convert.payload import run_golden
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("verify", help="check every byte, the golden vectors and the signature")
-    command.add_argument("bundle", type=Path)
+    command.add_argument("bundle", type=Path, help="the .eab file")
     command.add_argument(
         "--key",
         type=Path,

@@ -26,9 +26,17 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("command", help="send a signed command and wait for the answers")
     parser.add_argument("name", help="status, reset, set-rate, record, replay-window or reload")
-    parser.add_argument("--argument", action="append", default=[], metavar="KEY=JSON")
-    parser.add_argument("--to", default="all", metavar="SELECTOR")
-    parser.add_argument("--sign", type=Path, action="append", default=[], metavar="KEY")
+    parser.add_argument(
+        "--argument",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="an argument of the command; repeatable",
+    )
+    parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
+    parser.add_argument(
+        "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
+    )
     parser.add_argument("--expires", type=float, default=60.0, help="seconds it is valid; default: 60")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
     parser.add_argument(

@@ -11,13 +11,15 @@ import json
 import secrets
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.wire import bundle, signatures
-from edge_hub import connection, deployment
+from edge_agent.wire import bundle
+from edge_hub import connection, deployment, rotations
 from edge_hub.commands.devices import collect
+from edge_hub.desired import Desired
 from edge_hub.fleet import Device
 from edge_hub.rollout import DONE, FleetRollout, Member, parse_shares, waves
 from edge_hub.selector import select
@@ -27,12 +29,29 @@ from edge_hub.store import HubStore, default_folder
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("deploy", help="roll a bundle out, in waves")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, help="the .eab file")
     parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
-    parser.add_argument("--population", help="default: the only one that the devices have")
-    parser.add_argument("--canary", default="5%,25%,100%", metavar="SHARES", help="default: %(default)s")
-    parser.add_argument("--gate", action="append", default=[], metavar="NAME=NUMBER")
-    parser.add_argument("--max-failures", type=int, default=0)
+    parser.add_argument("--population", help="which population; default: the only one that the devices have")
+    parser.add_argument(
+        "--new", type=Path, metavar="TOML", help="what devices make the population of that do not have it"
+    )
+    parser.add_argument("--url", default="", help="http, https or file: where devices find the bundle")
+    parser.add_argument(
+        "--canary",
+        default="5%,25%,100%",
+        metavar="SHARES",
+        help="shares of the devices, wave by wave; default: %(default)s",
+    )
+    parser.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a limit of shadow run and trial; repeatable",
+    )
+    parser.add_argument(
+        "--max-failures", type=int, default=0, help="devices that may fail; one more stops it"
+    )
     parser.add_argument("--patience", type=float, default=3600.0, help="seconds that a wave may take")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
     add_runner_arguments(parser)
@@ -46,7 +65,9 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
     )
     parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
-    parser.add_argument("--state", type=Path, default=default_folder(), help="default: %(default)s")
+    parser.add_argument(
+        "--state", type=Path, default=default_folder(), help="the hub's folder; default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line and change")
     parser.add_argument("-v", "--verbose", action="store_true")
 
@@ -58,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     shares = parse_shares(arguments.canary)
     gates = deployment.gates(arguments.gate)
     devices = select(collect(arguments).devices.values(), arguments.to)
+    if arguments.new and not arguments.population:
+        raise ConfigError("--population: found none, expected the name of the new one")
     population = arguments.population or _only_population(devices)
     store = HubStore(arguments.state)
     store.keep_bundle(arguments.bundle, found.digest)
@@ -67,21 +90,22 @@ def run(arguments: argparse.Namespace) -> int:
     rollout = FleetRollout(id_, found.digest, found.name, population, waves(names, shares, id_), members)
     rollout.gates, rollout.max_failures = gates, arguments.max_failures
     rollout.patience = arguments.patience
+    rollout.url, rollout.config = arguments.url, _config(arguments.new)
     return work(arguments, rollout, store)
 
 
 def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) -> int:
     """Run a rollout to its end."""
-    keys = [signatures.load_secret(path) for path in arguments.sign]
-    if not keys:
-        raise ConfigError("--sign: found no key, expected the secret key that the devices believe")
+    known = rotations.load(store, arguments.fleet)
+    keys = rotations.signers(arguments.sign, arguments.fleet, known)
     with (
         store.running(rollout.id) as ours,
         connection.Connection(arguments, deployment.filters(arguments.fleet)) as link,
     ):
         if not ours:
             raise ConfigError(f"rollout {rollout.id}: another process runs it already")
-        job = deployment.Deployment(rollout, store, link, arguments.fleet, keys, arguments.expires)
+        desired = Desired(link, arguments.fleet, keys, known, arguments.expires)
+        job = deployment.Deployment(rollout, store, link, desired)
         job.run(lambda r: show(r, arguments.json))
     return EXIT_DONE if rollout.status == DONE else EXIT_FAILED
 
@@ -108,6 +132,25 @@ def show(rollout: FleetRollout, as_json: bool) -> None:
     wave = f"wave {found['wave']} of {found['waves']}"
     print(f"{time.strftime('%H:%M:%S')} {rollout.id} {rollout.status}, {wave}: {counts} {rollout.reason}")
     sys.stdout.flush()
+
+
+def _config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    for key in ("name", "bundle"):
+        if key in found:
+            raise ConfigError(f"{path}: {key}: found {found[key]!r}, expected it on the command line alone")
+    try:
+        json.dumps(found)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}, expected text, numbers, lists and tables") from error
+    return found
 
 
 def _only_population(devices: list[Device]) -> str:

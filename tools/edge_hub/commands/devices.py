@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name in sorted(fleet.devices):
             print(json.dumps(fleet.devices[name].row()))
     else:
-        Console().print(fleet_table(fleet, time.time()))
+        console = Console()
+        console.print(fleet_table(fleet, time.time(), console.width))
     return 0
 
 

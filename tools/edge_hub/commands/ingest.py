@@ -25,10 +25,12 @@ from edge_hub.archive import Archive, Key
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("ingest", help="telemetry into SQLite")
-    parser.add_argument("database", type=Path)
+    parser.add_argument("database", type=Path, help="the SQLite file; made if missing")
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
-    parser.add_argument("--for", dest="seconds", type=float, default=math.inf)
+    parser.add_argument(
+        "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
+    )
     connection.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="at the end, one JSON object a line and device")
     parser.add_argument("-v", "--verbose", action="store_true")

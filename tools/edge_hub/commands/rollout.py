@@ -17,8 +17,8 @@ from edge_hub.store import HubStore
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("rollout", help="look at a rollout, or steer it")
-    parser.add_argument("action", choices=("status", "pause", "resume", "abort"))
-    parser.add_argument("id", nargs="?", default="latest")
+    parser.add_argument("action", choices=("status", "pause", "resume", "abort"), help="what to do")
+    parser.add_argument("id", nargs="?", default="latest", help="which rollout")
     deploy.add_runner_arguments(parser)
     parser.set_defaults(run=run)
 

@@ -40,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             _lines(link, fleet, end)
             return 0
-        with Live(fleet_table(fleet, time.time()), console=Console(), refresh_per_second=2) as live:
+        console = Console()
+        table = fleet_table(fleet, time.time(), console.width)
+        with Live(table, console=console, refresh_per_second=2) as live:
             while (left := end - time.monotonic()) > 0:
                 for message in link.messages(min(left, 0.5)):
                     fleet.take(message.topic, message.payload, time.time())
-                live.update(fleet_table(fleet, time.time()))
+                live.update(fleet_table(fleet, time.time(), console.width))
     return 0
 
 

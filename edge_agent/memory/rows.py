@@ -1,0 +1,24 @@
+"""Rows of a population's columns: the agents that a caller names."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_agent.errors import ObservationError
+
+
+def agent_numbers(agents: ArrayLike, size: int) -> NDArray[np.int64]:
+    """Return agent numbers as int64 (n,): in range and distinct."""
+    array = np.asarray(agents)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise ObservationError(f"agents: {array.dtype} of shape {array.shape}, expected integers (n,)")
+    numbers = np.ascontiguousarray(array, dtype=np.int64)
+    off = (numbers < 0) | (numbers >= size)
+    if off.any():
+        raise ObservationError(f"agents: {numbers[off][0]}, expected 0 to {size - 1}")
+    if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
+        values, counts = np.unique(numbers, return_counts=True)
+        if (counts > 1).any():
+            raise ObservationError(f"agents: {values[counts > 1][0]} stands there twice")
+    return numbers

@@ -1,0 +1,99 @@
+"""Home Assistant's device discovery: one retained JSON message that describes a device and its sensors.
+
+Theory of operation. Home Assistant listens on ``PREFIX/device/NODE/OBJECT/config`` (NODE is the fleet,
+OBJECT the device) for ``{device, origin, components, state_topic, qos}``; every component is a sensor whose
+template takes one value out of the JSON state that the device publishes on ``up/state``. Values expire: a
+device that fell silent is shown as unavailable, whatever became of it. A component that is gone is
+announced once more with its platform alone, which removes it. Nothing here can be commanded: what a device
+obeys is signed. Sources: home-assistant.io, "MQTT", "Device discovery payload" and "Discovery topic"; "MQTT
+Sensor".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from edge_agent.wire.topics import DeviceTopics
+
+EXPIRES_AFTER = 3.0
+"""A value is believed for so many intervals between states."""
+
+_DEVICE: Mapping[str, tuple[str, dict[str, str]]] = {
+    "rss": (
+        "Memory",
+        {"device_class": "data_size", "unit_of_measurement": "B", "state_class": "measurement"},
+    ),
+    "rung": ("Governor", {}),
+    "backlog": (
+        "Outbox",
+        {"device_class": "data_size", "unit_of_measurement": "B", "state_class": "measurement"},
+    ),
+}
+_POPULATION: Mapping[str, tuple[str, dict[str, str]]] = {
+    "agents": ("agents", {"state_class": "measurement"}),
+    "silent": ("silent agents", {"state_class": "measurement"}),
+    "decisions": ("decisions", {"state_class": "total_increasing"}),
+    "contradictions": ("contradictions", {"state_class": "total_increasing"}),
+    "faults": ("bad readings", {"state_class": "total_increasing"}),
+    "latency_p99_ms": (
+        "latency",
+        {"device_class": "duration", "unit_of_measurement": "ms", "state_class": "measurement"},
+    ),
+}
+
+
+def topic(prefix: str, topics: DeviceTopics) -> str:
+    """Return where the announcement of a device is retained."""
+    return f"{prefix}/device/{topics.fleet}/{topics.device}/config"
+
+
+def components(topics: DeviceTopics, population: str = "") -> tuple[str, ...]:
+    """Return the ids of a population's components; without one, those of the device itself."""
+    base = f"{topics.fleet}_{topics.device}" + (f"_{population}" if population else "")
+    return tuple(f"{base}_{key}" for key in (_POPULATION if population else _DEVICE))
+
+
+def announcement(
+    topics: DeviceTopics, version: str, profile: str, populations: Collection[str], seconds: float
+) -> dict[str, Any]:
+    """Return the message of a device whose state comes every ``seconds``."""
+    found: dict[str, Any] = {}
+    for population in ("", *populations):
+        kinds = _POPULATION if population else _DEVICE
+        for id_, (key, (name, fields)) in zip(components(topics, population), kinds.items(), strict=True):
+            value = f"value_json.populations['{population}'].{key}" if population else f"value_json.{key}"
+            found[id_] = {
+                "platform": "sensor",
+                "unique_id": id_,
+                "name": f"{population} {name}".strip(),
+                "value_template": f"{{{{ {value} }}}}",
+                "expire_after": round(EXPIRES_AFTER * seconds) + 1,
+                "entity_category": "diagnostic",
+                **fields,
+            }
+    return {
+        "device": {
+            "identifiers": [f"edge-agent_{topics.fleet}_{topics.device}"],
+            "name": topics.device,
+            "manufacturer": "edge-agent",
+            "model": profile,
+            "sw_version": version,
+        },
+        "origin": {"name": "edge-agent", "sw_version": version},
+        "components": found,
+        "state_topic": topics.state,
+        "qos": 0,
+    }
+
+
+def without(message: Mapping[str, Any], gone: Collection[str]) -> dict[str, Any]:
+    """Return ``message`` so that it also removes the components ``gone``."""
+    removed = {id_: {"platform": "sensor"} for id_ in gone}
+    return {**message, "components": {**removed, **message["components"]}}
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Return a message as JSON."""
+    return json.dumps(message, separators=(",", ":")).encode("utf-8")

@@ -1,0 +1,133 @@
+"""Daemons as processes in folders of their own, a hub and its keys, for tests of how devices obey."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent import Model
+from edge_agent.engine import golden
+from edge_agent.wire import bundle, signatures
+from edge_hub.cli import main
+
+META = {
+    "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
+    "controls": [{"name": "fan", "values": ["off", "on"]}],
+}
+CONFIG = """
+[device]
+name = "{name}"
+fleet = "lab"
+state_dir = "state"
+socket = "s"
+telemetry_s = 1.0
+spare_kb = 1024
+[recorder]
+path = "recording"
+[broker]
+host = "127.0.0.1"
+port = {port}
+[hub]
+keys = {keys}
+threshold = {threshold}
+[[population]]
+name = "rooms"
+bundle = "{bundle}"
+size = 3
+rate_hz = 10
+[[population.observe]]
+modality = "co2"
+source = "file"
+path = "{folder}/co2"
+[[population.act]]
+control = "fan"
+topic = "z/{name}/{{agent}}"
+"""
+
+
+def model(likelihood: list[list[float]], preference: float) -> Model:
+    transition = np.empty((2, 2, 2))  # to, from, fan; state 0 is good air
+    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
+    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
+    wanted = [np.array([preference, -preference])]
+    return Model.from_arrays([np.array(likelihood)], [transition], wanted, meta=META, name="fan")
+
+
+GOOD = [[0.95, 0.05], [0.05, 0.95]]
+IMPOSSIBLE = [[1.0, 1.0], [0.0, 0.0]]
+"""Bad air is never seen, whatever the state: each reading over 800 ppm contradicts the model."""
+
+
+class Lab:
+    """Daemons in folders of their own, and the hub's key."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.key = folder / "hub.key"
+        self.public = signatures.save(signatures.generate("hub"), self.key)
+        self.believed = [self.public]
+        self.first = self.bundle("first", model(GOOD, 1.0))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def bundle(self, name: str, made: Model, tested: Model | None = None, key: Path | None = None) -> Path:
+        path = self.folder / f"{name}.eab"
+        manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
+        manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
+        entries = made.entries() | {"golden.npz": golden.make(tested or made)}
+        bundle.write(path, manifest, entries, signatures.load_secret(key or self.key))
+        return path
+
+    def boot(self, name: str) -> None:
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        (home / "co2").write_text("1500\n")
+        keys, threshold = [str(key) for key in self.believed], len(self.believed)
+        text = CONFIG.format(
+            name=name, port=self.port, keys=keys, threshold=threshold, bundle=self.first, folder=home
+        )
+        (home / "device.toml").write_text(text)
+        command = [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml"]
+        with (home / "log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(command, cwd=home, stderr=log)
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def hub(self, *words: str) -> int:
+        return main([*words, "--broker", f"127.0.0.1:{self.port}", "--fleet", "lab"])
+
+    def deploy(self, path: Path, *more: str, keys: Sequence[Path] = ()) -> int:
+        gates = ["shadow_seconds=1", "trial_seconds=1", "steps=15", "missed_rate=1"]
+        words = [word for gate in gates for word in ("--gate", gate)]
+        words += [word for key in keys or [self.key] for word in ("--sign", str(key))]
+        words += ["--state", str(self.folder / "hub"), "--patience", "60", "--json"]
+        return self.hub("deploy", str(path), "--canary", "10%,100%", *words, *more)
+
+    def log(self, name: str) -> str:
+        return (self.folder / name / "log").read_text()
+
+
+def rows(lab: Lab, capsys: Any) -> dict[str, dict[str, Any]]:
+    capsys.readouterr()
+    assert lab.hub("devices", "--json", "--wait", "0.5") == 0
+    return {row["device"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+def wait_for(lab: Lab, capsys: Any, count: int) -> None:
+    end = time.monotonic() + 60
+    while sum(row["online"] for row in rows(lab, capsys).values()) < count:
+        assert time.monotonic() < end, "they did not come online"
+
+
+def last_line(capsys: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found

@@ -1,0 +1,221 @@
+"""Daemons on one manual clock at a broker in memory, with real populations: coalitions, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import ConfigError
+from edge_agent.protocol.peers.codes import divergence
+from edge_agent.runtime.assembly import prepare
+from edge_agent.runtime.config import Config, DeviceConfig, PopulationConfig
+from edge_agent.runtime.governor import Signs
+from edge_agent.runtime.peer_config import ObjectiveConfig, RoleConfig, ShareConfig
+from edge_agent.runtime.peering import check_shares
+from edge_agent.runtime.playback import replay
+from edge_agent.runtime.recorder import frames
+from edge_agent.wire import messages
+from edge_agent.wire.messages import Message, decode
+from edge_agent.wire.topics import DeviceTopics
+
+from .town import BOARD, DIGEST, NAMES, A, B, Town
+
+
+def test_devices_form_a_coalition_and_form_anew_when_one_is_lost_and_when_it_is_back() -> None:
+    town = Town()
+    town.after(5.0)
+    assert [site.coalition for site in town.sites.values()] == [set(NAMES)] * 3
+    town.kill("west")
+    town.after(2.5)
+    assert [site.coalition for site in town.sites.values()] == [{"east", "north"}] * 2
+    town.add("west")
+    town.after(5.0)
+    assert [site.coalition for site in town.sites.values()] == [set(NAMES)] * 3
+    figures = town.sites["east"].peering.figures()
+    assert (figures["joined"], figures["left"], figures["refused"]) == (3, 2, 0)
+    assert 0.0 < figures["agreed_s"] < 2.5
+
+
+def test_what_all_smell_adds_up_in_each_population() -> None:
+    town = Town()
+    town.smells = {"east": 0, "north": 1, "west": 1}
+    town.after(20.0)
+    expected = np.full(3, 1 / 3)
+    for _ in range(40):
+        expected = (B @ expected) * A[0] * A[1] * A[1]
+        expected /= expected.sum()
+    for site in town.sites.values():
+        assert divergence(expected, site.fused()) < 1e-3
+        # A step is made before the others' evidence of its tick is there: one tick behind on that.
+        belief = site.population.beliefs(0)[0]
+        assert int(belief.argmax()) == 1
+        assert site.peering.figures()["lost"] == 0
+    assert divergence(expected, alone(0)) > 1.0
+
+
+def alone(smell: int) -> np.ndarray:
+    belief = np.full(3, 1 / 3)
+    for _ in range(40):
+        belief = (B @ belief) * A[smell]
+        belief /= belief.sum()
+    return belief
+
+
+def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None:
+    town = Town(names=("east", "north"))
+    town.after(5.0)
+    holder = next(s for s in town.sites.values() if s.peering.status()["coalition"]["role"] == "nose 0")
+    other = next(s for s in town.sites.values() if s is not holder)
+    fans = [int(site.group.history.select(0, 1)["action"][-1, 1]) for site in (holder, other)]
+    assert fans == [1, 0]  # by itself a population likes it quiet; the role asks for the fan
+    town.kill(other.name)
+    town.after(3.0)
+    assert holder.coalition == set()
+    assert int(holder.group.history.select(0, 1)["action"][-1, 1]) == 0
+    assert dict(holder.group.preferred) == {}
+
+
+def test_a_recording_among_peers_is_replayed_exactly() -> None:
+    town = Town()
+    town.smells = {"east": 0, "north": 1, "west": 1}
+    town.after(8.0)
+    town.kill("west")
+    town.after(5.0)
+    for site in town.sites.values():
+        found = replay(frames(site.tape.data), lambda _path, _digest: town.model)
+        assert found.difference is None
+        assert found.steps == site.group.counters.ticks > 10
+        kinds = {entry["kind"] for entry in frames(site.tape.data)}
+        assert kinds >= {"begin", "step", "believe"}
+    assert any(entry["kind"] == "prefer" for site in town.sites.values() for entry in frames(site.tape.data))
+
+
+def test_birth_and_will_carry_the_incarnation_and_the_goodbye_ends_it() -> None:
+    town = Town(names=("east", "north"))
+    town.after(3.0)
+    topics = DeviceTopics("house", "east")
+    births = [decode(p.payload).body for p in town.broker.log if p.topic == topics.birth]
+    assert births[0]["online"] is True
+    life = births[0]["incarnation"]
+    assert life == town.sites["north"].peering.peer.members.presence("east").incarnation
+    town.sites["east"].daemon.stop()
+    town.broker.run()
+    goodbye = [decode(p.payload).body for p in town.broker.log if p.topic == topics.birth][-1]
+    assert (goodbye["online"], goodbye["incarnation"]) == (False, life)
+    town.sites.pop("east")
+    town.after(0.5)
+    north = town.sites["north"].peering
+    assert "east" not in north.peer.members
+    assert north.peer.ledger.accounts == ()  # a goodbye breaks no promise
+
+
+def test_charge_is_told_in_steps() -> None:
+    town = Town(names=("east", "north"))
+    town.sites["east"].signs = Signs(battery=0.49)
+    town.after(12.0)
+    assert town.sites["north"].peering.peer.members.presence("east").battery == 45
+
+
+def garbage(_: Town) -> bytes:
+    return b"\xc1"
+
+
+def lie(town: Town) -> bytes:
+    return messages.encode(Message({"device": "north", "incarnation": 9}, seq=1, t=town.clock.time()))
+
+
+def early(town: Town) -> bytes:
+    return messages.encode(Message({"device": "evil", "incarnation": 1}, seq=1, t=town.clock.time() + 500))
+
+
+@pytest.mark.parametrize(("make", "offence"), [(garbage, "malformed"), (lie, "name"), (early, "clock")])
+def test_who_misbehaves_is_ignored_counted_shown_and_less_well_thought_of(
+    make: Callable[[Town], bytes], offence: str
+) -> None:
+    town = Town(heartbeat_s=1.0, skew_s=5.0)
+    town.after(3.0)
+    for beat in range(12):
+        town.broker.publish("edge/v1/house/peer/evil/presence", make(town), qos=0)
+        town.after(1.0)
+        if beat == 0:
+            assert town.sites["east"].peering.status()["refusals"] == {"evil": {offence: 1}}
+    for site in town.sites.values():
+        status = site.peering.status()
+        assert status["refusals"] == {"evil": {offence: 12}}
+        assert status["here"] == 3
+        assert site.coalition == set(NAMES)
+        # All three say so of one another's accounts: the median of the jury falls.
+        assert site.peering.peer.members.reputations["evil"] < 600
+
+
+def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() -> None:
+    town = Town()
+    town.smells = dict.fromkeys(NAMES, 1)
+    town.after(5.0)
+    before = town.sites["east"].fused()
+    bad = messages.encode(Message({"r": [[1, 0, 100, b"\x09\x09\x09"]]}, t=town.clock.time()))
+    for _ in range(200):
+        town.broker.publish("edge/v1/house/peer/evil/evidence", bad, qos=0)
+    town.after(0.2)
+    refusals = town.sites["east"].peering.status()["refusals"]["evil"]
+    assert refusals["malformed"] == 80  # what the bucket holds
+    assert refusals["flood"] >= 110
+    np.testing.assert_allclose(town.sites["east"].fused(), before, atol=1e-3)
+    assert town.sites["east"].coalition == set(NAMES)
+
+
+def test_telemetry_says_what_changed() -> None:
+    town = Town(names=("east",))
+    figures = town.sites["east"].peering.figures()
+    assert figures["here"] == 1
+    assert set(figures) >= {"members", "joined", "left", "refused", "lost", "duplicates", "reputation"}
+    assert all(isinstance(value, (int, float)) for value in figures.values())
+
+
+def broken(**changes: Any) -> tuple[Config, Any]:
+    town = Town(names=())
+    share = ShareConfig(**({"factor": "gas"} | changes))
+    population = PopulationConfig(name="rooms", bundle="gas.eab", agents=("hall",), share=(share,))
+    config = Config(
+        device=DeviceConfig(name="a"),
+        peers=town.peers,
+        objective=tuple(town.objectives),
+        population=(population,),
+    )
+    return config, prepare(population, BOARD, "test", lambda _path: (town.model, DIGEST))
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [
+        ("gold", "share[0].factor: found 'gold', expected one of gas, fan"),
+        ("fan", "share[0].controller: missing, expected the device whose actions move the factor"),
+    ],
+)
+def test_a_factor_that_cannot_be_shared_is_named(factor: str, expected: str) -> None:
+    config, prepared = broken(factor=factor)
+    with pytest.raises(ConfigError) as refused:
+        check_shares(config, [prepared], "device.toml")
+    assert str(refused.value).endswith(expected)
+    assert str(refused.value).startswith("device.toml: population[0].")
+
+
+def test_preferences_of_another_length_are_named() -> None:
+    config, prepared = broken()
+    role = RoleConfig(name="r", capability="nose", preferences={"hum": (1.0, 2.0, 3.0)})
+    config = replace(config, objective=(ObjectiveConfig(name="o", role=(role,)),))
+    with pytest.raises(ConfigError, match=r"device.toml: objective\[0\]: role 'r': preferences for 'hum'"):
+        check_shares(config, [prepared], "device.toml")
+
+
+def test_the_example_configuration_is_right() -> None:
+    from edge_agent.runtime.schema import compile_files
+
+    root = Path(__file__).parents[3]
+    checked = compile_files(root / "examples" / "peers" / "device.toml", None)
+    assert checked["config"]["peers"]["capabilities"]

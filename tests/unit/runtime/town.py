@@ -1,0 +1,189 @@
+"""Daemons on one manual clock at a broker in memory, each with a real population that smells for gas."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edge_agent import Model, Population
+from edge_agent.memory.arena import Arena
+from edge_agent.memory.budget import Plan
+from edge_agent.protocol.session import Session, SessionSettings
+from edge_agent.runtime.assembly import prepare
+from edge_agent.runtime.config import (
+    ActConfig,
+    BrokerConfig,
+    Config,
+    DeviceConfig,
+    ObserveConfig,
+    PopulationConfig,
+)
+from edge_agent.runtime.daemon import Daemon, Parts
+from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.lending import Keys
+from edge_agent.runtime.link import Link
+from edge_agent.runtime.peer_config import ObjectiveConfig, PeersConfig, RoleConfig, ShareConfig
+from edge_agent.runtime.peering import Peering, check_shares
+from edge_agent.runtime.profile import Profile, ThermalProfile
+from edge_agent.runtime.recorder import Recorder
+from edge_agent.runtime.roster import Roster
+from edge_agent.testing.broker import MemoryBroker
+from edge_agent.testing.clock import ManualClock
+from edge_agent.wire.signatures import SecretKey
+
+NAMES = ("east", "north", "west")
+BOARD = Profile(
+    board="bench",
+    memory_mb=64,
+    cores=1,
+    threads=1,
+    max_rate_hz=100.0,
+    thermal=ThermalProfile(warm_c=60.0, hot_c=70.0, limit_c=80.0),
+    sources=("none",),
+)
+A = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
+B = 0.05 + 0.85 * np.eye(3)
+
+
+def model() -> Model:
+    """Two factors: gas, which nobody steers and all smell, and a fan of two levels that is heard."""
+    hum = np.array([[0.9, 0.1], [0.1, 0.9]])
+    fan = np.zeros((2, 2, 2))
+    fan[0, :, 0] = fan[1, :, 1] = 1.0
+    meta = {
+        "modalities": [{"name": "smell", "edges": [1, 2]}, {"name": "hum", "edges": [1]}],
+        "factors": [{"name": "gas"}, {"name": "fan"}],
+        "controls": [{"name": "none", "values": ["none"]}, {"name": "fan", "values": ["off", "on"]}],
+    }
+    C = [np.zeros(3), np.array([1.0, 0.0])]
+    return Model.from_arrays(
+        [A, hum], [B[:, :, None], fan], C, A_deps=[[0], [1]], B_deps=[[0], [1]], meta=meta
+    )
+
+
+DIGEST = "ab" * 32
+
+
+class Tape:
+    """A recording in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def rotate(self) -> None:
+        self.data = b""
+
+    def close(self) -> None:
+        """Nothing is buffered."""
+
+
+class Site:
+    """One device: its daemon, and a sensor that smells what it is told to."""
+
+    def __init__(
+        self, town: Town, name: str, peers: PeersConfig, objectives: Sequence[ObjectiveConfig]
+    ) -> None:
+        self.name, self.town = name, town
+        self.signs = Signs()
+        self.tape = Tape()
+        smells = ObserveConfig(modality="smell", topic=f"z/{name}")
+        population = PopulationConfig(
+            name="rooms",
+            bundle="gas.eab",
+            agents=("hall",),
+            observe=(smells,),
+            act=(ActConfig(control="fan", topic=f"z/{name}/fan", safe="off"),),
+            share=(ShareConfig(factor="gas"),) if town.shares else (),
+        )
+        config = Config(
+            device=DeviceConfig(name=name, fleet="house"),
+            broker=BrokerConfig(),
+            peers=peers,
+            objective=tuple(objectives),
+            population=(population,),
+        )
+        prepared = prepare(population, BOARD, "test", lambda _path: (town.model, DIGEST))
+        check_shares(config, [prepared], "test")
+        roster = Roster(Arena(1 << 20))
+        self.group = roster.add(prepared)
+        secrets = {each: SecretKey(each.encode().ljust(32), each) for each in NAMES}
+        known = {each: secret.public for each, secret in secrets.items() if each in town.trusted}
+        self.peering = Peering(config, town.clock, Keys(secrets[name], known) if known else None, BOARD)
+        self.governor = Governor(BOARD.thermal, [population.priority])
+        parts = Parts(
+            rss=lambda: 1,
+            peering=self.peering,
+            recorder=Recorder(self.tape, 1 << 30),
+            signs=lambda: self.signs,
+            governor=self.governor,
+        )
+        self.daemon = Daemon(config, roster, Plan((), 1 << 20), town.clock, parts)
+        limits = SessionSettings(backoff_base=0.2, backoff_cap=1.0)
+        session = Session(limits, self.daemon.birth, [], random.Random(name))
+        self.daemon.attach(Link(session, town.broker.client(name), town.clock))
+        self.daemon.start()
+        self.dead = False
+
+    @property
+    def population(self) -> Population:
+        stepper = self.group.stepper
+        assert isinstance(stepper, Population)
+        return stepper
+
+    @property
+    def coalition(self) -> set[str]:
+        shown = self.peering.status()["coalition"]
+        return set(shown["members"]) if shown is not None and shown["confirmed"] else set()
+
+    def fused(self) -> np.ndarray:
+        return np.array(self.peering.status()["sharing"]["channels"]["hall"]["belief"])
+
+
+class Town:
+    """Devices on one broker."""
+
+    def __init__(
+        self,
+        names: Sequence[str] = NAMES,
+        shares: bool = True,
+        trusted: Sequence[str] = (),
+        **peers: Any,
+    ) -> None:
+        self.shares, self.trusted = shares, trusted
+        self.clock = ManualClock(start=100.0)
+        self.broker = MemoryBroker(self.clock)
+        self.model = model()
+        self.smells: dict[str, int] = {}
+        roles = [RoleConfig(name=f"nose {n}", capability="nose", required=n < 2) for n in range(3)]
+        roles[0] = replace(roles[0], preferences={"hum": (0.0, 4.0)})
+        self.objectives = [ObjectiveConfig(name="sniff", role=tuple(roles))]
+        self.peers = PeersConfig(**({"heartbeat_s": 5.0, "capabilities": ("nose",)} | peers))
+        self.sites: dict[str, Site] = {}
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> Site:
+        self.sites[name] = Site(self, name, self.peers, self.objectives)
+        return self.sites[name]
+
+    def kill(self, name: str) -> None:
+        self.sites.pop(name)
+        self.broker.cut(name)
+
+    def after(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+            for name, smell in self.smells.items():
+                self.broker.publish(f"z/{name}", b"%d" % smell, qos=0)
+            while True:
+                for site in list(self.sites.values()):
+                    site.daemon.turn()
+                if not self.broker.run():
+                    break

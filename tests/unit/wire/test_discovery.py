@@ -1,0 +1,110 @@
+"""The announcement against Home Assistant's own rules, written down here as its documentation and its
+``components/mqtt/schemas.py``, ``sensor.py`` and ``discovery.py`` state them.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.wire import discovery
+from edge_agent.wire.topics import DeviceTopics
+
+TOPICS = DeviceTopics("lab", "pi-1")
+UNITS = {"data_size": {"B", "kB", "MB", "GB"}, "duration": {"ms", "s", "min", "h", "d"}, None: {None}}
+Topic = Annotated[str, Field(pattern=r"^[^+#]+$")]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Device(Strict):
+    identifiers: list[str] = Field(min_length=1)
+    name: str
+    manufacturer: str
+    model: str
+    sw_version: str
+
+
+class Origin(Strict):
+    name: str
+    sw_version: str
+
+
+class Sensor(Strict):
+    platform: Literal["sensor"]
+    unique_id: str
+    name: str
+    value_template: str
+    expire_after: int = Field(gt=0)
+    entity_category: Literal["diagnostic"]  # "config" is not allowed for a sensor
+    device_class: str | None = None
+    state_class: Literal["measurement", "total", "total_increasing"] | None = None
+    unit_of_measurement: str | None = None
+
+
+class Removed(Strict):
+    platform: Literal["sensor"]
+
+
+class Discovery(Strict):
+    device: Device
+    origin: Origin
+    components: dict[str, Sensor | Removed]
+    state_topic: Topic
+    qos: Literal[0, 1, 2]
+
+
+def announced(*populations: str) -> Discovery:
+    message = discovery.announcement(TOPICS, "1.2", "pi4b-1gb", populations, 10.0)
+    return Discovery.model_validate_json(discovery.encode(message))
+
+
+def test_the_topic_is_one_that_home_assistant_hears() -> None:
+    matcher = r"(?P<component>\w+)/(?:(?P<node_id>[a-zA-Z0-9_-]+)/)?(?P<object_id>[a-zA-Z0-9_-]+)/config"
+    topic = discovery.topic("homeassistant", TOPICS).removeprefix("homeassistant/")
+    found = re.fullmatch(matcher, topic)
+    assert found is not None
+    assert found.groupdict() == {"component": "device", "node_id": "lab", "object_id": "pi-1"}
+
+
+def test_it_follows_the_schema_and_units_fit_their_class() -> None:
+    message = announced("rooms", "halls.2")
+    assert message.state_topic == TOPICS.state
+    sensors = [c for c in message.components.values() if isinstance(c, Sensor)]
+    assert len(sensors) == len(message.components) == len({s.unique_id for s in sensors}) == 3 + 2 * 6
+    for sensor in sensors:
+        assert sensor.unit_of_measurement in UNITS[sensor.device_class]
+        assert sensor.expire_after > 2 * 10
+
+
+def test_every_template_takes_a_value_out_of_the_state() -> None:
+    counters = dict.fromkeys(["agents", "silent", "decisions", "contradictions", "faults"], 7)
+    state = {"rss": 7, "rung": 7, "backlog": 7, "populations": {"rooms": counters | {"latency_p99_ms": 7}}}
+    for sensor in announced("rooms").components.values():
+        assert isinstance(sensor, Sensor)
+        found = re.fullmatch(r"\{\{ value_json((?:\.\w+|\['[\w.-]+'\])+) \}\}", sensor.value_template)
+        assert found is not None
+        value: Any = state
+        for key in re.findall(r"[\w-]+", found[1]):
+            value = value[key]
+        assert value == 7
+
+
+def test_what_is_gone_is_announced_with_its_platform_alone() -> None:
+    message = discovery.announcement(TOPICS, "1", "p", ["rooms"], 10.0)
+    gone = [*discovery.components(TOPICS, "halls"), *discovery.components(TOPICS, "rooms")]
+    found = Discovery.model_validate_json(discovery.encode(discovery.without(message, gone))).components
+    removed = {id_ for id_, component in found.items() if isinstance(component, Removed)}
+    assert removed == set(discovery.components(TOPICS, "halls"))
+
+
+@pytest.mark.parametrize("key", ["device", "origin", "components"])
+def test_the_schema_refuses_what_home_assistant_would(key: str) -> None:
+    message = discovery.announcement(TOPICS, "1", "p", ["rooms"], 10.0)
+    del message[key]
+    with pytest.raises(ValidationError):
+        Discovery.model_validate_json(json.dumps(message))
