@@ -8,6 +8,7 @@ comparison.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from edge_agent.engine import Model, Population
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.templates import check_fields
 
 FindModel = Callable[[str, str], Model]
 """(path in the recording, digest) -> the model; raises ConfigError if it is not to be had."""
@@ -75,7 +77,10 @@ def replay(
     Raises
     ------
     ConfigError
-        A model is not to be had, or the recording does not begin with its populations.
+        A model is not to be had, the recording does not begin with its populations, or what it holds does
+        not fit them.
+    ObservationError
+        An observation in it is not one that the model can take.
     """
     found = Playback()
     running: dict[str, _Running] = {}
@@ -91,7 +96,7 @@ def replay(
             _CHANGES[entry["kind"]](running[name].population, entry)
             continue
         moment = _step(running[name], entry)
-        recorded = np.frombuffer(entry["actions"], "<i2").reshape(moment.actions.shape)
+        recorded = _array(entry, "actions", "<i2", moment.actions.shape)
         found.steps += 1
         found.decisions += len(recorded)
         if watch is not None and watch(name, int(entry["tick"]), moment):
@@ -111,16 +116,22 @@ def replay(
 
 
 def _plan(population: Population, entry: Mapping[str, Any]) -> None:
-    population.plan(horizon=entry["horizon"])
+    population.plan(horizon=_horizon(entry))
 
 
 def _prefer(population: Population, entry: Mapping[str, Any]) -> None:
-    population.prefer({int(m): values for m, values in entry["added"].items()})
+    try:
+        added = {int(m): np.array(values, np.float64) for m, values in entry["added"].items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"recording: preferences are not numbers by modality ({error})") from error
+    population.prefer(added)
 
 
 def _believe(population: Population, entry: Mapping[str, Any]) -> None:
-    beliefs = np.frombuffer(entry["beliefs"], "<f4").reshape(population.size, -1)
-    population.set_beliefs(int(entry["factor"]), beliefs)
+    factor, states = int(entry["factor"]), population.model.num_states
+    if not 0 <= factor < len(states):
+        raise ConfigError(f"recording: factor {factor}, expected 0 to {len(states) - 1}")
+    population.set_beliefs(factor, _array(entry, "beliefs", "<f4", (population.size, states[factor])))
 
 
 _CHANGES = {"plan": _plan, "prefer": _prefer, "believe": _believe}
@@ -128,20 +139,54 @@ _CHANGES = {"plan": _plan, "prefer": _prefer, "believe": _believe}
 
 def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     model = find_model(str(entry["bundle"]), str(entry["digest"]))
-    population = Population(model, int(entry["size"]), seed=int(entry["seed"]))
-    population.restore(entry["beliefs"])
+    size, beliefs = int(entry["size"]), entry["beliefs"]
+    if size > len(beliefs):  # an agent has at least a byte of belief
+        raise ConfigError(f"recording: {size} agents, their beliefs are {len(beliefs)} bytes")
+    population = Population(model, size, seed=int(entry["seed"]))
+    population.restore(beliefs)
     _plan(population, entry)
     _prefer(population, {"added": entry.get("prefer", {})})
-    names = entry["names"]
-    return _Running(population, model, AgentNames(names, population.size, str(entry["population"])))
+    return _Running(population, model, _names(entry, size))
+
+
+def _horizon(entry: Mapping[str, Any]) -> int | None:
+    horizon = entry.get("horizon")
+    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int)):
+        raise ConfigError(f"recording: horizon is {horizon!r}, expected a number of steps or none")
+    return horizon
+
+
+def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
+    match entry.get("names"):
+        case str(names):
+            check_fields(names, "recording: names", {"index", "population"})
+        case list(names) if len(names) == size and all(isinstance(name, str) for name in names):
+            pass
+        case found:
+            raise ConfigError(
+                f"recording: names are {str(found)[:60]!r}, expected {size} of them or a pattern"
+            )
+    return AgentNames(names, size, str(entry["population"]))
+
+
+def _array(entry: Mapping[str, Any], key: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return ``entry[key]`` as an array; ``shape`` is what it must have."""
+    data = entry[key]
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    if len(data) != expected:
+        raise ConfigError(f"recording: {entry['kind']}: {key} has {len(data)} bytes, expected {expected}")
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
-    n, modalities, factors = entry["shape"]
-    observed = np.frombuffer(entry["observed"], "<i2").reshape(n, modalities)
-    everyone = not entry["agents"]
-    agents = np.arange(n) if everyone else np.frombuffer(entry["agents"], "<i4").astype(np.intp)
-    actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
     model = running.model
+    everyone = not entry["agents"]
+    n = running.population.size if everyone else len(entry["agents"]) // 4
+    shape = [n, len(model.num_obs), len(model.num_controls)]
+    if entry["shape"] != shape:
+        raise ConfigError(f"recording: tick {entry['tick']} is of shape {entry['shape']}, expected {shape}")
+    observed = _array(entry, "observed", "<i2", (n, shape[1]))
+    agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
+    actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
     binding = Binding(model.meta, model.num_obs, model.num_controls, str(entry["population"]))
-    return Moment(running.population, binding, running.names, observed, actions.reshape(n, factors), agents)
+    return Moment(running.population, binding, running.names, observed, actions.reshape(n, shape[2]), agents)

@@ -45,7 +45,8 @@ def read(path: Path, data: bytes) -> tuple[Shaped, list[Shaped]]:
     try:
         Interpreter(model_content=data).allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: LiteRT does not take it: {str(error).strip().splitlines()[0]}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path}: LiteRT does not take it: {reason}") from error
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise ModelError(
             f"{path}: {len(graph.inputs)} inputs, {len(graph.outputs)} outputs, expected one, and some"
