@@ -34,7 +34,7 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
 docs: setup ## build/site: the site of docs/, with every link checked
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 docs-reference: setup ## write the pages of docs/ that are made from code
 	$(PY) tools/docs/reference.py
@@ -80,6 +80,7 @@ soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its ve
 
 report: setup ## benchmarks/REPORT.md, its plots and README's figures, from benchmarks/results alone
 	$(PY) -m benchmarks.report
+	$(PY) tools/docs/reference.py
 
 build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
@@ -106,6 +107,7 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
+	$(PY) tools/docs/reference.py
 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip

@@ -6,6 +6,7 @@ the same port with its retained messages and sessions kept, and is found or miss
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -122,7 +123,9 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(number)
-            process.wait()
+            while process.poll() is None:
+                process.send_signal(number)  # again and again: Mosquitto misses it just before its main loop
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
             if process.stderr is not None:
                 process.stderr.close()
