@@ -3,10 +3,9 @@
 Cases. ``optimum``: worth of the coalitions formed over the best possible ones, by enumeration, for
 instances of 2 to 8 agents; and what the hierarchy costs: small cells, and cells against one that sees all.
 ``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
-devices on a broker in memory, heartbeats until all have the same plan after a change. ``efficiency``: N
-agents of a 100-state grid world in one process on one core, one of them joining or leaving a tick:
-agent-steps a second over N times what one reaches, at the pace of 10 ticks a second that the daemon keeps;
-and unpaced, over one alone and over as many that don't coordinate.
+devices on a broker in memory, heartbeats until all have the same plan after a change. ``efficiency``: the
+share of its agent-steps that a device keeps among N (`benchmarks.coordination` says what that is), and what
+10,000 devices' heartbeats cost.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks import coordination
 from benchmarks.cases import run, seconds
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
-from edge_agent import Model, Population
+from edge_agent import Model
 from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.formation import Formation, form
 from edge_agent.protocol.peers.objectives import Candidate, Objective, worth
@@ -33,7 +33,6 @@ from edge_agent.testing.fleet import Device, Fleet
 
 SPACING_MM = 10_000  # one agent a square of 10 m
 REACH_MM = 50_000
-TICKS_A_SECOND = 10.0
 
 
 def world(agents: int, seed: int = 1) -> tuple[list[Candidate], list[Objective]]:
@@ -178,41 +177,11 @@ def agreement() -> Iterator[Figure]:
 
 def efficiency() -> Iterator[Figure]:
     model = grid()
-    alone = rate(model, 1)
-    paced_alone = min(alone, TICKS_A_SECOND)
+    for devices in (50, 1000, 10_000):
+        yield from coordination.efficiency(model, *world(devices))
+    yield from coordination.heartbeat(*world(10_000))
     for agents in (50, 1000, 10_000):
-        case = f"{agents} agents"
-        together = rate(model, agents)
-        paced = min(together, agents * TICKS_A_SECOND) / (agents * paced_alone)
-        yield at_least(case, "paced rate over N times one", paced, "1", 0.95)
-        used = agents * TICKS_A_SECOND / together
-        yield Figure(case, "share of the tick that is used", round(used, 5), "1")
-        unpaced = round(together / alone, 3)
-        apart = round(together / rate(model, agents, coordinate=False), 4)
-        for baseline, ratio in (("one coordinating agent", unpaced), ("no coordination", apart)):
-            yield Figure(case, "agent-steps a second", round(together), "1/s", baseline, ratio, better=MORE)
-
-
-def rate(model: Model, agents: int, coordinate: bool = True) -> float:
-    """Return agent-steps a second, with one agent leaving or joining a tick."""
-    candidates, _ = world(max(agents, 1))
-    objectives = world(max(agents, 8))[1]
-    made = filled(candidates, objectives)
-    population = Population(model, agents)
-    observations = np.zeros((agents, 1), np.int64)
-    ticks = max(20, 20_000 // agents)
-    rng = random.Random(2)
-    leaving = [rng.choice(candidates) for _ in range(ticks)]
-
-    def work() -> None:
-        for tick in range(ticks):
-            if coordinate:
-                one = leaving[tick // 2]
-                made.drop(one.name) if tick % 2 == 0 else made.put(one)
-                made.settle()
-            population.step(observations)
-
-    return agents * ticks / seconds(work)
+        yield from coordination.on_one_core(model, agents)
 
 
 def grid(side: int = 10) -> Model:

@@ -25,7 +25,6 @@ class Place(NamedTuple):
 
 Results = Mapping[str, Result]
 PER_CENT, TIMES = "%", "×"
-ONE = "one coordinating agent"
 
 # their row, their figure, ours
 FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
@@ -53,14 +52,14 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
         Place("freeagentics", "one agent", "belief update, 99 of 100"),
     ),
     (
-        "rate of 50 coordinating agents over that of one",
+        "50 that coordinate, a processor each, over 50 times one",
         "28.4 %",
-        Place("coalition", "50 agents", "agent-steps a second", ONE, PER_CENT),
+        Place("coalition", "50 devices", "agent-steps/s of N over N times one", None, PER_CENT),
     ),
     (
-        "the same at 10 ticks a second, over 50 times one",
+        "50 agents in one process on one core over 50 times one alone",
         "not told",
-        Place("coalition", "50 agents", "paced rate over N times one", None, PER_CENT),
+        Place("coalition", "50 agents, one core", "over N times one agent alone", None, PER_CENT),
     ),
     ("1 agent, a thread each", "680.5 1/s", Place("freeagentics", "1 agents", "a thread each")),
     ("5 agents, a thread each", "190.1 1/s", Place("freeagentics", "5 agents", "a thread each")),
@@ -100,11 +99,11 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
 
 README: tuple[tuple[str, Place], ...] = (
     (
-        "one agent-step, 100 states, batched, two threads",
+        "one agent-step, 100 states, batched, one core",
         Place("step", "s2_grid10_T1", "agent_step_us", "a NumPy loop over agents"),
     ),
     (
-        "the same beside pymdp's JAX, one shared model, vmap",
+        "the same on two, beside pymdp's JAX with one shared model and vmap",
         Place("peers", "s2_grid10_T1", "batched", "JAX vmap over beliefs", TIMES),
     ),
     (
@@ -161,6 +160,8 @@ def find(results: Results, place: Place) -> Figure | None:
 
 def command(place: Place) -> str:
     """Return the command that prints a figure."""
+    if place.benchmark == "peers":  # needs an environment, which make sets up
+        return "`make bench-peers`"
     return f"`python -m benchmarks.{place.benchmark}`"
 
 

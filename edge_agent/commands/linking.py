@@ -167,6 +167,7 @@ def make_peering(composed: Composed, clock: Clock) -> Peering | None:
     config, profile = composed.settings.config, composed.settings.profile
     if config.broker is None or config.peers is None:
         return None
+    from edge_agent.adapters.files import StateDirectory
     from edge_agent.runtime.lending import Keys
     from edge_agent.runtime.peering import Peering
     from edge_agent.wire import signatures
@@ -176,7 +177,7 @@ def make_peering(composed: Composed, clock: Clock) -> Peering | None:
         files = config.peers.keys.items()
         known = {device: signatures.load_public(Path(path)) for device, path in files}
         keys = Keys(signatures.load_secret(Path(config.peers.key_file)), known)
-    return Peering(config, clock, keys, profile)
+    return Peering(config, clock, keys, profile, StateDirectory(Path(config.device.state_dir)))
 
 
 def followed(config: Config) -> Config:

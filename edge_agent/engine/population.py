@@ -285,8 +285,9 @@ class Population:
         ModelError
             They don't fit the model; nothing was changed.
         """
-        self._preferring = self.model.preferring(added) if added else self.model
-        self._plan()
+        if added or self._preferring is not self.model:
+            self._preferring = self.model.preferring(added) if added else self.model
+            self._plan()
 
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)
@@ -301,11 +302,15 @@ class Population:
         self._free_energy[numbers] = 0.0
 
     def act(self, actions: ArrayLike, agents: ArrayLike | None = None) -> None:
-        """Say which action was really executed, int (n, F), where it is not the one that ``step`` chose."""
+        """Say which action was really executed, int (n, F), where it is not the one that ``step`` chose.
+
+        -1 is "none": the beliefs are the next prior. An agent that has not begun begins with D regardless.
+        """
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
         executed = executed_actions(self.model, np.asarray(actions)[np.newaxis], (1, len(numbers)))[0]
         tile, lane = np.divmod(numbers, self._belief.shape[2])
-        self._action[tile, :, lane] = np.where(executed < 0, STILL, executed)
+        begun = self._action[tile, :, lane] != START
+        self._action[tile, :, lane] = np.where(begun, np.where(executed < 0, STILL, executed), START)
 
     def codes(self, agents: ArrayLike | None = None) -> NDArray[np.uint8]:
         """Return the belief codes, uint8 (n, states of all factors): the start of a later ``rerun``."""

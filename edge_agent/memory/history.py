@@ -30,35 +30,39 @@ _DIFFERENCES = ("agent", "tick", "time")
 Records = dict[str, NDArray[Any]]
 
 
-def fields(modalities: int, controls: int) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+def fields(
+    modalities: int, controls: int, observed: DTypeLike = np.int16
+) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
     """Return shape (of one record) and dtype of each column."""
     return {
         "agent": ((), np.int32),
         "tick": ((), np.int64),
         "time": ((), np.int64),
-        "observation": ((modalities,), np.int16),
+        "observation": ((modalities,), observed),
         "action": ((controls,), np.int16),
         "free_energy": ((), np.float16),
     }
 
 
-def record_bytes(modalities: int, controls: int) -> int:
+def record_bytes(modalities: int, controls: int, observed: DTypeLike = np.int16) -> int:
     """Return the bytes of one open record."""
     return sum(
         int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        for shape, dtype in fields(modalities, controls).values()
+        for shape, dtype in fields(modalities, controls, observed).values()
     )
 
 
-def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
+def columns(
+    nbytes: int, modalities: int, controls: int, observed: DTypeLike = np.int16
+) -> tuple[Column, ...]:
     """Return what a history of ``nbytes`` needs of the arena; nothing if not even two blocks fit."""
-    size = record_bytes(modalities, controls)
+    size = record_bytes(modalities, controls, observed)
     capacity = min(nbytes // OPEN_SHARE // size, MAX_OPEN_RECORDS)
     if capacity < MIN_OPEN_RECORDS:
         return ()
     open_block = tuple(
         Column(name, (capacity, *shape), dtype)
-        for name, (shape, dtype) in fields(modalities, controls).items()
+        for name, (shape, dtype) in fields(modalities, controls, observed).items()
     )
     places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
     taken = sum(column.nbytes for column in (*open_block, places))
@@ -67,10 +71,19 @@ def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
 
 
 class History:
-    """Records in ``arrays``, which are the arena's arrays for `columns`; without arrays it keeps nothing."""
+    """Records in ``arrays``, which are the arena's arrays for `columns`; without arrays it keeps nothing.
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], modalities: int, controls: int) -> None:
-        self._fields = fields(modalities, controls)
+    ``observed`` is the dtype of an observation: int16 bins, or a network's float32.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        modalities: int,
+        controls: int,
+        observed: DTypeLike = np.int16,
+    ) -> None:
+        self._fields = fields(modalities, controls, observed)
         self._open = {name: arrays[name] for name in self._fields} if arrays else {}
         self._capacity = len(arrays["agent"]) if arrays else 0
         nothing: Mapping[str, NDArray[Any]] = {
@@ -87,7 +100,7 @@ class History:
         agents: NDArray[np.intp],
         tick: int,
         time_ms: int,
-        observations: NDArray[np.int16],
+        observations: NDArray[Any],
         actions: NDArray[np.int16],
         free_energy: NDArray[np.float32],
     ) -> None:

@@ -63,6 +63,14 @@ class Actuator:
             return "-"
         return f"{self.config.safe} (safe)" if action == SAFE else str(self.control.values[action])
 
+    def held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return the actions (n,) that ``agents`` execute while they are held safe; UNKNOWN: none of ours."""
+        if not self.config.safe:
+            return np.maximum(self._sent[agents], UNKNOWN)
+        values = [str(value) for value in self.control.values]
+        code = values.index(self.config.safe) if self.config.safe in values else UNKNOWN
+        return np.full(len(agents), code, np.int16)
+
     def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
         count = 0

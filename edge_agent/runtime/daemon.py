@@ -25,13 +25,13 @@ from edge_agent.errors import PeerError
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime import questions
-from edge_agent.runtime.acting import Sink
+from edge_agent.runtime.acting import SAFE, Sink
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
 from edge_agent.runtime.governor import Governor, Signs
-from edge_agent.runtime.group import Group, Step
+from edge_agent.runtime.group import Group
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster
@@ -237,6 +237,8 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+        if self.link is not None:
+            self.link.unsubscribe([topic for name in leaving for topic in self._filters(name, leaving[name])])
         if self.parts.following is not None:
             self.parts.following.changed()
         if self.parts.peering is not None:
@@ -276,11 +278,13 @@ class Daemon:
         self._subscribe(name, group)
 
     def _subscribe(self, name: str, group: Group) -> None:
-        if self.link is None:
-            return
-        self.link.subscribe(topic for channel in group.channels for topic in channel.filters())
-        if group.config.bulk:
-            self.link.subscribe([self.topics.bulk_in(name)])
+        if self.link is not None:
+            self.link.subscribe(self._filters(name, group))
+
+    def _filters(self, name: str, group: Group) -> list[str]:
+        """Return the topics that bring a population its observations."""
+        bulk = [self.topics.bulk_in(name)] if group.config.bulk else []
+        return [topic for channel in group.channels for topic in channel.filters()] + bulk
 
     @property
     def uptime(self) -> float:
@@ -403,13 +407,18 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.step(name, group.counters.ticks, step, self.groups)
         if group.config.bulk:
-            self._send_bulk(name, group, step)
+            self._send_bulk(name, group, step.agents, step.actions)
         self._publish(group, step.agents, step.actions)
 
     def _hold(self, group: Group) -> None:
-        agents, actions = group.hold_silent(self._clock.monotonic())
-        if agents.size:
-            self._publish(group, agents, actions)
+        hold, name = group.hold_silent(self._clock.monotonic()), group.config.name
+        if hold.executed is not None:
+            if self.parts.recorder is not None:
+                self.parts.recorder.act(name, hold.executed)
+            if group.config.bulk:
+                self._send_bulk(name, group, hold.executed.agents, np.full_like(hold.executed.actions, SAFE))
+        if hold.agents.size:
+            self._publish(group, hold.agents, hold.actions)
 
     def _publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         group.publish(agents, actions, self._send, self._clock.monotonic)
@@ -423,7 +432,9 @@ class Daemon:
         topic = act.topic.format(agent=agent, index=index)
         return self.link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
 
-    def _send_bulk(self, name: str, group: Group, step: Step) -> None:
+    def _send_bulk(
+        self, name: str, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]
+    ) -> None:
         """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped.
 
         ``of`` is the sequence number of the observations they answer, ``horizon`` (steps) is there while the
@@ -434,12 +445,12 @@ class Daemon:
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
             "of": group.bulk_seq,
-            "act": step.actions.astype("<i2").tobytes(),
-            "shape": list(step.actions.shape),
+            "act": actions.astype("<i2").tobytes(),
+            "shape": list(actions.shape),
             "dtype": "int16",
         }
-        if len(step.agents) != len(group.names):
-            body["agents"] = step.agents.astype("<i4").tobytes()
+        if len(agents) != len(group.names):
+            body["agents"] = agents.astype("<i4").tobytes()
         if group.horizon is not None:
             body["horizon"] = group.horizon
         message = Message(body, seq=self._next(), t=self._clock.time())

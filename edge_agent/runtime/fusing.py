@@ -89,6 +89,12 @@ def channel_names(share: ShareConfig, population: str, names: AgentNames) -> Ite
         yield share.channel.format(agent=name, index=index, population=population)
 
 
+def populations_of(group: Group) -> list[Population]:
+    """Return the population of a model that acts, and the one that runs as its shadow."""
+    steppers = (group.stepper, None if group.shadow is None else group.shadow.stepper)
+    return [stepper for stepper in steppers if isinstance(stepper, Population)]
+
+
 class Fusing:
     """All shared factors of a device.
 
@@ -141,7 +147,9 @@ class Fusing:
         for one in shared:
             fused = {channel: self.sharing.fusion(channel).belief() for channel in set(one.channels)}
             beliefs = np.stack([fused[channel] for channel in one.channels]).astype(np.float32)
-            group.stepper.set_beliefs(one.factor, beliefs)
+            for population in populations_of(group):
+                if population.model.num_states[one.factor] == beliefs.shape[1]:
+                    population.set_beliefs(one.factor, beliefs)
             if recorder is not None:
                 recorder.believe(name, one.factor, beliefs)
 
@@ -197,9 +205,10 @@ class Fusing:
                 taken[channel] = numbers[-1] + 1
             controller = (share.controller, 0) if share.controller else None
             runs = PopulationFilter(model, factor)
-            prior = np.asarray(model.D[factor], np.float64)
+            beliefs = group.stepper.beliefs(factor).astype(np.float64)  # of a checkpoint, or D
             tick = self.sharing.tick_of(self._clock.time())
             for channel in set(channels) - self._channels():
+                prior = beliefs[channels.index(channel)]
                 self.sharing.open(channel, Fusion(runs, prior / prior.sum(), tick, self._window, controller))
             yield _Shared(factor, channels, tuple(numbers), share.controller)
 

@@ -6,6 +6,9 @@ still until it is back: with what it learned there, or as it was if the peer is 
 as soon as the governor would let it run; a borrower in trouble itself gives it back unasked. A population
 taken in comes out of the arena's spare part, runs the borrower's own copy of the bundle under the name
 ``OWNER.POPULATION``, and is the first to be suspended.
+
+What is lent is noted in the state directory before the borrower is told to run it: an owner that starts anew
+leaves the population still, asks for it, and has it back with what it learned.
 """
 
 from __future__ import annotations
@@ -15,14 +18,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+
 from edge_agent.engine.population import Population
-from edge_agent.errors import EdgeAgentError, PeerError
+from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
 from edge_agent.protocol.peers.handover import Loans
 from edge_agent.protocol.peers.loans import Adopt, Drop, Effect, GiveBack, Key, LoanSettings, Resume, Run
 from edge_agent.protocol.peers.members import Members
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.assembly import Prepared, prepare
+from edge_agent.runtime.checkpoint import Store
 from edge_agent.runtime.parcel import MAX_BYTES, Parcel, movable, pack, renamed, unpack
+from edge_agent.wire.handover import Handover
 from edge_agent.wire.presence import DIGEST_BYTES
 from edge_agent.wire.signatures import PublicKey, SecretKey
 from edge_agent.wire.topics import DeviceTopics
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("edge_agent")
 
 LOOK_S = 1.0
+NOTES = "loans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class Lending:
         Of the board: bounds the pace of what is taken in.
     clock : Clock
         Time.
+    store : Store, optional
+        Where it is noted what is lent.
     """
 
     def __init__(
@@ -83,6 +93,7 @@ class Lending:
         heartbeat: float,
         profile: Profile,
         clock: Clock,
+        store: Store | None = None,
     ) -> None:
         self.counters = LendingCounters()
         self.deadline = clock.monotonic() + LOOK_S
@@ -90,6 +101,8 @@ class Lending:
         self._keys = keys
         self._profile = profile
         self._clock = clock
+        self._store = store
+        self._noted: list[list[Any]] = []
         self._borrowed: dict[Key, str] = {}
         self._not_before: dict[str, float] = {}
         self._loans = Loans(topics, members, keys.secret, keys.peers, self._settings, int(clock.time()))
@@ -109,7 +122,18 @@ class Lending:
         """
         if device not in self._keys.peers:
             return []
-        return self._perform(self._loans.receive(device, payload, self._clock.monotonic()))
+        out = self._perform(self._loans.receive(device, payload, self._clock.monotonic()))
+        self._note()
+        return out
+
+    def start(self) -> None:
+        """Take up what an earlier life had lent; call it once the populations have their beliefs."""
+        for number, to, name, bundle in self._notes():
+            group = None if self._daemon is None else self._daemon.groups.get(name)
+            if group is not None and bundle_id(group.digest) == bundle:
+                group.suspended = group.elsewhere = True
+                head = Handover("offer", number, self._loans.topics.device, to, name, bundle)
+                self._loans.resume(head, pack(group), self._clock.monotonic())
 
     def turn(self) -> list[Publication]:
         """Offer what is suspended, ask back what may run again, repeat what was not answered."""
@@ -128,7 +152,9 @@ class Lending:
                 out += self._perform(self._loans.recall(name, now))
             elif rests and not group.elsewhere and now >= self._not_before.get(name, now):
                 out += self._offer(name, group, now)
-        return out + self._perform(self._loans.tick(now))
+        out += self._perform(self._loans.tick(now))
+        self._note()
+        return out
 
     def status(self) -> dict[str, Any]:
         """Return what is lent and borrowed, in plain types."""
@@ -139,6 +165,26 @@ class Lending:
                 for key, state in self._loans.states().items()
             ],
         }
+
+    def _notes(self) -> list[list[Any]]:
+        try:
+            data = None if self._store is None else self._store.load(NOTES)
+            rows = [] if data is None else msgpack.unpackb(data)
+            return [[int(number), str(to), str(name), bytes(bundle)] for number, to, name, bundle in rows]
+        except (PlatformError, ValueError, TypeError, msgpack.UnpackException) as error:
+            log.warning("peers: what was lent before is not known: %s", error)
+            return []
+
+    def _note(self) -> None:
+        """Keep what is lent on the disk, if that changed."""
+        noted = [[head.loan, head.to, head.population, head.bundle] for head in self._loans.lent()]
+        if self._store is None or noted == self._noted:
+            return
+        try:
+            self._store.save(NOTES, msgpack.packb(noted))
+        except PlatformError as error:
+            log.error("peers: %s; a restart would not know what is lent", error)
+        self._noted = noted
 
     def _rests(self, group: Group) -> bool:
         """Whether the governor wants the population suspended."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.engine.population import Population
+from edge_agent.engine.model import Model
 from edge_agent.errors import ConfigError, ModelError, PeerError
 from edge_agent.protocol.peers.conduct import Offence
 from edge_agent.protocol.peers.objectives import Coalition, Role
@@ -24,7 +24,8 @@ from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSetti
 from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
-from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, shared_factor
+from edge_agent.runtime.checkpoint import Store
+from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, populations_of, shared_factor
 from edge_agent.runtime.lending import Keys, Lending, bundle_id
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.peer_config import PeersConfig, objective, position
@@ -66,7 +67,11 @@ def check_shares(config: Config, prepared: Iterable[Prepared], where: str) -> No
     items = list(prepared)
     for number, item in enumerate(items):
         for place, share in enumerate(item.config.share):
-            shared_factor(share, item.model, f"{where}: population[{number}].share[{place}]")
+            key = f"{where}: population[{number}].share[{place}]"
+            if isinstance(item.model, Model):
+                shared_factor(share, item.model, key)
+            else:
+                raise ConfigError(f"{key}: {item.config.bundle} is a network, which has no factors to share")
     for number, entry in enumerate(config.objective):
         for role in objective(entry).roles:
             for item in items:
@@ -88,10 +93,17 @@ class Peering:
         Monotonic and Unix time.
     keys, profile : Keys, Profile, optional
         With both, populations are lent and taken in.
+    store : Store, optional
+        Where it is noted what is lent.
     """
 
     def __init__(
-        self, config: Config, clock: Clock, keys: Keys | None = None, profile: Profile | None = None
+        self,
+        config: Config,
+        clock: Clock,
+        keys: Keys | None = None,
+        profile: Profile | None = None,
+        store: Store | None = None,
     ) -> None:
         if config.peers is None:
             raise ConfigError("peers: missing")
@@ -111,7 +123,7 @@ class Peering:
         self.lending: Lending | None = None
         if keys is not None and profile is not None:
             members, heartbeat = self.peer.members, self._config.heartbeat_s
-            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock)
+            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock, store)
         self._role: Role | None = None
         self._unsettled: float | None = None
         self._send_at = math.inf
@@ -145,6 +157,8 @@ class Peering:
         self._take(self.peer.describe(about, *self._now()))
         self._take(self.peer.set_objectives(self._objectives, *self._now()))
         self.changed()
+        if self.lending is not None:
+            self.lending.start()
 
     def will(self) -> int:
         """Return the incarnation that a will, or the goodbye, ends."""
@@ -227,12 +241,15 @@ class Peering:
         """Return coalition, roster and counters, in plain types."""
         peer = self.peer
         counts = peer.conduct.counts
-        here = [name for name in peer.members.roster if name in peer.members]
+        seen = {name for name in peer.members.roster if name in peer.members} | counts.keys()
         return {
             **self.figures(),
             "plan": peer.formation.plan.hex(),
             "coalition": None if peer.coalition is None else self._shown(peer.coalition),
-            "roster": {name: {"reputation": peer.members.reputations[name]} for name in here[:MAX_ROWS]},
+            "roster": {
+                name: {"here": name in peer.members, "reputation": peer.members.reputations[name]}
+                for name in sorted(seen)[:MAX_ROWS]
+            },
             "refusals": {
                 name: {offence.name.lower(): count for offence, count in kinds.items()}
                 for name, kinds in list(counts.items())[:MAX_ROWS]
@@ -316,13 +333,12 @@ class Peering:
         """Let every population prefer what the role asks for beside its own, or its own alone."""
         daemon = self._daemon
         for name, group in {} if daemon is None else daemon.groups.items():
-            if not isinstance(group.stepper, Population):
-                continue
             modalities = {m.name: [0.0] * m.size for m in group.binding.modalities}
             try:
                 totals = adjusted(modalities, self._role).values()
                 added = {m: values for m, values in enumerate(totals) if any(values)}
-                group.stepper.prefer(added)
+                for population in populations_of(group):
+                    population.prefer(added)
             except (ConfigError, ModelError) as error:
                 self.counters.misplaced += 1
                 log.warning("peers: population %s: %s; it keeps its own preferences", name, error)

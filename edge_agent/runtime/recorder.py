@@ -4,8 +4,9 @@ Theory of operation. A recording is a row of frames: length and CRC-32 (little-e
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
 ``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
-a ``believe`` frame holds what it takes over from peers. From the beliefs and the observations the engine must
-give the same actions, bit for bit, on any machine.
+a ``believe`` frame holds what it takes over from peers; an ``act`` frame, or the step's own, what those did
+who were held safe. From the beliefs and the observations the engine must give the same actions, bit for bit,
+on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import PlatformError
 from edge_agent.runtime.group import Group, Step
+from edge_agent.runtime.holding import Executed
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024
@@ -87,16 +89,32 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
     """Return the frame of one step; no agents: all ``size`` of them."""
     everyone = len(step.agents) == size
     return frame(
-        {
+        _held(step.executed)
+        | {
             "kind": "step",
             "population": name,
             "tick": tick,
             "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
-            "observed": step.observed.astype("<i2").tobytes(),
+            "observed": step.observed.tobytes(),
+            "dtype": step.observed.dtype.newbyteorder("<").str,
             "actions": step.chosen.astype("<i2").tobytes(),
             "shape": [len(step.observed), step.observed.shape[1], step.chosen.shape[1]],
         }
     )
+
+
+def act_frame(name: str, executed: Executed) -> bytes:
+    """Return the frame of what agents did between two steps instead of what they chose."""
+    return frame(_held(executed) | {"kind": "act", "population": name})
+
+
+def _held(executed: Executed | None) -> dict[str, Any]:
+    if executed is None:
+        return {}
+    return {
+        "held": executed.agents.astype("<i4").tobytes(),
+        "executed": executed.actions.astype("<i2").tobytes(),
+    }
 
 
 @dataclass(slots=True)
@@ -147,6 +165,10 @@ class Recorder:
                 self._end(error)
                 return
             self.begin(groups)
+
+    def act(self, name: str, executed: Executed) -> None:
+        """Note what agents of population ``name`` do from here on instead of what they chose."""
+        self._write(act_frame(name, executed))
 
     def plan(self, name: str, horizon: int | None) -> None:
         """Note how far ahead population ``name`` plans from here on."""

@@ -6,9 +6,10 @@ that is wrong becomes one line: file, key, what was found, what was expected. Wh
 JSON, complete with defaults and with absolute paths. pydantic's 10 MB leave with the process.
 
 A population that a hub asks for is checked by the same rules (``--population``: JSON comes in), and may do
-less: it observes and acts over MQTT alone, so that a hub's key opens no files and runs no programs.
+less: it observes and acts over MQTT alone and shares nothing with peers: a hub's key opens no files and runs
+no programs.
 
-Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``, exit status 0
+Usage: ``python -m edge_agent.runtime.schema CONFIG [--profile NAME]``, or ``--population``; exit status 0
 or 2.
 """
 
@@ -95,6 +96,8 @@ def check_population(document: dict[str, Any]) -> dict[str, Any]:
     population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
     check_name(population["name"], "config.name")
     _check_population(population, "config")
+    if population["share"]:
+        raise ConfigError(f"config.share: found {len(population['share'])} factors, expected none from a hub")
     for key, outlet in (("observe", "source"), ("act", "sink")):
         for index, entry in enumerate(population[key]):
             if entry[outlet] != "mqtt":
@@ -164,7 +167,7 @@ def _place(document: Any, location: tuple[int | str, ...]) -> tuple[str, str]:
     for number, part in enumerate(location):
         last = number == len(location) - 1
         if isinstance(part, int) and isinstance(node, list):
-            key, node = f"{key}[{part}]", node[part]
+            key, node = f"{key}[{part}]", node[part] if part < len(node) else None
         elif isinstance(part, str) and isinstance(node, dict) and (part in node or last):
             key, node = f"{key}.{part}" if key else part, node.get(part)
     return key, "nothing" if node is None else json.dumps(node, default=str)[:80]

@@ -28,7 +28,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         "edge/v1/FLEET/DEVICE/up/birth",
         "device",
-        "hub",
+        "hub, peers",
         1,
         True,
         "Published on every connect; the will is the same with online false, and so is the goodbye.",
@@ -148,7 +148,8 @@ CHANNELS: tuple[Channel, ...] = (
         "peers",
         1,
         True,
-        "Roster entry.",
+        "Roster entry; published on every connect, each heartbeat, and when something changed that others "
+        "depend on.",
         None,
     ),
     Channel(
@@ -157,7 +158,7 @@ CHANNELS: tuple[Channel, ...] = (
         "peers",
         0,
         False,
-        "Beliefs that a device shares.",
+        "What a device's agents saw of shared factors, once a fleet tick; and which evidence it has of whom.",
         None,
     ),
     Channel(
@@ -166,7 +167,7 @@ CHANNELS: tuple[Channel, ...] = (
         "peers",
         1,
         False,
-        "Populations lent to another device, signed.",
+        "Populations lent to another device and given back, beliefs signed by who sends them.",
         None,
     ),
 )

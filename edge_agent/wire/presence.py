@@ -24,8 +24,9 @@ key               meaning                                                       
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError
@@ -144,21 +145,40 @@ def from_body(body: Mapping[Any, Any], seq: int) -> Presence:
         bundles=tuple(sorted(set(_digests(body, "bundles", MAX_BUNDLES)))),
         plan=fields.blob(body, "plan", 0, DIGEST_BYTES, b""),
         holds=tuple(sorted(set(_digests(body, "holds", MAX_HOLDS)))),
-        accounts=tuple(_account(item) for item in fields.sequence(body, "accounts", MAX_ACCOUNTS)),
+        accounts=_accounts(fields.sequence(body, "accounts", MAX_ACCOUNTS)),
     )
 
 
 def _name(key: str, value: Any) -> str:
     try:
-        return check_name(fields.check_text(key, value, MAX_TEXT), key)
+        return _checked(fields.check_text(key, value, MAX_TEXT))
     except ConfigError as error:
-        raise PeerError(str(error)) from error
+        raise PeerError(f"{key}: {error}") from error
+
+
+@lru_cache(maxsize=16384)  # the names of a fleet come again with every heartbeat, in everybody's accounts
+def _checked(name: str) -> str:
+    return check_name(name, "name")
 
 
 def _digests(body: Mapping[Any, Any], key: str, longest: int) -> list[bytes]:
     return [
         fields.check_blob(key, d, DIGEST_BYTES, DIGEST_BYTES) for d in fields.sequence(body, key, longest)
     ]
+
+
+def _accounts(items: Sequence[Any]) -> tuple[tuple[str, int, int], ...]:
+    """Return the rows; most of what a heartbeat holds, so those that are right take a short way."""
+    found = []
+    for item in items:
+        if type(item) is list and len(item) == 3:
+            device, kept, broken = item
+            right = type(device) is str and type(kept) is int and type(broken) is int
+            if right and 0 <= kept <= MAX_COUNT and 0 <= broken <= MAX_COUNT:
+                found.append((_name("accounts", device), kept, broken))
+                continue
+        found.append(_account(item))
+    return tuple(found)
 
 
 def _account(item: Any) -> tuple[str, int, int]:

@@ -189,7 +189,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
         ("bytes an agent", f"{summary['bytes_an_agent']:g}"),
         ("RSS of each daemon", ", ".join(f"{name} {mb} MB" for name, mb in summary["rss_mb"].items())),
         (
-            "coalition before, during, after the loss",
+            "coalition before, during, after",
             ", ".join(str(len(summary["coalition"][name])) for name in ("before", "during", "after")),
         ),
         (

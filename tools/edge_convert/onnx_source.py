@@ -100,7 +100,7 @@ def _check_weights(path: Path, model: ModelProto) -> None:
     for tensor in _tensors(model):
         try:
             array = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ModelError(
                 f"{path}: {tensor.name} does not have the bytes of its shape ({error})"
             ) from error

@@ -112,6 +112,17 @@ class Loans:
         loan.state, loan.since = State.RETURNED, now
         return self._say(loan, list(cut(self._reply(loan, "returned"), checkpoint, self._secret)), now)
 
+    def lent(self) -> list[Handover]:
+        """Return the heads of the loans by which a peer may run one of ours: to be kept over a restart."""
+        mine = (loan for key, loan in self._loans.items() if key[0] == self.topics.device)
+        return [replace(loan.head, to=loan.with_whom) for loan in mine if loan.state is not State.OFFERED]
+
+    def resume(self, head: Handover, checkpoint: bytes, now: float) -> None:
+        """Go on with a loan of an earlier life; ``checkpoint`` is what is left if the borrower is gone."""
+        loan = Loan(head, State.LENT, head.to, now, now, now, checkpoint=checkpoint)
+        loan.outgoing = [self._reply(loan, "confirmed")]
+        self._loans[self.topics.device, head.loan] = loan
+
     def refuse(self, key: Key, reason: str) -> list[Effect]:
         """Let a population go that could not be made ready."""
         loan = self._loans.pop(key)

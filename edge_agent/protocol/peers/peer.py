@@ -95,6 +95,7 @@ class Peer:
         self._said_at = 0.0
         self._term_ends = 0.0
         self._form_at = math.inf
+        self._named: tuple[Coalition | None, tuple[bytes, ...]] = (None, ())
         self._online = False
         self.members.hear(self._me, 0.0)
 
@@ -205,7 +206,10 @@ class Peer:
 
     @property
     def _holds(self) -> tuple[bytes, ...]:
-        return () if self.coalition is None else (digest(self.coalition),)
+        mine = self.coalition
+        if mine is not self._named[0]:  # asked in every round of the daemon's loop
+            self._named = (mine, () if mine is None else (digest(mine),))
+        return self._named[1]
 
     def _work(self, now: float, unix: float) -> list[Effect]:
         """Bring formation up to date with the roster, and what is said and confirmed with formation."""
@@ -241,7 +245,7 @@ class Peer:
     def _confirm(self) -> list[Effect]:
         mine = self.coalition
         if mine is not None:
-            named = digest(mine)
+            (named,) = self._holds
             for _, name in mine.members:
                 word = self.members.presence(name)
                 if word is None or named not in word.holds:

@@ -325,7 +325,9 @@ class Sharing:
             if channel.base_wanted and self._tick - channel.base_sent >= self.settings.retry:
                 channel.base_wanted, channel.base_sent = False, self._tick
                 bases.append(channel.fusion.snapshot(number))
-        return tuple(bases), tuple(number for number, channel in self._shared() if self._new(channel))
+        asking = [number for number, channel in self._shared() if self._new(channel)]
+        start = self._tick * MAX_ROWS % max(len(asking), 1)
+        return tuple(bases), tuple((asking[start:] + asking[:start])[:MAX_ROWS])
 
     def _new(self, channel: _Channel) -> bool:
         return self._tick < channel.met + self.settings.new_for

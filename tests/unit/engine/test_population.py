@@ -1,5 +1,7 @@
 """What a population promises beyond a step: subsets, evidence, re-runs, checkpoints, lighter planning."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,14 @@ def test_fresh_agents_hold_D(model) -> None:
     for f, d in enumerate(model.D):
         np.testing.assert_array_equal(population.beliefs(f), np.tile(d, (5, 1)))
     assert (population.free_energy == 0).all()
+
+
+def test_an_action_before_the_first_observation_leaves_D_the_prior(case, model) -> None:
+    told, untold = Population(model, 3), Population(model, 3)
+    told.act(np.zeros((3, len(model.B)), np.int64))
+    told.step(rows(case, 0))
+    untold.step(rows(case, 0))
+    assert (told.codes() == untold.codes()).all()
 
 
 def test_infer_is_step_without_planning(case, model) -> None:
@@ -209,6 +219,37 @@ def test_preferences_a_step(load_golden) -> None:
     population.infer(rows(case, 0, 1))
     G = reference.expected_free_energy(model.arrays(), reference.infer(a, a.D, case.trace["obs"][0])[0])
     np.testing.assert_allclose(population.expected_free_energy[0], G, atol=5e-3)
+
+
+def test_preferences_are_added_and_taken_back(case, model) -> None:
+    population = Population(model, 2)
+    population.infer(rows(case, 0, 2))
+    before = population.expected_free_energy
+    rng = np.random.default_rng(3)
+    added = {m: rng.normal(size=outcomes) for m, outcomes in enumerate(model.num_obs)}
+    population.prefer(added)
+    arrays = model.arrays()
+    C = [c + added[m] for m, c in enumerate(arrays.C)]
+    qs = [population.beliefs(f)[0].astype(np.float64) for f in range(len(model.B))]
+    wanted = reference.expected_free_energy(dataclasses.replace(arrays, C=tuple(C)), qs)
+    np.testing.assert_allclose(population.expected_free_energy[0], wanted, atol=1e-2)
+    assert np.abs(population.expected_free_energy - before).max() > 0.01
+    population.plan()  # another horizon keeps them
+    np.testing.assert_allclose(population.expected_free_energy[0], wanted, atol=1e-2)
+    population.prefer()
+    np.testing.assert_array_equal(population.expected_free_energy, before)
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [({9: [0.0]}, "modality 9"), ({0: [0.0]}, "of modality 0: expected"), ({0: [np.nan] * 99}, "modality 0")],
+)
+def test_preferences_that_do_not_fit_change_nothing(model, added, message: str) -> None:
+    population = Population(model, 1)
+    before = population.expected_free_energy
+    with pytest.raises(ModelError, match=message):
+        population.prefer(added)
+    np.testing.assert_array_equal(population.expected_free_energy, before)
 
 
 @pytest.mark.parametrize("selection", ["marginal", "full"])

@@ -118,3 +118,21 @@ def test_misconduct_seen_by_all_lowers_the_candidate_everywhere() -> None:
     assert before is not None
     assert after is not None
     assert after.reputation < before.reputation == 1000
+
+
+def test_names_beyond_the_limit_are_counted_together_and_take_no_memory() -> None:
+    ledger = Ledger()
+    conduct = Conduct(ConductSettings(devices=3), ledger)
+    for number in range(100):
+        conduct.offend(f"n{number}", Offence.MALFORMED, float(number))
+    assert len(conduct.counts) == 4
+    assert conduct.counts["(others)"] == {Offence.MALFORMED: 97}
+    assert len(ledger.accounts) == 3
+
+
+def test_a_will_of_a_life_whose_clock_was_ahead_makes_us_count_higher(peer: Peer) -> None:
+    peer.connected(0.0, UNIX)
+    (effect,) = peer.gone("me", peer.incarnation + 7, 1.0, UNIX)
+    word = messages.decode(effect.payload).body  # type: ignore[union-attr]
+    assert word["incarnation"] == peer.incarnation == 9
+    assert peer.gone("me", 3, 1.0, UNIX) == []

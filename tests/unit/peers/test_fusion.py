@@ -182,3 +182,27 @@ def test_rounding_errors_that_repeat_cancel() -> None:
 def test_what_is_no_likelihood_is_refused(bad: list) -> None:
     with pytest.raises(ObservationError):
         codes.encode(bad)
+
+
+def test_what_was_announced_and_never_comes_is_lost_once() -> None:
+    flat = bytes([255] * S)
+    fusion = fused([("b", Record(1, 0, START + 3, flat))], START + 5)
+    fusion.expect("b", 0, [START + 2, START + 3, START + 4])
+    fusion.expect("b", 0, [START + 2])
+    fusion.advance(START + 40)
+    assert fusion.lost == 2
+    assert fusion.add("b", Record(1, 0, START + 4, flat)) is Outcome.LOST
+    assert fusion.add("b", Record(1, 0, START + 3, flat)) is Outcome.KNOWN
+    assert fusion.lost == 2
+    fusion.expect("b", 0, [START + 4, START + 99])  # before the window, and after the present
+    fusion.advance(START + 120)
+    assert fusion.lost == 2
+
+
+@pytest.mark.parametrize("jump", [10**9, -(10**6)])
+def test_a_clock_that_jumps_begins_anew_from_the_prior(jump: int) -> None:
+    fusion = fused([("b", Record(1, 0, START + 9, bytes([255, 0, 0, 0])))], model=STEADY)
+    fusion.advance(START + 9 + jump)
+    assert fusion.base[0] >= START + 9 + jump - fusion.window
+    np.testing.assert_allclose(fusion.belief(), STEADY.predict(PRIOR, -1))
+    assert fusion.add("b", Record(1, 0, START + 9 + jump, bytes([255, 0, 0, 0]))) is Outcome.NEW

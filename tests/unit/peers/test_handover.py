@@ -78,6 +78,19 @@ class Town:
                     self.beliefs[device] = effect.checkpoint
             assert len(self.running) <= 1, "two run it"
 
+    def restart_owner(self) -> None:
+        """Kill the owner and start it with its notes: what it lent stays still."""
+        notes = self.loans["a"].lent()
+        self.loans["a"] = Loans(
+            DeviceTopics("f", "a"), self.members["a"], KEYS["a"], PUBLIC, LoanSettings(), 1000 + int(self.now)
+        )
+        self.running.discard("a")
+        for head in notes:
+            self.loans["a"].resume(head, BELIEFS, self.now)
+        if not notes:
+            self.running.add("a")
+        assert len(self.running) <= 1, "two run it"
+
     def lend(self) -> None:
         self.running.discard("a")
         self.perform("a", self.loans["a"].offer("greenhouse", BUNDLE, 1000, self.beliefs["a"], self.now))
@@ -130,6 +143,26 @@ def test_whatever_is_lost_two_never_run_it_and_one_does_in_the_end(
     town.pass_time(300.0)
     town.perform("a", town.loans["a"].recall("greenhouse", town.now))
     town.pass_time(60.0)
+    assert town.running == {"a"}
+    assert all(loans.states() == {} for loans in town.loans.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 0.5), st.lists(st.sampled_from(["wait", "recall", "restart"])))
+def test_an_owner_that_starts_anew_with_its_notes_never_runs_it_beside_its_borrower(
+    seed: int, lost: float, events: list[str]
+) -> None:
+    town, rng = Town(), random.Random(seed)
+    town.lend()
+    for event in events:
+        town.pass_time(rng.choice([0.0, 5.0, 20.0]), lost=lost, rng=rng)
+        if event == "recall":
+            town.perform("a", town.loans["a"].recall("greenhouse", town.now))
+        elif event == "restart":
+            town.restart_owner()
+    town.pass_time(400.0)
+    town.perform("a", town.loans["a"].recall("greenhouse", town.now))
+    town.pass_time(100.0)
     assert town.running == {"a"}
     assert all(loans.states() == {} for loans in town.loans.values())
 

@@ -104,3 +104,84 @@ def test_a_closed_channel_is_silent_and_deaf() -> None:
     sharing.receive("b", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
     with pytest.raises(KeyError):
         sharing.fusion("room")
+
+
+def pair(**settings: float) -> tuple[Sharing, Sharing]:
+    return make("a", **settings), make("b", **settings)
+
+
+def deliver(sender: Sharing, hearer: Sharing, unix: float, lose: bool = False) -> Evidence:
+    (publication,) = sender.flush(unix)
+    if not lose:
+        hearer.receive(sender.topics.device, publication.payload, unix, unix)
+    return from_body(messages.decode(publication.payload).body)
+
+
+def test_what_is_sent_and_never_arrives_is_counted_when_the_window_leaves_it() -> None:
+    a, b = pair(retry=1000)
+    a.observe("room", 0, [1.0, 0.1, 0.1, 0.1])
+    deliver(a, b, UNIX, lose=True)
+    for second in range(1, 3):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+        deliver(a, b, UNIX + second)  # the report says that there was something
+    assert b.lost() == 0
+    for second in range(3, 40):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+    assert (a.lost(), b.lost()) == (0, 1)
+
+
+def test_what_is_held_back_is_not_announced() -> None:
+    a, b = pair(worthwhile=9.0)
+    a.observe("room", 0, [1.0, 0.9, 0.9, 0.9])
+    (own,) = (h for h in deliver(a, b, UNIX).holdings if h.device == "a")
+    assert own.bits & 1 == 0
+    for second in range(1, 40):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+    assert b.lost() == 0
+
+
+def test_alone_it_says_nothing_and_in_company_it_asks_for_what_it_missed() -> None:
+    a, b = pair()
+    a.share_with([])
+    b.share_with([])
+    for second in range(20):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+        a.observe("room", 0, [1.0, 0.3, 0.3, 0.3])
+        assert a.flush(UNIX + second) == []
+    for sharing in (a, b):
+        sharing.share_with(["a", "b"])
+    for second in range(20, 24):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+        deliver(b, a, UNIX + second)
+        deliver(a, b, UNIX + second)
+    assert a.shared_with("room") == ["a", "b"]
+    assert b.counters.received >= 20
+    np.testing.assert_allclose(a.fusion("room").belief(), b.fusion("room").belief(), atol=1e-12)
+
+
+def test_reports_of_many_channels_take_turns_and_every_message_can_be_read() -> None:
+    a = make("a")
+    names = [f"room-{number}" for number in range(300)]
+    for name in names:
+        a.open(name, Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    reported: set[int] = set()
+    asked: set[int] = set()
+    for second in range(1, 4):
+        a.advance(UNIX + second)
+        (publication,) = a.flush(UNIX + second)
+        message = from_body(messages.decode(publication.payload).body)
+        reported |= {holding.channel for holding in message.holdings}
+        asked |= set(message.newcomer)
+    assert reported == asked == {channel_number(name) for name in [*names, "room"]}
+
+
+@pytest.mark.parametrize("states", [2, 64, 1024])
+def test_evidence_of_a_factor_takes_64_bytes_above_its_states_at_most(states: int) -> None:
+    record = Record(2**32 - 1, 9999, 1_700_000_000, bytes([255] * states), 4)
+    whole = messages.encode(messages.Message(to_body(Evidence((record,))), seq=10**6, t=1.7e9))
+    assert len(whole) <= 64 + states

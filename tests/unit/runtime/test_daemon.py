@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edge_agent import __version__
-from edge_agent.runtime.config import ObserveConfig
+from edge_agent.runtime.acting import SAFE
+from edge_agent.runtime.config import ActConfig, ObserveConfig
 from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.profile import ThermalProfile
@@ -198,6 +200,47 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     assert house.daemon.status()["populations"]["rooms"]["faults"] == {"out_of_range": 2}
     house.daemon.change([], ["rooms"])
     assert source.closed
+
+
+def test_the_model_learns_what_a_safe_action_did_instead(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(59.0)
+    house.model.executed.clear()
+    house.after(10.0)
+    assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
+    assert house.model.executed[0] == [1]  # "low", and not 2 as it chose
+    house.model.executed.clear()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(5.0)
+    assert 0 not in house.model.executed
+    assert 1 in house.model.executed
+
+
+@pytest.mark.parametrize(("safe", "done"), [("low", 1), ("", 2), ("half open", -1)])
+def test_what_is_done_in_silence_is_the_safe_value_or_what_was_told_last(
+    safe: str, done: int, make_house: MakeHouse
+) -> None:
+    house = make_house(act=(ActConfig(control="fan", topic="z/{agent}/set", safe=safe),))
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(70.0)
+    assert house.model.executed[0] == [done]
+
+
+def test_a_suspended_population_s_bulk_actions_are_held_safe_once(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0, bulk=True, observe=(), act=())
+    house.start()
+    seen = {"obs": np.zeros((3, 2), "<i2").tobytes(), "shape": [3, 2], "dtype": "int16"}
+    house.say(house.topics.bulk_in("rooms"), encode(Message(seen)))
+    house.model.executed.clear()
+    house.group.suspended = True
+    sent = len(house.sent(house.topics.bulk_out("rooms")))
+    house.after(5.0)
+    (held,) = house.sent(house.topics.bulk_out("rooms"))[sent:]
+    assert np.frombuffer(decode(held).body["act"], "<i2").tolist() == [SAFE] * 3
+    assert house.model.executed == {0: [-1], 1: [-1], 2: [-1]}
 
 
 def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> None:

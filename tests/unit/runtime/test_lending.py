@@ -75,9 +75,29 @@ def test_a_borrower_that_dies_leaves_the_owner_what_it_had() -> None:
     assert not east.group.elsewhere
 
 
-def test_an_owner_that_starts_anew_gets_its_population_to_itself() -> None:
+def test_an_owner_that_starts_anew_gets_back_what_was_learned_meanwhile() -> None:
+    town = hot_town()
+    town.smells["east"] = 1
+    town.after(10.0)
+    guest = town.sites["north"].daemon.groups["east.rooms"]
+    town.kill("east")
+    again = town.add("east")
+    assert again.group.suspended  # before it has heard a thing: north may be running it
+    town.smells.pop("east")
+    town.after(5.0)
+    assert "east.rooms" not in town.sites["north"].daemon.groups
+    assert not again.group.suspended
+    assert again.group.counters.ticks >= guest.counters.ticks > 20
+    assert int(again.population.beliefs(0)[0].argmax()) == 1
+    town.after(2.0)
+    town.kill("east")
+    assert not town.add("east").group.suspended
+
+
+def test_an_owner_that_lost_its_notes_has_its_population_to_itself_at_once() -> None:
     town = hot_town()
     town.kill("east")
+    town.drawers["east"].files = {"loans": b"torn"}
     again = town.add("east")
     town.after(8.0)
     assert "east.rooms" not in town.sites["north"].daemon.groups

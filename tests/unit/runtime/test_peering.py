@@ -23,7 +23,7 @@ from edge_agent.wire import messages
 from edge_agent.wire.messages import Message, decode
 from edge_agent.wire.topics import DeviceTopics
 
-from .town import BOARD, DIGEST, NAMES, A, B, Town
+from .town import BOARD, DIGEST, NAMES, A, B, Site, Town
 
 
 def test_devices_form_a_coalition_and_form_anew_when_one_is_lost_and_when_it_is_back() -> None:
@@ -64,6 +64,20 @@ def alone(smell: int) -> np.ndarray:
         belief = (B @ belief) * A[smell]
         belief /= belief.sum()
     return belief
+
+
+def test_after_a_restart_a_device_goes_on_from_what_it_believed() -> None:
+    town = Town(names=("east",))
+    town.smells = {"east": 2}
+    town.after(10.0)
+    kept = town.sites["east"].population.checkpoint()
+    town.kill("east")
+    town.smells = {}
+    again = Site(town, "east", town.peers, town.objectives, beliefs=kept)
+    town.sites["east"] = again
+    town.after(1.0)
+    assert again.population.beliefs(0)[0].argmax() == 2
+    assert again.population.beliefs(0)[0].max() > 0.5
 
 
 def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None:
@@ -149,8 +163,25 @@ def test_who_misbehaves_is_ignored_counted_shown_and_less_well_thought_of(
         assert status["refusals"] == {"evil": {offence: 12}}
         assert status["here"] == 3
         assert site.coalition == set(NAMES)
-        # All three say so of one another's accounts: the median of the jury falls.
-        assert site.peering.peer.members.reputations["evil"] < 600
+        # All three say so in their accounts: the median of the jury falls.
+        assert status["roster"]["evil"]["reputation"] < 600
+        assert status["roster"]["north"]["reputation"] == 1000
+
+
+def test_who_replays_is_refused_and_changes_nothing() -> None:
+    town = Town(heartbeat_s=1.0, skew_s=5.0)
+    town.after(2.0)
+    body = {"device": "evil", "incarnation": 1}
+    old = messages.encode(Message(body, seq=3, t=town.clock.time()))
+    town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
+    town.after(0.1)
+    assert "evil" in town.sites["east"].peering.peer.members
+    town.after(10.0)
+    town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
+    town.after(1.0)
+    status = town.sites["east"].peering.status()
+    assert status["refusals"] == {"evil": {"replay": 1}}
+    assert status["roster"]["evil"]["here"] is False
 
 
 def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() -> None:
@@ -219,3 +250,21 @@ def test_the_example_configuration_is_right() -> None:
     root = Path(__file__).parents[3]
     checked = compile_files(root / "examples" / "peers" / "device.toml", None)
     assert checked["config"]["peers"]["capabilities"]
+
+
+def test_a_bundle_that_is_tried_begins_from_what_all_saw_and_shares_on() -> None:
+    town = Town()
+    town.smells = {"east": 0, "north": 1, "west": 1}
+    town.after(8.0)
+    east = town.sites["east"]
+    newer = prepare(east.group.config, BOARD, "test", lambda _path: (town.model, "cd" * 32))
+    east.daemon.roster.stage(newer)
+    town.after(4.0)
+    assert east.group.shadow is not None
+    shadow = east.group.shadow.stepper
+    np.testing.assert_array_equal(shadow.beliefs(0), east.population.beliefs(0))
+    east.daemon.exchange("rooms")
+    assert east.group.stepper is shadow
+    town.after(12.0)
+    assert divergence(town.sites["north"].fused(), east.fused()) < 1e-3
+    assert east.group.digest == "cd" * 32

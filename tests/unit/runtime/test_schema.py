@@ -78,6 +78,50 @@ BAD = [
 ]
 
 
+PEERS = '[device]\nname = "a"\n[broker]\n[peers]\n'
+OBJECTIVE = PEERS + '[[objective]]\nname = "o"\n'
+ROLE = '[[objective.role]]\nname = "r"\ncapability = "c"\n'
+P2 = POPULATION + "size = 2\n"
+SHARE = PEERS + P2 + "[[population.share]]\n"
+BAD += [
+    (DEVICE + "[peers]\n" + P2, "broker: missing, expected where there are peers"),
+    (DEVICE + "[[objective]]\nname='o'\n" + ROLE + P2, "peers: missing, expected where there are objectives"),
+    (
+        SIZED + "[[population.share]]\nfactor='f'",
+        "peers: missing, expected where there are objectives or shared",
+    ),
+    (PEERS + "heartbeat_s = 0\n" + P2, "peers.heartbeat_s: found 0, expected greater than 0"),
+    (PEERS + "window = 65\n" + P2, "peers.window: found 65, expected less than or equal to 64"),
+    (PEERS + "colour = 1\n" + P2, "peers.colour: unknown key"),
+    (
+        PEERS + 'place = "x"\nat_m = [1.0, 2.0]\n' + P2,
+        "peers.at_m: found beside place, expected one position",
+    ),
+    (PEERS + "lat_lon = [91.0, 0.0]\n" + P2, "peers.lat_lon: found [91.0, 0.0], expected latitude"),
+    (PEERS + "at_m = [9e9, 0.0]\n" + P2, "peers.at_m: found [9000000000.0, 0.0], expected at most"),
+    (PEERS + 'h3 = "zzz"\n' + P2, "peers.h3: found 'zzz', expected 15 hexadecimal digits"),
+    (PEERS + "at_m = [1.0]\n" + P2, "peers.at_m[1]: missing"),
+    (PEERS + 'keys = { b = "b.pub" }\n' + P2, "peers.key_file: missing, expected this device's key"),
+    (PEERS + 'key_file = "k"\nkeys = { "a/b" = "x" }\n' + P2, "peers.keys: found 'a/b'"),
+    (OBJECTIVE + P2, "objective[0].role: missing"),
+    (OBJECTIVE + "reach = 3\n" + ROLE + P2, "objective[0].reach: found 3, expected a position"),
+    (OBJECTIVE + ROLE + ROLE + P2, "objective[0].role[1].name: found 'r' twice"),
+    (OBJECTIVE + ROLE + "[[objective]]\nname = 'o'\n" + ROLE + P2, "objective[1].name: found 'o' twice"),
+    (
+        OBJECTIVE + "synergy = [['r', 'q', 1]]\n" + ROLE + P2,
+        "objective[0].synergy[0]: found 'q', expected one of r",
+    ),
+    (SHARE + "factor = 'f'\nchannel = '{room}'", "share[0].channel: found {room}, expected {agent}"),
+    (SHARE + "factor = 'f'\n[[population.share]]\nfactor = 'f'", "share[0].factor: found 'f' twice"),
+    (
+        PEERS + P2 + "rate_hz = 2\nshare = [{factor = 'f'}]",
+        "rate_hz: found 2, expected 1: a step each fleet tick",
+    ),
+    (PEERS + P2 + "step = 'arrival'\nshare = [{factor = 'f'}]", "step: found 'arrival', expected 'rate'"),
+    (PEERS + POPULATION + "size = 500\nshare = [{factor = 'f'}]", "size: found 500, expected at most 256"),
+]
+
+
 @pytest.mark.parametrize(("text", "expected"), BAD)
 def test_each_mistake_is_one_line_that_names_its_place(
     text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -84,11 +84,29 @@ class Tape:
         """Nothing is buffered."""
 
 
+class Drawer:
+    """Files of a device that outlive its process."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def save(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+
+    def load(self, name: str) -> bytes | None:
+        return self.files.get(name)
+
+
 class Site:
     """One device: its daemon, and a sensor that smells what it is told to."""
 
     def __init__(
-        self, town: Town, name: str, peers: PeersConfig, objectives: Sequence[ObjectiveConfig]
+        self,
+        town: Town,
+        name: str,
+        peers: PeersConfig,
+        objectives: Sequence[ObjectiveConfig],
+        beliefs: bytes = b"",
     ) -> None:
         self.name, self.town = name, town
         self.signs = Signs()
@@ -115,7 +133,9 @@ class Site:
         self.group = roster.add(prepared)
         secrets = {each: SecretKey(each.encode().ljust(32), each) for each in NAMES}
         known = {each: secret.public for each, secret in secrets.items() if each in town.trusted}
-        self.peering = Peering(config, town.clock, Keys(secrets[name], known) if known else None, BOARD)
+        keys = Keys(secrets[name], known) if known else None
+        drawer = town.drawers.setdefault(name, Drawer())
+        self.peering = Peering(config, town.clock, keys, BOARD, drawer)
         self.governor = Governor(BOARD.thermal, [population.priority])
         parts = Parts(
             rss=lambda: 1,
@@ -128,6 +148,8 @@ class Site:
         limits = SessionSettings(backoff_base=0.2, backoff_cap=1.0)
         session = Session(limits, self.daemon.birth, [], random.Random(name))
         self.daemon.attach(Link(session, town.broker.client(name), town.clock))
+        if beliefs:
+            self.group.stepper.restore(beliefs)
         self.daemon.start()
         self.dead = False
 
@@ -166,6 +188,7 @@ class Town:
         self.objectives = [ObjectiveConfig(name="sniff", role=tuple(roles))]
         self.peers = PeersConfig(**({"heartbeat_s": 5.0, "capabilities": ("nose",)} | peers))
         self.sites: dict[str, Site] = {}
+        self.drawers: dict[str, Drawer] = {}
         for name in names:
             self.add(name)
 
