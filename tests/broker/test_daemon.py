@@ -106,7 +106,9 @@ def test_the_daemon_stays_within_the_memory_that_is_promised(
 ) -> None:
     """A floor and a ceiling, MB, with 64 ticks of history; what leaves them is to be understood."""
     command = [sys.executable, "-m", "benchmarks.memory", "--json", "--case", f"resident-{agents}"]
-    done = subprocess.run([*command, "--seconds", "2.4"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--seconds", "2.4"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     rss, history = (json.loads(line) for line in done.stdout.splitlines())
     assert history["value"] >= 64
     assert floor < rss["value"] <= ceiling
