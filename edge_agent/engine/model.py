@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import storage
+from edge_agent.engine import alike, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
@@ -351,6 +351,7 @@ class Model:
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
+            + self.alike.nbytes
             + plan.ops.nbytes
             + plan.fold.nbytes
         )
@@ -360,6 +361,11 @@ class Model:
         """The mixed form of every tensor, A first; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
         return (*(NONE for _ in self.A), *transitions)
+
+    @cached_property
+    def alike(self) -> alike.Alike:
+        """The classes of states that iteration goes over."""
+        return alike.alike(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def digest(self) -> str:

@@ -93,6 +93,7 @@ class Population:
             tuple(_tensor(model, i, arrays["tables"]) for i in range(len(model.A) + len(model.B))),
             model.A_deps,
             model.B_deps,
+            model.alike,
             np.concatenate(model.D),
             None
             if model.E is None
@@ -414,6 +415,8 @@ def _strip_rows(model: Model) -> int:
     joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
     inference = 2 * states + max(2 * widest + patterns, 4 * states + joint)
+    if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
+        inference = max(inference + states, 4 * states + model.alike.rows)
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 

@@ -70,6 +70,19 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     m->states += sizes[2];
 }
 
+static void read_alike(Alike *a, int32_t factors) {
+    int64_t joint;
+    a->patterns = *(const int32_t *)blob(NULL, 4);
+    a->strides = blob(NULL, 4);
+    a->classes = blob(NULL, 4);
+    a->order = blob(NULL, 2);
+    a->starts = blob(NULL, 2);
+    a->weights = blob(&joint, 4);
+    a->common = blob(NULL, 4);
+    if (a->patterns) a->width = (int32_t)(joint / a->patterns);
+    for (int32_t f = 0; f < factors; f++) a->rows += a->classes[f];
+}
+
 int main(int argc, char **argv) {
     if (argc != 5) return 2;
     char *start = cursor = read_file(argv[1]);
@@ -88,6 +101,7 @@ int main(int argc, char **argv) {
         memcpy(f < 0 ? m.a_deps[i] : m.b_deps[f], deps, (size_t)parents * 4);
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
+    read_alike(&m.alike, m.factors);
     m.D = blob(NULL, 4);
     m.first_act = blob(NULL, 1);
     Plan plan = {.values = head[3]};

@@ -59,6 +59,7 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
         blobs += [*tensor[5:], np.array(deps, "<i4")]
+    blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
     blobs += [np.concatenate(model.D), model.policies[:, 0].astype(np.uint8), plan.ops, plan.fold]
     blobs.append(np.ascontiguousarray(observations, "<i8"))
     with path.open("wb") as file:

@@ -67,6 +67,21 @@ static int fill_dependencies(Model *m, PyObject *a_deps, PyObject *b_deps) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* (patterns, strides, classes, order, starts, weights, common) */
+static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
+    PyObject *strides, *classes, *order, *starts, *weights, *common;
+    int64_t joint;
+    if (!PyArg_ParseTuple(tuple, "iOOOOOO", &a->patterns, &strides, &classes, &order, &starts, &weights, &common))
+        return -1;
+    if (!(a->strides = core_hold(core, strides, 4, 0, NULL)) || !(a->classes = core_hold(core, classes, 4, 0, NULL)) ||
+        !(a->order = core_hold(core, order, 2, 0, NULL)) || !(a->starts = core_hold(core, starts, 2, 0, NULL)) ||
+        !(a->weights = core_hold(core, weights, 4, 0, &joint)) || !(a->common = core_hold(core, common, 4, 0, NULL)))
+        return -1;
+    if (a->patterns) a->width = (int32_t)(joint / a->patterns);
+    for (int32_t f = 0; f < core->model.factors; f++) a->rows += a->classes[f];
+    return 0;
+}
+
 static const Isa *find_isa(const char *name) {
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, name) && isa->supported()) return isa;
@@ -77,13 +92,13 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
-                          &PyTuple_Type, &b_deps, &D, &log_E, &first_act, &m->gamma, &m->alpha, &belief, &action,
-                          &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &m->gamma, &m->alpha,
+                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -109,6 +124,7 @@ int core_fill(Core *core, PyObject *args) {
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
+    if (fill_alike(core, &m->alike, alike)) return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
         return -1;

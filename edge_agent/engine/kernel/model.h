@@ -36,6 +36,15 @@ typedef struct {
     float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
 } Tensor;
 
+/* Classes of states that an outcome leaves alike (alike.py). */
+typedef struct {
+    int32_t patterns; /* 0: none */
+    int32_t rows, width; /* classes of all factors, joint classes of all coupling modalities */
+    const int32_t *strides, *classes;
+    const uint16_t *order, *starts;
+    const float *weights, *common;
+} Alike;
+
 /* Planning operations, planning.py: eight words each. */
 enum {
     OP_COPY,    /* row a = row b */
@@ -60,6 +69,7 @@ typedef struct {
     float gamma, alpha;
     int32_t widest; /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
+    Alike alike;
 } Model;
 
 /* A planning program for a horizon, with or without the epistemic term. */

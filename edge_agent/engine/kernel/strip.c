@@ -1,7 +1,7 @@
 /* One tick of one strip of LANES agents. Compiled once an instruction set and width; see CMakeLists.txt.
  *
  * Planning starts from the beliefs as they are stored, so whoever asks for G later gets what the step used. */
-#include "iterate.h"
+#include "factors.h"
 #include "plan.h"
 
 void STRIP(const Model *m, const Strip *s, float *scratch) {
