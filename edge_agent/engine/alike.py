@@ -1,13 +1,12 @@
 """States that an outcome leaves alike: fixed-point iteration goes over classes of them instead.
 
-Theory of operation. Modalities with several parents couple factors, and iterating costs their joint sizes. But
-once the outcome is known, many states of a factor have the same likelihood whatever the other factors are (ten
-by ten places and a beacon heard at one of five strengths: at most twelve classes of places). Within such a
-class
-beliefs keep their proportions through all iterations, so the class iterates as one state whose weight is the
-sum of theirs; that is exact. A pattern is the tuple of outcomes of all coupling modalities, 0 where missing,
-else 1 and up; a factor has as many classes as its worst pattern, and those a pattern doesn't use stay empty.
-Soft outcomes have no pattern: their agents iterate over all states (kernel/iterate.h).
+Theory of operation. Modalities with several parents couple factors, and iterating costs their joint sizes.
+But once the outcome is known, many states of a factor have the same likelihood whatever the other factors are
+(ten by ten places and a beacon heard at one of five strengths: at most twelve classes of places). Within such
+a class beliefs keep their proportions through all iterations, so the class iterates as one state whose weight
+is the sum of theirs; that is exact. A pattern is the tuple of outcomes of all coupling modalities, 0 where
+missing, else 1 and up; a factor has as many classes as its worst pattern, and those a pattern doesn't use
+stay empty. Soft outcomes have no pattern: their agents iterate over all states (kernel/iterate.h).
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ def _logarithms(tensor: Tensor, shape: list[int]) -> tuple[NDArray[np.float32], 
     values, background = tables(tensor)
     out = np.zeros((tensor.rows + 1, tensor.width), np.float32)
     if tensor.sparse:
-        row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)))
+        row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)).astype(np.int64))
         out[row + 1, tensor.columns] = values[2][tensor.codes]
     else:
         out[1:] = values[2][tensor.codes].reshape(tensor.rows, tensor.width)

@@ -87,16 +87,18 @@ int main(int argc, char **argv) {
     if (argc != 5) return 2;
     char *start = cursor = read_file(argv[1]);
     const int32_t *head = blob(NULL, 4);
+    int32_t stored = *(const int32_t *)blob(NULL, 4);
     const float *precisions = blob(NULL, 4);
     Model m = {.modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0],
                .alpha = precisions[1]};
-    m.tensors = calloc((size_t)(m.modalities + m.factors), sizeof(Tensor));
-    for (int32_t i = 0; i < m.modalities + m.factors; i++) {
+    m.tensors = calloc((size_t)stored, sizeof(Tensor));
+    for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
-        read_tensor(&m.tensors[i], &m, f);
+        read_tensor(&m.tensors[i], &m, f < m.factors ? f : -1);
         if (f < 0) m.num_obs[i] = m.tensors[i].rows;
         int64_t parents;
         const int32_t *deps = blob(&parents, 4);
+        if (f >= m.factors) continue;
         *(f < 0 ? &m.a_parents[i] : &m.b_parents[f]) = (int32_t)parents;
         memcpy(f < 0 ? m.a_deps[i] : m.b_deps[f], deps, (size_t)parents * 4);
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
@@ -109,6 +111,7 @@ int main(int argc, char **argv) {
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);
     plan.fold = blob(NULL, 4);
+    plan.lists = blob(NULL, 4);
     const char *observations = blob(&observed, 8);
     int64_t size = head[5], ticks = observed / size / m.modalities;
     int32_t lanes = size <= 4 ? 4 : size <= 16 ? 16 : TILE, threads = atoi(argv[3]);

@@ -102,19 +102,20 @@ int core_fill(Core *core, PyObject *args) {
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
-    if (PyTuple_Size(tensors) != m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
+    int32_t stored = (int32_t)PyTuple_Size(tensors); /* A, B, and more for planning */
+    if (stored < m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
         m->factors > MAX_FACTORS || threads < 1 || threads > MAX_THREADS) {
         PyErr_SetString(PyExc_ValueError, "counts of tensors, factors, modalities or threads");
         return -1;
     }
     if (!(p->isa = find_isa(isa)) || fill_dependencies(m, a_deps, b_deps)) return -1;
-    m->tensors = calloc((size_t)(m->modalities + m->factors), sizeof *m->tensors);
+    m->tensors = calloc((size_t)stored, sizeof *m->tensors);
     if (!m->tensors) return PyErr_NoMemory(), -1;
-    for (int32_t i = 0; i < m->modalities + m->factors; i++) {
+    for (int32_t i = 0; i < stored; i++) {
         Tensor *t = &m->tensors[i];
         int32_t states = 0;
         if (fill_tensor(core, t, &states, PyTuple_GetItem(tensors, i))) return -1;
-        if (i >= m->modalities) {
+        if (states) {
             int32_t f = i - m->modalities;
             m->num_states[f] = states;
             m->num_controls[f] = t->rows / states;
@@ -144,7 +145,7 @@ int core_fill(Core *core, PyObject *args) {
 void core_release(Core *core) {
     if (core->population.pool) pool_stop(core->population.pool);
     for (int32_t i = 0; i < core->held; i++) PyBuffer_Release(&core->buffers[i]);
-    for (int i = 0; i < 2; i++) PyBuffer_Release(&core->plan_buffers[i]);
+    for (int i = 0; i < PLAN_BUFFERS; i++) PyBuffer_Release(&core->plan_buffers[i]);
     free(core->buffers);
     free(core->model.tensors);
 }

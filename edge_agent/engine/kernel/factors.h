@@ -29,7 +29,7 @@ static void replace_prior(const Model *m, Mask who, const float *saved, float *p
     }
 }
 
-/* Codes and free energy of several factors from ``prior``; ``q`` is overwritten. */
+/* Codes and free energy of several factors from ``prior``; ``q`` becomes the beliefs. */
 static void infer_iterated(const Model *m, const Strip *s, float *prior, float *q, float *work) {
     float *saved = work;
     work += (int64_t)m->states * LANES;
@@ -49,10 +49,11 @@ static void infer_iterated(const Model *m, const Strip *s, float *prior, float *
         }
     }
     for (int32_t f = 0; f < m->factors; f++) {
-        const float *values = q + (int64_t)m->first_state[f] * LANES;
+        float *values = q + (int64_t)m->first_state[f] * LANES;
         Row sum, top;
         extent(values, m->num_states[f], &sum, &top);
-        encode(values, m->num_states[f], top, s->belief + m->first_state[f] * s->belief_stride, s->belief_stride);
+        uint8_t *codes = s->belief + m->first_state[f] * s->belief_stride;
+        encode(values, m->num_states[f], top, codes, s->belief_stride, values);
     }
     if (s->free_energy) store(s->free_energy, energy);
 }

@@ -53,6 +53,8 @@ enum {
     OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
     OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
     OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
+    OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
+    OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
     OP_WORDS = 8
 };
 
@@ -62,7 +64,7 @@ typedef struct {
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];
-    Tensor *tensors; /* A of every modality, then B of every factor */
+    Tensor *tensors; /* A of every modality, B of every factor, then what planning has of its own */
     const float *D;           /* [states] */
     const float *log_E;       /* [policies] or NULL when uniform */
     const uint8_t *first_act; /* [policies][factors] */
@@ -77,6 +79,7 @@ typedef struct {
     const int32_t *ops;
     int32_t count;
     const float *fold;
+    const int32_t *lists;
     int32_t values; /* row number of G of policy 0 */
 } Plan;
 

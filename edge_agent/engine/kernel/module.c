@@ -177,22 +177,23 @@ done:
     return out;
 }
 
-/* set_plan(ops, fold, values row, selection, stochastic) */
+/* set_plan(ops, fold, lists, values row, selection, stochastic) */
 static PyObject *core_set_plan(Core *core, PyObject *args) {
-    PyObject *ops, *fold;
+    PyObject *arrays[PLAN_BUFFERS];
     int values, selection, stochastic;
-    if (!PyArg_ParseTuple(args, "OOiii", &ops, &fold, &values, &selection, &stochastic)) return NULL;
-    Py_buffer fresh[2] = {{0}};
-    if (PyObject_GetBuffer(ops, &fresh[0], PyBUF_C_CONTIGUOUS)) return NULL;
-    if (PyObject_GetBuffer(fold, &fresh[1], PyBUF_C_CONTIGUOUS)) {
-        PyBuffer_Release(&fresh[0]);
+    if (!PyArg_ParseTuple(args, "OOOiii", &arrays[0], &arrays[1], &arrays[2], &values, &selection, &stochastic))
         return NULL;
-    }
-    for (int i = 0; i < 2; i++) {
+    Py_buffer fresh[PLAN_BUFFERS] = {{0}};
+    for (int i = 0; i < PLAN_BUFFERS; i++)
+        if (PyObject_GetBuffer(arrays[i], &fresh[i], PyBUF_C_CONTIGUOUS)) {
+            while (i--) PyBuffer_Release(&fresh[i]);
+            return NULL;
+        }
+    for (int i = 0; i < PLAN_BUFFERS; i++) {
         PyBuffer_Release(&core->plan_buffers[i]);
         core->plan_buffers[i] = fresh[i];
     }
-    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, values};
+    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values};
     core->population.selection = selection;
     core->population.stochastic = stochastic;
     Py_RETURN_NONE;

@@ -80,6 +80,24 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             store(at(scratch, x[3]), sum);
             break;
         }
+        case OP_LISTED: {
+            const float *fold = plan->fold + x[0];
+            const int32_t *list = plan->lists + x[4];
+            Row sum = constant(fold[0]);
+            for (int32_t k = 0; k < x[1]; k++) sum = add_scaled(sum, fold[1 + k], at(scratch, x[2] + list[k]));
+            store(at(scratch, x[3]), sum);
+            break;
+        }
+        case OP_GATHER: {
+            const int32_t *starts = plan->lists + x[3], *list = starts + x[1] + 1;
+            for (int32_t k = 0; k < x[1]; k++) {
+                Row sum = load(at(scratch, x[2] + list[starts[k]]));
+                for (int32_t j = starts[k] + 1; j < starts[k + 1]; j++)
+                    sum = add(sum, load(at(scratch, x[2] + list[j])));
+                store(at(scratch, x[0] + k), sum);
+            }
+            break;
+        }
         }
     }
 }

@@ -10,8 +10,12 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
     Row acc;
     if (t->sparse) {
         acc = constant(t->background);
-        uint32_t end = t->starts[r + 1];
-        for (uint32_t k = t->starts[r]; k < end; k++)
+        uint32_t k = t->starts[r], end = t->starts[r + 1];
+        if (k < end && t->background == 0.0f) { /* 0 + x is x */
+            acc = scale(load(source + (int64_t)t->columns[k] * LANES), t->difference[t->codes[k]]);
+            k++;
+        }
+        for (; k < end; k++)
             acc = add_scaled(acc, t->difference[t->codes[k]], source + (int64_t)t->columns[k] * LANES);
     } else {
         acc = constant(0.0f);
