@@ -67,8 +67,9 @@ INLINE Row weighted(const float *patterns, const Tensor *t, uint32_t e, const fl
 /* Rows of ``t`` for lanes whose controls differ. A pattern is the weights that one entry has under each control;
  * a lane's weight is that of its control, so a row costs its entries once and not once a control. Adding an
  * entry of weight 0 changes nothing: the bits are those of apply(). */
-static void apply_mixed(const Tensor *t, const uint8_t *action, int32_t controls, int32_t states,
+static void apply_mixed(const Tensor *stored, const uint8_t *action, int32_t controls, int32_t states,
                         const float *source, float *out, float *patterns) {
+    const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     for (int32_t p = 0; p < t->patterns; p++) store(patterns + (int64_t)p * LANES, constant(0.0f));
     for (int32_t u = 0; u < controls; u++) {
         Mask here = equal_bytes(action, u);
@@ -93,12 +94,12 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
         const uint8_t *action = s->action + f * s->action_stride;
         int32_t n = m->num_states[f], controls = m->num_controls[f], present = 0;
         float *out = prior + (int64_t)m->first_state[f] * LANES;
-        const Tensor *t = &m->tensors[m->modalities + f];
+        const Tensor copy = m->tensors[m->modalities + f], *t = &copy;
         Mask start = equal_bytes(action, ACTION_START), still = equal_bytes(action, ACTION_STILL);
         for (int32_t u = 0; u < controls; u++) present += any(equal_bytes(action, u));
         const float *source = present ? joint(m, beliefs, m->b_parents[f], m->b_deps[f], work) : 0;
         if (present > 1 && t->patterns) {
-            apply_mixed(t, action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
+            apply_mixed(&m->tensors[m->modalities + f], action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
         } else {
             for (int32_t u = 0; u < controls; u++) {
                 Mask here = equal_bytes(action, u);

@@ -8,7 +8,8 @@
 #include "tensor.h"
 
 /* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
-INLINE Row disorder(const Tensor *t, const float *source) {
+INLINE Row disorder(const Tensor *stored, const float *source) {
+    const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     Row sum = constant(0.0f);
     for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
     return sum;
@@ -16,7 +17,8 @@ INLINE Row disorder(const Tensor *t, const float *source) {
 
 #if LANES == 4
 /* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
-INLINE Row disorder_of_one(const Tensor *t, const float *source) {
+INLINE Row disorder_of_one(const Tensor *stored, const float *source) {
+    const Tensor own = *stored, *t = &own;
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
@@ -45,7 +47,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         case OP_COPY: store(at(scratch, x[0]), load(at(scratch, x[1]))); break;
         case OP_ADD: store(at(scratch, x[0]), add(load(at(scratch, x[1])), load(at(scratch, x[2])))); break;
         case OP_EXPAND: {
-            const Tensor *t = &m->tensors[x[0]];
+            const Tensor own = m->tensors[x[0]], *t = &own;
             const float *source = at(scratch, x[3]);
             float *out = at(scratch, x[4]);
             if (x[5] < 0) {
@@ -66,8 +68,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]);
             break;
         case OP_ENTROPY: {
-            const Tensor *t = &m->tensors[x[0]];
-            Row sum = DISORDER(t, at(scratch, x[1]), active);
+            Row sum = DISORDER(&m->tensors[x[0]], at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
             store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;
