@@ -194,7 +194,7 @@ class _Writer:
             if listed is None:
                 self.ops.append((*expand, start, _Ref(value)))
             else:
-                self.ops.append((*expand, -1, 0))
+                self.ops.append((*expand, -1, _Ref(value)))
                 self._dot(start, listed, 0, out, value)
             self._entropies((f,), out, value)
         else:

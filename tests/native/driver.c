@@ -58,6 +58,8 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->mixed_patterns = blob(NULL, 1);
     t->mixed_starts = blob(NULL, 4);
     t->sparse = listed > 0;
+    t->single = t->sparse;
+    for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
     t->difference = tables;
     t->ratio = tables + values;

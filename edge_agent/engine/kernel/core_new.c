@@ -42,6 +42,8 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) 
         return -1;
     t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
     t->sparse = listed > 0;
+    t->single = t->sparse;
+    for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
     t->difference = table;
     t->ratio = table + values;

@@ -82,7 +82,6 @@ static void apply_mixed(const Tensor *stored, const uint8_t *action, int32_t con
     for (int32_t k = 0; k < states; k++) {
         uint32_t e = t->mixed_starts[k], end = t->mixed_starts[k + 1];
         Row acc = constant(t->background);
-        if (e < end && t->background == 0.0f) acc = weighted(patterns, t, e++, source);
         for (; e < end; e++) acc = add(acc, weighted(patterns, t, e, source));
         store(out + (int64_t)k * LANES, acc);
     }

@@ -20,6 +20,7 @@ enum {
 /* A stored tensor (storage.py). The tables have an entry a palette value, or one more for the background. */
 typedef struct {
     int32_t rows, width, sparse, values;
+    int32_t single; /* sparse, and every row lists exactly one entry */
     const float *palette;
     const uint8_t *codes;
     const uint16_t *columns;

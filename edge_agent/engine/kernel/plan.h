@@ -11,7 +11,10 @@
 INLINE Row disorder(const Tensor *stored, const float *source) {
     const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     Row sum = constant(0.0f);
-    for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+    if (t->single)
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source)));
+    else
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
     return sum;
 }
 
@@ -22,13 +25,13 @@ INLINE Row disorder_of_one(const Tensor *stored, const float *source) {
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
-        V packed = {apply(t, k, source).v[0][0], apply(t, k + 1, source).v[0][0], apply(t, k + 2, source).v[0][0],
-                    apply(t, k + 3, source).v[0][0]};
+        V packed;
+        if (t->single)
+            for (int i = 0; i < 4; i++) packed[i] = apply_single(t, k + i, source).v[0][0];
+        else
+            for (int i = 0; i < 4; i++) packed[i] = apply(t, k + i, source).v[0][0];
         V x = vxlog2x(packed);
-        sum += x[0];
-        sum += x[1];
-        sum += x[2];
-        sum += x[3];
+        for (int i = 0; i < 4; i++) sum += x[i];
     }
     for (; k < t->rows; k++) sum += row_xlog2x(apply(t, k, source)).v[0][0];
     return constant(sum);
@@ -51,7 +54,10 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             const float *source = at(scratch, x[3]);
             float *out = at(scratch, x[4]);
             if (x[5] < 0) {
-                for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
+                if (t->single)
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply_single(t, x[1] + k, source));
+                else
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
                 break;
             }
             const float *fold = plan->fold + x[5];

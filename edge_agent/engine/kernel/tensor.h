@@ -10,12 +10,8 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
     Row acc;
     if (t->sparse) {
         acc = constant(t->background);
-        uint32_t k = t->starts[r], end = t->starts[r + 1];
-        if (k < end && t->background == 0.0f) { /* 0 + x is x */
-            acc = scale(load(source + (int64_t)t->columns[k] * LANES), t->difference[t->codes[k]]);
-            k++;
-        }
-        for (; k < end; k++)
+        uint32_t end = t->starts[r + 1];
+        for (uint32_t k = t->starts[r]; k < end; k++)
             acc = add_scaled(acc, t->difference[t->codes[k]], source + (int64_t)t->columns[k] * LANES);
     } else {
         acc = constant(0.0f);
@@ -24,6 +20,11 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
             acc = add_scaled(acc, t->palette[codes[j]], source + (int64_t)j * LANES);
     }
     return acc;
+}
+
+/* The same where every row lists one entry: there is nothing to predict a branch for. */
+INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
+    return add_scaled(constant(t->background), t->difference[t->codes[r]], source + (int64_t)t->columns[r] * LANES);
 }
 
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */
