@@ -128,3 +128,7 @@ bench-daemon: setup ## the daemon's figures: time, memory, start
 	$(PY) -m benchmarks.daemon
 	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.startup
+
+fuzz: setup ## fuzz every decoder under atheris: SECONDS=600 of processor time each, TARGET=name for one
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install -c constraints.txt atheris
+	@$(PY) -m tests.fuzz --seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) $(TARGET:%=--target %)

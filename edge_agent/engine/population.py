@@ -404,6 +404,11 @@ class Population:
         )
         if state.seed != self.seed:
             raise ConfigError(f"checkpoint: seed {state.seed}, expected {self.seed}")
+        factors = np.cumsum((0, *self.model.num_states[:-1]))
+        if (np.maximum.reduceat(state.belief, factors, axis=1) == 0).any():
+            raise ConfigError("checkpoint: a belief in no state at all")
+        if ((state.action >= np.array(self.model.num_controls)) & (state.action < STILL)).any():
+            raise ConfigError("checkpoint: an action that the model does not have")
         tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
         self._belief[tile, :, lane] = state.belief
         self._action[tile, :, lane] = state.action

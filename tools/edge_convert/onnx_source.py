@@ -47,7 +47,7 @@ def read(path: Path) -> ModelProto:
     except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_weights(path, model)
-    _spell_scalers(model)
+    _spell_scalers(path, model)
     _keep_scores(path, model)
     _fix_input(path, model)
     return _optimized(path, model)
@@ -111,13 +111,15 @@ def _check_weights(path: Path, model: ModelProto) -> None:
             )
 
 
-def _spell_scalers(model: ModelProto) -> None:
+def _spell_scalers(path: Path, model: ModelProto) -> None:
     nodes = []
     for node in model.graph.node:
         if node.op_type != "Scaler":
             nodes.append(node)
             continue
         values = {a.name: np.array(a.floats, np.float32) for a in node.attribute}
+        if not {"offset", "scale"} <= set(values) or len(node.input) != 1 or len(node.output) != 1:
+            raise ModelError(f"{path}: Scaler {node.name} without input, output, offset or scale")
         constants = {f"{node.output[0]}/minus": values["offset"], f"{node.output[0]}/times": values["scale"]}
         model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
         offset, scale = constants
@@ -173,7 +175,7 @@ def _fix_input(path: Path, model: ModelProto) -> None:
     dims = tensor.shape.dim
     if tensor.elem_type != _FLOAT or len(dims) < 2 or any(d.dim_value < 1 for d in dims[1:]):
         shape = [d.dim_value or d.dim_param or "?" for d in dims]
-        kind = helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
+        kind = {number: name for name, number in TensorProto.DataType.items()}.get(tensor.elem_type, "?")
         raise ModelError(
             f"{path}: input {graph.input[0].name} is {kind} {shape}, expected FLOAT [batch, known ...]"
         )

@@ -1,0 +1,141 @@
+"""A campaign: ``python -m tests.fuzz --seconds 600 [--target NAME] [--jobs 2]``, which ``make fuzz`` runs.
+
+Theory of operation. Each target gets its seconds of processor time, measured from outside, so that a busy
+machine takes nothing away. A run that crashed has left its input under ``build/fuzz/NAME/crashes`` and is
+started again until the time is used up. What is found goes to a corpus under ``build/fuzz/NAME/corpus``,
+which begins with the one in the repository and makes later campaigns go on where this one ended. Executions
+and edges are libFuzzer's own; edges count instrumented Python alone.
+
+Figures add up over campaigns while the decoders stay as they are (``--fresh`` starts again): they stand in
+``build/fuzz/NAME/total.json``, and together in the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from tests.fuzz import TARGETS
+
+WORK = Path("build/fuzz")
+CORPUS = Path(__file__).parent / "corpus"
+REPORT = Path("benchmarks/results/fuzz.json")
+MAX_LENGTH = 8192
+STUCK_SECONDS = 300
+COUNT = re.compile(r"^(?:#|stat::number_of_executed_units: )(\d+)\s", re.MULTILINE)
+EDGES = re.compile(r"\bcov: (\d+)")
+
+
+@dataclass(slots=True)
+class Total:
+    """What was done for one target."""
+
+    cpu_s: float = 0.0
+    executions: int = 0
+    edges: int = 0
+    crashes: int = 0
+
+
+def main() -> int:
+    """Run the campaign, print the table, write the report; 1 if something crashed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz every decoder.")
+    parser.add_argument("--seconds", type=float, default=600.0, help="processor time a target (600)")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="only this one (repeatable)")
+    parser.add_argument("--jobs", type=int, default=2, help="targets at a time (2)")
+    parser.add_argument("--fresh", action="store_true", help="forget the figures of earlier campaigns")
+    options = parser.parse_args()
+    names = options.target or list(TARGETS)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda name: campaign(name, options.seconds, options.fresh), names))
+    totals = {name: total(name) for name in TARGETS if (WORK / name / "total.json").exists()}
+    print(table(totals))
+    report(totals)
+    return int(any(totals[name].crashes for name in names))
+
+
+def total(name: str) -> Total:
+    """Return the figures so far."""
+    path = WORK / name / "total.json"
+    return Total(**json.loads(path.read_text())) if path.exists() else Total()
+
+
+def campaign(name: str, seconds: float, fresh: bool) -> None:
+    """Fuzz one target for ``seconds`` of processor time."""
+    folder = WORK / name
+    for part in ("corpus", "crashes"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    figures = Total() if fresh else total(name)
+    left = seconds
+    while left > 0:
+        found = run(name, folder, left)
+        left -= max(found.cpu_s, 1.0)
+        figures.cpu_s = round(figures.cpu_s + found.cpu_s, 1)
+        figures.executions += found.executions
+        figures.edges = max(figures.edges, found.edges)
+        figures.crashes += found.crashes
+        (folder / "total.json").write_text(json.dumps(asdict(figures)))
+        print(f"{name}: {figures}", flush=True)
+
+
+def run(name: str, folder: Path, seconds: float) -> Total:
+    """Run until the time is used up or an input crashes."""
+    command = [sys.executable, "-m", "tests.fuzz.child", name]
+    command += [f"-artifact_prefix={folder}/crashes/", f"-timeout={STUCK_SECONDS}", "-rss_limit_mb=0"]
+    command += [f"-max_len={MAX_LENGTH}", "-print_final_stats=1", f"{folder}/corpus", str(CORPUS / name)]
+    before = len(list((folder / "crashes").iterdir()))
+    log = folder / "log"
+    spent = 0.0
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as child:
+        process = psutil.Process(child.pid)
+        while child.poll() is None:
+            times = process.cpu_times()
+            spent = times.user + times.system
+            if spent >= seconds:
+                child.terminate()
+                child.wait()
+            time.sleep(0.2)
+    text = log.read_text(errors="replace")
+    counts = [int(count) for count in COUNT.findall(text)]
+    crashes = len(list((folder / "crashes").iterdir())) - before
+    if not counts and not crashes:
+        raise SystemExit(f"{name}: did not start, see {log}")
+    if crashes:
+        log.rename(folder / f"crash-{time.time_ns()}.log")
+    return Total(spent, max(counts, default=0), max(map(int, EDGES.findall(text)), default=0), crashes)
+
+
+def table(totals: dict[str, Total]) -> str:
+    """Return the figures for people."""
+    lines = [f"{'target':12} {'processor s':>11} {'executions':>11} {'edges':>6} {'crashes':>7}"]
+    for name, figures in totals.items():
+        row = (name, figures.cpu_s, figures.executions, figures.edges, figures.crashes)
+        lines.append("{:12} {:11.0f} {:11,} {:6} {:7}".format(*row))
+    return "\n".join(lines)
+
+
+def report(totals: dict[str, Total]) -> None:
+    """Write the figures for the benchmarks' report; its notes are kept."""
+    old = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+    document = {
+        "command": "make fuzz " + shlex.join(["SECONDS=600"]),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "rows": [{"target": name, **asdict(figures)} for name, figures in totals.items()],
+        "notes": old.get("notes", []),
+    }
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
