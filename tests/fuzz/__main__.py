@@ -1,13 +1,11 @@
 """A campaign: ``python -m tests.fuzz --seconds 600 [--target NAME] [--jobs 2]``, which ``make fuzz`` runs.
 
 Theory of operation. Each target gets its seconds of processor time, measured from outside, so that a busy
-machine takes nothing away. A run that crashed has left its input under ``build/fuzz/NAME/crashes`` and is
-started again until the time is used up. What is found goes to a corpus under ``build/fuzz/NAME/corpus``,
-which begins with the one in the repository and makes later campaigns go on where this one ended. Executions
-and edges are libFuzzer's own; edges count instrumented Python alone.
-
-Figures add up over campaigns while the decoders stay as they are (``--fresh`` starts again): they stand in
-``build/fuzz/NAME/total.json``, and together in the report.
+machine takes nothing away. It gets them in slices, in turn with the others; what was done stands in
+``build/fuzz/NAME/total.json`` after every slice and counts in the next campaign, until ``--fresh`` begins
+anew. A slice that crashed has left its input under ``build/fuzz/NAME/crashes``; what is found goes into
+``build/fuzz/NAME/corpus``, where the next slice goes on. Executions and edges are libFuzzer's own; edges
+count instrumented Python alone.
 """
 
 from __future__ import annotations
@@ -32,7 +30,8 @@ WORK = Path("build/fuzz")
 CORPUS = Path(__file__).parent / "corpus"
 REPORT = Path("benchmarks/results/fuzz.json")
 MAX_LENGTH = 8192
-STUCK_SECONDS = 300
+SLICE_SECONDS = 60.0
+STUCK_SECONDS = 3600
 COUNT = re.compile(r"^(?:#|stat::number_of_executed_units: )(\d+)\s", re.MULTILINE)
 EDGES = re.compile(r"\bcov: (\d+)")
 
@@ -56,12 +55,23 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="forget the figures of earlier campaigns")
     options = parser.parse_args()
     names = options.target or list(TARGETS)
+    for name in names:
+        prepare(name, options.fresh)
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda name: campaign(name, options.seconds, options.fresh), names))
+        while behind := [name for name in names if total(name).cpu_s < options.seconds]:
+            list(pool.map(lambda name: extend(name, options.seconds), behind))
     totals = {name: total(name) for name in TARGETS if (WORK / name / "total.json").exists()}
     print(table(totals))
     report(totals)
     return int(any(totals[name].crashes for name in names))
+
+
+def prepare(name: str, fresh: bool) -> None:
+    """Make the folders of a target; forget its figures if that is asked for."""
+    for part in ("corpus", "crashes"):
+        (WORK / name / part).mkdir(parents=True, exist_ok=True)
+    if fresh:
+        (WORK / name / "total.json").unlink(missing_ok=True)
 
 
 def total(name: str) -> Total:
@@ -70,22 +80,16 @@ def total(name: str) -> Total:
     return Total(**json.loads(path.read_text())) if path.exists() else Total()
 
 
-def campaign(name: str, seconds: float, fresh: bool) -> None:
-    """Fuzz one target for ``seconds`` of processor time."""
-    folder = WORK / name
-    for part in ("corpus", "crashes"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    figures = Total() if fresh else total(name)
-    left = seconds
-    while left > 0:
-        found = run(name, folder, left)
-        left -= max(found.cpu_s, 1.0)
-        figures.cpu_s = round(figures.cpu_s + found.cpu_s, 1)
-        figures.executions += found.executions
-        figures.edges = max(figures.edges, found.edges)
-        figures.crashes += found.crashes
-        (folder / "total.json").write_text(json.dumps(asdict(figures)))
-        print(f"{name}: {figures}", flush=True)
+def extend(name: str, seconds: float) -> None:
+    """Fuzz one target for a slice, up to ``seconds`` of processor time in all."""
+    figures = total(name)
+    found = run(name, WORK / name, min(SLICE_SECONDS, seconds - figures.cpu_s))
+    figures.cpu_s = round(figures.cpu_s + max(found.cpu_s, 1.0), 1)
+    figures.executions += found.executions
+    figures.edges = max(figures.edges, found.edges)
+    figures.crashes += found.crashes
+    (WORK / name / "total.json").write_text(json.dumps(asdict(figures)))
+    print(f"{name}: {figures}", flush=True)
 
 
 def run(name: str, folder: Path, seconds: float) -> Total:
@@ -93,6 +97,7 @@ def run(name: str, folder: Path, seconds: float) -> Total:
     command = [sys.executable, "-m", "tests.fuzz.child", name]
     command += [f"-artifact_prefix={folder}/crashes/", f"-timeout={STUCK_SECONDS}", "-rss_limit_mb=0"]
     command += [f"-max_len={MAX_LENGTH}", "-print_final_stats=1", f"{folder}/corpus", str(CORPUS / name)]
+    command.insert(-2, f"-report_slow_units={STUCK_SECONDS}")  # a machine that stands still is no slow input
     before = len(list((folder / "crashes").iterdir()))
     log = folder / "log"
     spent = 0.0

@@ -36,6 +36,13 @@ def read(path: Path) -> ModelProto:
         and outputs are not those of a policy: one line that names the file, the place and the rule.
     """
     try:
+        return _normal(path)
+    except UnicodeDecodeError as error:  # texts are decoded when they are first looked at
+        raise ModelError(f"{path}: not a valid ONNX model: a name in it is not UTF-8") from error
+
+
+def _normal(path: Path) -> ModelProto:
+    try:
         model = onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
         raise ModelError(f"{path}: not a whole ONNX model ({error})") from error
@@ -44,7 +51,7 @@ def read(path: Path) -> ModelProto:
     _load_external(path, model)
     try:
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+    except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_weights(path, model)
     _spell_scalers(path, model)

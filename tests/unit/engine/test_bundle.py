@@ -116,3 +116,42 @@ def test_golden_vectors_of_another_form_are_refused(tmp_path, shape: tuple[int, 
     vectors = npz.write({"observations": np.zeros(shape, np.int16)})
     with pytest.raises(BundleError, match=r"golden.npz: .*shape"):
         Model.load(write(tmp_path / "m.eab", model, model.entries() | {"golden.npz": vectors}))
+
+
+SPARSE = Model.from_arrays([np.eye(30)], [np.eye(30)[..., None]])
+
+
+def changed(entries: dict[str, bytes], name: str, array: np.ndarray | None) -> dict[str, bytes]:
+    out = {key: data for key, data in entries.items() if key != name}
+    return out if array is None else out | {name: npz.npy(array)}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("A_0.palette.npy", np.array([np.nan], np.float32), "1 to 256 finite values"),
+        ("A_0.palette.npy", np.array([-1, 1], np.float32), "1 to 256 finite values"),
+        ("A_0.palette.npy", np.zeros(300, np.float32), "1 to 256 finite values"),
+        ("A_0.palette.npy", np.zeros(2), "float64 of 1 dimensions"),
+        ("A_0.codes.npy", np.full(30, 9, np.uint8), "code 9, the palette has 2"),
+        ("A_0.starts.npy", np.arange(30, dtype=np.uint32), "not 30 ranges"),
+        ("A_0.starts.npy", np.r_[np.arange(30), 99].astype(np.uint32), "not 30 ranges"),
+        ("A_0.starts.npy", np.r_[0, 2, 1, np.arange(3, 31)].astype(np.uint32), "not 30 ranges"),
+        ("A_0.columns.npy", np.full(30, 30, np.uint16), "30 columns below 30"),
+        ("A_0.columns.npy", np.zeros(30, np.uint16), "column sums to 1"),
+        ("D_0.npy", np.zeros(0, np.float32), "without states|expected"),
+        ("D_0.npy", np.full(30, np.inf, np.float32), "not of finite float32"),
+        ("utility_0.npy", np.zeros((1, 29), np.float32), "expected 30 states"),
+        ("utility_0.npy", np.zeros((2, 30), np.float32), "expected 1 or 1 rows"),
+        ("policies.npy", np.full((1, 1, 1), 7), "policies: entry"),
+        ("more.npy", np.zeros(1), "more.npy is not part of the model"),
+        ("golden.npz", None, "golden.npz is missing"),
+        ("C_0.npy", None, "C_0.npy is missing"),
+    ],
+)
+def test_what_the_kernel_could_not_take_is_refused_by_name(
+    tmp_path, name: str, array: np.ndarray | None, said: str
+) -> None:
+    entries = SPARSE.entries() | {"golden.npz": golden.make(SPARSE)}
+    with pytest.raises(BundleError, match=said):
+        Model.load(write(tmp_path / "m.eab", SPARSE, changed(entries, name, array)))

@@ -393,3 +393,30 @@ def test_a_million_steps_leave_distributions(load_golden) -> None:
         q_pi = population.policy_posterior
         np.testing.assert_allclose(q_pi.sum(axis=1), 1, atol=1e-4)
         assert np.isfinite(population.free_energy).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"evidence": {9: np.zeros((2, 1), np.uint8)}}, "evidence: factor 9"),
+        ({"evidence": {0: np.zeros((2, 1), np.uint8)}}, "evidence: factor 0: uint8 of shape"),
+        ({"evidence": {0: "states"}}, "agent 0, factor 0: no state is possible"),
+        ({"soft": {9: np.zeros((2, 1))}}, "soft: modality 9"),
+        ({"soft": {0: np.zeros((2, 1))}}, r"soft: modality 0: shape \(2, 1\)"),
+        ({"soft": {0: "outcomes"}}, "soft: agent 0, modality 0: not a distribution"),
+    ],
+)
+def test_evidence_that_cannot_be_is_named_and_changes_nothing(model, given: dict, said: str) -> None:
+    population = Population(model, 2)
+    before = population.checkpoint()
+    made = {
+        "states": np.zeros((2, model.num_states[0]), np.uint8),
+        "outcomes": np.full((2, model.num_obs[0]), -1.0),
+    }
+    filled = {
+        kind: {key: made[value] if isinstance(value, str) else value for key, value in table.items()}
+        for kind, table in given.items()
+    }
+    with pytest.raises(ObservationError, match=said):
+        population.step_with(np.full((2, len(model.A)), -1), **filled)
+    assert population.checkpoint() == before

@@ -358,3 +358,15 @@ def test_a_state_of_something_else_is_refused_as_a_whole(damage: dict) -> None:
     trust = Trust("f", (HUB.public.raw,))
     with pytest.raises(PlatformError, match="not what was kept"):
         Follower(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: set(), random.Random(0), state)
+
+
+def test_a_download_that_fails_falls_back_to_blocks_and_one_that_ends_goes_on() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.desire()
+    (message,) = [board.inbox.pop()]
+    effects = board.follower.handle(message, 0.0, NOW)
+    assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
+    asked = [e.publication for e in board.follower.unavailable(NEW, 1.0, NOW) if isinstance(e, Publish)]
+    assert [messages.decode(p.payload).body["blocks"][0] for p in asked if p.topic == TOPICS.fetch] == [0]
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 2.0, NOW)
+    assert board.follower.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants
