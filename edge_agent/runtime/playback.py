@@ -190,7 +190,7 @@ def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
 
 def _array(entry: Mapping[str, Any], key: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return ``entry[key]`` as an array; ``shape`` is what it must have."""
-    data = entry[key]
+    data = entry.get(key, b"")
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     if len(data) != expected:
         raise ConfigError(f"recording: {entry['kind']}: {key} has {len(data)} bytes, expected {expected}")

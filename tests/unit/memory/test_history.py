@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PlatformError
 from edge_agent.memory.arena import Arena, total
-from edge_agent.memory.history import History, columns
+from edge_agent.memory.history import History, columns, fields
 
 steps = st.lists(
     st.tuples(st.lists(st.integers(0, 30), max_size=25, unique=True), st.integers(0, 2**31)), max_size=40
@@ -100,3 +100,21 @@ def test_a_block_that_memory_damaged_is_an_error_and_no_records(noise: bool) -> 
             history.select()
         arrays["closed"][start + at] = before
     assert len(history.select()["tick"]) == history.held
+
+
+@pytest.mark.parametrize("nbytes", [0, 4000])
+def test_columns_have_their_types_whether_or_not_there_are_records(nbytes: int) -> None:
+    history = make(nbytes, 2, 1)
+    for tick in range(60 if nbytes else 0):
+        history.append(
+            np.arange(3),
+            tick,
+            tick,
+            np.zeros((3, 2), np.int16),
+            np.zeros((3, 1), np.int16),
+            np.zeros(3, np.float32),
+        )
+    assert history.held == 0 or len(history._closed) > 1
+    for name, (shape, dtype) in fields(2, 1).items():
+        column = history.select()[name]
+        assert (column.dtype, column.shape[1:]) == (np.dtype(dtype), shape)
