@@ -34,7 +34,7 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
 docs: setup ## build/site: the site of docs/, with every link checked
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 docs-reference: setup ## write the pages of docs/ that are made from code
 	$(PY) tools/docs/reference.py
@@ -80,6 +80,7 @@ soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its ve
 
 report: setup ## benchmarks/REPORT.md, its plots and README's figures, from benchmarks/results alone
 	$(PY) -m benchmarks.report
+	$(PY) tools/docs/reference.py
 
 build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
@@ -106,10 +107,17 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
+	$(PY) tools/docs/reference.py
 
-faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss
+faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
+	@tools/ensure_system.sh mosquitto ip
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest -n 4 tests/broker/test_faults.py tests/broker/test_fuzzed_daemon.py \
+		tests/sim/test_outage.py --timeout 3600 --durations 0
+
+rollouts: setup ## what devices obey: bundles, keys, new populations, a hub killed in the middle, ten daemons and a bad bundle
 	@tools/ensure_system.sh mosquitto
-	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_faults.py --timeout 1800 --durations 0
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_obeying.py tests/broker/test_rollout.py tests/broker/test_keys.py \
+		tests/broker/test_arriving.py tests/broker/test_tls_acl.py tests/broker/test_uplink.py
 
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto
@@ -120,3 +128,22 @@ bench-daemon: setup ## the daemon's figures: time, memory, start
 	$(PY) -m benchmarks.daemon
 	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.startup
+
+fuzz: setup ## fuzz every decoder under atheris: SECONDS=600 of processor time each, TARGET=name for one
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install -c constraints.txt atheris
+	@$(PY) -m tests.fuzz --seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) $(TARGET:%=--target %)
+
+coverage: setup ## branch coverage of the unit tests, into benchmarks/results/coverage.json
+	@rm -rf build/coverage && mkdir -p build/coverage
+	.venv/bin/coverage run -m pytest tests/unit tests/golden tests/fuzz
+	@.venv/bin/coverage combine -q && .venv/bin/coverage json -q -o build/coverage/report.json
+	@$(PY) tools/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json
+
+# In order of risk; ONLY="edge_agent.protocol.twin*" takes others. mutmut remembers what it did in mutants/.
+MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox lanes \
+	unconfirmed session rollout follower peers.fusion peers.roster)
+
+mutation: setup ## mutation testing of quantization, memory and protocol, into benchmarks/results/mutation.json
+	@$(PY) -c 'import mutmut' 2>/dev/null || $(PIP) install -c constraints.txt mutmut
+	-HYPOTHESIS_PROFILE=mutation $(PY) -m tests.mutation run --max-children 2 $(or $(ONLY),$(MUTATED))
+	@$(PY) tools/mutation_table.py mutants benchmarks/results/mutation.json

@@ -79,7 +79,8 @@ def keep(boards: dict[str, list[Figure]], packages: list[Figure]) -> None:
         {"package": item.case, "what": item.figure, "size": f"{item.value:g} {item.unit}"}
         for item in packages
     ]
-    report.write_table("packages", report.Table(COMMAND, today, sizes, []))
+    if sizes:  # a run without packages leaves those of the last one
+        report.write_table("packages", report.Table(COMMAND, today, sizes, []))
     report.generate()
 
 

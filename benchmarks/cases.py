@@ -41,15 +41,31 @@ def run(
         return 0
     extra = () if seconds is None else ("--seconds", f"{options.seconds:g}")
     for case in cases:
-        show(middle([fresh(module, case, extra) for _ in range(options.runs)]), options.json)
+        try:
+            show(middle([fresh(module, case, extra) for _ in range(options.runs)]), options.json)
+        except subprocess.CalledProcessError as error:
+            print(f"{module} {case}: {why(error)}", file=sys.stderr)
+            return 1
     return 0
 
 
 def fresh(module: str, case: str, extra: Iterable[str] = ()) -> list[Figure]:
-    """Return the figures of one case from a process of its own."""
+    """Return the figures of one case from a process of its own.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        It failed; its ``stderr`` says why. What libraries say besides is nobody's concern.
+    """
     command = [sys.executable, "-m", module, "--json", "--case", case, *extra]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    return [Figure(**json.loads(line)) for line in lines]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [Figure(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def why(error: subprocess.CalledProcessError) -> str:
+    """Return the last line that a failed case said."""
+    said = (error.stderr or "").strip().splitlines()
+    return said[-1] if said else f"ended with {error.returncode}"
 
 
 def middle(runs: Iterable[Iterable[Figure]]) -> list[Figure]:

@@ -120,7 +120,7 @@ def bulk(seconds: float) -> Iterator[Figure]:
     yield at_least(case, "observations", observed, "1/s", 0.95 * 100_000)
     yield Figure(case, "actions", generator.received * 10_000 / passed, "1/s")
     yield Figure(case, "step", status["step_us"], "µs an agent")
-    yield at_most(case, "RSS", rss / 1024 / 1000, "MB", 50.0)
+    yield at_most(case, "RSS", rss / 1e6, "MB", 50.0)
 
 
 def flood(seconds: float) -> Iterator[Figure]:
@@ -176,7 +176,7 @@ def single(seconds: float) -> Iterator[Figure]:
     yield Figure(case, "latency p50", grid["latency_p50_ms"], "ms")
     yield Figure(case, "latency p99", grid["latency_p99_ms"], "ms")
     yield Figure(case, "processor", round(100 * used / passed, 1), "% of a core")
-    yield at_most(case, "RSS", rss / 1024 / 1000, "MB", 44.0)
+    yield at_most(case, "RSS", rss / 1e6, "MB", 44.0)
 
 
 CASES = {"bulk": bulk, "flood": flood, "single": single}

@@ -76,7 +76,6 @@ class Device:
             [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml", "--profile", "pi5"],
             cwd=folder,
             stderr=self._log,
-            env=os.environ | {"PYTHONOPTIMIZE": "2"},  # as the service unit has it
         )
 
     def status(self) -> dict[str, Any]:

@@ -99,11 +99,11 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
 
 README: tuple[tuple[str, Place], ...] = (
     (
-        "one agent-step, 100 states, batched, two threads",
+        "one agent-step, 100 states, batched, one core",
         Place("step", "s2_grid10_T1", "agent_step_us", "a NumPy loop over agents"),
     ),
     (
-        "the same beside pymdp's JAX, one shared model, vmap",
+        "the same on two, beside pymdp's JAX with one shared model and vmap",
         Place("peers", "s2_grid10_T1", "batched", "JAX vmap over beliefs", TIMES),
     ),
     (
@@ -160,6 +160,8 @@ def find(results: Results, place: Place) -> Figure | None:
 
 def command(place: Place) -> str:
     """Return the command that prints a figure."""
+    if place.benchmark == "peers":  # needs an environment, which make sets up
+        return "`make bench-peers`"
     return f"`python -m benchmarks.{place.benchmark}`"
 
 

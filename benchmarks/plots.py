@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.results import Result
 
@@ -32,6 +33,7 @@ def scale(results: Mapping[str, Result], canvas: Canvas) -> bool:
     left, right = canvas.subplots(1, 2)
     rate = {int(f.case.split()[0]): f.value for f in figures if f.figure == "agent-steps"}
     left.loglog(list(rate), list(rate.values()), "o-", color=OURS)
+    left.yaxis.set_minor_formatter(NullFormatter())
     left.set(xlabel="agents", ylabel="agent-steps a second", title="one thread, 100 states")
     for name, colour in (("planned an agent", SECOND), ("resident an agent", OURS)):
         size = {int(f.case.split()[0]): f.value for f in figures if f.figure == name}

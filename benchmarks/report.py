@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import front, plots, results
 from benchmarks.results import Result
-from benchmarks.tables import figures_table, table
+from benchmarks.tables import beside, figures_table, table, value_of
 
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "benchmarks" / "REPORT.md"
@@ -84,8 +84,8 @@ def _summary(found: Mapping[str, Result]) -> Iterator[str]:
     yield f"{len(figures)} figures; {met} of {len(judged)} targets are met." + (" Not met:" if missed else "")
     lines = []
     for name, figure in missed:
-        against = figure.unit if figure.ratio is None else f"× {figure.baseline}"
-        shown = f"{figure.compared:g} {against}"
+        against = beside(figure)
+        shown = value_of(figure) + (f", {against}" if against else "")
         lines.append(f"- {name}: {figure.case}, {figure.figure}: {shown}; target {figure.target:g}")
     yield "\n".join(lines)
     machines = {json.dumps(_lasting(result.machine)): _lasting(result.machine) for result in found.values()}

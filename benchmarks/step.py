@@ -1,7 +1,8 @@
-"""What a step costs, beside NumPy's, on the five golden models; two cores for each side.
+"""What a step costs, beside NumPy's, on the five golden models.
 
 pymdp stands beside it in `benchmarks.peers`, which needs an environment of its own. The loop that ours is
-compared with is ``engine/reference.py``: NumPy in float64, one agent after the other. Agents follow the
+compared with is ``engine/reference.py``: NumPy in float64, one agent after the other; both sides have one
+core. Batched NumPy has all cores, and so has ours beside it. Agents follow the
 reference traces from different ticks, ten ticks from D on, again and again; times are medians. Figures
 ``*_us`` are microseconds an agent-step at the best batch of that side.
 """
@@ -81,9 +82,11 @@ def compared(case: str, figure: str, own: float, peer: float, baseline: str, tar
     return Figure(case, figure, round(own * 1e6, 4), "us", baseline, ratio, target, ratio >= target, MORE)
 
 
-def best_of(name: str, model: Model) -> float:
-    """Return seconds an agent-step on two threads, at the best batch."""
-    return min(ours(name, model, n, 2) for n in BATCHES)
+def best_of(
+    name: str, model: Model, threads: int = 2, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Return seconds an agent-step at the best batch."""
+    return min(ours(name, model, n, threads, clock) for n in BATCHES)
 
 
 def loop_of(arrays: ModelArrays, name: str) -> float:
@@ -97,14 +100,15 @@ def loop_of(arrays: ModelArrays, name: str) -> float:
         decision = reference.step(arrays, beliefs, tick[0].tolist())
         beliefs[:] = reference.predict(arrays, decision.qs, decision.act.tolist())
 
-    return median_of(step, observations_of(name, 1), reset, time.perf_counter)
+    return median_of(step, observations_of(name, 1), reset, time.thread_time)
 
 
 def model_case(name: str) -> Iterator[Figure]:
-    """One model: batched and alone, beside a NumPy loop."""
+    """One model: batched and alone, beside a NumPy loop; one core each, by the thread's clock."""
     arrays = arrays_of(name)
     model = Model.quantized(arrays)
-    best, alone, loop = best_of(name, model), ours(name, model, 1, 1), loop_of(arrays, name)
+    best = best_of(name, model, 1, time.thread_time)
+    alone, loop = ours(name, model, 1, 1, time.thread_time), loop_of(arrays, name)
     for figure, seconds in (("agent_step_us", best), ("one_agent_us", alone)):
         ratio = float(f"{loop / seconds:.3g}")
         yield Figure(name, figure, round(seconds * 1e6, 4), "us", LOOP, ratio, better=MORE)

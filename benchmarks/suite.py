@@ -29,10 +29,15 @@ from benchmarks.figures import Figure, show
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often a case runs, and how long, where its benchmark asks for that; ``apart``: only when named."""
+    """How a benchmark runs.
+
+    ``runs`` fresh processes a case, but one of each that is in ``once`` (no clock in it, or too long);
+    ``seconds``: how long, where it asks for that; ``apart``: only when named.
+    """
 
     runs: int = 3
     seconds: float | None = None
+    once: tuple[str, ...] = ()
     apart: bool = False
 
 
@@ -41,12 +46,12 @@ PLAN = {
     "step": Plan(3),
     "scale": Plan(3),
     "storage": Plan(1),
-    "memory": Plan(1, 45.0),
+    "memory": Plan(1, 60.0),
     "startup": Plan(7),
     "daemon": Plan(1, 10.0),
-    "link": Plan(1),
-    "coalition": Plan(1),
-    "fusion": Plan(1),
+    "link": Plan(3, once=("outbox", "replay", "bundle", "herd")),
+    "coalition": Plan(3, once=("optimum", "agreement")),
+    "fusion": Plan(3, once=("belief", "engine", "bytes", "terse")),
     "neural": Plan(3),
     "convert": Plan(1),
     "fidelity": Plan(1),
@@ -75,9 +80,8 @@ def measure(benchmark: str, case: str, runs: int | None = None) -> list[Figure]:
     """
     plan = PLAN[benchmark]
     extra = () if plan.seconds is None else ("--seconds", f"{plan.seconds:g}")
-    return cases.middle(
-        [cases.fresh(f"benchmarks.{benchmark}", case, extra) for _ in range(runs or plan.runs)]
-    )
+    often = runs or (1 if case in plan.once else plan.runs)
+    return cases.middle([cases.fresh(f"benchmarks.{benchmark}", case, extra) for _ in range(often)])
 
 
 def run(benchmark: str, folder: Path, advance: Advance) -> results.Result:
@@ -132,7 +136,7 @@ def main() -> int:
             try:
                 result = run(name, options.output, advance)
             except subprocess.CalledProcessError as error:
-                failed.append(f"{name}: {' '.join(map(str, error.cmd[1:]))} ended with {error.returncode}")
+                failed.append(f"{name}: {' '.join(map(str, error.cmd[1:]))}: {cases.why(error)}")
                 continue
             for figure in result.figures:
                 if options.json:

@@ -1,7 +1,7 @@
-"""Our step beside pymdp's JAX on the five golden models, right after each other in the same case.
+"""Our step beside pymdp's on the five golden models, right after each other in the same case.
 
-Targets are for JAX with one shared model and vmap over beliefs, the most that pymdp's own functions give;
-"by hand" is the same mathematics rewritten for batches, which has no target.
+Targets are for JAX with one shared model and vmap over beliefs, the most that pymdp's own functions give, and
+for one agent in JAX; "by hand" is the same mathematics rewritten for batches, "legacy" pymdp's NumPy agent.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge_agent.engine.model import Model
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build" / "peers" / "bin" / "python"
+HERE = Path(__file__).parent
 TARGETS = {
     "s1_grid5_T1": 25.0,
     "s2_grid10_T1": 50.0,
@@ -32,12 +33,25 @@ def model_case(name: str) -> Iterator[Figure]:
     """One model: batched and alone."""
     model = Model.quantized(arrays_of(name))
     best, alone = best_of(name, model), ours(name, model, 1, 1)
-    command = [PYTHON, ROOT / "benchmarks" / "peers" / "jax_step.py", GOLDEN / "models", name]
-    peer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    peer = _timed("jax_step.py", GOLDEN / "models", name)
+    legacy = _timed("legacy_step.py", GOLDEN, name)["legacy"]
     yield compared(name, "batched", best, peer["vmap"], "JAX vmap over beliefs", TARGETS[name])
-    by_hand = round(peer["batched"] / best, 2)
-    yield Figure(name, "batched", round(best * 1e6, 4), "us", "JAX batched by hand", by_hand, better=MORE)
+    yield _beside(name, "batched", best, peer["batched"], "JAX batched by hand")
     yield compared(name, "one agent", alone, peer["single"], "pymdp JAX, one agent", ALONE)
+    yield _beside(name, "one agent", alone, legacy, "pymdp legacy, one agent")
+
+
+def _timed(script: str, folder: Path, name: str) -> dict[str, float]:
+    command = [PYTHON, HERE / script, folder, name]
+    found: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )
+    return found
+
+
+def _beside(case: str, figure: str, own: float, peer: float, baseline: str) -> Figure:
+    ratio = float(f"{peer / own:.4g}")
+    return Figure(case, figure, round(own * 1e6, 4), "us", baseline, ratio, better=MORE)
 
 
 CASES: dict[str, Callable[[], Iterator[Figure]]] = {name: partial(model_case, name) for name in TARGETS}

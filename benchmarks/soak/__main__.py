@@ -33,16 +33,24 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> list[Check]:
         watch, abuse, start = Watch(lab), Abuse(lab, seed), time.monotonic()
         watch.start()
         lacking = set(abuse.kinds)
+
+        def passed() -> float:
+            return time.monotonic() - start - watch.late_s  # while the machine stands still, nobody is abused
+
         for kind in abuse.script():
-            if not lacking and time.monotonic() - start >= seconds:
+            if not lacking and passed() >= seconds:
                 break
-            say.print(f"{time.monotonic() - start:6.0f} s  {kind}")
+            say.print(f"{passed():6.0f} s  {kind}")
             try:
                 abuse.do(kind)
             except PlatformError as error:
                 abuse.failures.append(f"{kind}: {error}")
                 break
+            except KeyboardInterrupt:
+                say.print("interrupted: the verdict is about what was done")
+                break
             lacking.discard(kind)
+        lasted = passed()
         abuse.close()
         over, since = time.monotonic(), time.time()
         while not lab.complete(since) and time.monotonic() - over < SETTLE_S:
@@ -63,6 +71,7 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> list[Check]:
     done = ", ".join(f"{count} × {kind}" for kind, count in abuse.done.items())
     return [
         Check("done", done),
+        Check("abused for", f"{lasted / 60:.1f} minutes"),
         *verdict.loss(stored, DEVICES),
         Check("telemetry complete after the end", f"{settled:.1f} s", f"{SETTLE_S:g}", settled < SETTLE_S),
         *(check for name in DEVICES for check in verdict.checks_of(name, watch.samples[name])),

@@ -112,6 +112,7 @@ class Lab:
             self.boot(name)
         for name in DEVICES:
             self.wait_online(name)
+        os.kill(self.broker.pid, signal.SIGUSR1)  # save, as every half hour: a kill loses no older session
 
     def boot(self, name: str) -> None:
         """Start a daemon as its unit does."""

@@ -14,22 +14,26 @@ Bounds: QoS 1 messages are acknowledged by hand, so the broker keeps back what e
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
-
+from edge_agent.adapters.paho import (
+    CallbackAPIVersion,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+    MQTTProtocolVersion,
+    PacketTypes,
+    Properties,
+    ReasonCode,
+    SubscribeOptions,
+)
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.ports import (
     MQTT_5,
@@ -42,6 +46,9 @@ from edge_agent.protocol.ports import (
     Subscription,
 )
 from edge_agent.wire.signatures import check_private
+
+if TYPE_CHECKING:  # loaded by a connection that is encrypted
+    import ssl
 
 _UNSUPPORTED_VERSION = 0x84
 RECEIVE_MAXIMUM = 20
@@ -205,6 +212,11 @@ class PahoClient:
         else:
             self._client.subscribe([(s.filter, s.qos) for s in subscriptions])
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give the topics up."""
+        if self._client is not None:
+            self._client.unsubscribe(list(filters))
+
     def acknowledge(self, acknowledge: int) -> None:
         """Tell the broker that a message was dealt with."""
         if self._client is not None:
@@ -312,6 +324,8 @@ def send_at_once(_: Client, __: object, connection: Any) -> None:
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     if not settings.tls and settings.ca is None:
         return None
+    import ssl
+
     try:
         context = ssl.create_default_context(cafile=settings.ca)
     except (OSError, ssl.SSLError) as error:

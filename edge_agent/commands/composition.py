@@ -1,6 +1,7 @@
 """What ``run`` and ``check`` share: settings, models and plan, with every library of the daemon loaded.
 
-Loading the libraries first is what makes ``check``'s figure for the interpreter the daemon's own.
+Loading the libraries first is what makes ``check``'s figure for the interpreter the daemon's own. What a
+device does not use stays out: OpenSSL without TLS or plug-ins, libsodium without a hub's keys.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.adapters.signs import cgroup_limit
+from edge_agent.adapters.withheld import own_digests, whole_digests, without
 from edge_agent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ DAEMON_LIBRARIES = (
     "edge_agent.adapters.outbox",
     "edge_agent.runtime.assembly",
     "edge_agent.runtime.daemon",
-    "edge_agent.wire.signatures",
 )
 PEERING = "edge_agent.runtime.peering"
 
@@ -67,8 +68,9 @@ class Composed:
 def compose(config: Path, profile: str | None) -> Composed:
     """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong."""
     reading = Reading(config, profile)
-    for library in DAEMON_LIBRARIES:  # the child works meanwhile
-        importlib.import_module(library)
+    with without(*own_digests()):
+        for library in DAEMON_LIBRARIES:  # the child works meanwhile
+            importlib.import_module(library)
     from edge_agent.runtime import assembly
     from edge_agent.runtime import config as config_records
     from edge_agent.runtime import profile as profile_records
@@ -80,17 +82,29 @@ def compose(config: Path, profile: str | None) -> Composed:
         config,
         Path(document["profile_path"]),
     )
-    together = settings.config.peers is not None
-    if together:
-        importlib.import_module(PEERING)
+    _load_for(settings.config)
     base = rss_bytes()
     settings, prepared = _prepare(settings)
-    if together:
+    if settings.config.peers is not None:
         from edge_agent.runtime.peering import check_shares
 
         check_shares(settings.config, prepared, str(config))
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan)
+
+
+def _load_for(config: Config) -> None:
+    """Load what this configuration takes beside the libraries of every daemon."""
+    broker = config.broker
+    if broker is not None and (broker.tls or broker.ca_file):
+        importlib.import_module("ssl")
+    if broker is not None and config.hub.keys:
+        importlib.import_module("nacl.signing")
+    if config.peers is not None:
+        importlib.import_module(PEERING)
+    for population in config.population:
+        if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
+            whole_digests()
 
 
 def _prepare(settings: Settings) -> tuple[Settings, list[Prepared]]:

@@ -75,6 +75,16 @@ def _array(trace: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any
     return trace[name]
 
 
+def _restarts(trace: dict[str, NDArray[Any]], path: Path) -> frozenset[int]:
+    """Return the ticks before which every agent begins anew, as far as the recording says so."""
+    if "restarts" not in trace:
+        return frozenset()
+    ticks = trace["restarts"]
+    if ticks.ndim != 1 or ticks.dtype.kind not in "iu":
+        raise ConfigError(f"{path}: restarts is {ticks.dtype} {ticks.shape}, expected integers (R,)")
+    return frozenset(ticks.tolist())
+
+
 def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     from edge_agent.engine import Model
     from edge_agent.engine import trace as engine_trace
@@ -85,6 +95,7 @@ def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -
         _array(trace, "act", arguments.trace) if arguments.teacher_forced else None,
         agents=arguments.agents,
         threads=arguments.threads,
+        restarts=_restarts(trace, arguments.trace),
     )
 
 
@@ -97,4 +108,5 @@ def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) 
         _array(trace, "x", arguments.trace),
         agents=arguments.agents,
         threads=arguments.threads,
+        restarts=_restarts(trace, arguments.trace),
     )

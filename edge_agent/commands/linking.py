@@ -10,10 +10,11 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import PeerError, PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.following import Following
     from edge_agent.runtime.peering import Peering
+    from edge_agent.runtime.profile import Profile
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.uplink import Uplink
 
@@ -32,6 +34,7 @@ OUTBOX = "outbox.db"
 STATE = "follower.json"
 BUNDLES = "bundles"
 VOLATILE_BYTES = 4_000_000
+DAY_S = 86_400.0
 
 
 class Telling:
@@ -41,6 +44,8 @@ class Telling:
     ----------
     config : Config
         The device's configuration.
+    profile : Profile
+        The board's limits.
     wake : callable
         Wakes the loop, from any thread.
 
@@ -50,7 +55,7 @@ class Telling:
         Neither the state directory nor the socket's takes the outbox.
     """
 
-    def __init__(self, config: Config, wake: Callable[[], None]) -> None:
+    def __init__(self, config: Config, profile: Profile, wake: Callable[[], None]) -> None:
         from edge_agent.protocol.outbox import Outbox, OutboxSettings
         from edge_agent.protocol.telemetry import Telemetry
         from edge_agent.runtime.assembly import OUTBOX_PENDING_BYTES
@@ -65,12 +70,17 @@ class Telling:
             log.warning("telemetry: %s; kept in %s instead, until the power goes", error, folder)
             self._store, limit = _open(folder, wake), min(limit, VOLATILE_BYTES)
         settings = OutboxSettings(
-            max_bytes=limit, pending_bytes=OUTBOX_PENDING_BYTES, confirm=config.hub.confirm
+            max_bytes=limit,
+            max_age=config.hub.outbox_days * DAY_S,
+            pending_bytes=OUTBOX_PENDING_BYTES,
+            confirm=config.hub.confirm,
         )
         topics = DeviceTopics(config.device.fleet, config.device.name)
         self._outbox = Outbox(settings, topics.telemetry, self._store)
         self.uplink: Uplink = Uplink(
-            Telemetry(config.device.telemetry_s), self._outbox, lambda: self._store.damaged
+            Telemetry(config.device.telemetry_s, profile.telemetry_bytes_s),
+            self._outbox,
+            lambda: self._store.damaged,
         )
 
     def close(self, t: float, wait: Callable[[], object]) -> None:
@@ -135,14 +145,20 @@ def make_following(
     except (OSError, PlatformError) as error:
         log.error("hub: %s; it is not obeyed", error)
         return None
-    follower = Follower(
+    begin = partial(
+        Follower,
         DeviceTopics(config.device.fleet, config.device.name),
         Trust(config.device.fleet, keys, config.hub.threshold),
         {item.config.name: (item.digest, len(item.names)) for item in composed.prepared},
         blocks.had,
         random.Random(),  # noqa: S311 - spreads requests
-        state,
     )
+    try:
+        follower = begin(state)
+    except PlatformError as error:
+        log.error("hub: %s: %s; begun anew", folder / STATE, error)
+        keeper.set_aside()
+        follower = begin(None)
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
 
@@ -176,18 +192,19 @@ def followed(config: Config) -> Config:
     if config.broker is None or not config.hub.keys:
         return config
     from edge_agent.adapters.state import StateFile
+    from edge_agent.protocol.follower import active_of
     from edge_agent.runtime.config import build_population
 
     folder = Path(config.device.state_dir)
+    here = {entry.name for entry in config.population}
     try:
         state = StateFile(folder / STATE).read() or {}
-    except PlatformError as error:
+        active = active_of(state)
+        added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
+    except (PlatformError, PeerError, KeyError, TypeError, AttributeError) as error:
         log.warning("hub: %s; the configured bundles run", error)
         return config
-    active = state.get("active", {})
     paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
-    here = {entry.name for entry in config.population}
-    added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
     population = tuple(
         replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
         for entry in (*config.population, *added)

@@ -11,8 +11,8 @@ from edge_agent.commands.output import add_output_options, print_json, print_tab
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.engine import Model
     from edge_agent.runtime.explain import Explanation
+    from edge_agent.runtime.models import AnyModel
     from edge_agent.runtime.playback import Moment, Playback
 
 
@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _finder(bundles: list[Path]) -> Any:
-    from edge_agent.runtime.assembly import load_model
+    from edge_agent.runtime.models import load_model
 
-    def find(path: str, digest: str) -> Model:
+    def find(path: str, digest: str) -> AnyModel:
         for candidate in (*bundles, Path(path)):
             if not candidate.exists():
                 continue

@@ -1,7 +1,7 @@
 """``edge-agent run``: the daemon, until SIGTERM or SIGINT; on SIGHUP it reads its configuration again.
 
 What nobody foresaw is logged with its traceback, every agent is held safe, and the process ends with status 1
-for the service manager to start it again: the loop here has the only ``except Exception`` of the project.
+for the service manager to start it again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    telling = None if config.broker is None else Telling(config, loop.wake)
+    telling = None if config.broker is None else Telling(config, composed.settings.profile, loop.wake)
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         announcing=make_announcing(config),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
-        signs=board_signs,
+        signs=board_signs(),
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)
@@ -173,7 +173,7 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, r
             supervision.turned(daemon.completed, clock.monotonic())
             reloader.turn(daemon)
             woken_at = loop.wait(deadline)
-    except Exception:
+    except Exception:  # the only one in the project: this is the outermost loop
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
     supervision.stopping()

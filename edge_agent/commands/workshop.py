@@ -7,18 +7,20 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.blocks import BlockStore
 from edge_agent.adapters.config_files import checked_population
-from edge_agent.engine import Model
 from edge_agent.errors import BundleError, EdgeAgentError
-from edge_agent.runtime import assembly
+from edge_agent.runtime import assembly, models
 from edge_agent.runtime.config import PopulationConfig, build_population
 from edge_agent.runtime.following import Fetched, Verified
 from edge_agent.runtime.profile import Profile
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.blocks import Cut
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.models import AnyModel
 
 
 class ThreadedWorkshop:
@@ -104,10 +106,10 @@ class ThreadedWorkshop:
         self._wake()
 
 
-def _load(path: Path, digest: str, signers: Collection[bytes]) -> tuple[Model, str]:
+def _load(path: Path, digest: str, signers: Collection[bytes]) -> tuple[AnyModel, str]:
     found = bundles.read(path)
     if found.digest != digest:
         raise BundleError(f"{path}: its digest is {found.digest}, expected {digest}")
     if found.signer is None or found.signer.raw not in signers:
         raise BundleError(f"{path}: not signed by a key of the hub")
-    return Model.from_bundle(found), found.digest
+    return models.of_bundle(found), found.digest

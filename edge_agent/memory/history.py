@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from edge_agent.errors import PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.ring import ByteRing
 
@@ -30,35 +31,39 @@ _DIFFERENCES = ("agent", "tick", "time")
 Records = dict[str, NDArray[Any]]
 
 
-def fields(modalities: int, controls: int) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
+def fields(
+    modalities: int, controls: int, observed: DTypeLike = np.int16
+) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
     """Return shape (of one record) and dtype of each column."""
     return {
         "agent": ((), np.int32),
         "tick": ((), np.int64),
         "time": ((), np.int64),
-        "observation": ((modalities,), np.int16),
+        "observation": ((modalities,), observed),
         "action": ((controls,), np.int16),
         "free_energy": ((), np.float16),
     }
 
 
-def record_bytes(modalities: int, controls: int) -> int:
+def record_bytes(modalities: int, controls: int, observed: DTypeLike = np.int16) -> int:
     """Return the bytes of one open record."""
     return sum(
         int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        for shape, dtype in fields(modalities, controls).values()
+        for shape, dtype in fields(modalities, controls, observed).values()
     )
 
 
-def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
+def columns(
+    nbytes: int, modalities: int, controls: int, observed: DTypeLike = np.int16
+) -> tuple[Column, ...]:
     """Return what a history of ``nbytes`` needs of the arena; nothing if not even two blocks fit."""
-    size = record_bytes(modalities, controls)
+    size = record_bytes(modalities, controls, observed)
     capacity = min(nbytes // OPEN_SHARE // size, MAX_OPEN_RECORDS)
     if capacity < MIN_OPEN_RECORDS:
         return ()
     open_block = tuple(
         Column(name, (capacity, *shape), dtype)
-        for name, (shape, dtype) in fields(modalities, controls).items()
+        for name, (shape, dtype) in fields(modalities, controls, observed).items()
     )
     places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
     taken = sum(column.nbytes for column in (*open_block, places))
@@ -67,12 +72,22 @@ def columns(nbytes: int, modalities: int, controls: int) -> tuple[Column, ...]:
 
 
 class History:
-    """Records in ``arrays``, which are the arena's arrays for `columns`; without arrays it keeps nothing."""
+    """Records in ``arrays``, which are the arena's arrays for `columns`; without arrays it keeps nothing.
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], modalities: int, controls: int) -> None:
-        self._fields = fields(modalities, controls)
+    ``observed`` is the dtype of an observation: int16 bins, or a network's float32.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        modalities: int,
+        controls: int,
+        observed: DTypeLike = np.int16,
+    ) -> None:
+        self._fields = fields(modalities, controls, observed)
         self._open = {name: arrays[name] for name in self._fields} if arrays else {}
         self._capacity = len(arrays["agent"]) if arrays else 0
+        self._block_bytes = self._capacity * record_bytes(modalities, controls)
         nothing: Mapping[str, NDArray[Any]] = {
             "closed": np.zeros(0, np.uint8),
             "places": np.zeros((0, 2), np.int64),
@@ -87,7 +102,7 @@ class History:
         agents: NDArray[np.intp],
         tick: int,
         time_ms: int,
-        observations: NDArray[np.int16],
+        observations: NDArray[Any],
         actions: NDArray[np.int16],
         free_energy: NDArray[np.float32],
     ) -> None:
@@ -111,7 +126,13 @@ class History:
         self.appended += len(agents)
 
     def select(self, agent: int | None = None, last: int | None = None) -> Records:
-        """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them."""
+        """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them.
+
+        Raises
+        ------
+        PlatformError
+            A block is not as it was written: memory was damaged.
+        """
         parts = []
         for block in (*self._closed, None):
             records = self._unpack(block) if block is not None else self._view()
@@ -146,9 +167,19 @@ class History:
         kind, data = (_PACKED, packed) if len(packed) < len(raw) else (_PLAIN, raw)
         return bytes([kind]) + self._capacity.to_bytes(4, "little") + data
 
+    def _raw(self, block: bytes) -> bytes:
+        if block[0] != _PACKED:
+            return block[_HEADER:]
+        try:
+            return zlib.decompressobj().decompress(block[_HEADER:], self._block_bytes)
+        except zlib.error as error:
+            raise PlatformError(f"history: a closed block is damaged ({error})") from error
+
     def _unpack(self, block: bytes) -> Records:
-        raw = zlib.decompress(block[_HEADER:]) if block[0] == _PACKED else block[_HEADER:]
         count = int.from_bytes(block[1:_HEADER], "little")
+        raw = self._raw(block)
+        if block[0] not in (_PACKED, _PLAIN) or count != self._capacity or len(raw) != self._block_bytes:
+            raise PlatformError("history: a closed block is damaged")
         records: Records = {}
         offset = 0
         for name, (shape, dtype) in self._fields.items():

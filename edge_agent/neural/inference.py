@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from edge_agent.neural.population import NeuralPopulation
 
 
 def infer(
-    model: NeuralModel, x: NDArray[Any], *, agents: int | None = None, seed: int = 0, threads: int = 1
+    model: NeuralModel,
+    x: NDArray[Any],
+    *,
+    agents: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    restarts: Collection[int] = (),
 ) -> dict[str, NDArray[Any]]:
     """Run a population over a recording.
 
@@ -29,6 +36,8 @@ def infer(
         Of sampled actions.
     threads : int
         Threads of the runtime.
+    restarts : collection of int
+        Ticks before which every agent forgets its window.
 
     Returns
     -------
@@ -54,7 +63,9 @@ def infer(
     batched = np.repeat(x[:, None], agents or 1, axis=1) if single else x
     population = NeuralPopulation(model, batched.shape[1], seed, threads)
     acts, outputs = [], []
-    for observations in batched:
+    for t, observations in enumerate(batched):
+        if t in restarts:
+            population.reset()
         acts.append(population.step(observations))
         outputs.append([population.output(index).copy() for index in range(len(model.output_shapes))])
     result = {f"y_{index}": np.stack(ys) for index, ys in enumerate(zip(*outputs, strict=True))}

@@ -41,7 +41,7 @@ class NeuralModel:
     """A network out of a bundle whose golden vectors came out; immutable.
 
     ``input_shape`` and ``output_shapes`` are without the batch; ``window`` is the number of observations that
-    the network sees, along ``window_axis`` of its input.
+    the network sees, along ``window_axis`` of its input. ``meta`` is the io binding.
     """
 
     name: str
@@ -55,6 +55,7 @@ class NeuralModel:
     action: str
     action_output: int
     logits: bool
+    meta: Mapping[str, Any]
 
     @classmethod
     def load(cls, path: Path) -> NeuralModel:
@@ -129,6 +130,7 @@ def _described(loaded: Bundle) -> NeuralModel:
         action=action,
         action_output=output,
         logits=bool(binding["action"]["logits"]),
+        meta=binding,
     )
 
 

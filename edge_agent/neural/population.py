@@ -137,6 +137,9 @@ class NeuralPopulation:
         """Take observations into the windows without running the network."""
         self._feed.infer(observations, None if agents is None else agent_numbers(agents, self.size))
 
+    def act(self, actions: ArrayLike, agents: ArrayLike | None = None) -> None:
+        """Do nothing: a network does not predict from what was done."""
+
     def output(self, index: int) -> NDArray[np.float32]:
         """Return output ``index`` of every agent's last step, [size, *shape], in the float model's units."""
         out: NDArray[np.float32] = self._outputs[index]

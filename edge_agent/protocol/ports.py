@@ -111,6 +111,9 @@ class MqttClient(Protocol):
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for the topics."""
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give the topics up."""
+
     def acknowledge(self, acknowledge: int) -> None:
         """Tell the broker that a `Received` message was dealt with."""
 

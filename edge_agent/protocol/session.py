@@ -124,6 +124,13 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Effect: give topics up."""
+
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Effect: tell the broker that a message was dealt with."""
 
@@ -157,7 +164,7 @@ class Offline:
     reason: str
 
 
-ClientEffect = Connect | Disconnect | Send | Subscribe | Acknowledge
+ClientEffect = Connect | Disconnect | Send | Subscribe | Unsubscribe | Acknowledge
 AppEffect = Deliver | Delivered | Online | Offline
 Effect = ClientEffect | AppEffect
 
@@ -200,6 +207,7 @@ class Session:
         self.deadline: float | None = None
         self._birth = birth
         self._subscriptions = tuple(subscriptions)
+        self._given_up: dict[str, None] = {}
         self._rng = rng
         self._version = MQTT_5
         self._spoken: int | None = None
@@ -264,9 +272,18 @@ class Session:
         return token, self._fill(now)
 
     def subscribe(self, subscription: Subscription) -> list[Effect]:
-        """Add a topic, now and on every connect to come."""
-        self._subscriptions = (*self._subscriptions, subscription)
+        """Add a topic, now and on every connect to come; one that is there is asked for anew."""
+        self._given_up.pop(subscription.filter, None)
+        kept = (s for s in self._subscriptions if s.filter != subscription.filter)
+        self._subscriptions = (*kept, subscription)
         return [Subscribe((subscription,))] if self.state is State.ONLINE else []
+
+    def unsubscribe(self, filters: Sequence[str]) -> list[Effect]:
+        """Give topics up: now, and once more on the next connect, where the broker may remember them."""
+        gone = dict.fromkeys(filters)
+        self._subscriptions = tuple(s for s in self._subscriptions if s.filter not in gone)
+        self._given_up |= gone
+        return [Unsubscribe(tuple(gone))] if gone and self.state is State.ONLINE else []
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event of the client in."""
@@ -325,6 +342,9 @@ class Session:
         self._in_flight.clear()
         self._birth_token = self._token()
         self._waiting.appendleft((self._birth_token, self._birth(True)))
+        if self._given_up and event.session_present:
+            effects.append(Unsubscribe(tuple(self._given_up)))
+        self._given_up.clear()
         if self._subscriptions:
             effects.append(Subscribe(self._subscriptions))
         return [*effects, *self._fill(now), Online()]
@@ -399,6 +419,8 @@ def carry_out(effects: Iterable[Effect], client: MqttClient) -> Iterator[AppEffe
                 client.acknowledge(acknowledge)
             case Subscribe(subscriptions):
                 client.subscribe(subscriptions)
+            case Unsubscribe(filters):
+                client.unsubscribe(filters)
             case Connect(will, version):
                 client.connect(will, version)
             case Disconnect():

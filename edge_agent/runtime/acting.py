@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.binding import Control
 from edge_agent.runtime.config import ActConfig
 from edge_agent.runtime.names import AgentNames
@@ -50,11 +51,24 @@ class Actuator:
         self._sent = sent
         self._same = "{agent}" not in config.template and "{index" not in config.template
         self._payloads: dict[int, str] = {}
+        self._check()
         self.forget()
 
     def forget(self) -> None:
         """Take it that nobody has heard anything: the next actions all go out."""
         self._sent[:] = UNKNOWN
+
+    def _check(self) -> None:
+        """Fill topic and template in once for every value: a format that does not fit ends here."""
+        try:
+            self.config.topic.format(agent=self._names[0], index=0)
+            for action in (*range(len(self.control.values)), SAFE):
+                self._payload(0, action)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"act {self.control.name}: topic {self.config.topic!r} or template {self.config.template!r} "
+                f"cannot be filled in ({error})"
+            ) from error
 
     def told(self, agent: int) -> str:
         """Return the value that ``agent`` was last told, for people."""
@@ -62,6 +76,14 @@ class Actuator:
         if action == UNKNOWN:
             return "-"
         return f"{self.config.safe} (safe)" if action == SAFE else str(self.control.values[action])
+
+    def held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return the actions (n,) that ``agents`` execute while they are held safe; UNKNOWN: none of ours."""
+        if not self.config.safe:
+            return np.maximum(self._sent[agents], UNKNOWN)
+        values = [str(value) for value in self.control.values]
+        code = values.index(self.config.safe) if self.config.safe in values else UNKNOWN
+        return np.full(len(agents), code, np.int16)
 
     def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""

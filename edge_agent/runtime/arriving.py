@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.memory.budget import Line, Plan, region_bytes
+from edge_agent.runtime import models
 from edge_agent.runtime.assembly import Prepared
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
         Line(name, "topic table", item.topic_bytes),
         *(Line(owner, "columns", region_bytes([(owner, columns)]), 0) for owner, columns in regions),
     ]
+    runtime = models.runtime_lines([(name, item.model, len(item.names))])
+    lines += [line for line in runtime if line not in plan.lines]
     spare = region_bytes(regions[:2]) if spare_kb < 0 else 0
     kept = [
         replace(line, nbytes=max(line.nbytes, spare)) if line.owner == SPARE else line for line in plan.lines

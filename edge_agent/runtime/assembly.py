@@ -11,27 +11,31 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_agent.engine import Model, Population
 from edge_agent.errors import ConfigError
 from edge_agent.memory import history as history_memory
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime import group as group_memory
+from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import Config, PopulationConfig
-from edge_agent.runtime.group import Group
+from edge_agent.runtime.group import Group, Stepper
+from edge_agent.runtime.models import load_model
 from edge_agent.runtime.names import AgentNames
 from edge_agent.runtime.profile import Profile
 from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
-from edge_agent.wire import bundle as bundles
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.models import AnyModel
 
 INBOX_BYTES = MIB
 OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
 BYTES_A_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
-Loader = Callable[[Path], tuple[Model, str]]
+Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
 
@@ -40,7 +44,7 @@ class Prepared:
     """A population whose model is loaded and whose names are resolved; it holds no columns yet."""
 
     config: PopulationConfig
-    model: Model
+    model: AnyModel
     binding: Binding
     names: AgentNames
     channels: tuple[Channel, ...]
@@ -51,10 +55,11 @@ class Prepared:
     def regions(self, owner: str) -> Regions:
         """Return what it will need of the arena, by region: model, io, history."""
         size, modalities = len(self.names), len(self.binding.modalities)
-        past = history_memory.columns(self.config.history_kb * 1024, modalities, len(self.binding.controls))
+        dtype, controls = self.binding.dtype, len(self.binding.controls)
+        past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, dtype)
         return (
-            (f"{owner}/agents", Population.columns(self.model, size, self.threads)),
-            (f"{owner}/io", group_memory.columns(self.config, size, modalities)),
+            (f"{owner}/agents", models.columns(self.model, size, self.threads)),
+            (f"{owner}/io", group_memory.columns(self.config, size, modalities, dtype)),
             (f"{owner}/history", past),
         )
 
@@ -62,12 +67,6 @@ class Prepared:
     def topic_bytes(self) -> int:
         """Bytes of the topic table."""
         return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
-
-
-def load_model(path: Path) -> tuple[Model, str]:
-    """Return the model of a bundle, verified and its golden vectors run, and the bundle's digest."""
-    bundle = bundles.read(path)
-    return Model.from_bundle(bundle), bundle.digest
 
 
 def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = load_model) -> Prepared:
@@ -84,7 +83,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
             f"({profile.board})"
         )
     model, digest = load(Path(config.bundle))
-    binding = Binding(model.meta, model.num_obs, model.num_controls, config.bundle)
+    binding = models.bind(model, config.bundle)
     names = AgentNames.of(config)
     observe = [(f"{where}.observe[{n}].modality", entry) for n, entry in enumerate(config.observe)]
     for key, entry in observe:
@@ -116,6 +115,7 @@ def make_plan(
         fixed.append(Line(item.config.name, "model (mapped)", item.model.nbytes))
         if item.topic_bytes:
             fixed.append(Line(item.config.name, "topic table", item.topic_bytes))
+    fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)
     fixed += [
         Line("link", "inbox", INBOX_BYTES),
         Line("process", "buffers that come and go", TRANSIENT_BYTES),
@@ -134,9 +134,9 @@ def make_plan(
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 
 
-def build_stepper(item: Prepared, arena: Arena, owner: str) -> Population:
+def build_stepper(item: Prepared, arena: Arena, owner: str) -> Stepper:
     """Give a prepared model its columns under region ``owner`` and return its population."""
-    return Population(
+    return models.populate(
         item.model,
         len(item.names),
         seed=item.config.seed,
@@ -150,7 +150,9 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
     (agents, _), (io, io_columns), (past, past_columns) = item.regions(owner)
     modalities, controls = len(item.binding.modalities), len(item.binding.controls)
     stepper = build_stepper(item, arena, agents)
-    history = history_memory.History(arena.allocate(past, past_columns), modalities, controls)
+    history = history_memory.History(
+        arena.allocate(past, past_columns), modalities, controls, item.binding.dtype
+    )
     return Group(
         item.config,
         stepper,

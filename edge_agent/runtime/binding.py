@@ -4,6 +4,9 @@ Theory of operation. A model's ``meta`` names its modalities (unit, bin edges or
 values of its actions). A reading x falls into bin ``searchsorted(edges, x, side="right")``; a modality
 without edges takes the bin's number itself, or one of its labels. What a model doesn't say is named by its
 number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
+
+A network observes numbers, not bins: its modalities have size 0, readings are what they are, and a column of
+them is float32 with NaN for "not observed".
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConfigError
 
 NOT_OBSERVED = -1
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Fault(enum.Enum):
@@ -35,7 +39,10 @@ class Fault(enum.Enum):
 
 
 class Modality:
-    """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins."""
+    """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins.
+
+    With size 0 there are no bins: it is the number itself.
+    """
 
     def __init__(
         self, name: str, size: int, unit: str, edges: Sequence[float], labels: Sequence[str]
@@ -46,7 +53,7 @@ class Modality:
         self.edges = tuple(float(edge) for edge in edges)
         self.labels = tuple(labels)
 
-    def encode(self, value: Any) -> int | Fault:
+    def encode(self, value: Any) -> float | Fault:
         """Return the bin of a reading as JSON gives it: number, boolean, label or number as text."""
         if isinstance(value, str):
             if value in self.labels:
@@ -59,15 +66,23 @@ class Modality:
             return Fault.NOT_A_NUMBER
         if isinstance(value, float) and not math.isfinite(value):
             return Fault.NOT_A_NUMBER
+        if not self.size:
+            return float(value) if abs(value) <= FLOAT32_MAX else Fault.OUT_OF_RANGE
         if self.edges:
             return bisect_right(self.edges, value)
         if value != int(value) or not 0 <= value < self.size:
             return Fault.OUT_OF_RANGE
         return int(value)
 
-    def encode_column(self, values: NDArray[np.float32]) -> tuple[NDArray[np.int16], int]:
+    def holds(self, code: float) -> bool:
+        """Whether ``code`` is one of the bins."""
+        return not self.size or 0 <= code < self.size
+
+    def encode_column(self, values: NDArray[np.float32]) -> tuple[NDArray[Any], int]:
         """Return the bins of many readings (NaN: not observed), and how many readings were out of range."""
         known = np.isfinite(values)
+        if not self.size:
+            return np.where(known, values, np.nan), int(np.count_nonzero(np.isinf(values)))
         if self.edges:
             codes = np.searchsorted(self.edges, values, side="right").astype(np.int16)
         else:
@@ -76,8 +91,11 @@ class Modality:
         codes[~known] = NOT_OBSERVED
         return codes, int(np.count_nonzero(~known & ~np.isnan(values)))
 
-    def text(self, code: int) -> str:
+    def text(self, code: float) -> str:
         """Return what bin ``code`` means, for people."""
+        if not self.size:
+            return "-" if math.isnan(code) else f"{code:g} {self.unit}".rstrip()
+        code = int(code)
         if code < 0:
             return "-"
         if self.labels:
@@ -105,7 +123,7 @@ class Binding:
     meta : mapping
         ``modalities``, ``factors`` and ``controls`` as the bundle's io binding has them; may be empty.
     num_obs, num_controls : sequence of int
-        Bins of each modality, actions of each control.
+        Bins of each modality (0 for all of them: numbers), actions of each control.
     where : str
         The bundle's path, for messages.
     """
@@ -114,6 +132,8 @@ class Binding:
         self, meta: Mapping[str, Any], num_obs: Sequence[int], num_controls: Sequence[int], where: str
     ) -> None:
         self.where = where
+        self.dtype: type[np.float32 | np.int16] = np.int16 if all(num_obs) else np.float32
+        self.missing = NOT_OBSERVED if all(num_obs) else math.nan
         modalities = meta.get("modalities") or [{}] * len(num_obs)
         controls = meta.get("controls") or [{}] * len(num_controls)
         if len(modalities) != len(num_obs):
@@ -154,6 +174,11 @@ class Binding:
                 f"{self.where}: control {name}: {len(values)} values, the model has {size} actions"
             )
         return Control(name, values)
+
+    def observed(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of ``codes`` (N, M) are observations."""
+        known: NDArray[np.bool_] = codes != NOT_OBSERVED if self.dtype is np.int16 else ~np.isnan(codes)
+        return known
 
     def same(self, other: Binding) -> bool:
         """Whether readings and actions mean the same in both."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Keepalive,
         Name,
         NotEmpty,
+        NotNegative,
         OneOrMore,
         Port,
         Positive,
@@ -105,9 +106,12 @@ class HubConfig:
     threshold: OneOrMore = 1
     """How many of the keys must have signed a document or command."""
     confirm: bool = False
-    """Keep telemetry until ``edge-hub ingest`` has confirmed it; false: until the broker has it."""
+    """Keep telemetry until ``edge-hub ingest`` has confirmed it; false: until the broker has it. A broker
+    that is killed loses some of what it acknowledged (Mosquitto does); only true leaves no gaps then."""
     outbox_mb: Positive = 64.0
     """Most MB of telemetry on disk; past that the oldest is thinned out."""
+    outbox_days: NotNegative = 0.0
+    """Most days that telemetry is kept; 0 keeps it as long as there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

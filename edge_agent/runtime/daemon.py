@@ -25,13 +25,13 @@ from edge_agent.errors import PeerError
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime import questions
-from edge_agent.runtime.acting import Sink
+from edge_agent.runtime.acting import SAFE, Sink
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
 from edge_agent.runtime.governor import Governor, Signs
-from edge_agent.runtime.group import Group, Step
+from edge_agent.runtime.group import Group
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster
@@ -131,6 +131,7 @@ class Daemon:
         if parts.governor is not None:
             self.scheduler.every("govern", WATCH_S, now)
         self._missed = 0
+        self._late: list[float] = [0.0, 0.0]
 
     def attach(self, link: Link) -> None:
         """Use a broker; without one the daemon works alone."""
@@ -237,6 +238,8 @@ class Daemon:
                 self._hold(group)
         for group in made:
             self._begin(group.config.name, group)
+        if self.link is not None:
+            self.link.unsubscribe([topic for name in leaving for topic in self._filters(name, leaving[name])])
         if self.parts.following is not None:
             self.parts.following.changed()
         if self.parts.peering is not None:
@@ -274,13 +277,18 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.begin_one(name, group)
         self._subscribe(name, group)
+        governor = self.parts.governor
+        if governor is not None and governor.rung:
+            self._give_way(name, group, governor, self._clock.monotonic())
 
     def _subscribe(self, name: str, group: Group) -> None:
-        if self.link is None:
-            return
-        self.link.subscribe(topic for channel in group.channels for topic in channel.filters())
-        if group.config.bulk:
-            self.link.subscribe([self.topics.bulk_in(name)])
+        if self.link is not None:
+            self.link.subscribe(self._filters(name, group))
+
+    def _filters(self, name: str, group: Group) -> list[str]:
+        """Return the topics that bring a population its observations."""
+        bulk = [self.topics.bulk_in(name)] if group.config.bulk else []
+        return [topic for channel in group.channels for topic in channel.filters()] + bulk
 
     @property
     def uptime(self) -> float:
@@ -367,9 +375,10 @@ class Daemon:
         seen = replace(
             signs(),
             missed=(missed - self._missed) / WATCH_S,
+            late=self._late[0] / max(self._late[1], 1.0),
             memory=self.parts.rss() / self.plan.budget,
         )
-        self._missed = missed
+        self._missed, self._late = missed, [0.0, 0.0]
         now = self._clock.monotonic()
         move = governor.look(seen, now)
         if move is None:
@@ -377,16 +386,22 @@ class Daemon:
         fields = {"rung": move.rung, "cause": move.cause}
         log.warning("governor: %s, because of %s", move.name, move.cause, extra={"fields": fields})
         for name, group in self.groups.items():
-            self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
-            horizon = 1 if governor.plans_shorter else None
-            group.plan(horizon)
-            if self.parts.recorder is not None:
-                self.parts.recorder.plan(name, horizon)
-            group.suspended = group.elsewhere or governor.suspended(group.config.priority)
-            self._hold(group)
+            self._give_way(name, group, governor, now)
+
+    def _give_way(self, name: str, group: Group, governor: Governor, now: float) -> None:
+        """Let a population do what the governor's rung says."""
+        self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
+        horizon = 1 if governor.plans_shorter else None
+        group.plan(horizon)
+        if self.parts.recorder is not None:
+            self.parts.recorder.plan(name, horizon)
+        group.suspended = group.elsewhere or governor.suspended(group.config.priority)
+        self._hold(group)
 
     def _step(self, name: str, group: Group, jitter: float) -> None:
         group.jitter.add(np.array([jitter]))
+        self._late[0] += jitter / self.scheduler[f"step {name}"].period
+        self._late[1] += 1.0
         if group.feeds and group.config.step == "rate":
             group.poll(self._clock.monotonic())
         peering = self.parts.peering
@@ -403,13 +418,18 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.step(name, group.counters.ticks, step, self.groups)
         if group.config.bulk:
-            self._send_bulk(name, group, step)
+            self._send_bulk(name, group, step.agents, step.actions)
         self._publish(group, step.agents, step.actions)
 
     def _hold(self, group: Group) -> None:
-        agents, actions = group.hold_silent(self._clock.monotonic())
-        if agents.size:
-            self._publish(group, agents, actions)
+        hold, name = group.hold_silent(self._clock.monotonic()), group.config.name
+        if hold.executed is not None:
+            if self.parts.recorder is not None:
+                self.parts.recorder.act(name, hold.executed)
+            if group.config.bulk:
+                self._send_bulk(name, group, hold.executed.agents, np.full_like(hold.executed.actions, SAFE))
+        if hold.agents.size:
+            self._publish(group, hold.agents, hold.actions)
 
     def _publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         group.publish(agents, actions, self._send, self._clock.monotonic)
@@ -423,7 +443,9 @@ class Daemon:
         topic = act.topic.format(agent=agent, index=index)
         return self.link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
 
-    def _send_bulk(self, name: str, group: Group, step: Step) -> None:
+    def _send_bulk(
+        self, name: str, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]
+    ) -> None:
         """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped.
 
         ``of`` is the sequence number of the observations they answer, ``horizon`` (steps) is there while the
@@ -434,12 +456,12 @@ class Daemon:
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
             "of": group.bulk_seq,
-            "act": step.actions.astype("<i2").tobytes(),
-            "shape": list(step.actions.shape),
+            "act": actions.astype("<i2").tobytes(),
+            "shape": list(actions.shape),
             "dtype": "int16",
         }
-        if len(step.agents) != len(group.names):
-            body["agents"] = step.agents.astype("<i4").tobytes()
+        if len(agents) != len(group.names):
+            body["agents"] = agents.astype("<i4").tobytes()
         if group.horizon is not None:
             body["horizon"] = group.horizon
         message = Message(body, seq=self._next(), t=self._clock.time())

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.engine import reference
+from edge_agent.engine import Population, reference
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.playback import Moment
 
@@ -45,6 +46,10 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     """Explain what ``agent`` did at ``moment``; of each factor the ``states`` likeliest are shown."""
     row = int(np.flatnonzero(moment.agents == agent)[0])
     population, binding = moment.population, moment.binding
+    if not isinstance(population, Population):
+        raise ConfigError(
+            f"--explain: {moment.names[agent]} runs a network, which has no beliefs and policies to explain"
+        )
     model = population.model
     arrays = model.arrays()
     beliefs = [population.beliefs(f)[agent].astype(np.float64) for f in range(len(model.B))]

@@ -6,15 +6,13 @@ every `RETRY_S`. What takes time, reading and verifying a bundle or downloading 
 in threads, and its news come back in `Following.turn`.
 
 A rollout uses the roster's three steps: the verified bundle is staged as the shadow of the one that acts; for
-the trial they change places; in the end one of the two is dropped. Every `HEALTH_S` the follower hears how
-the new bundle does beside the old one on the same observations, counted from the beginning of the stage. A
-population that is not here yet comes by ``runtime.arriving``.
+the trial they change places; in the end one of the two is dropped. How the new bundle does meanwhile, the
+follower hears from ``runtime.watching``. A population that is not here yet comes by ``runtime.arriving``.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,23 +30,22 @@ from edge_agent.protocol.follower import (
     Save,
 )
 from edge_agent.protocol.ports import Clock, Received
-from edge_agent.protocol.rollout import ENDED, Commit, Health, RollBack, Shadow, Stage, Trial, Verify
+from edge_agent.protocol.rollout import ENDED, Commit, RollBack, Shadow, Stage, Trial, Verify
 from edge_agent.protocol.transfer import Write
 from edge_agent.runtime.arriving import Arriving, let_go
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.config import PopulationConfig
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.obeying import Tools, obey
+from edge_agent.runtime.watching import Watching
 from edge_agent.wire.blocks import Cut
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group
 
 log = logging.getLogger("edge_agent")
 
 RETRY_S = 5.0
-HEALTH_S = 0.5
 MAX_WAITING = 1000
 MIN_TELEMETRY_S = 0.1
 
@@ -102,17 +99,6 @@ class Workshop(Protocol):
         """Return what ended since the last call."""
 
 
-@dataclass(slots=True)
-class _Watch:
-    """A population in a stage: of which bundle, and the counters when the stage began."""
-
-    bundle: str
-    ticks: int
-    steps: int
-    missed: int
-    contradictions: int
-
-
 class Following:
     """The follower's hands; see the module's head.
 
@@ -137,8 +123,7 @@ class Following:
         self._todo: deque[FollowerEffect] = deque()
         self._going_on = False
         self._retry_at: float | None = None
-        self._health_at = math.inf
-        self._watched: dict[str, _Watch] = {}
+        self._watching = Watching()
         self._arriving = Arriving()
         self._daemon: Daemon | None = None
         self._link: Link | None = None
@@ -175,7 +160,8 @@ class Following:
         if self._retry_at is not None:
             return self._retry_at
         follower = self.follower.deadline
-        return self._health_at if follower is None else min(self._health_at, follower)
+        watching = self._watching.deadline
+        return watching if follower is None else min(watching, follower)
 
     def turn(self) -> None:
         """Take in news, report health that is due, act on timers."""
@@ -188,10 +174,9 @@ class Following:
                 self._fetched(item)
             else:
                 self._take(self._verified(item))
-        if self._now()[0] >= self._health_at:
-            self._health_at = self._now()[0] + HEALTH_S
-            for population, watch in list(self._watched.items()):
-                self._take(self._report(population, watch))
+        if self._daemon is not None:
+            for population in self._watching.due(self._now()[0]):
+                self._take(self._report(self._daemon, population))
         deadline = self.follower.deadline
         if deadline is not None and self._now()[0] >= deadline:
             self._take(self.follower.tick(*self._now()))
@@ -263,11 +248,12 @@ class Following:
             case Verify(population, bundle):
                 self._verify(daemon, population, bundle)
             case Shadow(population, bundle):
-                self._watch(daemon, population, bundle)
+                self._watching.begin(daemon, population, bundle, False, self._now()[0])
             case Trial(population, bundle):
                 log.info("hub: population %s tries bundle %.12s", population, bundle)
                 if self._acts(daemon, population, bundle):
-                    self._watch(daemon, population, bundle)
+                    alone = population in self._arriving
+                    self._watching.begin(daemon, population, bundle, alone, self._now()[0])
             case Commit(population, bundle):
                 log.info("hub: population %s runs bundle %.12s", population, bundle)
                 self._end(daemon, population)
@@ -336,39 +322,12 @@ class Following:
                 return self.follower.verified(item.population, item.bundle, *self._now(), config=config)
         return self.follower.failed(item.population, item.bundle, str(reason), *self._now())
 
-    def _watch(self, daemon: Daemon, population: str, bundle: str) -> None:
-        group = daemon.groups[population]
-        shadow = group.shadow
-        new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
-        missed = daemon.scheduler[f"step {population}"].missed
-        counters = group.counters
-        self._watched[population] = _Watch(bundle, counters.ticks, counters.steps, missed, new.contradictions)
-        self._health_at = self._now()[0] + HEALTH_S
-
-    def _report(self, population: str, watch: _Watch) -> list[FollowerEffect]:
-        daemon = self._daemon
-        group = None if daemon is None else daemon.groups.get(population)
-        if daemon is not None and group is not None and population in self._arriving:
-            return self.follower.health(population, _alone(daemon, group, watch), *self._now())
-        if daemon is None or group is None or group.shadow is None:
-            del self._watched[population]
-            reason = "the population was changed meanwhile"
-            return self.follower.failed(population, watch.bundle, reason, *self._now())
-        shadow, acting = group.shadow, group.digest == watch.bundle
-        steps = max(shadow.steps, 1)
-        means = (shadow.free_energy / steps, shadow.acting_free_energy / steps)
-        health = Health(
-            steps=shadow.steps,
-            ticks=group.counters.ticks - watch.ticks,
-            missed=daemon.scheduler[f"step {population}"].missed - watch.missed,
-            contradictions=(group.stepper if acting else shadow.stepper).contradictions
-            - watch.contradictions,
-            free_energy=means[1] if acting else means[0],
-            old_free_energy=means[0] if acting else means[1],
-            agreed=shadow.agreed,
-            memory=daemon.parts.rss(),
-        )
-        return self.follower.health(population, health, *self._now())
+    def _report(self, daemon: Daemon, population: str) -> list[FollowerEffect]:
+        health, bundle = self._watching.health(daemon, population), self._watching.bundle(population)
+        if health is not None:
+            return self.follower.health(population, health, *self._now())
+        self._watching.end(population)
+        return self.follower.failed(population, bundle, "the population was changed meanwhile", *self._now())
 
     def _acts(self, daemon: Daemon, population: str, bundle: str) -> bool:
         """Let ``bundle`` act; return whether it does."""
@@ -387,9 +346,7 @@ class Following:
             daemon.exchange(population)
 
     def _end(self, daemon: Daemon, population: str) -> None:
-        self._watched.pop(population, None)
-        if not self._watched:
-            self._health_at = math.inf
+        self._watching.end(population)
         if population in daemon.groups:
             daemon.roster.drop(population)
         rollouts = self.follower.rollouts.values()
@@ -410,17 +367,3 @@ class Following:
             effects = self.follower.finished(command.id, True, *self._now(), result=result)
         log.info("hub: command %s %s", command.name, command.id)
         self._take(effects)
-
-
-def _alone(daemon: Daemon, group: Group, watch: _Watch) -> Health:
-    """Return how a population does that has no old one beside it: its surprise is measured against itself."""
-    energy = float(group.stepper.free_energy.mean())
-    return Health(
-        steps=group.counters.steps - watch.steps,
-        ticks=group.counters.ticks - watch.ticks,
-        missed=daemon.scheduler[f"step {group.config.name}"].missed - watch.missed,
-        contradictions=group.stepper.contradictions - watch.contradictions,
-        free_energy=energy,
-        old_free_energy=energy,
-        memory=daemon.parts.rss(),
-    )

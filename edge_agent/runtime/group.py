@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.acting import SAFE, Actuator, Sink
-from edge_agent.runtime.binding import NOT_OBSERVED, Binding, Fault
+from edge_agent.runtime.binding import Binding, Fault
 from edge_agent.runtime.config import ActConfig, ObserveConfig, PopulationConfig
+from edge_agent.runtime.holding import Executed, executed
 from edge_agent.runtime.latency import Histogram
 from edge_agent.runtime.names import AgentNames
 from edge_agent.runtime.sensing import Channel, Field, parse
@@ -46,6 +47,9 @@ class Stepper(Protocol):
 
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """Infer and plan; return actions (n, F)."""
+
+    def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
+        """Take note of what was really executed (n, F) instead of what the last step chose; -1: not known."""
 
     def plan(self, *, horizon: int | None = None) -> None:
         """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
@@ -82,14 +86,29 @@ class Feed(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done."""
+    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done.
+
+    A network's agents choose SAFE where one of their numbers (n, M) is missing.
+    """
 
     agents: NDArray[np.intp]
-    observed: NDArray[np.int16]
+    observed: NDArray[Any]
     chosen: NDArray[np.int16]
     """(n, F)."""
     actions: NDArray[np.int16]
     """(n, F), SAFE for those to be held safe."""
+    executed: Executed | None = None
+    """What those that are held safe do instead, if there are such."""
+
+
+class Hold(NamedTuple):
+    """Agents (n,) that are to be told the safe value."""
+
+    agents: NDArray[np.intp]
+    actions: NDArray[np.int16]
+    """(n, F), SAFE everywhere."""
+    executed: Executed | None
+    """What those do now that were not held before, if there are such."""
 
 
 @dataclass(slots=True)
@@ -103,13 +122,16 @@ class GroupCounters:
     stale: int = 0
 
 
-def columns(config: PopulationConfig, size: int, modalities: int) -> tuple[Column, ...]:
+def columns(
+    config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike = np.int16
+) -> tuple[Column, ...]:
     """Return what `Group` needs of the arena beside the model's and the history's columns."""
     return (
-        Column("observations", (size, modalities), np.int16),
-        Column("observed", (size, modalities), np.int16),
+        Column("observations", (size, modalities), dtype),
+        Column("observed", (size, modalities), dtype),
         Column("arrived", (size, modalities), np.float64),
         Column("fresh", (size,), np.bool_),
+        Column("held", (size,), np.bool_),
         Column("sent", (len(config.act), size), np.int16),
     )
 
@@ -185,7 +207,8 @@ class Group:
         self._observed = arrays["observed"]
         self._arrived = arrays["arrived"]
         self._fresh = arrays["fresh"]
-        self._observations[:] = NOT_OBSERVED
+        self._held = arrays["held"]
+        self._observations[:] = binding.missing
         self._arrived[:] = NEVER
         self._everyone = np.arange(len(names))
         self._stale, self._once, self._watched = self._rules()
@@ -244,24 +267,24 @@ class Group:
         """Take in what the sources have."""
         for source, field in self.feeds:
             for agent, value in source.read():
-                code = int(value) if source.bins else field.read(value)
+                code = int(value) if source.bins and field.modality.size else field.read(value)
                 if isinstance(code, Fault):
                     self.faults[code] += 1
-                elif not (0 <= agent < len(self.names) and 0 <= code < field.modality.size):
+                elif not (0 <= agent < len(self.names) and field.modality.holds(code)):
                     self.faults[Fault.OUT_OF_RANGE] += 1
                 else:
                     self._set(agent, field.column, code, now)
 
-    def observe_all(self, codes: NDArray[np.int16], arrived: float) -> None:
-        """Take in the bins (N, M) of a bulk message; -1 leaves what was."""
-        known = codes != NOT_OBSERVED
+    def observe_all(self, codes: NDArray[Any], arrived: float) -> None:
+        """Take in the bins (N, M) of a bulk message; what is not observed leaves what was."""
+        known = self.binding.observed(codes)
         changed = (known & (codes != self._observations)).any(axis=1)
         np.copyto(self._observations, codes, where=known)
         self._arrived[known] = arrived
         self._fresh |= changed if self.config.step == "change" else known.any(axis=1)
         self.counters.observations += int(np.count_nonzero(known))
 
-    def _set(self, where: int | slice, column: int, code: int, arrived: float) -> None:
+    def _set(self, where: int | slice, column: int, code: float, arrived: float) -> None:
         changed = self._observations[where, column] != code
         self._observations[where, column] = code
         self._arrived[where, column] = arrived
@@ -280,27 +303,31 @@ class Group:
         observed = self._observed[: len(agents)]
         np.copyto(observed, self._observations if everyone else self._observations[agents])
         arrived = self._arrived if everyone else self._arrived[agents]
-        observed[arrived < now - self._stale] = NOT_OBSERVED
+        observed[arrived < now - self._stale] = self.binding.missing
         for column in self._once:
-            self._observations[agents, column] = NOT_OBSERVED
+            self._observations[agents, column] = self.binding.missing
         subset = None if everyone else agents
         self.counters.ticks += 1
         chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
         self.counters.steps += len(agents)
         if self.shadow is not None:
             other = self.shadow.stepper.step(observed, subset)
+            differs = (chosen != other).any(axis=1)
+            if differs.any():  # the shadow's next prediction is of what is done, not of what it would do
+                self.shadow.stepper.act(chosen[differs], agents[differs])
             self.shadow.steps += len(agents)
-            self.shadow.agreed += int(np.count_nonzero((chosen == other).all(axis=1)))
+            self.shadow.agreed += len(agents) - int(np.count_nonzero(differs))
             self.shadow.free_energy += float(self.shadow.stepper.free_energy[agents].sum())
             self.shadow.acting_free_energy += float(self.stepper.free_energy[agents].sum())
         energy = self.stepper.free_energy if everyone else self.stepper.free_energy[agents]
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         silent = self._silent(arrived, now)
+        self._held[agents] = silent
         if not silent.any():
             return Step(agents, observed, chosen, chosen)
         actions = chosen.copy()
         actions[silent] = SAFE
-        return Step(agents, observed, chosen, actions)
+        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]))
 
     def publish(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, clock: Any) -> int:
         """Send the actions out, and count how long the observations behind them took to get here."""
@@ -312,13 +339,15 @@ class Group:
             self._fresh[heard] = False
         return count
 
-    def hold_silent(self, now: float) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-        """Return the agents that were not heard from for too long, and SAFE for each."""
+    def hold_silent(self, now: float) -> Hold:
+        """Return the agents that were not heard from for too long; the model learns what they do instead."""
         if self.elsewhere:  # another device acts for these agents
-            return self._everyone[:0], self._held(self._everyone[:0])
+            return Hold(self._everyone[:0], self._safe(self._everyone[:0]), None)
         silent = self._everyone if self.suspended else np.flatnonzero(self._silent(self._arrived, now))
         self.counters.stale = len(silent)
-        return silent, self._held(silent)
+        new = silent[~self._held[silent]]
+        self._held[new] = True
+        return Hold(silent, self._safe(silent), self._execute_safe(new) if new.size else None)
 
     def plan(self, horizon: int | None) -> None:
         """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
@@ -338,6 +367,7 @@ class Group:
 
     def forget_sent(self) -> None:
         """Send every action anew: whoever listens may have missed them."""
+        self._held[:] = False
         for actuator in self.actuators:
             actuator.forget()
 
@@ -350,8 +380,18 @@ class Group:
         """Return what the agent was last told, by actuator, for people."""
         return [actuator.told(agent) for actuator in self.actuators]
 
-    def _held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+    def _safe(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         return np.full((len(agents), len(self.binding.controls)), SAFE, np.int16)
+
+    def _execute_safe(self, agents: NDArray[np.intp]) -> Executed | None:
+        """Tell the models what ``agents`` do while they are held safe; None if nobody listens to them."""
+        if not self.actuators and not self.config.bulk:
+            return None
+        done = executed(agents, self.binding.controls, self.actuators)
+        self.stepper.act(done.actions, done.agents)
+        if self.shadow is not None:
+            self.shadow.stepper.act(done.actions, done.agents)
+        return done
 
     def _silent(self, arrived: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
         if not self._watched:

@@ -7,6 +7,7 @@ replaced is counted. Messages on other topics go, each of them and in order, to 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
@@ -35,6 +36,7 @@ class Link:
         self._effects: list[Effect] = []
         self._listeners: dict[str, Listener] = {}
         self._patterns: list[tuple[list[str], Listener]] = []
+        self._asked: Counter[str] = Counter()
         self._delivered: list[Callable[[int], None]] = []
         self._online: list[Callable[[], None]] = []
         self._pending: dict[str, bytes] = {}
@@ -76,7 +78,17 @@ class Link:
     def subscribe(self, filters: Iterable[str]) -> None:
         """Ask for sensor topics; their newest messages come out of `poll`."""
         for topic in filters:
+            self._asked[topic] += 1
             self._effects += self.session.subscribe(Subscription(topic, 0))
+        self._run()
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Give sensor topics up that were asked for as often as they are given up now."""
+        self._asked.subtract(filters)
+        unasked = [topic for topic, times in self._asked.items() if times <= 0]
+        for topic in unasked:
+            del self._asked[topic]
+        self._effects += self.session.unsubscribe(unasked)
         self._run()
 
     def poll(self) -> dict[str, bytes]:

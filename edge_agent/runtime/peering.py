@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.engine.model import Model
 from edge_agent.errors import ConfigError, ModelError, PeerError
 from edge_agent.protocol.peers.conduct import Offence
 from edge_agent.protocol.peers.objectives import Coalition, Role
@@ -66,7 +67,11 @@ def check_shares(config: Config, prepared: Iterable[Prepared], where: str) -> No
     items = list(prepared)
     for number, item in enumerate(items):
         for place, share in enumerate(item.config.share):
-            shared_factor(share, item.model, f"{where}: population[{number}].share[{place}]")
+            key = f"{where}: population[{number}].share[{place}]"
+            if isinstance(item.model, Model):
+                shared_factor(share, item.model, key)
+            else:
+                raise ConfigError(f"{key}: {item.config.bundle} is a network, which has no factors to share")
     for number, entry in enumerate(config.objective):
         for role in objective(entry).roles:
             for item in items:

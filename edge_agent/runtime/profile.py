@@ -45,6 +45,8 @@ class Profile:
     """Threads a step may use; one core less than the board has keeps the rest of the system alive."""
     max_rate_hz: Positive
     """Most steps a second of any population."""
+    telemetry_bytes_s: OneOrMore = 20_000
+    """Most bytes a second of telemetry over a long time, before compression; over that it is thinned."""
     thermal: ThermalProfile
     """Temperatures."""
     sources: Annotated[tuple[Text, ...], NotEmpty]

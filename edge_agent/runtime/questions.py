@@ -102,7 +102,10 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
             for row in records["observation"].tolist()
         ],
         "action": [
-            [control.values[code] for control, code in zip(group.binding.controls, row, strict=True)]
+            [
+                control.values[code] if code >= 0 else None
+                for control, code in zip(group.binding.controls, row, strict=True)
+            ]
             for row in records["action"].tolist()
         ],
         "free_energy": [round(float(value), 4) for value in records["free_energy"]],

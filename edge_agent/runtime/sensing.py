@@ -52,7 +52,7 @@ class Field(NamedTuple):
     scale: float
     offset: float
 
-    def read(self, document: Any) -> int | Fault:
+    def read(self, document: Any) -> float | Fault:
         """Return the bin of this field in a parsed payload."""
         value = resolve(document, self.pointer)
         if value is _MISSING or value is None:
@@ -123,10 +123,8 @@ def parse(payload: bytes) -> Any | Fault:
         return Fault.NOT_JSON
 
 
-def parse_array(
-    body: Mapping[str, Any], modalities: Sequence[Modality], size: int
-) -> NDArray[np.int16] | Fault:
-    """Return the (N, M) bins of a bulk message.
+def parse_array(body: Mapping[str, Any], modalities: Sequence[Modality], size: int) -> NDArray[Any] | Fault:
+    """Return the (N, M) bins of a bulk message, or the numbers where the modalities have no bins.
 
     ``body`` has ``obs`` (little-endian bytes, row-major), ``shape`` [N, M] and ``dtype``: ``int16`` or
     ``uint8`` for bins (-1 or 255: not observed), ``float32`` for readings in the modalities' units (NaN: not
@@ -140,10 +138,12 @@ def parse_array(
         return Fault.BAD_ARRAY
     if width == 4:
         values = np.frombuffer(raw, "<f4").reshape(size, -1)
-        codes = np.empty((size, len(modalities)), np.int16)
+        codes = np.empty((size, len(modalities)), np.int16 if modalities[0].size else np.float32)
         for column, modality in enumerate(modalities):
             codes[:, column], _ = modality.encode_column(values[:, column])
         return codes
+    if not modalities[0].size:
+        return Fault.BAD_ARRAY
     codes = np.frombuffer(raw, "<i2" if width == 2 else "u1").reshape(size, -1).astype(np.int16)
     if width == 1:
         codes[codes == 255] = -1

@@ -214,6 +214,10 @@ class MemoryBroker:
             if matches(subscription.filter, publication.topic):
                 self._send(standing, publication, min(publication.qos, subscription.qos), True)
 
+    def unsubscribe(self, client: MemoryClient, pattern: str) -> None:
+        """Forget a subscription."""
+        self._standings[client.client_id].subscriptions.pop(pattern, None)
+
     def acknowledged(self, client: MemoryClient, acknowledge: int) -> None:
         """Forget a QoS 1 message that its receiver has."""
         self._standings[client.client_id].unacknowledged.pop(acknowledge, None)
@@ -276,6 +280,11 @@ class MemoryClient:
         """Ask for the topics."""
         for subscription in subscriptions if self.open else ():
             self._broker.travel(self, 1, lambda s=subscription: self._broker.subscribe(self, s))  # type: ignore[misc]
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give the topics up."""
+        for pattern in filters if self.open else ():
+            self._broker.travel(self, 1, lambda p=pattern: self._broker.unsubscribe(self, p))  # type: ignore[misc]
 
     def acknowledge(self, acknowledge: int) -> None:
         """Tell the broker that a message was dealt with."""

@@ -6,6 +6,7 @@ the same port with its retained messages and sessions kept, and is found or miss
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -56,12 +57,16 @@ class Mosquitto:
         For its configuration and persistence; must exist.
     lines : sequence of str
         More lines of ``mosquitto.conf``: limits, ACLs, TLS. Default: anyone may do anything.
+    within : sequence of str
+        Words in front of the command, e.g. those that run it in a network namespace.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, lines: Sequence[str] = ("allow_anonymous true",)) -> None:
-        self._executable = executable()
+    def __init__(
+        self, directory: Path, lines: Sequence[str] = ("allow_anonymous true",), within: Sequence[str] = ()
+    ) -> None:
+        self._command = [*within, executable()]
         self.port = free_port()
         self.directory = directory
         self._process: subprocess.Popen[str] | None = None
@@ -96,7 +101,7 @@ class Mosquitto:
             It ended instead; the message is its last line.
         """
         self._process = process = subprocess.Popen(
-            [self._executable, "-c", str(self._config)], stderr=subprocess.PIPE, text=True
+            [*self._command, "-c", str(self._config)], stderr=subprocess.PIPE, text=True
         )
         stderr = process.stderr
         last = "it said nothing"
@@ -118,7 +123,9 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(number)
-            process.wait()
+            while process.poll() is None:
+                process.send_signal(number)  # again and again: Mosquitto misses it just before its main loop
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
             if process.stderr is not None:
                 process.stderr.close()

@@ -2,6 +2,9 @@
 
 A key file is one line: ``edge-agent-secret-key BASE64 NAME`` or ``edge-agent-public-key BASE64 NAME``.
 A secret key that others than its owner can read is refused: it must be taken to be known.
+
+libsodium is loaded by the first that signs or verifies: with its binding it is 2.3 MB, and the daemon of a
+device without keys has no use for it.
 """
 
 from __future__ import annotations
@@ -12,9 +15,6 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-
-from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
 
 from edge_agent.errors import ConfigError
 
@@ -38,6 +38,9 @@ class PublicKey:
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` (64 bytes) was made over ``message`` by this key's owner."""
+        from nacl.exceptions import BadSignatureError
+        from nacl.signing import VerifyKey
+
         if len(signature) != SIGNATURE_BYTES:
             return False
         try:
@@ -60,15 +63,21 @@ class SecretKey:
     @property
     def public(self) -> PublicKey:
         """The half to hand out."""
+        from nacl.signing import SigningKey
+
         return PublicKey(bytes(SigningKey(self.raw).verify_key), self.name)
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature, 64 bytes."""
+        from nacl.signing import SigningKey
+
         return SigningKey(self.raw).sign(message).signature
 
 
 def generate(name: str) -> SecretKey:
     """Return a new secret key from the operating system's generator."""
+    from nacl.signing import SigningKey
+
     return SecretKey(bytes(SigningKey.generate()), name)
 
 

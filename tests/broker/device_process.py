@@ -1,4 +1,4 @@
-"""A simulated device as a process: ``device_process.py PORT DEVICE FOLDER PUBLIC_KEY OLD_DIGEST``."""
+"""A simulated device as a process: ``device_process.py [HOST:]PORT DEVICE FOLDER PUBLIC_KEY OLD_DIGEST``."""
 
 import sys
 import threading
@@ -18,7 +18,8 @@ from edge_agent.wire.documents import Trust
 from edge_agent.wire.topics import DeviceTopics
 
 
-def main(port: str, name: str, folder: str, key: str, old: str) -> None:
+def main(address: str, name: str, folder: str, key: str, old: str) -> None:
+    host, _, port = address.rpartition(":")
     wake = threading.Event()
     topics = DeviceTopics("lab", name)
     clock = SystemClock()
@@ -42,7 +43,7 @@ def main(port: str, name: str, folder: str, key: str, old: str) -> None:
     )
     device = SimulatedDevice(
         topics,
-        PahoClient(MqttSettings("127.0.0.1", name, int(port)), wake.set),
+        PahoClient(MqttSettings(host or "127.0.0.1", name, int(port)), wake.set),
         clock,
         blocks,
         StateFile(Path(folder) / "follower.json"),

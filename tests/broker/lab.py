@@ -76,12 +76,12 @@ class Lab:
         self.first = self.bundle("first", model(GOOD, 1.0))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def bundle(self, name: str, made: Model, tested: Model | None = None, key: Path | None = None) -> Path:
+    def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
         path = self.folder / f"{name}.eab"
         manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
         manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
         entries = made.entries() | {"golden.npz": golden.make(tested or made)}
-        bundle.write(path, manifest, entries, signatures.load_secret(key or self.key))
+        bundle.write(path, manifest, entries, signatures.load_secret(self.key))
         return path
 
     def boot(self, name: str) -> None:
@@ -109,7 +109,7 @@ class Lab:
         gates = ["shadow_seconds=1", "trial_seconds=1", "steps=15", "missed_rate=1"]
         words = [word for gate in gates for word in ("--gate", gate)]
         words += [word for key in keys or [self.key] for word in ("--sign", str(key))]
-        words += ["--state", str(self.folder / "hub"), "--patience", "60", "--json"]
+        words += ["--state", str(self.folder / "hub"), "--patience", "60", "--wait", "0.3", "--json"]
         return self.hub("deploy", str(path), "--canary", "10%,100%", *words, *more)
 
     def log(self, name: str) -> str:

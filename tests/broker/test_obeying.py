@@ -14,7 +14,8 @@ from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.cli import parser
-from tests.broker.lab import GOOD, IMPOSSIBLE, Lab, last_line, model, wait_for
+from tests.broker.conftest import until
+from tests.broker.lab import GOOD, IMPOSSIBLE, Lab, last_line, model, rows, wait_for
 
 pytestmark = pytest.mark.broker
 
@@ -107,14 +108,23 @@ def test_commands_are_obeyed_once_and_strangers_never(lab: Lab, capsys: Any) -> 
         body = {"fleet": "lab", "device": "pi", "id": id_, "name": "reset", "expires": time.time() + ahead}
         return messages.encode(Message(documents.signed(body, documents.COMMAND, [secret])))
 
-    wanted = {"fleet": "lab", "device": "pi", "version": 1, "issued": 0.0, "expires": 1.0}
+    def wanted(version: int, ahead: float = 60.0, by: signatures.SecretKey = secret) -> bytes:
+        body = {"fleet": "lab", "device": "pi", "version": version, "issued": 0.0}
+        signed = documents.signed(body | {"expires": time.time() + ahead}, documents.DESIRED, [by])
+        return messages.encode(Message(signed))
+
+    newest = wanted(5)
+    refused = [wanted(4), wanted(9, by=signatures.load_secret(stranger)), wanted(9, -60.0)]
     arguments = parser().parse_args(["devices", "--broker", f"127.0.0.1:{lab.port}"])
     with connection.Connection(arguments, ()) as link:
         once = document("once", 60.0)
         for payload in (once, once, once, document("late", -60.0), b"nonsense"):
             link.publish(topics.command, payload)
-        old = documents.signed(wanted, documents.DESIRED, [secret])
-        link.publish(topics.desired, messages.encode(Message(old)), retain=True)
+        for payload in (newest, refused[0], refused[1], newest, refused[2]):
+            link.publish(topics.desired, payload, retain=True)
     hub = ask("status")["result"]["hub"]
     assert hub["commands"] == {"run": 10, "repeated": 2, "refused": 1, "forged": 2}
-    assert (hub["desired"]["refused"], hub["refused"]) == (1, "expired")
+    found = hub["desired"]
+    assert (found["version"], found["adopted"], found["refused"]) == (5, 1, 3)
+    assert hub["refused"] == "expired"
+    until(lambda: rows(lab, capsys)["pi"]["refused"] == {"version": 9, "reason": "expired"})

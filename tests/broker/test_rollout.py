@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.wire import bundle, signatures
-from edge_hub.cli import main
+from edge_agent.wire import bundle, messages, signatures
+from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
+from edge_hub import connection
+from edge_hub.archive import Archive
+from edge_hub.cli import main, parser
 
 pytestmark = pytest.mark.broker
 PROCESS = Path(__file__).with_name("device_process.py")
 OLD = "b" * 64
+LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
 
 
 class Lab:
@@ -145,6 +151,31 @@ def test_power_cuts_in_the_middle_do_not_keep_a_bundle_from_arriving(lab: Lab, c
     assert json.loads(kept.read_text("utf-8"))["rollouts"]["rooms"]["trials"] == 2
 
 
+def test_a_hub_that_was_killed_goes_on_where_it_was(lab: Lab, capsys) -> None:
+    for name in ("pi0", "pi1", "pi2"):
+        lab.boot(name)
+    wait_for(lab, capsys, 3)
+    path = lab.bundle("large", 0.0, 3_000_000)
+    words = ["--sign", str(lab.key), "--state", str(lab.folder / "hub"), "--json"]
+    words += ["--broker", f"127.0.0.1:{lab.port}", "--fleet", "lab"]
+    deploy = ["deploy", str(path), "--canary", "30%,100%", "--wait", "0.3", "--gate", "shadow_seconds=0.3"]
+    deploy += ["--gate", "trial_seconds=0.3", "--gate", "steps=50", "--patience", "60"]
+
+    def begun(count: int) -> bool:
+        return len(list(lab.folder.glob("pi*/*.part")) + list(lab.folder.glob("pi*/*.eab"))) >= count
+
+    # While the canary fetches; in the long form in the second wave too.
+    for command, count in ((deploy, 1), (["rollout", "resume"], 2))[: 2 if LONG else 1]:
+        with subprocess.Popen([sys.executable, "-m", "edge_hub.cli", *command, *words]) as hub:
+            until(lambda count=count: begun(count))
+            hub.kill()
+    assert lab.hub("rollout", "status", *words[2:5]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["status"] == "running"
+    assert lab.hub("rollout", "resume", *words[:5]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["status"], last["wave"], last["committed"], last["failures"]) == ("done", 2, 3, {})
+
+
 def test_commands_are_signed_and_answered(lab: Lab, capsys) -> None:
     lab.boot("pi")
     wait_for(lab, capsys, 1)
@@ -167,6 +198,47 @@ def test_rollouts_can_be_looked_at_and_unknown_ones_are_named(lab: Lab, capsys) 
     assert "not known here" in capsys.readouterr().err
     assert lab.deploy(lab.bundle("good", 0.0), "--to", "nobody") == 2
     assert "no device fits" in capsys.readouterr().err
+
+
+def test_workers_share_the_load_and_one_that_is_killed_costs_nothing(
+    lab: Lab, capsys, tmp_path: Path
+) -> None:
+    database = tmp_path / "t.db"
+    shared = ["ingest", str(database), "--json", "--group", "g"]
+    for worker in ("1", "2"):  # the broker knows both sessions from now on
+        assert lab.hub(*shared, "--worker", worker, "--for", "0.3") == 0
+
+    def start(worker: str) -> subprocess.Popen[str]:
+        words = [*shared, "--worker", worker, "-v", "--broker", f"127.0.0.1:{lab.port}", "--fleet", "lab"]
+        command = [sys.executable, "-m", "edge_hub.cli", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def stored() -> int:
+        archive = Archive(database)
+        rows = archive.gaps()
+        archive.close()
+        return rows[0]["messages"] if rows else 0
+
+    topic = DeviceTopics("lab", "pi").telemetry
+    numbers = [n for n in range(1, 1001) if n != 500] + [600] * 10
+    arguments = parser().parse_args(["devices", "--broker", f"127.0.0.1:{lab.port}"])
+    workers = {name: start(name) for name in ("1", "2")}
+    with connection.Connection(arguments, ()) as link:
+        for number in numbers:
+            link.post(topic, messages.encode(Message({"outbox": "x", "rss": number}, seq=number)))
+            if number == 300:
+                workers["1"].kill()
+                workers["1"].communicate()
+        workers["1"] = start("1")
+        until(lambda: stored() == 999)
+    shares = []
+    for worker in workers.values():
+        worker.terminate()
+        out, err = worker.communicate(timeout=10)
+        (row,) = [json.loads(line) for line in out.splitlines()]
+        assert (row["messages"], row["last"], row["gaps"]) == (999, 1000, 1)
+        shares.append(int(re.search(r"worker \d: (\d+) stored", err)[1]))
+    assert min(shares) > 100
 
 
 def test_telemetry_is_ingested_once_and_without_gaps(lab: Lab, capsys, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def ca(tmp_path_factory) -> Path:
 def broker(ca: Path, tmp_path: Path) -> Iterator[Mosquitto]:
     """A broker with the lines of tools/mosquitto, on a port of its own."""
     lines = (ca / "mosquitto.conf").read_text().splitlines()
-    broker = Mosquitto(tmp_path, [x for x in lines if not x.startswith(("listener", "persistence"))])
+    broker = Mosquitto(tmp_path, [x for x in lines if not x.startswith(("listener", "persistence", "user"))])
     broker.start()
     yield broker
     broker.stop()

@@ -108,7 +108,7 @@ def test_pages_that_are_made_from_code_say_what_the_code_says() -> None:
 
 
 def test_every_page_is_in_the_site_and_every_link_leads_somewhere() -> None:
-    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet"]
+    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict"]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

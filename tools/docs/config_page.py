@@ -94,12 +94,12 @@ def _kind(node: dict[str, Any]) -> str:
         return " or ".join(_kind(kind) for kind in node["anyOf"] if kind.get("type") != "null")
     if "enum" in node:
         return ", ".join(f"`{json.dumps(value)}`" for value in node["enum"])
-    if "additionalProperties" in node and node.get("type") == "object":
-        return f"table of name = {_kind(node['additionalProperties'])}"
     if "prefixItems" in node:
-        return f"list of {len(node['prefixItems'])}: {', '.join(_kind(kind) for kind in node['prefixItems'])}"
+        return f"list of {len(node['prefixItems'])}: {', '.join(_kind(item) for item in node['prefixItems'])}"
     if "items" in node:
         return f"list of {_kind(node['items'])}"
+    if "additionalProperties" in node:
+        return f"table of name = {_kind(node['additionalProperties'])}"
     word = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     bounds = [f"{sign}{node[key]:,}" for key, sign in _BOUNDS.items() if node.get(key, 2**53) < 2**53]
     lengths = [f"{sign}{node[key]}" for key, sign in _LENGTHS.items() if node.get(key, 1) > 1]
@@ -111,7 +111,7 @@ def _default(key: str, node: dict[str, Any], needed: list[str]) -> str:
     if key in needed:
         return "required"
     value = node.get("default")
-    return "" if value is None or value == [] else f"`{json.dumps(value)}`"
+    return "" if value is None or value in ([], {}) else f"`{json.dumps(value)}`"
 
 
 def _shipped() -> Iterator[str]:

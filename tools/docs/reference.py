@@ -1,13 +1,14 @@
 """Write the pages of docs/ that are made from code, or with ``--check`` tell which are not up to date.
 
 Whole pages: commands, configuration, bundle. Of docs/costs.md only what stands between markers: the
-figures of the emulated boards, which benchmarks/REPORT.md holds. The tables of docs/protocol.md are
+figures of the emulated boards, which benchmarks/results holds. The tables of docs/protocol.md are
 tools/protocol_doc.py's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import bundle_page
 import cli_page
 import config_page
+from page_text import table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -28,10 +30,16 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def board_figures() -> str:
-    """Return what the report says of the emulated boards, without its heading."""
-    report = (ROOT / "benchmarks" / "REPORT.md").read_text("utf-8")
-    section = report.partition("<!-- board: begin -->")[2].partition("<!-- board: end -->")[0]
-    return section.strip().partition("\n")[2].strip()
+    """Return what was last seen on emulated boards: the notes and tables of the stored results."""
+    lines: list[str] = []
+    for name in ("board", "packages"):
+        results = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+        if not results["rows"]:
+            continue
+        header = list(results["rows"][0])
+        lines += [*results["notes"], ""] if results["notes"] else []
+        lines += table(header, ([str(row.get(key, "")) for key in header] for row in results["rows"]))
+    return "\n".join(lines).strip()
 
 
 def current() -> dict[Path, str]:

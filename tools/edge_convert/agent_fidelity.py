@@ -36,10 +36,14 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class History:
-    """What agents went through: outcomes int [T, N, M] and executed actions int [T, N, F]."""
+    """What agents went through: outcomes int [T, N, M] and executed actions int [T, N, F].
+
+    ``restarts`` are the ticks before which they started again from D.
+    """
 
     outcomes: NDArray[np.int64]
     executed: NDArray[np.int64]
+    restarts: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ def measure(
 def _recorded(source: ModelArrays, model: Model, recording: Trace, name: str) -> AgentFidelity:
     run = _Run(source, model, recording.obs.shape[1])
     for t in console.progress(range(len(recording.obs)), len(recording.obs), "evaluation"):
+        if t in recording.restarts:
+            run.restart()
         actions = run.step(recording.obs[t])
         run.act(actions if recording.act is None else recording.act[t])
     return run.result(None, name)
@@ -128,6 +134,14 @@ class _Run:
         self._actions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self._outcomes: list[NDArray[np.int64]] = []
         self._executed: list[NDArray[np.int64]] = []
+        self._restarts: set[int] = set()
+
+    def restart(self) -> None:
+        """Let all begin anew from D before the next step."""
+        self._restarts.add(len(self._rows))
+        self._agents.reset()
+        for oracle in self._oracles:
+            oracle.restart()
 
     def step(self, outcomes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Let both decide; return the population's actions [N, F]."""
@@ -174,7 +188,7 @@ class _Run:
             kl_factors=kl.max(axis=(0, 1)),
             closed_loop=closed_loop,
             origin=origin,
-            history=History(np.stack(self._outcomes), np.stack(self._executed)),
+            history=History(np.stack(self._outcomes), np.stack(self._executed), frozenset(self._restarts)),
         )
 
 

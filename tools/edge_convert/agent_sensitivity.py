@@ -51,7 +51,10 @@ def _decide(arrays: ModelArrays, history: History, coded: bool) -> list[Decision
     decisions = []
     for n in range(min(AGENTS, history.outcomes.shape[1])):
         oracle = Oracle(arrays, rounded if coded else None)
-        for outcome, action in zip(history.outcomes[:STEPS, n], history.executed[:STEPS, n], strict=True):
+        steps = zip(history.outcomes[:STEPS, n], history.executed[:STEPS, n], strict=True)
+        for t, (outcome, action) in enumerate(steps):
+            if t in history.restarts:
+                oracle.restart()
             decisions.append(oracle.step(outcome.tolist()))
             oracle.act(action.tolist())
     return decisions

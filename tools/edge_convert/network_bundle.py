@@ -10,6 +10,7 @@ is far away.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,8 @@ class NetworkConversion:
     ranking: list[Sensitivity]
     mixed: Mixed
     action: dict[str, Any]
+    names: dict[str, Any]
+    """Of inputs and actions, for the io binding, as agents have them."""
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of the manifest; they depend on the order alone."""
@@ -78,6 +81,7 @@ def convert(order: Order, kind: Kind) -> NetworkConversion:
         )
     data = samples.split(order.calibration, order.evaluate, shape)
     action = _action(order, network, data.evaluation)
+    names = _names(order, shape, network.outputs[action["output"]][1])
     ranges = calibrate.ranges(network.activations(data.calibration), order.calibrator)
     limits = gate.network_limits(order.min_agreement, order.min_sqnr)
     top = action["output"] if action["kind"] != "value" else None
@@ -91,7 +95,7 @@ def convert(order: Order, kind: Kind) -> NetworkConversion:
     if sentences:
         causes = [f"{row.kind} {row.operator} alone gives {row.sqnr_db:.1f} dB" for row in ranking]
         raise gate.refuse(str(order.source), sentences, causes)
-    return NetworkConversion(order, network, data, ranges, ranking, mixed, action)
+    return NetworkConversion(order, network, data, ranges, ranking, mixed, action, names)
 
 
 def write(conversion: NetworkConversion) -> str:
@@ -110,6 +114,7 @@ def write(conversion: NetworkConversion) -> str:
             "window": {"length": order.window, "axis": order.window_axis},
             "outputs": [{"name": name, "shape": list(shape)} for name, shape in network.outputs],
             "action": conversion.action,
+            **conversion.names,
         },
         "memory": conversion.memory(),
         "evaluation": conversion.figures(),
@@ -130,6 +135,25 @@ def _action(order: Order, network: Network, evaluation: NDArray[np.float32]) -> 
     rows = np.abs(scores.reshape(len(scores), -1).sum(axis=1) - 1.0)
     probabilities = vector and bool((scores >= 0).all() and (rows < 1e-3).all())
     return {"kind": kind, "output": 0, "logits": not probabilities}
+
+
+def _names(order: Order, shape: tuple[int, ...], scores: tuple[int, ...]) -> dict[str, Any]:
+    """Return ``modalities`` and ``controls`` as far as they are named: one a number, one for the action."""
+    names: dict[str, Any] = {}
+    observed, chosen = math.prod(shape) // order.window, math.prod(scores)
+    if order.inputs:
+        if len(set(order.inputs)) != observed:
+            raise ConfigError(
+                f"--inputs: {len(set(order.inputs))} different names, the network observes {observed} numbers"
+            )
+        names["modalities"] = [{"name": name} for name in order.inputs]
+    if order.actions:
+        if len(set(order.actions)) != chosen:
+            raise ConfigError(
+                f"--actions: {len(set(order.actions))} different values, the network has {chosen} actions"
+            )
+        names["controls"] = [{"name": "action", "values": list(order.actions)}]
+    return names
 
 
 def _requires(kind: str) -> dict[str, str]:

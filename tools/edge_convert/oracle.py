@@ -30,6 +30,10 @@ class Oracle:
         self._prior: Beliefs = list(model.D)
         self._qs: Beliefs = list(model.D)
 
+    def restart(self) -> None:
+        """Begin anew from D."""
+        self._prior = self._qs = list(self._model.D)
+
     def step(self, observation: Sequence[int]) -> Decision:
         """Return the reference's decision after ``observation``."""
         model = self._model

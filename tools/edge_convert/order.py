@@ -39,6 +39,8 @@ class Order:
     action: str | None = None
     window: int = 1
     window_axis: int = 0
+    inputs: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
     seed: int = 0
     verbose: bool = False
 

@@ -15,8 +15,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 from numpy.typing import NDArray
 
+from edge_agent.errors import ModelError
 from edge_convert.calibrate import Range
-from edge_convert.tflite_writer import onnx_name
+from edge_convert.tflite_canvas import onnx_name
 
 _BITS = 8
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
@@ -77,10 +78,13 @@ def activations(model: bytes, x: NDArray[np.float32]) -> dict[str, NDArray[np.fl
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     (put,) = interpreter.get_input_details()
-    interpreter.resize_tensor_input(put["index"], x.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(put["index"], x)
-    interpreter.invoke()
+    try:
+        interpreter.resize_tensor_input(put["index"], x.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(put["index"], x)
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"tflite model cannot be run: {str(error).strip().splitlines()[0]}") from error
     found = {put["name"]: x}
     names = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     for operator in interpreter._get_ops_details():

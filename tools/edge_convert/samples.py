@@ -1,4 +1,8 @@
-"""Calibration and evaluation files: ``.npz`` with ``x`` for networks, ``obs`` (and ``act``) for agents."""
+"""Calibration and evaluation files: ``.npz`` with ``x`` for networks, ``obs`` (and ``act``) for agents.
+
+A recording of several runs after each other says so by ``restarts``, int [R]: the ticks before which every
+agent began anew.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,14 @@ class Split(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """Recorded observations int [T, N, M] (-1: not observed), and executed actions int [T, N, F] if known."""
+    """Recorded observations int [T, N, M] (-1: not observed), and executed actions int [T, N, F] if known.
+
+    ``restarts`` are the ticks before which every agent starts again from D.
+    """
 
     obs: NDArray[np.int64]
     act: NDArray[np.int64] | None
+    restarts: frozenset[int] = frozenset()
 
 
 def split(calibration: Path | None, evaluation: Path | None, shape: tuple[int, ...]) -> Split:
@@ -86,7 +94,18 @@ def trace(path: Path, num_obs: tuple[int, ...], num_controls: tuple[int, ...]) -
         raise ObservationError(
             f"{path}: act is {act.shape}, expected {obs.shape[:2]} and one action a factor"
         )
-    return Trace(obs, act)
+    return Trace(obs, act, _restarts(path, arrays.get("restarts"), len(obs)))
+
+
+def _restarts(path: Path, array: NDArray[Any] | None, ticks: int) -> frozenset[int]:
+    if array is None:
+        return frozenset()
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ObservationError(f"{path}: restarts is {array.dtype} {array.shape}, expected integers (R,)")
+    outside = array[(array < 0) | (array >= ticks)]
+    if len(outside):
+        raise ObservationError(f"{path}: restarts: found tick {outside[0]}, expected 0 to {ticks - 1}")
+    return frozenset(array.tolist())
 
 
 def _history(

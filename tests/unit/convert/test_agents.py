@@ -1,6 +1,7 @@
 """Discrete agents: from a pymdp .npz to a bundle whose figures hold, or a refusal."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,40 @@ def test_golden_models_stay_near_their_source_on_pymdps_own_traces(name: str) ->
     assert fidelity.figures()["max_posterior_kl"] <= 1e-3
     assert fidelity.figures()["action_agreement"] == 1.0
     assert np.array_equal(fidelity.reference_actions[:, 0], expected)
+
+
+def test_a_recording_of_several_runs_begins_each_from_d(command: Any, tmp_path: Path) -> None:
+    path, recording = GOLDEN / "models" / "s3_tmaze_T2.npz", tmp_path / "runs.npz"
+    with np.load(GOLDEN / "traces" / "s3_tmaze_T2.npz") as trace:  # pymdp's agent began anew every ten steps
+        obs, act, expected = trace["obs"][:60], trace["act"][:60], trace["ref_act"][:60]
+    np.savez(recording, obs=obs, act=act, restarts=np.arange(10, 60, 10))
+    status, result, _ = command("convert", path, "-o", tmp_path / "o.eab", "--evaluate", recording)
+    assert status == 0
+    assert result["evaluation"]["max_posterior_kl"] <= 1e-3
+    source = pymdp_npz.read(path)
+    runs = samples.trace(recording, source.model("m").num_obs, source.model("m").num_controls)
+    fidelity = agent_fidelity.measure(source.arrays, source.model("m"), runs, "runs", 0)
+    assert np.array_equal(fidelity.reference_actions[:, 0], expected)
+    assert fidelity.history.restarts == {10, 20, 30, 40, 50}
+
+
+@pytest.mark.parametrize(
+    ("restarts", "words"),
+    [
+        (np.array([4]), "restarts: found tick 4, expected 0 to 3"),
+        (np.array([-1]), "restarts: found tick -1"),
+        (np.array([0.5]), r"restarts is float64 \(1,\), expected integers"),
+        (np.array([[1]]), r"restarts is int64 \(1, 1\), expected integers"),
+    ],
+)
+def test_restarts_that_are_no_ticks_are_refused(
+    command: Any, source: Path, tmp_path: Path, restarts: Any, words: str
+) -> None:
+    recording = tmp_path / "trace.npz"
+    np.savez(recording, obs=np.array([[0], [1], [-1], [0]]), restarts=restarts)
+    status, _, error = command("convert", source, "-o", tmp_path / "o.eab", "--evaluate", recording)
+    assert status == 2
+    assert re.search(words, error)
 
 
 def test_recording_is_used_as_executed(command: Any, source: Path, tmp_path: Path) -> None:

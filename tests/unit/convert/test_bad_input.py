@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import BundleError
 from edge_agent.wire import bundle
+from edge_convert import onnx_source, tflite_writer
 
 NETWORKS = Path(__file__).parents[2] / "data" / "networks"
 
@@ -338,6 +341,8 @@ def test_target_of_the_other_kind_is_refused(refused: Any, source: Path, tmp_pat
         ("--max-kl", "-1"),
         ("--sign", "none"),
         ("--window", "4"),
+        ("--inputs", "a,b,c"),
+        ("--actions", "on,on,on,on"),
     ],
 )
 def test_bad_options_are_named(refused: Any, tmp_path: Path, options: tuple[str, str]) -> None:
@@ -370,3 +375,42 @@ def test_no_flipped_byte_of_a_bundle_verifies(command: Any, source: Path, tmp_pa
 def test_a_bundle_is_no_source(refused: Any, command: Any, source: Path, tmp_path: Path) -> None:
     command("convert", source, "-o", tmp_path / "light.eab")
     assert "is a bundle already" in refused(tmp_path / "light.eab")
+
+
+# What damages a file in ways that only its runtime notices.
+
+
+def damaged_tflite(path: Path, damage: Callable[[Any], None]) -> Path:
+    """Write conv1d as TFLite, with ``damage`` done to its tables."""
+    whole = tflite_writer.write(onnx_source.read(NETWORKS / "conv1d.onnx"), "conv1d")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(whole, 0))
+    damage(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.write_bytes(builder.Output())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        # An order of axes that is left out: LiteRT 2.3 ends by SIGSEGV.
+        (lambda graph: setattr(graph.operators[0], "inputs", [0, -1]), "LiteRT does not take it: "),
+        (lambda graph: setattr(graph.operators[0], "inputs", [0, 10**6]), "not a whole TFLite model"),
+        (lambda graph: setattr(graph.tensors[1], "name", b"\xbd\xff"), "not a whole TFLite model"),
+    ],
+)
+def test_tables_that_point_nowhere_are_refused(
+    refused: Any, tmp_path: Path, damage: Callable[[Any], None], words: str
+) -> None:
+    path = damaged_tflite(tmp_path / "m.tflite", lambda model: damage(model.subgraphs[0]))
+    np.savez(tmp_path / "x.npz", x=np.zeros((20, 2, 16), np.float32))
+    assert words in refused(path, "--calibration", tmp_path / "x.npz")
+
+
+def test_element_types_that_onnx_does_not_know_are_refused(refused: Any, tmp_path: Path) -> None:
+    model = onnx.load(NETWORKS / "mlp_relu.onnx")
+    model.graph.initializer[0].data_type = 65
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "x.npz", x=np.zeros((20, 6), np.float32))
+    assert str(tmp_path / "m.onnx") in refused(tmp_path / "m.onnx", "--calibration", tmp_path / "x.npz")

@@ -225,6 +225,13 @@ def test_infer_over_a_recording_keeps_or_drops_the_agents_axis(load: Load) -> No
         infer(model, x[..., :5])
 
 
+def test_infer_forgets_the_windows_at_a_restart(load: Load) -> None:
+    model, x = load("mlp_tanh", window=3), observations(7, 2)
+    both = infer(model, x, restarts={4})["y_0"]
+    assert np.array_equal(both, np.concatenate([infer(model, part)["y_0"] for part in (x[:4], x[4:])]))
+    assert not np.array_equal(both, infer(model, x)["y_0"])
+
+
 def test_both_runtimes_give_the_same_within_their_rounding(bundle_file: Callable[..., Path]) -> None:
     x = observations(50, 6)
     results = [

@@ -25,6 +25,7 @@ from edge_agent.protocol.session import (
     SessionSettings,
     State,
     Subscribe,
+    Unsubscribe,
 )
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -71,6 +72,20 @@ def test_every_connect_brings_birth_and_subscriptions() -> None:
         assert effects[-1] == Online()
         session.handle(Disconnected("cut"), 1.0)
         session.tick(session.deadline or 0.0)
+
+
+def test_a_topic_is_asked_for_once_and_given_up_now_and_once_more_after_an_outage() -> None:
+    session = online()
+    topic = Subscription("z/1", 0)
+    for _ in range(3):
+        assert session.subscribe(topic) == [Subscribe((topic,))]
+    assert session.unsubscribe(["z/1"]) == [Unsubscribe(("z/1",))]
+    for expected in (True, False):
+        session.handle(Disconnected("cut"), 1.0)
+        session.tick(session.deadline or 0.0)
+        effects = session.handle(Connected(5, session_present=True), 2.0)
+        assert Subscribe((Subscription("down/#"),)) in effects
+        assert (Unsubscribe(("z/1",)) in effects) == expected
 
 
 def test_the_window_obeys_receive_maximum() -> None:

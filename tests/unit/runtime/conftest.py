@@ -45,6 +45,7 @@ class Mirror:
         self.free_energy: NDArray[np.float32] = np.zeros(size, np.float32)
         self.actions: NDArray[np.int16] = np.zeros((size, 1), np.int16)
         self.stepped: list[int] = []
+        self.executed: dict[int, list[int]] = {}
         self.contradictions = 0
         self.horizon: int | None = None
         self.nbytes = 3 * size
@@ -55,6 +56,10 @@ class Mirror:
         self.actions[chosen[known], 0] = observations[known, 0]
         self.stepped.append(len(chosen))
         return self.actions[chosen]
+
+    def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
+        assert agents is not None
+        self.executed |= dict(zip(agents.tolist(), actions.tolist(), strict=True))
 
     def plan(self, *, horizon: int | None = None) -> None:
         self.horizon = horizon

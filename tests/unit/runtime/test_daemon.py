@@ -1,12 +1,15 @@
 """From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edge_agent import __version__
-from edge_agent.runtime.config import ObserveConfig
+from edge_agent.runtime.acting import SAFE
+from edge_agent.runtime.config import ActConfig, ObserveConfig
 from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.profile import ThermalProfile
@@ -200,6 +203,47 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     assert source.closed
 
 
+def test_the_model_learns_what_a_safe_action_did_instead(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(59.0)
+    house.model.executed.clear()
+    house.after(10.0)
+    assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
+    assert house.model.executed[0] == [1]  # "low", and not 2 as it chose
+    house.model.executed.clear()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(5.0)
+    assert 0 not in house.model.executed
+    assert 1 in house.model.executed
+
+
+@pytest.mark.parametrize(("safe", "done"), [("low", 1), ("", 2), ("half open", -1)])
+def test_what_is_done_in_silence_is_the_safe_value_or_what_was_told_last(
+    safe: str, done: int, make_house: MakeHouse
+) -> None:
+    house = make_house(act=(ActConfig(control="fan", topic="z/{agent}/set", safe=safe),))
+    house.start()
+    house.say("z/room-0", b'{"co2": 1200}')
+    house.after(70.0)
+    assert house.model.executed[0] == [done]
+
+
+def test_a_suspended_population_s_bulk_actions_are_held_safe_once(make_house: MakeHouse) -> None:
+    house = make_house(step="rate", rate_hz=1.0, bulk=True, observe=(), act=())
+    house.start()
+    seen = {"obs": np.zeros((3, 2), "<i2").tobytes(), "shape": [3, 2], "dtype": "int16"}
+    house.say(house.topics.bulk_in("rooms"), encode(Message(seen)))
+    house.model.executed.clear()
+    house.group.suspended = True
+    sent = len(house.sent(house.topics.bulk_out("rooms")))
+    house.after(5.0)
+    (held,) = house.sent(house.topics.bulk_out("rooms"))[sent:]
+    assert np.frombuffer(decode(held).body["act"], "<i2").tolist() == [SAFE] * 3
+    assert house.model.executed == {0: [-1], 1: [-1], 2: [-1]}
+
+
 def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> None:
     heat = [40.0]
     parts = Parts(
@@ -228,6 +272,38 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
     assert house.daemon.scheduler["step rooms"].period == 1.0
+
+
+def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
+    own = [0.05]
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(own=own[0]),
+    )
+    house = make_house(parts=parts, step="rate", rate_hz=10.0)
+    house.start()
+    for share, rung in ((0.05, "full"), (0.5, "slow")):
+        own[0] = share
+        for _ in range(100):  # each turn comes one and a half periods late
+            house.clock.advance(0.25)
+            house.daemon.turn()
+        assert house.daemon.status()["governor"]["name"] == rung
+
+
+def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(temperature_c=75.0),
+    )
+    house = make_house(parts=parts)
+    house.start()
+    house.after(30.0)
+    halls = replace(house.config.population[0], name="halls", agents="hall-{index}")
+    house.daemon.change([prepare_rooms(halls)], [])
+    assert house.daemon.scheduler["step halls"].period == 0.2
+    assert house.daemon.groups["halls"].horizon == 1
 
 
 def test_at_a_rate_what_is_stale_counts_as_not_observed_and_stays_safe(make_house: MakeHouse) -> None:

@@ -26,7 +26,7 @@ def model() -> Model:
 
 @pytest.fixture
 def recording(model: Model) -> list[dict[str, Any]]:
-    """Record as the daemon does, with subsets, on two threads; half way it plans shorter."""
+    """Record as the daemon does: subsets, two threads, shorter plans half way, agents held safe at times."""
     population = Population(model, AGENTS, seed=4, threads=2)
     rng = np.random.default_rng(5)
     population.step(rng.integers(-1, 4, (AGENTS, 1)))
@@ -62,6 +62,14 @@ def recording(model: Model) -> list[dict[str, Any]]:
                 "shape": [len(agents), 1, 1],
             }
         )
+        if tick % 4 == 0:
+            held, executed = np.array([1, 3]), np.array([[1], [-1]])
+            population.act(executed, held)
+            told = {"held": held.astype("<i4").tobytes(), "executed": executed.astype("<i2").tobytes()}
+            if tick % 8:
+                entries[-1] |= told
+            else:
+                entries.append({"kind": "act", "population": "p"} | told)
     return entries
 
 
@@ -82,6 +90,26 @@ def test_one_changed_decision_is_found(model: Model, recording: list[dict[str, A
     expected = int(agents[1]) if agents.size else 1
     assert (difference.tick, difference.agent) == (recording[4]["tick"], expected)
     assert difference.recorded == [int(actions[1])]
+
+
+def test_what_was_done_instead_belongs_to_the_recording(
+    model: Model, recording: list[dict[str, Any]]
+) -> None:
+    beliefs = []
+    chosen = [
+        {key: value for key, value in entry.items() if key != "held"}
+        for entry in recording
+        if entry["kind"] != "act"
+    ]
+    for entries in (recording, chosen):
+
+        def watch(name: str, tick: int, moment: Moment) -> bool:
+            if tick == TICKS - 1:
+                beliefs.append(moment.population.codes())
+            return False
+
+        replay(entries, lambda path, digest: model, watch)
+    assert len(beliefs) == 1 or (beliefs[0] != beliefs[1]).any()
 
 
 def test_steps_without_a_beginning_are_refused(model: Model, recording: list[dict[str, Any]]) -> None:

@@ -85,6 +85,40 @@ def test_mistakes_are_named(make_house: Make, prepare_rooms: Make) -> None:
         house.roster.stage(prepare_rooms(rooms))
 
 
+def test_topics_that_nobody_wants_any_more_are_given_up(make_house: Make, prepare_rooms: Make) -> None:
+    house = make_house()
+    house.start()
+    rooms = house.config.population[0]
+    halls = replace(rooms, name="halls", agents="room-{index}", bulk=True, act=())
+    house.daemon.change([prepare_rooms(halls)], [])
+    house.settle()
+    house.daemon.change([], ["halls"])
+    house.settle()
+    house.say(house.topics.bulk_in("halls"), b"")
+    assert house.daemon.unknown_topics == 0
+    house.say("z/room-1", b'{"co2": 1200}')  # both wanted it, one still does
+    assert house.sent("z/room-1/set") == [b'{"fan": "high"}']
+    house.daemon.change([prepare_rooms(replace(rooms, agents="hall-{index}"))], ["rooms"])
+    house.settle()
+    house.say("z/room-1", b'{"co2": 1200}')
+    assert house.daemon.unknown_topics == 0
+    house.say("z/hall-1", b'{"co2": 1200}')
+    assert house.sent("z/hall-1/set") == [b'{"fan": "high"}']
+
+
+def test_what_was_given_up_during_an_outage_does_not_come_back(make_house: Make) -> None:
+    house = make_house()
+    house.start()
+    house.broker.stop()
+    house.settle()
+    house.daemon.change([], ["rooms"])
+    house.broker.start()
+    house.after(30.0)
+    assert house.link.online
+    house.say("z/room-1", b'{"co2": 1200}')
+    assert house.daemon.unknown_topics == 0
+
+
 def test_several_changes_are_all_made_or_none(make_house: Make, prepare_rooms: Make) -> None:
     house = make_house()
     house.start()

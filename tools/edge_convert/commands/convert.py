@@ -54,6 +54,8 @@ def add(subparsers: Subparsers) -> None:
     command.add_argument(
         "--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on"
     )
+    command.add_argument("--inputs", default="", help="names of a network's inputs: co2,temperature,...")
+    command.add_argument("--actions", default="", help="values of a network's actions: off,low,high")
     command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
     add_output_options(command)
     command.set_defaults(run=run)
@@ -140,6 +142,8 @@ def _order(arguments: argparse.Namespace) -> Order:
         action=arguments.action,
         window=arguments.window,
         window_axis=arguments.window_axis,
+        inputs=tuple(arguments.inputs.split(",")) if arguments.inputs else (),
+        actions=tuple(arguments.actions.split(",")) if arguments.actions else (),
         seed=arguments.seed,
         verbose=arguments.verbose,
     )

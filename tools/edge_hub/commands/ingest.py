@@ -1,14 +1,16 @@
 """``edge-hub ingest``: telemetry into SQLite, with the gaps a device.
 
-A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a hub
-that was killed loses nothing. With ``--group`` several of them share the load (a shared subscription) and
-may share the database. What is stored is confirmed to its device, which may be waiting for that.
+A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a
+hub that was killed loses nothing once it is back. With ``--group`` several of them share the load (a shared
+subscription) and may share the database. What is stored is confirmed to its device, which may be waiting
+for that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import time
 from pathlib import Path
@@ -20,6 +22,8 @@ from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.archive import Archive, Key
+
+log = logging.getLogger("edge_hub")
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -55,6 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
                         if not key[2].startswith("@"):
                             _confirm(link, key, numbers)
     finally:
+        log.info(
+            "worker %s: %d stored, %d repeated, %d malformed",
+            *(arguments.worker, archive.stored, archive.repeated, archive.malformed),
+        )
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()

@@ -1,0 +1,79 @@
+"""What the soak calls a leak, a loss and a miss."""
+
+from typing import Any
+
+from benchmarks.soak import verdict
+from benchmarks.soak.watch import Sample, lives
+
+MB = 1_000_000
+
+
+def sample(t: float, pid: int = 1, **more: Any) -> Sample:
+    rooms = {"ticks": int(10 * t), "missed": more.pop("missed", 0)}
+    status = {
+        "populations": {"rooms": rooms},
+        "broker": {"state": more.pop("state", "online")},
+        "checkpoint": {"failed": 0},
+        "telemetry": {"failures": 0, "unreadable": 0},
+    }
+    given = {"rss": 45 * MB, "descriptors": 12, "written": 0, "late": False} | more
+    return Sample(t, pid, status=status, **given)
+
+
+def test_a_slow_leak_shows_in_a_long_life_and_a_jump_does_not() -> None:
+    leak = [sample(t, rss=45 * MB + int(t * 10 * MB / 3600)) for t in range(600)]
+    unit, slope, limit = verdict.growth(leak)
+    assert (unit, round(slope, 1)) == ("MB an hour", 10.0)
+    assert slope > limit
+    jump = [sample(t, rss=45 * MB + (2 * MB if t > 500 else 0)) for t in range(600)]
+    _, slope, limit = verdict.growth(jump)
+    assert slope <= limit
+
+
+def test_in_a_short_life_the_last_quarter_is_held_against_the_first() -> None:
+    assert verdict.growth([sample(t, rss=45 * MB + t * 100_000) for t in range(40)])[0] == "MB"
+    _, grown, limit = verdict.growth([sample(t, rss=45 * MB + t * 100_000) for t in range(40)])
+    assert grown > limit
+    assert verdict.growth([sample(t) for t in range(40)])[1] == 0.0
+
+
+def test_growth_is_not_reckoned_across_a_restart() -> None:
+    restarted = [sample(t, pid=1 + t // 30, rss=(45 + 5 * (t // 30)) * MB) for t in range(60)]
+    assert [len(life) for life in lives(restarted)] == [30, 30]
+    assert verdict.growth(restarted)[1] == 0.0
+
+
+def test_what_was_missed_while_the_machine_stood_still_is_told_apart() -> None:
+    found = [sample(0), sample(1, missed=2), sample(5, missed=40, late=True), sample(6, missed=41)]
+    assert verdict.missed(found) == (60, 41, 38)
+
+
+def test_counters_of_a_new_life_start_anew() -> None:
+    found = [sample(0), sample(1, missed=3), sample(2, pid=2, missed=1), sample(3, pid=2, missed=1)]
+    assert verdict.missed(found)[1] == 4
+
+
+def test_descriptors_count_while_online_only() -> None:
+    steady = [sample(t, descriptors=12) for t in range(20)]
+    away = [sample(t, descriptors=30, state="waiting") for t in range(20, 40)]
+    assert verdict.descriptors(steady + away) == 0
+    assert verdict.descriptors(steady + [sample(t, descriptors=17) for t in range(20, 40)]) == 5
+
+
+def test_what_was_written_before_a_kill_counts_too() -> None:
+    found = [sample(t, pid=1 + t // 60, written=(t % 60) * MB // 60) for t in range(120)]
+    assert round(verdict.written_a_minute(found), 1) == 1.0
+
+
+def row(device: str, **more: int | str) -> dict[str, Any]:
+    return {"device": device, "first": 1, "last": 9, "messages": 9, "thinned": 0, "gaps": 0} | more
+
+
+def test_loss_is_a_gap_a_missing_beginning_or_nothing_at_all() -> None:
+    def lost(*rows: dict[str, Any]) -> bool | None:
+        return verdict.loss(rows, ["a"])[0].holds
+
+    assert lost(row("a"))
+    assert not lost(row("a", gaps=1))
+    assert not lost(row("a", first=3))
+    assert not lost(row("b"))

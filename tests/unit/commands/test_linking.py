@@ -1,0 +1,34 @@
+"""What ``run`` makes of the configuration's words about the link."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from edge_agent.commands.linking import Telling
+from edge_agent.runtime import config, profile
+from edge_agent.runtime.schema import compile_files
+
+TEXT = """
+[device]
+name = "pi"
+state_dir = "state"
+[broker]
+[hub]
+outbox_mb = 2
+outbox_days = 3
+confirm = true
+[[population]]
+name = "rooms"
+bundle = "rooms.eab"
+size = 2
+"""
+
+
+def test_limits_and_budget_reach_the_outbox_and_telemetry(tmp_path: Path) -> None:
+    (tmp_path / "device.toml").write_text(TEXT)
+    compiled = compile_files(tmp_path / "device.toml", "zero2w")
+    board = replace(profile.build(compiled["profile"]), telemetry_bytes_s=1234)
+    telling = Telling(config.build(compiled["config"]), board, lambda: None)
+    settings = telling.uplink.outbox.settings
+    assert (settings.max_bytes, settings.max_age, settings.confirm) == (2_000_000, 3 * 86_400.0, True)
+    assert telling.uplink.telemetry.budget == 1234
+    telling.close(0.0, lambda: None)
