@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         announcing=make_announcing(config),
         recorder=_recorder(config.recorder),
-        sinks=sinks(programs),
+        sinks=sinks(programs, config),
         signs=board_signs(),
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )

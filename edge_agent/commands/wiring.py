@@ -11,7 +11,7 @@ from edge_agent.adapters import signs
 if TYPE_CHECKING:
     from edge_agent.adapters.actuators import Commands
     from edge_agent.runtime.acting import Sink
-    from edge_agent.runtime.config import ActConfig, ObserveConfig
+    from edge_agent.runtime.config import ActConfig, Config, ObserveConfig
     from edge_agent.runtime.governor import Signs
     from edge_agent.runtime.group import Group, Source
 
@@ -63,11 +63,18 @@ def _source(entry: ObserveConfig, column: int, group: Group) -> Source:
     return source
 
 
-def sinks(commands: Commands) -> dict[str, Sink]:
-    """Return the sinks beside MQTT."""
+def sinks(commands: Commands, config: Config) -> dict[str, Sink]:
+    """Return the sinks beside MQTT.
+
+    Raises
+    ------
+    ConfigError
+        A plug-in that the configuration names is not installed or cannot be loaded.
+    """
     from edge_agent.adapters.actuators import write_file
 
-    plugins: dict[str, object] = {}
+    wanted = [act.plugin for population in config.population for act in population.act if act.plugin]
+    plugins: dict[str, object] = {name: _actuator(name) for name in dict.fromkeys(wanted)}
 
     def to_file(act: ActConfig, agent: str, index: int, payload: str) -> bool:
         return write_file(Path(act.path.format(agent=agent, index=index)), payload)
@@ -78,10 +85,14 @@ def sinks(commands: Commands) -> dict[str, Sink]:
 
     def to_plugin(act: ActConfig, agent: str, index: int, payload: str) -> bool:
         if act.plugin not in plugins:
-            from edge_agent.adapters.sensors import plugin
-
-            plugins[act.plugin] = plugin(ACTUATORS, act.plugin)()
+            plugins[act.plugin] = _actuator(act.plugin)
         actuator = plugins[act.plugin]
         return bool(actuator(agent, payload)) if callable(actuator) else False
 
     return {"file": to_file, "command": to_command, "plugin": to_plugin}
+
+
+def _actuator(name: str) -> object:
+    from edge_agent.adapters.sensors import plugin  # brings importlib.metadata, which is 1 MB
+
+    return plugin(ACTUATORS, name)()

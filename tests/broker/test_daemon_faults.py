@@ -89,6 +89,9 @@ def test_a_disk_that_is_full_or_read_only_stops_nothing(options: str, device: An
     if "ro" in options:
         device.until(lambda: device.status()["checkpoint"]["failed"] > 0)
         assert "ead-only" in device.status()["checkpoint"]["reason"]
+    else:
+        device.until(lambda: device.status()["recorder"]["failed"] > 0)
+        assert "the disk is full" in device.status()["recorder"]["reason"]
     device.drive(1, 300, "off")
     assert device.end() == 0
 
@@ -131,6 +134,48 @@ def test_what_a_broken_sensor_sends_is_counted_and_harmless(device: Any) -> None
         time.sleep(0.1)
     device.until(lambda: sum(device.status()["populations"]["rooms"]["faults"].values()) >= 4)
     device.drive(0, 1500, "on")
+
+
+def test_a_silent_sensor_leads_to_the_safe_action_and_a_stuck_one_to_nothing(device: Any) -> None:
+    configure(device.folder, 'pointer = "/co2"', 'pointer = "/co2"\nstale_s = 1.0')
+    configure(device.folder, 'step = "arrival"', 'step = "change"')
+    device.start()
+    device.drive(0, 1500, "on")
+    device.until(lambda: device.said("z/room-0/set")[-1:] == [b'{"fan": "off"}'])  # silence
+    assert device.status()["populations"]["rooms"]["stale"] == 3
+    device.client.publish("z/room-1", b'{"co2": 500}').wait_for_publish(10)
+    device.until(lambda: device.status()["populations"]["rooms"]["observations"] > 0)
+    steps = device.status()["populations"]["rooms"]["steps"]
+    for _ in range(1000):
+        device.client.publish("z/room-1", b'{"co2": 500}')
+    device.until(lambda: device.status()["populations"]["rooms"]["observations"] > 10)
+    assert device.status()["populations"]["rooms"]["steps"] <= steps + 1
+
+
+@pytest.mark.parametrize("leap", [-1e8, 1e8] if LONG else [-1e8])
+def test_a_wall_clock_that_is_set_changes_no_decision(leap: float, device: Any) -> None:
+    """Three years back or forward, under the process's feet: a file tells how far its clock is off."""
+    offset = device.folder / "offset"
+    offset.write_text("0")
+    script = (
+        "import pathlib, time; real, offset = time.time, pathlib.Path('offset');"
+        "time.time = lambda: real() + float(offset.read_text() or 0);"
+        "import sys; from edge_agent.cli import main; sys.exit(main())"
+    )
+    configure(device.folder, 'name = "dev"', 'name = "dev"\ncheckpoint_s = 0.05')
+    device.start([sys.executable, "-c", script, "run", "--config", "device.toml"])
+    device.drive(0, 1500, "on")
+    before = device.status()["populations"]["rooms"]
+    offset.write_text(str(leap))
+    for turn in range(4):
+        device.drive(turn % 3, *((300, "off"), (1500, "on"))[turn % 2])
+    after = device.status()["populations"]["rooms"]
+    assert after["steps"] > before["steps"]
+    assert after["missed"] == before["missed"]
+    assert device.end() == 0
+    assert device.command("replay", "recording").returncode == 0
+    device.start()
+    assert device.status()["populations"]["rooms"]["steps"] >= after["steps"]
 
 
 def test_a_changed_configuration_is_taken_and_a_bad_one_is_not(device: Any) -> None:
