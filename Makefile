@@ -128,3 +128,22 @@ bench-daemon: setup ## the daemon's figures: time, memory, start
 	$(PY) -m benchmarks.daemon
 	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.startup
+
+fuzz: setup ## fuzz every decoder under atheris: SECONDS=600 of processor time each, TARGET=name for one
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install -c constraints.txt atheris
+	@$(PY) -m tests.fuzz --seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) $(TARGET:%=--target %)
+
+coverage: setup ## branch coverage of the unit tests, into benchmarks/results/coverage.json
+	@rm -rf build/coverage && mkdir -p build/coverage
+	.venv/bin/coverage run -m pytest tests/unit tests/golden tests/fuzz
+	@.venv/bin/coverage combine -q && .venv/bin/coverage json -q -o build/coverage/report.json
+	@$(PY) tools/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json
+
+# In order of risk; ONLY="edge_agent.protocol.twin*" takes others. mutmut remembers what it did in mutants/.
+MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox lanes \
+	unconfirmed session rollout follower peers.fusion peers.roster)
+
+mutation: setup ## mutation testing of quantization, memory and protocol, into benchmarks/results/mutation.json
+	@$(PY) -c 'import mutmut' 2>/dev/null || $(PIP) install -c constraints.txt mutmut
+	-HYPOTHESIS_PROFILE=mutation $(PY) -m tests.mutation run --max-children 2 $(or $(ONLY),$(MUTATED))
+	@$(PY) tools/mutation_table.py mutants benchmarks/results/mutation.json

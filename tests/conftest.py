@@ -1,6 +1,9 @@
 """Of all tests: hypothesis judges answers, never how long they took on a busy machine."""
 
+import os
+
 from hypothesis import settings
 
 settings.register_profile("project", deadline=None)
-settings.load_profile("project")
+settings.register_profile("mutation", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))

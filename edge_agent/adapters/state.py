@@ -40,15 +40,28 @@ class StateFile:
             found = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
         if isinstance(found, dict):
             return found
-        self.damaged += 1
-        self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+        self.set_aside()
         return None
+
+    def set_aside(self) -> None:
+        """Rename the file: what it holds is of no use.
+
+        Raises
+        ------
+        PlatformError
+            The disk refuses.
+        """
+        self.damaged += 1
+        try:
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+        except OSError as error:
+            raise PlatformError(f"{self._path}: {error.strerror}") from error
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Put ``state`` in the place of what was there, or leave that as it was.

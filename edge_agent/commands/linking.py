@@ -10,10 +10,11 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import PeerError, PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
@@ -144,14 +145,20 @@ def make_following(
     except (OSError, PlatformError) as error:
         log.error("hub: %s; it is not obeyed", error)
         return None
-    follower = Follower(
+    begin = partial(
+        Follower,
         DeviceTopics(config.device.fleet, config.device.name),
         Trust(config.device.fleet, keys, config.hub.threshold),
         {item.config.name: (item.digest, len(item.names)) for item in composed.prepared},
         blocks.had,
         random.Random(),  # noqa: S311 - spreads requests
-        state,
     )
+    try:
+        follower = begin(state)
+    except PlatformError as error:
+        log.error("hub: %s: %s; begun anew", folder / STATE, error)
+        keeper.set_aside()
+        follower = begin(None)
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
 
@@ -185,18 +192,19 @@ def followed(config: Config) -> Config:
     if config.broker is None or not config.hub.keys:
         return config
     from edge_agent.adapters.state import StateFile
+    from edge_agent.protocol.follower import active_of
     from edge_agent.runtime.config import build_population
 
     folder = Path(config.device.state_dir)
+    here = {entry.name for entry in config.population}
     try:
         state = StateFile(folder / STATE).read() or {}
-    except PlatformError as error:
+        active = active_of(state)
+        added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
+    except (PlatformError, PeerError, KeyError, TypeError, AttributeError) as error:
         log.warning("hub: %s; the configured bundles run", error)
         return config
-    active = state.get("active", {})
     paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
-    here = {entry.name for entry in config.population}
-    added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
     population = tuple(
         replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
         for entry in (*config.population, *added)

@@ -20,8 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import storage
+from edge_agent.engine import alike, storage, validation
 from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
+from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.reference import log
@@ -31,6 +32,8 @@ from edge_agent.wire import bundle as bundles
 
 KIND = "pomdp"
 NODE_BUDGET = 20_000
+MAX_ENTRIES = 2**24
+"""Of A and B of a bundle together: sparse files can claim tensors that no memory holds."""
 DESCRIPTION = "model.json"
 GOLDEN = "golden.npz"
 
@@ -168,7 +171,7 @@ class Model:
             model = cls._unpacked(payload, bundle.name, bundle.manifest["io"], node_budget)
         except KeyError as error:
             raise BundleError(f"{bundle.path}: {error.args[0]} is missing") from error
-        except (ValueError, TypeError, ModelError) as error:
+        except (*_MALFORMED, ModelError) as error:
             raise BundleError(f"{bundle.path}: {error}") from error
         if GOLDEN not in bundle.entries:
             raise BundleError(f"{bundle.path}: {GOLDEN} is missing")
@@ -189,11 +192,15 @@ class Model:
         B = tuple(storage.loaded(f"B_{i}", d, used) for i, d in enumerate(text["B"]))
         A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
         groups = groups_of(A_deps)
-        controls = [b.rows // len(used[f"D_{f}.npy"]) for f, b in enumerate(B)]
+        controls = [b.rows // max(len(used[f"D_{f}.npy"]), 1) for f, b in enumerate(B)]
+        entries = sum(tensor.rows * tensor.width for tensor in (*A, *B))
+        if entries > MAX_ENTRIES:
+            raise ValueError(f"A and B have {entries} entries, at most {MAX_ENTRIES}")
         if "policies.npy" in arrays:
-            policies = used["policies.npy"].astype(np.int64)
+            policies = validation.policies(used["policies.npy"], controls)
         else:
-            policies = all_policies(controls, int(text["policy_len"]))
+            validation.policy_count(controls, text["policy_len"])
+            policies = all_policies(controls, text["policy_len"])
         model = cls(
             name=name,
             meta=dict(meta),
@@ -222,6 +229,8 @@ class Model:
 
     def _check(self) -> None:
         """Check what a bundle's arrays claim, by the rules that ``from_arrays`` checks."""
+        if any(len(d) == 0 for d in self.D):
+            raise ValueError("D: a factor without states")
         for index, (a, width) in enumerate(zip(self.A, self._widths(self.A_deps), strict=True)):
             _fits(f"A_{index}", a, width, self.num_obs[index])
         for index, (b, width) in enumerate(zip(self.B, self._widths(self.B_deps), strict=True)):
@@ -262,7 +271,7 @@ class Model:
         for deps in dependencies:
             if not deps or not all(0 <= d < len(self.B) for d in deps):
                 raise ValueError(f"dependencies {list(deps)}, expected factors from 0 to {len(self.B) - 1}")
-        return [int(np.prod([self.num_states[d] for d in deps])) for deps in dependencies]
+        return [math.prod(self.num_states[d] for d in deps) for deps in dependencies]
 
     def entries(self) -> dict[str, bytes]:
         """Return the payload of a bundle; the same model gives the same bytes."""
@@ -347,19 +356,33 @@ class Model:
         vectors = (*self.C, *self.D, *self.folds.utility, *self.folds.ambiguity)
         plan = self.plan(self.policy_len, True)
         return (
-            sum(t.nbytes for t in (*self.A, *self.B))
+            sum(t.nbytes for t in self.tensors)
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
-            + plan.ops.nbytes
-            + plan.fold.nbytes
+            + self.alike.nbytes
+            + plan.nbytes
         )
 
     @cached_property
     def mixed(self) -> tuple[Mixed, ...]:
-        """The mixed form of every tensor, A first; ``mixed.NONE`` where there is none."""
+        """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
-        return (*(NONE for _ in self.A), *transitions)
+        return (*(NONE for _ in self.A), *transitions, *(NONE for _ in self._merging.tensors))
+
+    @cached_property
+    def _merging(self) -> Merging:
+        return merging(self.A, self.A_deps, self.num_states, self.folds, len(self.A) + len(self.B))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the kernel computes with: A, B, and A over classes of states for planning."""
+        return (*self.A, *self.B, *self._merging.tensors)
+
+    @cached_property
+    def alike(self) -> alike.Alike:
+        """The classes of states that iteration goes over."""
+        return alike.alike(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def digest(self) -> str:
@@ -413,10 +436,15 @@ class Model:
                 self.B_deps,
                 self.policies,
                 self.folds,
+                self._merging.groups,
                 self.node_budget,
             )
             self._plans[key] = program(tree, horizon, epistemic)
         return self._plans[key]
+
+
+_MALFORMED = (ValueError, TypeError, OverflowError, IndexError, RecursionError)
+"""What a description or arrays of another form than ours lead to."""
 
 
 class _Seen(Mapping[str, NDArray[Any]]):

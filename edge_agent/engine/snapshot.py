@@ -64,12 +64,14 @@ def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> St
         found = (head["magic"], head["model"], head["size"])
         numbers = int(head["seed"]), int(head["tick"]), int(head["contradictions"])
         intact = head["sha256"] == hashlib.sha256(body).hexdigest()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ConfigError("checkpoint: not a population's checkpoint") from error
     if found != (_MAGIC, digest, size):
         raise ConfigError(
             f"checkpoint: of {found[2]} agents of model {found[1]}, expected {size} of {digest}"
         )
+    if any(not 0 <= number < 2**63 for number in numbers[1:]):
+        raise ConfigError("checkpoint: tick or contradictions out of range")
     if not intact or len(body) != size * (states + factors + 4):
         raise ConfigError("checkpoint: damaged")
     split = size * states

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.quantize import palette_codes
+from edge_agent.wire import npz
 
 ENTRY_COST = 1.15  # a listed entry costs this many dense ones: its column is looked up
 ROW_COST = 0.5
@@ -100,10 +101,7 @@ def mapped(data: bytes | memoryview) -> NDArray[Any]:
         It is not a plain array in C order.
     """
     head = io.BytesIO(data[:4096])
-    version = np.lib.format.read_magic(head)
-    if version != (1, 0):
-        raise ValueError(f".npy version {version}, expected (1, 0)")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    shape, fortran, dtype = npz.header(head)
     count = math.prod(shape)
     if fortran or dtype.hasobject or head.tell() + count * dtype.itemsize != len(data):
         raise ValueError(f".npy of {dtype} {shape} does not fill {len(data)} bytes in C order")

@@ -16,7 +16,8 @@ from edge_agent.errors import ModelError
 SUM_TOLERANCE = 1e-4  # float32 exports of large columns are off by about this
 MAX_CONTROLS = 250  # an action is one byte, and a few codes are taken
 MAX_OUTCOMES = 32_767
-MAX_POLICIES = 1_000_000
+MAX_POLICIES = 65_536
+MAX_POLICY_LEN = 64
 MAX_FACTORS = 16
 MAX_MODALITIES = 64
 
@@ -135,8 +136,10 @@ def policies(values: ArrayLike, controls: Sequence[int]) -> NDArray[np.int64]:
         raise ModelError(
             f"policies: {array.dtype} of shape {array.shape}, expected integers [P, T, {len(controls)}]"
         )
-    if len(array) > MAX_POLICIES:
-        raise ModelError(f"policies: {len(array)}, at most {MAX_POLICIES}")
+    if len(array) > MAX_POLICIES or array.shape[1] > MAX_POLICY_LEN:
+        raise ModelError(
+            f"policies: {len(array)} of {array.shape[1]} steps, at most {MAX_POLICIES} of {MAX_POLICY_LEN}"
+        )
     plans: NDArray[np.int64] = array.astype(np.int64)
     bad = np.argwhere((plans < 0) | (plans >= np.array(controls)))
     if len(bad):
@@ -151,6 +154,8 @@ def policy_count(controls: Sequence[int], policy_len: int) -> None:
     """Refuse a horizon whose policies could not be listed."""
     if isinstance(policy_len, bool) or not isinstance(policy_len, int | np.integer) or policy_len < 1:
         raise ModelError(f"policy_len: {policy_len!r}, expected an integer from 1")
+    if policy_len > MAX_POLICY_LEN:
+        raise ModelError(f"policy_len: {policy_len}, at most {MAX_POLICY_LEN}")
     count = math.prod(controls) ** int(policy_len)
     if count > MAX_POLICIES:
         raise ModelError(f"policy_len: {policy_len} makes {count} policies, at most {MAX_POLICIES}")

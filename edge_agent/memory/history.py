@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from edge_agent.errors import PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.ring import ByteRing
 
@@ -86,6 +87,7 @@ class History:
         self._fields = fields(modalities, controls, observed)
         self._open = {name: arrays[name] for name in self._fields} if arrays else {}
         self._capacity = len(arrays["agent"]) if arrays else 0
+        self._block_bytes = self._capacity * record_bytes(modalities, controls)
         nothing: Mapping[str, NDArray[Any]] = {
             "closed": np.zeros(0, np.uint8),
             "places": np.zeros((0, 2), np.int64),
@@ -124,7 +126,13 @@ class History:
         self.appended += len(agents)
 
     def select(self, agent: int | None = None, last: int | None = None) -> Records:
-        """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them."""
+        """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them.
+
+        Raises
+        ------
+        PlatformError
+            A block is not as it was written: memory was damaged.
+        """
         parts = []
         for block in (*self._closed, None):
             records = self._unpack(block) if block is not None else self._view()
@@ -159,9 +167,19 @@ class History:
         kind, data = (_PACKED, packed) if len(packed) < len(raw) else (_PLAIN, raw)
         return bytes([kind]) + self._capacity.to_bytes(4, "little") + data
 
+    def _raw(self, block: bytes) -> bytes:
+        if block[0] != _PACKED:
+            return block[_HEADER:]
+        try:
+            return zlib.decompressobj().decompress(block[_HEADER:], self._block_bytes)
+        except zlib.error as error:
+            raise PlatformError(f"history: a closed block is damaged ({error})") from error
+
     def _unpack(self, block: bytes) -> Records:
-        raw = zlib.decompress(block[_HEADER:]) if block[0] == _PACKED else block[_HEADER:]
         count = int.from_bytes(block[1:_HEADER], "little")
+        raw = self._raw(block)
+        if block[0] not in (_PACKED, _PLAIN) or count != self._capacity or len(raw) != self._block_bytes:
+            raise PlatformError("history: a closed block is damaged")
         records: Records = {}
         offset = 0
         for name, (shape, dtype) in self._fields.items():

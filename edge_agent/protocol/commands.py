@@ -72,7 +72,7 @@ class Commands:
         self.counters = CommandCounters()
         self._fleet = fleet
         self._device = device
-        self._kept: dict[str, dict[str, Any]] = {k: dict(v) for k, v in (state or {}).items()}
+        self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items()}
         self._running: set[str] = set()
 
     def state(self) -> dict[str, Any]:
@@ -148,3 +148,10 @@ class Commands:
 
     def _forget(self, t: float) -> None:
         self._kept = {i: k for i, k in self._kept.items() if k["expires"] >= t or i in self._running}
+
+
+def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
+    match state:
+        case {"expires": int() | float(), "reply": None | {"id": str()}}:
+            return dict(state)
+    raise PeerError("commands: what was kept of one is not {expires, reply}")

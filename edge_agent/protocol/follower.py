@@ -39,7 +39,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.errors import PeerError
+from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.protocol.commands import Begin, Commands, Reply
 from edge_agent.protocol.ports import Publication, Received, Subscription
 from edge_agent.protocol.rollout import (
@@ -57,7 +57,7 @@ from edge_agent.protocol.rollout import (
 )
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
 from edge_agent.protocol.twin import Adopted, Twin
-from edge_agent.wire import blocks, bodies, messages
+from edge_agent.wire import blocks, bodies, fields, messages
 from edge_agent.wire.blocks import Cut
 from edge_agent.wire.documents import Document, Trust
 from edge_agent.wire.messages import Message
@@ -118,6 +118,20 @@ FollowerEffect = (
 )
 
 
+def active_of(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return which bundle each population runs, by a kept state.
+
+    Raises
+    ------
+    PeerError
+        It says something else than names and digests.
+    """
+    return {
+        fields.check_text("active", name, 64): fields.check_text("active", digest, 64)
+        for name, digest in fields.mapping(state, "active").items()
+    }
+
+
 class Follower:
     """The device's side of the hub; see the module's head.
 
@@ -135,6 +149,11 @@ class Follower:
         Spreads repeated requests.
     state : mapping, optional
         What the last `Save` carried.
+
+    Raises
+    ------
+    PlatformError
+        ``state`` is something else.
     """
 
     def __init__(
@@ -147,11 +166,14 @@ class Follower:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         state = state or {}
-        self.twin = Twin(topics.fleet, topics.device, trust, state.get("twin"))
-        self.commands = Commands(topics.fleet, topics.device, state.get("commands"))
-        self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
-        self.active: dict[str, str] = dict(state.get("active", {}))
-        self.added: dict[str, dict[str, Any]] = dict(state.get("added", {}))
+        try:
+            self.twin = Twin(topics.fleet, topics.device, trust, state.get("twin"))
+            self.commands = Commands(topics.fleet, topics.device, state.get("commands"))
+            self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
+            self.active = active_of(state)
+            self.added = {n: dict(e) for n, e in state.get("added", {}).items()}
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError, PeerError) as error:
+            raise PlatformError(f"the hub's state is not what was kept ({error!r})") from error
         self.malformed = 0
         self._topics = topics
         self._configured = dict(configured)

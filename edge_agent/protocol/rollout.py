@@ -27,9 +27,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edge_agent.errors import PeerError
+from edge_agent.wire.fields import integer, text
 
 MAX_TRIALS = 2
 MAX_RESTARTS = 5
+MAX_TEXT = 10_000
 """A rollout in whose verification and shadow run the device restarted so often is given up."""
 PATIENCE = 10.0
 """A stage that has too few steps is given up after so many times its length."""
@@ -187,11 +189,14 @@ class Rollout:
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Rollout:
         """Return the rollout that `state` was made of; call `resume` next."""
-        rollout = cls(state["population"], state["bundle"], state["old"], Gates.of(state["gates"]))
+        population, bundle, old, reason = (
+            text(state, key, MAX_TEXT) for key in ("population", "bundle", "old", "reason")
+        )
+        rollout = cls(population, bundle, old, Gates.of(state["gates"]))
         rollout.stage = Stage(state["stage"])
-        rollout.reason = state["reason"]
-        rollout._trials = state["trials"]
-        rollout._restarts = state.get("restarts", 0)
+        rollout.reason = reason
+        rollout._trials = integer(state, "trials", 0, 2**31)
+        rollout._restarts = integer(state, "restarts", 0, 2**31, 0)
         return rollout
 
     def resume(self, now: float) -> list[RolloutEffect]:

@@ -64,6 +64,9 @@ class Twin:
             learnt = Trust.of_state(fleet, state["trust"])
             self.trust = learnt if learnt.version > trust.version else trust
             self.document = state["document"]
+            if self.document is not None:
+                bodies.check(bodies.DESIRED, self.document, "the document in force")
+                _check_contents(self.document)
 
     @property
     def version(self) -> int:

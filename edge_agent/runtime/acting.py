@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.binding import Control
 from edge_agent.runtime.config import ActConfig
 from edge_agent.runtime.names import AgentNames
@@ -50,11 +51,24 @@ class Actuator:
         self._sent = sent
         self._same = "{agent}" not in config.template and "{index" not in config.template
         self._payloads: dict[int, str] = {}
+        self._check()
         self.forget()
 
     def forget(self) -> None:
         """Take it that nobody has heard anything: the next actions all go out."""
         self._sent[:] = UNKNOWN
+
+    def _check(self) -> None:
+        """Fill topic and template in once for every value: a format that does not fit ends here."""
+        try:
+            self.config.topic.format(agent=self._names[0], index=0)
+            for action in (*range(len(self.control.values)), SAFE):
+                self._payload(0, action)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"act {self.control.name}: topic {self.config.topic!r} or template {self.config.template!r} "
+                f"cannot be filled in ({error})"
+            ) from error
 
     def told(self, agent: int) -> str:
         """Return the value that ``agent`` was last told, for people."""

@@ -15,12 +15,20 @@ from typing import Any, Protocol
 
 import msgpack
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
 from edge_agent.runtime.group import Group, GroupCounters
+from edge_agent.wire import bodies
+from edge_agent.wire.bodies import Field
 
 NAME = "checkpoint"
 DAY_S = 86400.0
 _MAGIC = b"EACKPT01"
+_ENTRY: bodies.Schema = {
+    "digest": Field(str, "of its bundle", required=True),
+    "size": Field(int, "agents", required=True),
+    "counters": Field(dict, "of the group", required=True),
+    "beliefs": Field(bytes, "the engine's checkpoint", required=True),
+}
 
 
 class Store(Protocol):
@@ -61,19 +69,42 @@ def decode(data: bytes) -> dict[str, dict[str, Any]]:
         raise PlatformError(f"{NAME}: does not begin with {_MAGIC.decode()}")
     if zlib.crc32(data[start:]).to_bytes(4, "little") != data[len(_MAGIC) : start]:
         raise PlatformError(f"{NAME}: its checksum does not fit")
-    populations: dict[str, dict[str, Any]] = msgpack.unpackb(zlib.decompress(data[start:]))["populations"]
+    try:
+        content = msgpack.unpackb(zlib.decompress(data[start:]))
+    except (zlib.error, ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise PlatformError(f"{NAME}: cannot be unpacked ({error})") from error
+    populations = content.get("populations") if isinstance(content, dict) else None
+    if not isinstance(populations, dict):
+        raise PlatformError(f"{NAME}: holds no populations")
+    for name, entry in populations.items():
+        if not isinstance(entry, dict):
+            raise PlatformError(f"{NAME}: population {name!r} is {type(entry).__name__}, expected a map")
+        try:
+            bodies.check(_ENTRY, entry, f"{NAME}: population {name!r}")
+        except PeerError as error:
+            raise PlatformError(str(error)) from error
     return populations
 
 
 def resume(saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]) -> list[str]:
-    """Give the populations that are still the same their beliefs and counters back; return their names."""
+    """Give the populations that are still the same their beliefs and counters back; return their names.
+
+    Raises
+    ------
+    PlatformError
+        What was kept is not a state of that population; it stays as it is.
+    """
     resumed = []
     for name, group in groups.items():
         entry = saved.get(name)
         if entry is None or entry["digest"] != group.digest or entry["size"] != len(group.names):
             continue
-        group.stepper.restore(entry["beliefs"])
-        group.counters = GroupCounters(**entry["counters"])
+        try:
+            counters = GroupCounters(**entry["counters"])
+            group.stepper.restore(entry["beliefs"])
+        except (TypeError, EdgeAgentError) as error:
+            raise PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}") from error
+        group.counters = counters
         resumed.append(name)
     return resumed
 

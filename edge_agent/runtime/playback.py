@@ -8,12 +8,13 @@ the same kind of machine only. The first action that differs ends the comparison
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
@@ -21,6 +22,7 @@ from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.group import Stepper
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.templates import check_fields
 
 if TYPE_CHECKING:
     from edge_agent.runtime.models import AnyModel
@@ -65,6 +67,7 @@ class Moment:
 @dataclass(slots=True)
 class _Running:
     population: Stepper
+    size: int
     binding: Binding
     names: AgentNames
     last: int = -1
@@ -80,7 +83,10 @@ def replay(
     Raises
     ------
     ConfigError
-        A model is not to be had, or the recording does not begin with its populations.
+        A model is not to be had, the recording does not begin with its populations, or what it holds does
+        not fit them.
+    ObservationError
+        An observation in it is not one that the model can take.
     """
     found = Playback()
     running: dict[str, _Running] = {}
@@ -96,16 +102,16 @@ def replay(
             _CHANGES[entry["kind"]](running[name].population, entry)
             continue
         if entry["kind"] == "act":
-            _act(running[name].population, entry)
+            _act(running[name], entry)
             continue
         moment = _step(running[name], entry)
-        recorded = np.frombuffer(entry["actions"], "<i2").reshape(moment.actions.shape)
+        recorded = _array(entry, "actions", "<i2", moment.actions.shape)
         found.steps += 1
         found.decisions += len(recorded)
         if watch is not None and watch(name, int(entry["tick"]), moment):
             return found
         if "held" in entry:
-            _act(running[name].population, entry)
+            _act(running[name], entry)
         wrong = np.flatnonzero((recorded != moment.actions).any(axis=1))
         if wrong.size:
             first = int(wrong[0])
@@ -121,17 +127,23 @@ def replay(
 
 
 def _plan(population: Stepper, entry: Mapping[str, Any]) -> None:
-    population.plan(horizon=entry["horizon"])
+    population.plan(horizon=_horizon(entry))
 
 
 def _prefer(population: Stepper, entry: Mapping[str, Any]) -> None:
-    _agents(population).prefer({int(m): values for m, values in entry["added"].items()})
+    try:
+        added = {int(m): np.array(values, np.float64) for m, values in entry["added"].items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"recording: preferences are not numbers by modality ({error})") from error
+    _agents(population).prefer(added)
 
 
 def _believe(population: Stepper, entry: Mapping[str, Any]) -> None:
-    agents = _agents(population)
-    beliefs = np.frombuffer(entry["beliefs"], "<f4").reshape(agents.size, -1)
-    agents.set_beliefs(int(entry["factor"]), beliefs)
+    agents, factor = _agents(population), int(entry["factor"])
+    states = agents.model.num_states
+    if not 0 <= factor < len(states):
+        raise ConfigError(f"recording: factor {factor}, expected 0 to {len(states) - 1}")
+    agents.set_beliefs(factor, _array(entry, "beliefs", "<f4", (agents.size, states[factor])))
 
 
 def _agents(population: Stepper) -> Population:
@@ -145,27 +157,62 @@ _CHANGES = {"plan": _plan, "prefer": _prefer, "believe": _believe}
 
 def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     model = find_model(str(entry["bundle"]), str(entry["digest"]))
-    size, where = int(entry["size"]), str(entry["bundle"])
+    size, beliefs = int(entry["size"]), entry["beliefs"]
+    if size > len(beliefs):  # an agent has at least a byte of belief
+        raise ConfigError(f"recording: {size} agents, their beliefs are {len(beliefs)} bytes")
     population = models.populate(model, size, int(entry["seed"]))
-    population.restore(entry["beliefs"])
+    population.restore(beliefs)
     _plan(population, entry)
     if entry.get("prefer"):
         _prefer(population, {"added": entry["prefer"]})
-    names = entry["names"]
-    names_of = AgentNames(names, size, str(entry["population"]))
-    return _Running(population, models.bind(model, where), names_of)
+    return _Running(population, size, models.bind(model, str(entry["bundle"])), _names(entry, size))
 
 
-def _act(population: Stepper, entry: Mapping[str, Any]) -> None:
-    agents = np.frombuffer(entry["held"], "<i4").astype(np.intp)
-    population.act(np.frombuffer(entry["executed"], "<i2").reshape(len(agents), -1), agents)
+def _horizon(entry: Mapping[str, Any]) -> int | None:
+    horizon = entry.get("horizon")
+    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int)):
+        raise ConfigError(f"recording: horizon is {horizon!r}, expected a number of steps or none")
+    return horizon
+
+
+def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
+    match entry.get("names"):
+        case str(names):
+            check_fields(names, "recording: names", {"index", "population"})
+        case list(names) if len(names) == size and all(isinstance(name, str) for name in names):
+            pass
+        case found:
+            raise ConfigError(
+                f"recording: names are {str(found)[:60]!r}, expected {size} of them or a pattern"
+            )
+    return AgentNames(names, size, str(entry["population"]))
+
+
+def _array(entry: Mapping[str, Any], key: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return ``entry[key]`` as an array; ``shape`` is what it must have."""
+    data = entry[key]
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    if len(data) != expected:
+        raise ConfigError(f"recording: {entry['kind']}: {key} has {len(data)} bytes, expected {expected}")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _act(running: _Running, entry: Mapping[str, Any]) -> None:
+    n = len(entry["held"]) // 4
+    agents = _array(entry, "held", "<i4", (n,)).astype(np.intp)
+    executed = _array(entry, "executed", "<i2", (n, len(running.binding.controls)))
+    running.population.act(executed, agents)
 
 
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
-    n, modalities, factors = entry["shape"]
-    observed = np.frombuffer(entry["observed"], entry.get("dtype", "<i2")).reshape(n, modalities)
+    binding = running.binding
     everyone = not entry["agents"]
-    agents = np.arange(n) if everyone else np.frombuffer(entry["agents"], "<i4").astype(np.intp)
+    n = running.size if everyone else len(entry["agents"]) // 4
+    shape = [n, len(binding.modalities), len(binding.controls)]
+    if entry["shape"] != shape:
+        raise ConfigError(f"recording: tick {entry['tick']} is of shape {entry['shape']}, expected {shape}")
+    observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), (n, shape[1]))
+    agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
     actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
-    actions = actions.reshape(n, factors)
-    return Moment(running.population, running.binding, running.names, observed, actions, agents)
+    actions = actions.reshape(n, shape[2])
+    return Moment(running.population, binding, running.names, observed, actions, agents)

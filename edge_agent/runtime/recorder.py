@@ -24,13 +24,53 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.runtime.group import Group, Step
 from edge_agent.runtime.holding import Executed
+from edge_agent.wire import bodies
+from edge_agent.wire.bodies import Field
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024
 _HEADER = 8
+_OF: dict[str, Field] = {
+    "kind": Field(str, "one of FRAMES", required=True),
+    "population": Field(str, "name", required=True),
+}
+FRAMES: Mapping[str, bodies.Schema] = {
+    "begin": _OF
+    | {
+        "digest": Field(str, "of the bundle", required=True),
+        "bundle": Field(str, "its path", required=True),
+        "size": Field(int, "agents", required=True),
+        "seed": Field(int, "of the population", required=True),
+        "beliefs": Field(bytes, "the population's checkpoint", required=True),
+        "prefer": Field(dict, "as in the frame prefer"),
+    },
+    "step": _OF
+    | {
+        "tick": Field(int, "of the population", required=True),
+        "agents": Field(bytes, "int32 LE, who stepped; empty: all", required=True),
+        "observed": Field(bytes, "int16 LE [n, M]; float32 of a network", required=True),
+        "actions": Field(bytes, "int16 LE [n, F]", required=True),
+        "shape": Field(list, "[n, M, F]", required=True),
+        "held": Field(bytes, "int32 LE, whose actions were others than they chose"),
+        "executed": Field(bytes, "int16 LE [held, F]; -1 not known"),
+    },
+    "act": _OF
+    | {
+        "held": Field(bytes, "int32 LE, who is held safe", required=True),
+        "executed": Field(bytes, "int16 LE [held, F]; -1 not known", required=True),
+    },
+    "plan": _OF,
+    "prefer": _OF | {"added": Field(dict, "modality to log-preferences", required=True)},
+    "believe": _OF
+    | {
+        "factor": Field(int, "whose beliefs", required=True),
+        "beliefs": Field(bytes, "float32 LE [N, S]", required=True),
+    },
+}
+"""What stands in frames; ``horizon`` (int or None) in begin and plan, ``names`` (text or list) in begin."""
 
 
 class Tape(Protocol):
@@ -53,7 +93,13 @@ def frame(content: dict[str, Any]) -> bytes:
 
 
 def frames(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the frames of a recording up to its end or to the first that is torn."""
+    """Yield the frames of a recording up to its end or to the first that is torn.
+
+    Raises
+    ------
+    ConfigError
+        A frame is whole and holds something else than a recorder writes.
+    """
     offset = 0
     while offset + _HEADER <= len(data):
         size = int.from_bytes(data[offset : offset + 4], "little")
@@ -62,8 +108,30 @@ def frames(data: bytes) -> Iterator[dict[str, Any]]:
             return
         if zlib.crc32(packed).to_bytes(4, "little") != data[offset + 4 : offset + _HEADER]:
             return
-        yield msgpack.unpackb(zlib.decompress(packed))
+        yield _content(offset, packed)
         offset += _HEADER + size
+
+
+def _content(offset: int, packed: bytes) -> dict[str, Any]:
+    where = f"recording: frame at byte {offset}"
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(packed, MAX_FRAME)
+        if not unpacker.eof:
+            raise ConfigError(f"{where}: over {MAX_FRAME} bytes unpacked, or cut off")
+        content = msgpack.unpackb(text)
+    except (zlib.error, ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise ConfigError(f"{where}: cannot be unpacked ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: holds {type(content).__name__}, expected a map")
+    schema = FRAMES.get(str(content.get("kind")))
+    if schema is None:
+        raise ConfigError(f"{where}: kind {content.get('kind')!r}, expected one of {', '.join(FRAMES)}")
+    try:
+        bodies.check(schema, content, where)
+    except PeerError as error:
+        raise ConfigError(str(error)) from error
+    return content
 
 
 def begin_frame(name: str, group: Group) -> bytes:
@@ -96,7 +164,6 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
             "tick": tick,
             "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
             "observed": step.observed.tobytes(),
-            "dtype": step.observed.dtype.newbyteorder("<").str,
             "actions": step.chosen.astype("<i2").tobytes(),
             "shape": [len(step.observed), step.observed.shape[1], step.chosen.shape[1]],
         }

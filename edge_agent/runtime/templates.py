@@ -1,11 +1,21 @@
-"""Texts with fields to be filled in: topics, paths, payloads. Checked once, so that filling can't fail."""
+"""Texts with fields to be filled in: topics, paths, payloads. Checked once, so that filling can't fail.
+
+They are Python's format strings. A number may have a format; a width is two digits, since filling in asks for
+as much memory as it says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Set
+import re
+from collections.abc import Mapping, Set
 from string import Formatter
+from typing import Any
 
 from edge_agent.errors import ConfigError
+
+_SPEC = re.compile(r"[<>^]?0?\d{0,2}(\.\d{1,2})?[dfs]?")
+_SAMPLES: Mapping[str, tuple[Any, ...]] = {"index": (0,), "action": (0,), "value": (0, 0.5, "on")}
+"""What is filled in; population and agent take no format."""
 
 
 def check_fields(template: str, key: str, allowed: Set[str]) -> None:
@@ -17,9 +27,22 @@ def check_fields(template: str, key: str, allowed: Set[str]) -> None:
         It has another field, or is no template.
     """
     try:
-        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        parts = [(name, spec or "") for _, name, spec, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise ConfigError(f"{key}: found {template!r}: {error}") from error
-    for name in found - allowed:
+    for name in {name for name, _ in parts} - allowed:
         expected = ", ".join(f"{{{field}}}" for field in sorted(allowed))
         raise ConfigError(f"{key}: found {{{name}}}, expected {expected}, and {{{{ for a brace")
+    for name, spec in parts:
+        fits = _SPEC.fullmatch(spec) and any(_formats(sample, spec) for sample in _SAMPLES.get(name, ()))
+        if spec and not fits:
+            raise ConfigError(
+                f"{key}: found {{{name}:{spec}}}, expected {{{name}}}, or {{index:03}} of a number"
+            )
+
+
+def _formats(sample: Any, spec: str) -> bool:
+    try:
+        return bool(format(sample, spec))
+    except ValueError:
+        return False

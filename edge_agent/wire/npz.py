@@ -3,18 +3,20 @@
 Theory of operation. A ``.npz`` is a ZIP of ``.npy`` entries. The sizes that the archive claims are added up
 before anything is unpacked; then each entry's header is read alone, and shape and dtype must account for
 exactly the bytes that the entry has. Only after that is the data read. Object arrays, which would have to be
-unpickled, are refused by their dtype.
+unpickled, are refused by their dtype. The header is Python's spelling of a dict, but it is not evaluated:
+three keys with simple values are all that is looked for.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,13 @@ _MAGIC = b"\x93NUMPY"
 _ENCRYPTED = 0x1
 _KINDS = "biufU"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}
+_MAX_HEADER = 10_000
+_MAX_DIMENSIONS = 32
+_MAX_LENGTH = 2**40
+_ITEM = r"\s*'(descr|fortran_order|shape)'\s*:\s*('[^']*'|True|False|\([\dL,\s]*\))\s*"
+_HEADER = re.compile(rf"\{{(?:{_ITEM}(?:,|(?=\}})))*\s*\}}\s*")
+_DTYPE = re.compile(r"'([<>|=]?[?biufcSUVOmM]\d{0,9})(?:\[\w+\])?'")
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -99,6 +107,38 @@ def npy(array: NDArray[Any]) -> bytes:
     return out.getvalue()
 
 
+def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of a ``.npy`` file up to its data; return shape, Fortran order, and dtype.
+
+    Raises
+    ------
+    ValueError
+        It is not one of version 1 or 2, or says something else than shape, order and a plain dtype.
+    """
+    start = file.read(len(_MAGIC) + 2)
+    size = _LENGTH_BYTES.get((start[-2], start[-1])) if len(start) == len(_MAGIC) + 2 else None
+    if size is None or not start.startswith(_MAGIC):
+        raise ValueError("not the header of a .npy file of version 1 or 2")
+    length = int.from_bytes(file.read(size), "little")
+    text = file.read(length).decode("latin-1") if length <= _MAX_HEADER else ""
+    found = dict(re.findall(_ITEM, text))
+    dtype = _DTYPE.fullmatch(found.get("descr", ""))
+    order, shape = found.get("fortran_order"), found.get("shape", "")
+    if len(text) != length or not _HEADER.fullmatch(text) or not dtype or not shape.startswith("("):
+        raise ValueError("the header does not give shape, order and a plain dtype")
+    lengths = tuple(int(n) for n in re.findall(r"\d{1,15}", shape))
+    if (
+        order not in ("True", "False")
+        or len(lengths) > _MAX_DIMENSIONS
+        or max(lengths, default=0) > _MAX_LENGTH
+    ):
+        raise ValueError(f"the header gives shape {shape[:60]} in order {order}")
+    try:
+        return lengths, order == "True", np.dtype(dtype[0].strip("'"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the header gives {dtype[0]}, which is no dtype") from error
+
+
 def _check_sizes(
     path: Path | str, infos: list[zipfile.ZipInfo], error: type[EdgeAgentError], limit: int
 ) -> None:
@@ -134,9 +174,9 @@ def _entry(
             raise error(f"{path}: {name} is not an array")
     with archive.open(info) as file:
         try:
-            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
-        except (ValueError, KeyError) as cause:
-            raise error(f"{path}: {name}: its header is not one of .npy files") from cause
+            shape, fortran, dtype = header(file)
+        except ValueError as cause:
+            raise error(f"{path}: {name}: its header is not one of .npy files ({cause})") from cause
         if dtype.kind not in _KINDS:
             kind = "Python objects" if dtype.hasobject else str(dtype)
             raise error(f"{path}: {name} holds {kind}, expected numbers or text; nothing is unpickled")

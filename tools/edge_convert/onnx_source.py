@@ -36,6 +36,13 @@ def read(path: Path) -> ModelProto:
         and outputs are not those of a policy: one line that names the file, the place and the rule.
     """
     try:
+        return _normal(path)
+    except UnicodeDecodeError as error:  # texts are decoded when they are first looked at
+        raise ModelError(f"{path}: not a valid ONNX model: a name in it is not UTF-8") from error
+
+
+def _normal(path: Path) -> ModelProto:
+    try:
         model = onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
         raise ModelError(f"{path}: not a whole ONNX model ({error})") from error
@@ -44,10 +51,10 @@ def read(path: Path) -> ModelProto:
     _load_external(path, model)
     try:
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+    except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_weights(path, model)
-    _spell_scalers(model)
+    _spell_scalers(path, model)
     _keep_scores(path, model)
     _fix_input(path, model)
     return _optimized(path, model)
@@ -111,13 +118,15 @@ def _check_weights(path: Path, model: ModelProto) -> None:
             )
 
 
-def _spell_scalers(model: ModelProto) -> None:
+def _spell_scalers(path: Path, model: ModelProto) -> None:
     nodes = []
     for node in model.graph.node:
         if node.op_type != "Scaler":
             nodes.append(node)
             continue
         values = {a.name: np.array(a.floats, np.float32) for a in node.attribute}
+        if not {"offset", "scale"} <= set(values) or len(node.input) != 1 or len(node.output) != 1:
+            raise ModelError(f"{path}: Scaler {node.name} without input, output, offset or scale")
         constants = {f"{node.output[0]}/minus": values["offset"], f"{node.output[0]}/times": values["scale"]}
         model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
         offset, scale = constants
@@ -173,7 +182,7 @@ def _fix_input(path: Path, model: ModelProto) -> None:
     dims = tensor.shape.dim
     if tensor.elem_type != _FLOAT or len(dims) < 2 or any(d.dim_value < 1 for d in dims[1:]):
         shape = [d.dim_value or d.dim_param or "?" for d in dims]
-        kind = helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
+        kind = {number: name for name, number in TensorProto.DataType.items()}.get(tensor.elem_type, "?")
         raise ModelError(
             f"{path}: input {graph.input[0].name} is {kind} {shape}, expected FLOAT [batch, known ...]"
         )

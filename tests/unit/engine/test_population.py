@@ -1,6 +1,8 @@
 """What a population promises beyond a step: subsets, evidence, re-runs, checkpoints, lighter planning."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -103,6 +105,35 @@ def test_damaged_checkpoint_changes_nothing(case, model, damage: bytes) -> None:
     assert population.checkpoint() == before
     with pytest.raises(ConfigError, match="expected 3 of"):
         Population(model, 3).restore(before)
+
+
+def altered(checkpoint: bytes, at: int, value: int, **head: object) -> bytes:
+    """Return a checkpoint with another byte or head, whose digest is right all the same."""
+    line, _, rest = checkpoint.partition(b"\n")
+    body = bytearray(rest)
+    body[at] = value
+    claims = json.loads(line) | {"sha256": hashlib.sha256(body).hexdigest()} | head
+    return json.dumps(claims).encode() + b"\n" + bytes(body)
+
+
+def test_a_checkpoint_that_the_kernel_could_not_go_on_from_changes_nothing(case, model) -> None:
+    population = Population(model, 2)
+    population.step(rows(case, 0, 2))
+    before = population.checkpoint()
+    states = sum(model.num_states)
+    nowhere = before
+    for state in range(model.num_states[0]):
+        nowhere = altered(nowhere, state, 0)
+    bad = {
+        "an action": altered(before, 2 * states, model.num_controls[0]),
+        "in no state": nowhere,
+        "out of range": altered(before, 0, 255, tick=2**63),
+        "not a population's": altered(before, 0, 255, tick=float("inf")),
+    }
+    for said, data in bad.items():
+        with pytest.raises(ConfigError, match=said):
+            population.restore(data)
+    assert population.checkpoint() == before
 
 
 def test_soft_outcomes(case, model) -> None:
@@ -362,3 +393,30 @@ def test_a_million_steps_leave_distributions(load_golden) -> None:
         q_pi = population.policy_posterior
         np.testing.assert_allclose(q_pi.sum(axis=1), 1, atol=1e-4)
         assert np.isfinite(population.free_energy).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"evidence": {9: np.zeros((2, 1), np.uint8)}}, "evidence: factor 9"),
+        ({"evidence": {0: np.zeros((2, 1), np.uint8)}}, "evidence: factor 0: uint8 of shape"),
+        ({"evidence": {0: "states"}}, "agent 0, factor 0: no state is possible"),
+        ({"soft": {9: np.zeros((2, 1))}}, "soft: modality 9"),
+        ({"soft": {0: np.zeros((2, 1))}}, r"soft: modality 0: shape \(2, 1\)"),
+        ({"soft": {0: "outcomes"}}, "soft: agent 0, modality 0: not a distribution"),
+    ],
+)
+def test_evidence_that_cannot_be_is_named_and_changes_nothing(model, given: dict, said: str) -> None:
+    population = Population(model, 2)
+    before = population.checkpoint()
+    made = {
+        "states": np.zeros((2, model.num_states[0]), np.uint8),
+        "outcomes": np.full((2, model.num_obs[0]), -1.0),
+    }
+    filled = {
+        kind: {key: made[value] if isinstance(value, str) else value for key, value in table.items()}
+        for kind, table in given.items()
+    }
+    with pytest.raises(ObservationError, match=said):
+        population.step_with(np.full((2, len(model.A)), -1), **filled)
+    assert population.checkpoint() == before

@@ -1,6 +1,7 @@
 """Palettes and codes: lossless where they can be, close where they cannot."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,39 @@ def test_belief_codes(seed: int, states: int, concentration: float) -> None:
     found = quantize.beliefs_from_codes(quantize.belief_codes(q))
     kl = (q * np.log(np.maximum(q, 1e-300) / np.maximum(found, 2.3e-16))).sum()
     assert kl < 5e-4
+
+
+def test_codes_of_many_beliefs_are_those_of_each() -> None:
+    beliefs = np.array([[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], [[0.1, 0.2, 0.7], [1e-12, 0.9, 0.1]]])
+    codes = quantize.belief_codes(beliefs)
+    wanted = np.floor(255 * (beliefs / beliefs.max(axis=-1, keepdims=True)) ** 0.25 + 0.5)
+    np.testing.assert_array_equal(codes, wanted)
+    assert codes.dtype == np.uint8
+    found = quantize.beliefs_from_codes(codes)
+    np.testing.assert_allclose(found.sum(axis=-1), 1.0)
+    np.testing.assert_allclose(found, beliefs, atol=0.01)
+
+
+@pytest.mark.parametrize("distinct", [256, 257, 5000])
+def test_a_palette_has_256_values_at_most_and_bytes_for_codes(distinct: int) -> None:
+    tensor = np.random.default_rng(1).permutation(np.arange(1, distinct + 1) / distinct)
+    palette, codes = quantize.palette_codes(tensor)
+    assert len(palette) <= 256
+    assert (palette.dtype, codes.dtype) == (np.float32, np.uint8)
+    assert codes.max() == len(palette) - 1
+    assert len(np.unique(codes)) == distinct or distinct > 256
+    if distinct == 256:
+        np.testing.assert_array_equal(palette[codes], tensor.astype(np.float32))
+
+
+def test_a_palette_reaches_from_the_rarest_to_the_largest_and_keeps_zero() -> None:
+    tensor = np.concatenate([[0.0, 1e-6, 1.0], np.linspace(0.4, 0.5, 3000)])
+    palette, codes = quantize.palette_codes(tensor)
+    found = palette[codes].astype(np.float64)
+    assert found[0] == 0.0
+    np.testing.assert_allclose(found[1:3], tensor[1:3], rtol=1e-5)  # lone values have a level of their own
+    assert np.abs(found - tensor).max() < 1e-3
+    assert len(np.unique(codes)) > 100  # and where the values lie, there are levels
 
 
 @settings(deadline=None, max_examples=50)

@@ -38,6 +38,7 @@ def with_entry(tensor, index, value):
         ({"B_deps": [[0, 0]]}, r"B_deps\[0\]: \[0, 0\]"),
         ({"B_deps": []}, "B_deps: 0 lists, expected 1"),
         ({"policy_len": 0}, "policy_len: 0"),
+        ({"policy_len": 10**9}, "policy_len: 1000000000, at most 64"),
         ({"policy_len": 30}, "policy_len: 30 makes"),
         ({"gamma": -1.0}, "gamma: -1.0"),
         ({"alpha": float("nan")}, "alpha: nan"),

@@ -1,9 +1,11 @@
 """A history returns the newest records exactly as they were written, and stays within its bytes."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.errors import PlatformError
 from edge_agent.memory.arena import Arena, total
 from edge_agent.memory.history import History, columns
 
@@ -73,3 +75,28 @@ def test_no_budget_keeps_nothing_and_asks_for_nothing() -> None:
     assert history.held == 0
     assert columns(100, 1, 1) == ()
     assert len(history.select()["tick"]) == 0
+
+
+@pytest.mark.parametrize("noise", [True, False])  # kept as it is, or packed
+def test_a_block_that_memory_damaged_is_an_error_and_no_records(noise: bool) -> None:
+    wanted = columns(4000, 1, 1)
+    arrays = Arena(total(wanted)).allocate("history", wanted)
+    history = History(arrays, 1, 1)
+    rng = np.random.default_rng(3)
+    while history.held < len(arrays["agent"]):
+        agents = np.sort(rng.integers(0, 2**31, 4)) if noise else np.arange(4)
+        values = rng.integers(-(2**15), 2**15, (4, 1)) if noise else np.zeros((4, 1))
+        codes = values.astype(np.int16)
+        history.append(
+            agents, 1, int(rng.integers(2**40)) if noise else 7, codes, codes, np.zeros(4, np.float32)
+        )
+    start, size = arrays["places"][0].tolist()
+    for at, value in ((0, 9), (1, 255), (size // 2, None)):
+        if value is None and arrays["closed"][start] == 0:
+            continue  # a block that was kept as it is holds any bytes
+        before = arrays["closed"][start + at]
+        arrays["closed"][start + at] = before ^ 255 if value is None else value
+        with pytest.raises(PlatformError, match="history: a closed block is damaged"):
+            history.select()
+        arrays["closed"][start + at] = before
+    assert len(history.select()["tick"]) == history.held

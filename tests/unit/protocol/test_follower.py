@@ -1,9 +1,11 @@
 import json
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.errors import PlatformError
 from edge_agent.protocol.commands import Begin
 from edge_agent.protocol.follower import Download, Follower, Leave, Parameters, Publish, Save
 from edge_agent.protocol.ports import Received
@@ -333,3 +335,38 @@ def test_power_may_go_before_any_effect(cuts: list[int], kind: str) -> None:
         assert board.acting == OLD
         assert board.progress["stage"] == "rolled-back"
     assert board.trials <= 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"twin": 3},
+        {"twin": {"trust": {"keys": ["no hex"], "threshold": 1, "version": 0}, "document": None}},
+        {"twin": {"trust": {"keys": ["00" * 32], "threshold": 1, "version": 0}, "document": {"version": 1}}},
+        {"commands": {"1": {"expires": "soon", "reply": None}}},
+        {"rollouts": {"rooms": {"population": "rooms"}}},
+        {"rollouts": []},
+        {"active": {"rooms": 3}},
+    ],
+)
+def test_a_state_of_something_else_is_refused_as_a_whole(damage: dict) -> None:
+    board = Board()
+    board.desire()
+    for _ in range(5):
+        board.turn()
+    state = json.loads(board.kept or "") | damage
+    trust = Trust("f", (HUB.public.raw,))
+    with pytest.raises(PlatformError, match="not what was kept"):
+        Follower(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: set(), random.Random(0), state)
+
+
+def test_a_download_that_fails_falls_back_to_blocks_and_one_that_ends_goes_on() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.desire()
+    (message,) = [board.inbox.pop()]
+    effects = board.follower.handle(message, 0.0, NOW)
+    assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
+    asked = [e.publication for e in board.follower.unavailable(NEW, 1.0, NOW) if isinstance(e, Publish)]
+    assert [messages.decode(p.payload).body["blocks"][0] for p in asked if p.topic == TOPICS.fetch] == [0]
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 2.0, NOW)
+    assert board.follower.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants

@@ -1,15 +1,17 @@
 """Checkpoints and recordings: whole or ignored, bounded, and resumed only where they fit."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.errors import PlatformError
-from edge_agent.runtime import checkpoint
+from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.runtime import checkpoint, recorder
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.recorder import Recorder, frame, frames
@@ -147,13 +149,73 @@ def test_a_recording_holds_each_step_and_each_segment_begins_anew(make_house: Ma
     assert ticks == list(range(1, len(ticks) + 1))
 
 
-@given(
-    st.lists(st.dictionaries(st.text(max_size=3), st.binary(max_size=30)), max_size=5), st.integers(0, 400)
+PLANS = st.fixed_dictionaries(
+    {
+        "kind": st.just("plan"),
+        "population": st.text(max_size=3),
+        "horizon": st.none() | st.integers(1, 9),
+        "newer": st.binary(max_size=30),
+    }
 )
-def test_reading_ends_at_a_torn_frame(contents: list[dict[str, bytes]], cut: int) -> None:
+
+
+@given(st.lists(PLANS, max_size=5), st.integers(0, 400))
+def test_reading_ends_at_a_torn_frame(contents: list[dict[str, Any]], cut: int) -> None:
     data = b"".join(frame(content) for content in contents)
     assert list(frames(data)) == contents
     some = list(frames(data[:cut]))
     assert some == contents[: len(some)]
     if cut < len(data):
         assert len(some) < len(contents)
+
+
+def packed(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "little") + zlib.crc32(content).to_bytes(4, "little") + content
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (packed(b"no zlib"), "cannot be unpacked"),
+        (packed(zlib.compress(b"\xc1")), "cannot be unpacked"),
+        (packed(zlib.compress(bytes(recorder.MAX_FRAME + 1))), "over 67108864 bytes"),
+        (frame([]), "holds list"),  # type: ignore[arg-type]
+        (frame({"kind": "note"}), "kind 'note'"),
+        (frame({"kind": "plan"}), "population is missing"),
+        (frame({"kind": "begin", "population": "p", "digest": b"d"}), "digest is bytes"),
+    ],
+)
+def test_a_whole_frame_of_something_else_is_named(data: bytes, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        list(frames(data))
+    assert "recording: frame at byte 0" in str(caught.value)
+
+
+def sealed(content: object) -> bytes:
+    data = zlib.compress(msgpack.packb(content))
+    return b"EACKPT01" + zlib.crc32(data).to_bytes(4, "little") + data
+
+
+ENTRY = {"digest": "digest", "size": 3, "counters": {}, "beliefs": b"beliefs"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"EACKPT01" + zlib.crc32(b"no zlib").to_bytes(4, "little") + b"no zlib",
+        sealed([]),
+        sealed({}),
+        sealed({"populations": {"rooms": 3}}),
+        sealed({"populations": {"rooms": ENTRY | {"size": "3"}}}),
+        sealed({"populations": {"rooms": ENTRY | {"counters": {"unknown": 1}}}}),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_noted_and_the_daemon_starts(
+    make_house: MakeHouse, data: bytes
+) -> None:
+    shelf = Shelf()
+    shelf.files[checkpoint.NAME] = data
+    house = with_checkpoints(make_house, shelf)
+    house.start()
+    assert house.daemon.parts.checkpoints.counters.failed == 1
+    assert house.group.counters.steps == 0

@@ -114,3 +114,51 @@ def test_a_cut_file_is_put_together_from_its_blocks(data: bytes, size: int) -> N
 def test_an_entry_that_cannot_be_is_refused(entry: dict[str, object]) -> None:
     with pytest.raises(PeerError):
         blocks.of_entry("0" * 64, entry)
+
+
+def raw(text: bytes, purpose: str) -> dict[str, object]:
+    """Sign what is no document."""
+    body = signed({}, purpose, [])
+    signature = A.sign(purpose.encode() + b"\0" + text)
+    return body | {"doc": text, "signatures": [{"key": A.public.raw, "signature": signature}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"{", "not JSON"), (b"[" * 100_000, "not JSON"), (b"[]", "is list"), (b"{}", "fleet is missing")],
+)
+def test_what_a_believed_key_signed_must_still_be_a_document(text: bytes, said: str) -> None:
+    with pytest.raises(PeerError, match=said):
+        opened(trust(A), raw(text, documents.COMMAND))
+
+
+def test_a_signature_of_another_form_is_refused() -> None:
+    body = signed(command(), documents.COMMAND, [A]) | {"signatures": [{"key": "text"}]}
+    with pytest.raises(PeerError, match=r"not \{key, signature\}"):
+        opened(trust(A), body)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"keys": ["no hex"]}, "not hex"),
+        ({"keys": [7]}, "not hex"),
+        ({"keys": ["00"]}, "1 bytes, expected 32"),
+        ({"keys": [B.public.raw.hex()], "threshold": 2}, "threshold 2 of 1"),
+        ({"keys": [B.public.raw.hex()], "threshold": 0}, "threshold 0 of 1"),
+        ({"version": "2"}, "version is str"),
+    ],
+)
+def test_a_rotation_to_keys_that_cannot_be_is_refused(keys: dict[str, object], said: str) -> None:
+    new = {"fleet": "f", "version": 1, "keys": [B.public.raw.hex()], "threshold": 1} | keys
+    body = signed(command(), documents.COMMAND, [A], [signed(new, documents.KEYS, [A])])
+    with pytest.raises(PeerError, match=said):
+        trust(A).rotated(body)
+
+
+@pytest.mark.parametrize(
+    "rotation", [3, {"doc": b"{", "signatures": []}, {"doc": b"[]", "signatures": []}, {}]
+)
+def test_a_rotation_of_another_form_is_refused(rotation: object) -> None:
+    with pytest.raises(PeerError, match="rotations: "):
+        trust(A).rotated(signed(command(), documents.COMMAND, [A]) | {"rotations": [rotation]})

@@ -97,3 +97,41 @@ def test_more_than_the_limit_is_not_unpacked() -> None:
     assert len(npz.parse(data, "x.npz", ConfigError, limit=2000)) == 2
     with pytest.raises(ConfigError, match=r"b\.npy claims 928 bytes, at most 1000 are read"):
         npz.parse(data, "x.npz", ConfigError, limit=1000)
+
+
+def _npy(header: str, data: bytes = b"") -> bytes:
+    text = header.encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
+        "{'shape':(2,),'descr':'<f4','fortran_order':False}\n",
+        "{'descr': '<f4', 'shape': (2L,), 'fortran_order': False, }   \n",
+    ],
+)
+def test_a_header_is_read_however_it_is_spelt(header: str) -> None:
+    assert npz.header(io.BytesIO(_npy(header))) == ((2,), False, np.dtype("<f4"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,",
+        "{'descr': '<f4', 'fortran_order': False}",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
+        "{'descr': '<f3', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': exit()}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 40 + ")}",
+        "(" * 5000,
+    ],
+)
+def test_a_header_of_another_form_is_not_evaluated(header: str) -> None:
+    with pytest.raises(ValueError, match="header"):
+        npz.header(io.BytesIO(_npy(header)))
