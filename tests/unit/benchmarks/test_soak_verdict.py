@@ -48,6 +48,16 @@ def test_what_was_missed_while_the_machine_stood_still_is_told_apart() -> None:
     assert verdict.missed(found) == (60, 41, 38)
 
 
+def test_one_deadline_in_a_thousand_may_be_missed() -> None:
+    def held(missed: int) -> bool | None:
+        found = [sample(t, missed=missed if t > 5 else 0) for t in range(1001)]
+        (check,) = (line for line in verdict.checks_of("a", found) if line.what == "a: deadlines missed")
+        return check.holds
+
+    assert held(10)
+    assert not held(11)
+
+
 def test_counters_of_a_new_life_start_anew() -> None:
     found = [sample(0), sample(1, missed=3), sample(2, pid=2, missed=1), sample(3, pid=2, missed=1)]
     assert verdict.missed(found)[1] == 4
