@@ -95,9 +95,7 @@ class Population:
             model.B_deps,
             model.alike,
             np.concatenate(model.D),
-            None
-            if model.E is None
-            else np.log(np.maximum(model.E.astype(np.float64), 1e-16)).astype(np.float32),
+            None if model.E is None else _log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
             model.gamma,
             model.alpha,
@@ -428,6 +426,13 @@ def _strip_rows(model: Model) -> int:
     if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
         inference = max(inference + states, 4 * states + model.alike.rows)
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
+
+
+def _log_habits(model: Model) -> NDArray[np.float32]:
+    """Return ln E."""
+    if model.E is None:
+        return np.zeros(len(model.policies), np.float32)
+    return np.log(np.maximum(model.E.astype(np.float64), 1e-16)).astype(np.float32)
 
 
 def _tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
