@@ -15,7 +15,7 @@ from edge_agent.engine import planning
 from edge_agent.engine.model import Model
 
 PORTS = 2
-XLOG2X, EXP, LOG, ROOT4 = 14, 19, 19, 13
+XLOG2X, EXP, CODE = 13, 15, 13
 
 
 def _applied(tensor, rows: int) -> float:
@@ -26,21 +26,24 @@ def _applied(tensor, rows: int) -> float:
 def operations(model: Model) -> float:
     """Return vector operations a lane for inference (one factor) and planning."""
     states = sum(model.num_states)
-    total = 2 * states * 6.0  # decoding twice: convert, square, square, sum, normalise
-    for b, mixed in zip(model.B, model.mixed[len(model.A) :], strict=True):
+    total = states * 6.0  # decoding: widen, convert, square, square, sum, normalise
+    for b, mixed in zip(model.B, model.mixed[len(model.A) :], strict=False):
         total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
-    total += states * (3 + ROOT4 + 5)  # sum and largest; root, scale, round, narrow
+    total += states * (2 + 1 + CODE + 2)  # sum and largest; scale, code, round, narrow
+    total += states * 5.0  # and decoded again: whole number, square, square, sum, normalise
     plan = model.plan(model.policy_len, True)
-    tensors = (*model.A, *model.B)
-    for op, first, _, count, *rest in plan.ops.tolist():
+    for op, first, second, count, *rest in plan.ops.tolist():
         if op == planning.EXPAND:
-            total += _applied(tensors[first], count) + 2 * count
+            total += _applied(model.tensors[first], count) + (2 * count if rest[2] >= 0 else 0)
         elif op == planning.ENTROPY:
-            total += _applied(tensors[first], tensors[first].rows) + tensors[first].rows * (XLOG2X + 1)
+            tensor = model.tensors[first]
+            total += _applied(tensor, tensor.rows) + tensor.rows * (XLOG2X + 1)
         elif op == planning.JOINT:
             total += count * rest[1]
-        elif op == planning.DOT:
-            total += 2 * _
+        elif op in (planning.DOT, planning.LISTED):
+            total += 2 * second
+        elif op == planning.GATHER:
+            total += plan.lists[rest[0] + second] - second
         else:
             total += 1
     return total + len(model.policies) * (EXP + 5)

@@ -1,16 +1,13 @@
 """Model: an immutable 8-bit POMDP, made from arrays (``from_arrays``) or from a bundle (``load``).
 
 Theory of operation. Tensors A and B are stored (``storage``) as palette codes, dense or sparse; vectors (C,
-D, E, and what planning folds out of A and C) are float32. A bundle's payload is those arrays and
-``model.json``, which says how they hang together; loaded arrays are views of the mapped file. Everything is
-checked here, once.
+D, E, and what planning folds out of A and C) are float32. ``payload`` says how they lie in a bundle.
+Everything is checked once, when a model is made.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import alike, storage, validation
-from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
+from edge_agent.engine import alike, payload, storage
+from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
@@ -32,9 +29,6 @@ from edge_agent.wire import bundle as bundles
 
 KIND = "pomdp"
 NODE_BUDGET = 20_000
-MAX_ENTRIES = 2**24
-"""Of A and B of a bundle together: sparse files can claim tensors that no memory holds."""
-DESCRIPTION = "model.json"
 GOLDEN = "golden.npz"
 
 Float32 = NDArray[np.float32]
@@ -166,12 +160,14 @@ class Model:
 
         if bundle.kind != KIND:
             raise BundleError(f"{bundle.path}: kind {bundle.kind}, expected {KIND}")
-        payload = {name: data for name, data in bundle.entries.items() if name != GOLDEN}
+        stored = {name: data for name, data in bundle.entries.items() if name != GOLDEN}
         try:
-            model = cls._unpacked(payload, bundle.name, bundle.manifest["io"], node_budget)
+            fields = payload.fields(stored)
+            model = cls(name=bundle.name, meta=dict(bundle.manifest["io"]), node_budget=node_budget, **fields)
+            payload.check(model)
         except KeyError as error:
             raise BundleError(f"{bundle.path}: {error.args[0]} is missing") from error
-        except (*_MALFORMED, ModelError) as error:
+        except (*payload.MALFORMED, ModelError) as error:
             raise BundleError(f"{bundle.path}: {error}") from error
         if GOLDEN not in bundle.entries:
             raise BundleError(f"{bundle.path}: {GOLDEN} is missing")
@@ -181,126 +177,9 @@ class Model:
             raise BundleError(f"{bundle.path}: {error}") from error
         return model
 
-    @classmethod
-    def _unpacked(
-        cls, payload: Mapping[str, bytes | memoryview], name: str, meta: Mapping[str, Any], node_budget: int
-    ) -> Self:
-        text = json.loads(bytes(payload[DESCRIPTION]))
-        arrays = {key: storage.mapped(data) for key, data in payload.items() if key != DESCRIPTION}
-        used = _Seen(arrays)
-        A = tuple(storage.loaded(f"A_{i}", d, used) for i, d in enumerate(text["A"]))
-        B = tuple(storage.loaded(f"B_{i}", d, used) for i, d in enumerate(text["B"]))
-        A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
-        groups = groups_of(A_deps)
-        controls = [b.rows // max(len(used[f"D_{f}.npy"]), 1) for f, b in enumerate(B)]
-        entries = sum(tensor.rows * tensor.width for tensor in (*A, *B))
-        if entries > MAX_ENTRIES:
-            raise ValueError(f"A and B have {entries} entries, at most {MAX_ENTRIES}")
-        if "policies.npy" in arrays:
-            policies = validation.policies(used["policies.npy"], controls)
-        else:
-            validation.policy_count(controls, text["policy_len"])
-            policies = all_policies(controls, text["policy_len"])
-        model = cls(
-            name=name,
-            meta=dict(meta),
-            A=A,
-            B=B,
-            C=tuple(used[f"C_{i}.npy"] for i in range(len(A))),
-            D=tuple(used[f"D_{i}.npy"] for i in range(len(B))),
-            E=used["E.npy"] if "E.npy" in arrays else None,
-            policies=policies,
-            A_deps=A_deps,
-            B_deps=B_deps,
-            folds=Folds(
-                groups,
-                tuple(used[f"utility_{g}.npy"] for g in range(len(groups))),
-                tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
-            ),
-            gamma=float(text["gamma"]),
-            alpha=float(text["alpha"]),
-            node_budget=node_budget,
-        )
-        unused = sorted(set(arrays) - used.seen)
-        if unused:
-            raise ValueError(f"{unused[0]} is not part of the model")
-        model._check()
-        return model
-
-    def _check(self) -> None:
-        """Check what a bundle's arrays claim, by the rules that ``from_arrays`` checks."""
-        if any(len(d) == 0 for d in self.D):
-            raise ValueError("D: a factor without states")
-        for index, (a, width) in enumerate(zip(self.A, self._widths(self.A_deps), strict=True)):
-            _fits(f"A_{index}", a, width, self.num_obs[index])
-        for index, (b, width) in enumerate(zip(self.B, self._widths(self.B_deps), strict=True)):
-            _fits(f"B_{index}", b, width, self.num_states[index] * self.num_controls[index])
-        for array in (*self.C, *self.D, *self.folds.utility, *self.folds.ambiguity):
-            if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError("a vector is not of finite float32 values")
-        arrays = self.arrays()
-        tolerance = 0.02  # palettes of dense tensors leave columns a little off 1
-        for name, tensors in (("A", arrays.A), ("B", arrays.B)):
-            for i, tensor in enumerate(tensors):
-                off = np.abs(tensor.sum(axis=0) - 1.0).max()
-                if off > tolerance:
-                    raise ValueError(f"{name}_{i}: a column sums to 1 +- {off:.3g}, expected 1")
-        model_arrays(
-            [np.full(a.shape, 1.0 / a.shape[0]) for a in arrays.A],
-            [np.full(b.shape, 1.0 / b.shape[0]) for b in arrays.B],
-            self.C,
-            self.D,
-            E=self.E,
-            policies=self.policies,
-            A_deps=self.A_deps,
-            B_deps=self.B_deps,
-            gamma=self.gamma,
-            alpha=self.alpha,
-        )
-        for deps, utility, ambiguity in zip(
-            self.folds.groups, self.folds.utility, self.folds.ambiguity, strict=True
-        ):
-            size = int(np.prod([self.num_states[d] for d in deps]))
-            if utility.ndim != 2 or utility.shape[0] not in (1, self.policy_len):
-                raise ValueError(f"utility: shape {utility.shape}, expected 1 or {self.policy_len} rows")
-            if utility.shape[1] != size or ambiguity.shape != (size,):
-                raise ValueError(f"utility, ambiguity: expected {size} states")
-        self.plan(self.policy_len, True)
-
-    def _widths(self, dependencies: Deps) -> list[int]:
-        for deps in dependencies:
-            if not deps or not all(0 <= d < len(self.B) for d in deps):
-                raise ValueError(f"dependencies {list(deps)}, expected factors from 0 to {len(self.B) - 1}")
-        return [math.prod(self.num_states[d] for d in deps) for deps in dependencies]
-
     def entries(self) -> dict[str, bytes]:
         """Return the payload of a bundle; the same model gives the same bytes."""
-        description = {
-            "A": [storage.described(a) for a in self.A],
-            "B": [storage.described(b) for b in self.B],
-            "A_deps": self.A_deps,
-            "B_deps": self.B_deps,
-            "policy_len": self.policy_len,
-            "gamma": self.gamma,
-            "alpha": self.alpha,
-        }
-        out = {DESCRIPTION: bundles.canonical_json(description)}
-        for letter, tensors in (("A", self.A), ("B", self.B)):
-            for i, tensor in enumerate(tensors):
-                out |= storage.entries(f"{letter}_{i}", tensor)
-        vectors: dict[str, Sequence[NDArray[Any]]] = {
-            "C": self.C,
-            "D": self.D,
-            "utility": self.folds.utility,
-            "ambiguity": self.folds.ambiguity,
-        }
-        for label, arrays in vectors.items():
-            out |= {f"{label}_{i}.npy": storage.npy(array) for i, array in enumerate(arrays)}
-        if self.E is not None:
-            out["E.npy"] = storage.npy(self.E)
-        if not _has_all_policies(self):
-            out["policies.npy"] = storage.npy(self.policies.astype(np.uint8))
-        return out
+        return payload.entries(self)
 
     def arrays(self) -> ModelArrays:
         """Return the float64 model that the codes stand for."""
@@ -441,39 +320,6 @@ class Model:
             )
             self._plans[key] = program(tree, horizon, epistemic)
         return self._plans[key]
-
-
-_MALFORMED = (ValueError, TypeError, OverflowError, IndexError, RecursionError)
-"""What a description or arrays of another form than ours lead to."""
-
-
-class _Seen(Mapping[str, NDArray[Any]]):
-    """A mapping that remembers which keys were asked for."""
-
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.arrays, self.seen = arrays, set[str]()
-
-    def __getitem__(self, key: str) -> NDArray[Any]:
-        self.seen.add(key)
-        return self.arrays[key]
-
-    def __iter__(self) -> Any:
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-
-def _fits(name: str, tensor: Tensor, width: int, rows: int) -> None:
-    if tensor.width != width or tensor.rows != rows:
-        raise ValueError(f"{name}: {tensor.rows} x {tensor.width}, expected {rows} x {width}")
-
-
-def _has_all_policies(model: Model) -> bool:
-    count = math.prod(model.num_controls) ** model.policy_len
-    return count == len(model.policies) and np.array_equal(
-        model.policies, all_policies(model.num_controls, model.policy_len)
-    )
 
 
 def _folds(arrays: ModelArrays) -> Folds:

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import _kernel, snapshot
+from edge_agent.engine import _kernel, handover, snapshot
 from edge_agent.engine.inputs import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_codes
-from edge_agent.engine.tables import tables
 from edge_agent.errors import ConfigError, ObservationError
 from edge_agent.memory.arena import Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
@@ -90,14 +89,12 @@ class Population:
         self.horizon, self.epistemic = model.policy_len, True
         self._core = _kernel.Core(
             chosen().name,
-            tuple(_tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
+            tuple(handover.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
             model.A_deps,
             model.B_deps,
             model.alike,
             np.concatenate(model.D),
-            None
-            if model.E is None
-            else np.log(np.maximum(model.E.astype(np.float64), 1e-16)).astype(np.float32),
+            None if model.E is None else handover.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
             model.gamma,
             model.alpha,
@@ -105,7 +102,7 @@ class Population:
             self._action,
             self._free_energy,
             arrays["scratch"],
-            _strip_rows(model),
+            handover.strip_rows(model),
             _lanes(size),
             size,
             threads,
@@ -131,7 +128,7 @@ class Population:
         states, factors = sum(model.num_states), len(model.B)
         wide = max(16, chosen().lanes)
         floats = _kernel.thread_floats(
-            states, sum(model.num_obs), len(model.A), factors, wide, _strip_rows(model)
+            states, sum(model.num_obs), len(model.A), factors, wide, handover.strip_rows(model)
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
         return (
@@ -416,40 +413,3 @@ class Population:
         self._free_energy[:] = state.free_energy
         self._core.tick = state.tick
         self._core.contradictions = state.contradictions
-
-
-def _strip_rows(model: Model) -> int:
-    """Scratch rows of a strip: beliefs, priors, and the larger of what inference and planning need."""
-    states = sum(model.num_states)
-    widest = max(t.width for t in (*model.A, *model.B))
-    joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
-    patterns = max(len(mixed.pattern) for mixed in model.mixed)
-    inference = 2 * states + max(2 * widest + patterns, 4 * states + joint)
-    if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
-        inference = max(inference + states, 4 * states + model.alike.rows)
-    return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
-
-
-def _tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
-    """Return what the kernel takes of ``model.tensors[index]``; its tables are written into ``room``."""
-    stored = model.tensors
-    tensor = stored[index]
-    start = sum(3 * len(t.palette) for t in stored[:index])
-    values, common = tables(tensor)
-    part = room[start : start + values.size]
-    part[:] = values.ravel()
-    f = index - len(model.A)
-    states = model.num_states[f] if 0 <= f < len(model.B) else 0
-    return (
-        tensor.rows,
-        tensor.width,
-        states,
-        tensor.background if tensor.sparse else 0.0,
-        common,
-        tensor.palette,
-        tensor.codes,
-        tensor.columns,
-        tensor.starts,
-        part,
-        *model.mixed[index],
-    )

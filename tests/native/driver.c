@@ -107,6 +107,9 @@ int main(int argc, char **argv) {
     }
     read_alike(&m.alike, m.factors);
     m.D = blob(NULL, 4);
+    int64_t habits;
+    m.log_E = blob(&habits, 4);
+    if (!habits) m.log_E = NULL;
     m.first_act = blob(NULL, 1);
     Plan plan = {.values = head[3]};
     int64_t words, observed;

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_agent.engine import population as engine
+from edge_agent.engine import handover
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 
@@ -22,32 +23,51 @@ WIDE["avx512"] = (64, 64, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"
 
 def build(folder: Path, compiler: str, isas: Sequence[str], *extra: str) -> Path:
     """Compile the kernel and the driver; return the program."""
-    objects = []
-
-    def compile_(source: Path, name: str, *options: str) -> None:
-        objects.append(folder / f"{name}.o")
-        files = (f"-I{KERNEL}", "-c", str(source), "-o", str(objects[-1]))
-        subprocess.run([compiler, *FLAGS, *extra, *options, *files], check=True)
-
-    widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
-    for name in isas:
-        wide, vector, flags = WIDE[name]
-        for label, lanes, width in (("4", 4, 16), ("16", 16, 16), ("wide", wide, vector)):
-            strip = f"strip_{name}_{label}"
-            options = (f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
-            compile_(KERNEL / "strip.c", strip, *flags, *options)
-    for source in ("tick.c", "pool.c", "isa.c"):
-        compile_(KERNEL / source, source[:-2], "-D_GNU_SOURCE", *widths)
-    compile_(Path(__file__).with_name("driver.c"), "driver")
+    objects = [*_objects(folder, compiler, isas, ("tick.c", "pool.c", "isa.c"), extra), folder / "driver.o"]
+    _compile(compiler, Path(__file__).with_name("driver.c"), objects[-1], extra)
     program = folder / "driver"
     subprocess.run([compiler, *extra, *map(str, objects), "-pthread", "-o", str(program)], check=True)
     return program
 
 
+def build_extension(folder: Path, compiler: str, isas: Sequence[str], *extra: str) -> Path:
+    """Compile the kernel as Python's extension, position independent by ``extra``; return it."""
+    extra = (*extra, "-DPy_LIMITED_API=0x030b0000", f"-I{sysconfig.get_path('include')}")
+    objects = _objects(folder, compiler, isas, ("module.c", "core_new.c", "tick.c", "pool.c", "isa.c"), extra)
+    extension = folder / "_kernel.abi3.so"
+    command = [compiler, "-shared", *extra, *map(str, objects), "-pthread", "-o", str(extension)]
+    subprocess.run(command, check=True)
+    return extension
+
+
+def _compile(compiler: str, source: Path, out: Path, options: Sequence[str]) -> None:
+    if out.exists():  # for the other of driver and extension
+        return
+    subprocess.run([compiler, *FLAGS, *options, f"-I{KERNEL}", "-c", str(source), "-o", str(out)], check=True)
+
+
+def _objects(
+    folder: Path, compiler: str, isas: Sequence[str], sources: Sequence[str], extra: Sequence[str]
+) -> list[Path]:
+    objects = []
+    for name in isas:
+        wide, vector, flags = WIDE[name]
+        for label, lanes, width in (("4", 4, 16), ("16", 16, 16), ("wide", wide, vector)):
+            strip = f"strip_{name}_{label}"
+            options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
+            objects.append(folder / f"{strip}.o")
+            _compile(compiler, KERNEL / "strip.c", objects[-1], options)
+    widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
+    for source in sources:
+        objects.append(folder / f"{source[:-2]}.o")
+        _compile(compiler, KERNEL / source, objects[-1], (*extra, "-D_GNU_SOURCE", *widths))
+    return objects
+
+
 def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     """Write ``model`` and ``observations`` int64 [T, N, M] for the driver."""
     plan = model.plan(model.policy_len, True)
-    rows = engine._strip_rows(model)
+    rows = handover.strip_rows(model)
     agents = observations.shape[1]
     blobs: list[Any] = [
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
@@ -57,12 +77,20 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
-        tensor = engine._tensor(model, i, room)
+        tensor = handover.tensor(model, i, room)
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
         blobs += [*tensor[5:], np.array(deps, "<i4")]
     blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
-    blobs += [np.concatenate(model.D), model.policies[:, 0].astype(np.uint8), plan.ops, plan.fold, plan.lists]
+    habits = np.zeros(0, np.float32) if model.E is None else handover.log_habits(model)
+    blobs += [
+        np.concatenate(model.D),
+        habits,
+        model.policies[:, 0].astype(np.uint8),
+        plan.ops,
+        plan.fold,
+        plan.lists,
+    ]
     blobs.append(np.ascontiguousarray(observations, "<i8"))
     with path.open("wb") as file:
         for blob in blobs:

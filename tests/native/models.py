@@ -27,7 +27,8 @@ def models() -> dict[str, Model]:
     B = [dense(6, 6, 3), dense(5, 6, 5, 2), dense(3, 3, 1)]
     deps = {"A_deps": [[0, 1], [2], [0, 1, 2]], "B_deps": [[0], [0, 1], [2]]}
     out["dense"] = Model.from_arrays(A, B, [generator.normal(size=len(a)) for a in A], policy_len=2, **deps)
-    out["dense_one"] = Model.from_arrays([dense(9, 20)], [dense(20, 20, 3)], [generator.normal(size=9)])
+    one = ([dense(9, 20)], [dense(20, 20, 3)], [generator.normal(size=9)])
+    out["dense_one"] = Model.from_arrays(*one, E=[0.5, 0.3, 0.2])
     return out
 
 

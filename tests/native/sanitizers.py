@@ -9,17 +9,37 @@ from pathlib import Path
 import pytest
 
 import edge_agent
-from edge_agent.engine import isa
-from tests.native.dump import build, dump, expected
+from edge_agent.engine import _kernel, isa
+from tests.native.dump import ROOT, build, build_extension, dump, expected
 from tests.native.models import models, observations
 
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZERS = (
+    "-g",
+    "-O1",
+    "-fPIC",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 ISAS = [i.name for i in isa.available()]
 
 
+pytestmark = pytest.mark.timeout(1800)  # compiling with sanitizers takes a while
+
+
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("native"), "cc", ISAS, *SANITIZERS)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("native")
+
+
+@pytest.fixture(scope="module")
+def program(folder):
+    return build(folder, "cc", ISAS, *SANITIZERS)
+
+
+@pytest.fixture(scope="module")
+def extension(folder):
+    return build_extension(folder, "cc", ISAS, *SANITIZERS)
 
 
 @pytest.mark.parametrize("name", list(models()))
@@ -36,23 +56,34 @@ def test_clean(program, tmp_path, name: str, isa_name: str) -> None:
         assert (tmp_path / "out").read_bytes() == expected(model, table)
 
 
+def sanitized() -> dict[str, str]:
+    """Return an environment in which an interpreter can load an extension built with sanitizers."""
+    runtimes = [
+        subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    # leaks: the interpreter's own at exit; malloc: so that what is past a Python object is seen
+    options = {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc", "PYTHONPATH": str(ROOT)}
+    return os.environ | options | {"LD_PRELOAD": " ".join(runtimes)}
+
+
+@pytest.mark.parametrize("isa_name", ISAS)
+def test_the_extension_is_clean(extension, monkeypatch, isa_name: str) -> None:
+    monkeypatch.setenv(isa.VARIABLE, isa_name)
+    script = [sys.executable, "-m", "tests.native.exercise"]
+    command = [*script, extension]
+    run = subprocess.run(command, env=sanitized(), capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    plain = subprocess.run([*script, _kernel.__file__], capture_output=True, text=True, check=True)
+    assert run.stdout == plain.stdout
+
+
 def test_a_step_of_networks_is_clean(tmp_path) -> None:
     library = tmp_path / "_feed.abi3.so"
     include = sysconfig.get_paths()["include"]
     source = Path(edge_agent.__file__).parent / "neural" / "kernel" / "module.c"
     limited = ["-DPy_LIMITED_API=0x030B0000", f"-I{include}"]
-    subprocess.run(
-        ["cc", "-O1", "-shared", "-fPIC", *SANITIZERS, *limited, source, "-o", library], check=True
-    )
-    runtimes = [
-        subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.native.feed", library],
-        env=os.environ | {"LD_PRELOAD": " ".join(map(str.strip, runtimes)), "ASAN_OPTIONS": "detect_leaks=0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    subprocess.run(["cc", "-shared", *SANITIZERS, *limited, source, "-o", library], check=True)
+    command = [sys.executable, "-m", "tests.native.feed", library]
+    run = subprocess.run(command, env=sanitized(), capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")

@@ -1,0 +1,189 @@
+"""A bundle's payload: a model's arrays as ``.npy`` entries, and ``model.json``: how they hang together.
+
+Loaded arrays are views of the mapped file. What they claim is checked once, by the rules for users' arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.engine import storage, validation
+from edge_agent.engine.arrays import Deps, all_policies, model_arrays
+from edge_agent.engine.planning import Folds, groups_of
+from edge_agent.engine.storage import Tensor
+from edge_agent.wire import bundle as bundles
+
+if TYPE_CHECKING:
+    from edge_agent.engine.model import Model
+
+DESCRIPTION = "model.json"
+MAX_ENTRIES = 2**24
+"""Of A and B of a bundle together: sparse files can claim tensors that no memory holds."""
+MALFORMED = (ValueError, TypeError, OverflowError, IndexError, RecursionError)
+"""What a description or arrays of another form than ours lead to."""
+
+
+def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
+    """Return the fields of a model that its payload gives; nothing was checked yet.
+
+    Raises
+    ------
+    KeyError, or one of ``MALFORMED``
+        An entry is missing, damaged, or not part of the model.
+    """
+    text = json.loads(bytes(payload[DESCRIPTION]))
+    arrays = {key: storage.mapped(data) for key, data in payload.items() if key != DESCRIPTION}
+    used = _Seen(arrays)
+    A = tuple(storage.loaded(f"A_{i}", d, used) for i, d in enumerate(text["A"]))
+    B = tuple(storage.loaded(f"B_{i}", d, used) for i, d in enumerate(text["B"]))
+    A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
+    groups = groups_of(A_deps)
+    controls = [b.rows // max(len(used[f"D_{f}.npy"]), 1) for f, b in enumerate(B)]
+    claimed = sum(tensor.rows * tensor.width for tensor in (*A, *B))
+    if claimed > MAX_ENTRIES:
+        raise ValueError(f"A and B have {claimed} entries, at most {MAX_ENTRIES}")
+    if "policies.npy" in arrays:
+        policies = validation.policies(used["policies.npy"], controls)
+    else:
+        validation.policy_count(controls, text["policy_len"])
+        policies = all_policies(controls, text["policy_len"])
+    out = {
+        "A": A,
+        "B": B,
+        "C": tuple(used[f"C_{i}.npy"] for i in range(len(A))),
+        "D": tuple(used[f"D_{i}.npy"] for i in range(len(B))),
+        "E": used["E.npy"] if "E.npy" in arrays else None,
+        "policies": policies,
+        "A_deps": A_deps,
+        "B_deps": B_deps,
+        "folds": Folds(
+            groups,
+            tuple(used[f"utility_{g}.npy"] for g in range(len(groups))),
+            tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
+        ),
+        "gamma": float(text["gamma"]),
+        "alpha": float(text["alpha"]),
+    }
+    unused = sorted(set(arrays) - used.seen)
+    if unused:
+        raise ValueError(f"{unused[0]} is not part of the model")
+    return out
+
+
+def check(model: Model) -> None:
+    """Check what a bundle's arrays claim, by the rules that ``Model.from_arrays`` checks.
+
+    Raises
+    ------
+    ValueError, ModelError
+        The message names the array and the rule.
+    """
+    if any(len(d) == 0 for d in model.D):
+        raise ValueError("D: a factor without states")
+    for index, (a, width) in enumerate(zip(model.A, _widths(model, model.A_deps), strict=True)):
+        _fits(f"A_{index}", a, width, model.num_obs[index])
+    for index, (b, width) in enumerate(zip(model.B, _widths(model, model.B_deps), strict=True)):
+        _fits(f"B_{index}", b, width, model.num_states[index] * model.num_controls[index])
+    for array in (*model.C, *model.D, *model.folds.utility, *model.folds.ambiguity):
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ValueError("a vector is not of finite float32 values")
+    arrays = model.arrays()
+    tolerance = 0.02  # palettes of dense tensors leave columns a little off 1
+    for name, tensors in (("A", arrays.A), ("B", arrays.B)):
+        for i, tensor in enumerate(tensors):
+            off = np.abs(tensor.sum(axis=0) - 1.0).max()
+            if off > tolerance:
+                raise ValueError(f"{name}_{i}: a column sums to 1 +- {off:.3g}, expected 1")
+    model_arrays(
+        [np.full(a.shape, 1.0 / a.shape[0]) for a in arrays.A],
+        [np.full(b.shape, 1.0 / b.shape[0]) for b in arrays.B],
+        model.C,
+        model.D,
+        E=model.E,
+        policies=model.policies,
+        A_deps=model.A_deps,
+        B_deps=model.B_deps,
+        gamma=model.gamma,
+        alpha=model.alpha,
+    )
+    for deps, utility, ambiguity in zip(
+        model.folds.groups, model.folds.utility, model.folds.ambiguity, strict=True
+    ):
+        size = int(np.prod([model.num_states[d] for d in deps]))
+        if utility.ndim != 2 or utility.shape[0] not in (1, model.policy_len):
+            raise ValueError(f"utility: shape {utility.shape}, expected 1 or {model.policy_len} rows")
+        if utility.shape[1] != size or ambiguity.shape != (size,):
+            raise ValueError(f"utility, ambiguity: expected {size} states")
+    model.plan(model.policy_len, True)
+
+
+def entries(model: Model) -> dict[str, bytes]:
+    """Return the payload of a bundle; the same model gives the same bytes."""
+    description = {
+        "A": [storage.described(a) for a in model.A],
+        "B": [storage.described(b) for b in model.B],
+        "A_deps": model.A_deps,
+        "B_deps": model.B_deps,
+        "policy_len": model.policy_len,
+        "gamma": model.gamma,
+        "alpha": model.alpha,
+    }
+    out = {DESCRIPTION: bundles.canonical_json(description)}
+    for letter, tensors in (("A", model.A), ("B", model.B)):
+        for i, tensor in enumerate(tensors):
+            out |= storage.entries(f"{letter}_{i}", tensor)
+    vectors: dict[str, Sequence[NDArray[Any]]] = {
+        "C": model.C,
+        "D": model.D,
+        "utility": model.folds.utility,
+        "ambiguity": model.folds.ambiguity,
+    }
+    for label, arrays in vectors.items():
+        out |= {f"{label}_{i}.npy": storage.npy(array) for i, array in enumerate(arrays)}
+    if model.E is not None:
+        out["E.npy"] = storage.npy(model.E)
+    if not _has_all_policies(model):
+        out["policies.npy"] = storage.npy(model.policies.astype(np.uint8))
+    return out
+
+
+def _widths(model: Model, dependencies: Deps) -> list[int]:
+    for deps in dependencies:
+        if not deps or not all(0 <= d < len(model.B) for d in deps):
+            raise ValueError(f"dependencies {list(deps)}, expected factors from 0 to {len(model.B) - 1}")
+    return [math.prod(model.num_states[d] for d in deps) for deps in dependencies]
+
+
+class _Seen(Mapping[str, NDArray[Any]]):
+    """A mapping that remembers which keys were asked for."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays, self.seen = arrays, set[str]()
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        self.seen.add(key)
+        return self.arrays[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def _fits(name: str, tensor: Tensor, width: int, rows: int) -> None:
+    if tensor.width != width or tensor.rows != rows:
+        raise ValueError(f"{name}: {tensor.rows} x {tensor.width}, expected {rows} x {width}")
+
+
+def _has_all_policies(model: Model) -> bool:
+    count = math.prod(model.num_controls) ** model.policy_len
+    return count == len(model.policies) and np.array_equal(
+        model.policies, all_policies(model.num_controls, model.policy_len)
+    )
