@@ -1,4 +1,4 @@
-"""How the board is: temperature, throttling, load, memory pressure, battery, as Linux tells it in files.
+"""How the board is: temperature, throttling, pressure, our own share, battery, as Linux tells it.
 
 Every function returns None where the file is not there: no such sensor, PSI compiled out, no battery.
 ``root`` is ``/`` but for tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
@@ -9,6 +9,8 @@ Documentation/accounting/psi.rst, Documentation/ABI/testing/sysfs-class-power; R
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path("/")
@@ -40,15 +42,44 @@ def throttled_bits(root: Path = ROOT) -> int | None:
         return None
 
 
-def load_a_core(root: Path = ROOT) -> float | None:
-    """Return the load average of the last minute, a core."""
-    words = _words(root / "proc/loadavg")
-    return float(words[0]) / (os.cpu_count() or 1) if words else None
+class OwnShare:
+    """This process's share of all cores' time between two calls.
+
+    Parameters
+    ----------
+    monotonic, used : callable
+        Seconds that passed, and seconds of processor time that this process took.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        used: Callable[[], float] = time.process_time,
+        cores: int = os.cpu_count() or 1,
+    ) -> None:
+        self._monotonic, self._used, self._cores = monotonic, used, cores
+        self._last = monotonic(), used()
+
+    def __call__(self) -> float | None:
+        """Return the share since the last call, 0 to 1; None if no time has passed."""
+        now = self._monotonic(), self._used()
+        passed, used = now[0] - self._last[0], now[1] - self._last[1]
+        self._last = now
+        return used / passed / self._cores if passed > 0.0 else None
+
+
+def processor_pressure(root: Path = ROOT) -> float | None:
+    """Return the share of the last 10 s in which some task waited for a processor, percent."""
+    return _pressure("cpu", root)
 
 
 def memory_pressure(root: Path = ROOT) -> float | None:
     """Return the share of the last 10 s in which some task waited for memory, percent."""
-    for word in _words(root / "proc/pressure/memory")[:2]:
+    return _pressure("memory", root)
+
+
+def _pressure(resource: str, root: Path) -> float | None:
+    for word in _words(root / "proc/pressure" / resource)[:2]:
         if word.startswith("avg10="):
             return float(word.removeprefix("avg10="))
     return None

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         announcing=make_announcing(config),
         recorder=_recorder(config.recorder),
         sinks=sinks(programs),
-        signs=board_signs,
+        signs=board_signs(),
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)

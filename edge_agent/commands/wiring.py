@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +19,23 @@ SENSORS = "edge_agent.sensors"
 ACTUATORS = "edge_agent.actuators"
 
 
-def board_signs() -> Signs:
-    """Return how the board is now."""
+def board_signs() -> Callable[[], Signs]:
+    """Return what tells how the board is now, and this process on it since it was last asked."""
     from edge_agent.runtime.governor import Signs
 
-    return Signs(
-        temperature_c=signs.temperature_c(),
-        throttled=signs.throttled(),
-        load=signs.load_a_core(),
-        pressure=signs.memory_pressure(),
-        battery=signs.battery(),
-    )
+    share = signs.OwnShare()
+
+    def look() -> Signs:
+        return Signs(
+            temperature_c=signs.temperature_c(),
+            throttled=signs.throttled(),
+            own=share(),
+            waiting=signs.processor_pressure(),
+            pressure=signs.memory_pressure(),
+            battery=signs.battery(),
+        )
+
+    return look
 
 
 def connect_sources(group: Group) -> None:

@@ -20,8 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import storage, validation
+from edge_agent.engine import alike, storage, validation
 from edge_agent.engine.arrays import Deps, ModelArrays, all_policies, model_arrays
+from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.reference import log
@@ -355,19 +356,33 @@ class Model:
         vectors = (*self.C, *self.D, *self.folds.utility, *self.folds.ambiguity)
         plan = self.plan(self.policy_len, True)
         return (
-            sum(t.nbytes for t in (*self.A, *self.B))
+            sum(t.nbytes for t in self.tensors)
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
-            + plan.ops.nbytes
-            + plan.fold.nbytes
+            + self.alike.nbytes
+            + plan.nbytes
         )
 
     @cached_property
     def mixed(self) -> tuple[Mixed, ...]:
-        """The mixed form of every tensor, A first; ``mixed.NONE`` where there is none."""
+        """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
-        return (*(NONE for _ in self.A), *transitions)
+        return (*(NONE for _ in self.A), *transitions, *(NONE for _ in self._merging.tensors))
+
+    @cached_property
+    def _merging(self) -> Merging:
+        return merging(self.A, self.A_deps, self.num_states, self.folds, len(self.A) + len(self.B))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the kernel computes with: A, B, and A over classes of states for planning."""
+        return (*self.A, *self.B, *self._merging.tensors)
+
+    @cached_property
+    def alike(self) -> alike.Alike:
+        """The classes of states that iteration goes over."""
+        return alike.alike(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def digest(self) -> str:
@@ -421,6 +436,7 @@ class Model:
                 self.B_deps,
                 self.policies,
                 self.folds,
+                self._merging.groups,
                 self.node_budget,
             )
             self._plans[key] = program(tree, horizon, epistemic)

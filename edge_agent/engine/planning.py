@@ -5,9 +5,9 @@ same way shares its beliefs even between policies that differ elsewhere. So node
 them: a belief node by (factor, control, belief nodes of its parents), a term of the expected free energy by
 (modality group, step, belief nodes it looks at). A modality group is the modalities with the same parents:
 their utility and ambiguity fold into one vector (``Folds``), and only the entropy of the predicted outcomes
-is
-left to compute. The program is a list of operations on rows (kernel/model.h), written depth first; rows are
-shared out like registers, so scratch memory is that of one branch of the tree.
+is left to compute. Where most of its values are the same, that is the background and only the others are
+listed, as in tensors: beliefs sum to 1. The program is a list of operations on rows (kernel/model.h), written
+depth first; rows are shared out like registers, so scratch memory is that of one branch of the tree.
 
 Sources: Da Costa et al. 2020, section 6 (expected free energy); Friston et al. 2021, "Sophisticated
 inference" (policies as a tree).
@@ -16,6 +16,7 @@ inference" (policies as a tree).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,18 +26,25 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
 
-COPY, ADD, EXPAND, JOINT, ENTROPY, DOT = range(6)
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER = range(8)
 WORDS = 8
+LISTED_COST = 1.15  # of a listed entry beside a dense one, as storage.ENTRY_COST
 
 
 class Program(NamedTuple):
-    """``ops`` int32 [n, 8] and ``fold`` float32 for the kernel; ``values``: row of the first policy's G."""
+    """``ops`` int32 [n, 8], ``fold`` float32 and ``lists`` int32 for the kernel; ``values``: row of G[0]."""
 
     ops: NDArray[np.int32]
     fold: NDArray[np.float32]
+    lists: NDArray[np.int32]
     values: int
     rows: int
     nodes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.ops.nbytes + self.fold.nbytes + self.lists.nbytes
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,21 @@ class Folds:
     ambiguity: tuple[NDArray[np.float32], ...]
 
 
+class Merged(NamedTuple):
+    """Classes of the states of a group's parents, and the group's tensors and folds over joint classes.
+
+    ``tensors``: the kernel's number of each modality's tensor; see ``merging``.
+    """
+
+    classes: tuple[NDArray[np.intp], ...]
+    tensors: dict[int, int]
+    utility: NDArray[np.float32]
+    ambiguity: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Tree:
-    """What planning needs of a model; ``policies`` int [P, T, F]."""
+    """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group."""
 
     num_states: tuple[int, ...]
     num_controls: tuple[int, ...]
@@ -58,6 +78,7 @@ class Tree:
     B_deps: tuple[tuple[int, ...], ...]
     policies: NDArray[np.int64]
     folds: Folds
+    merged: tuple[Merged | None, ...]
     node_budget: int
 
 
@@ -98,14 +119,31 @@ class _Writer:
         self.beliefs: dict[tuple[int, ...], tuple[int, int]] = {}
         self.terms: dict[tuple[int, ...], int] = {}
         self.nodes = 0
-        folds, offsets = [], []
-        start = 0
-        for utility, ambiguity in zip(tree.folds.utility, tree.folds.ambiguity, strict=True):
-            folds.append((utility - ambiguity if epistemic else utility).ravel())
-            offsets.append(start)
-            start += folds[-1].size
-        self.fold = np.concatenate(folds).astype(np.float32)
-        self.offsets = offsets
+        self.fold: list[float] = []
+        self.lists: list[int] = []
+        self.gathered: dict[tuple[int, int, int], int] = {}
+        self.class_lists: dict[tuple[int, int], int] = {}
+        self.vectors = [self._vectors(g) for g in range(len(tree.folds.groups))]
+
+    def _vectors(self, group: int) -> list[tuple[int, list[int] | None]]:
+        """Write a group's vector a step, or one for all: its place, and the states that it lists."""
+        merged = self.tree.merged[group]
+        utility, ambiguity = (
+            merged[2:] if merged else (self.tree.folds.utility[group], self.tree.folds.ambiguity[group])
+        )
+        out: list[tuple[int, list[int] | None]] = []
+        for vector in utility - ambiguity if self.epistemic else utility:
+            values, counts = np.unique(vector, return_counts=True)
+            background = values[counts.argmax()]
+            listed = np.flatnonzero(vector != background)
+            start = len(self.fold)
+            if LISTED_COST * len(listed) + 1 < len(vector):
+                self.fold += [float(background), *(vector[listed] - background).tolist()]
+                out.append((start, listed.tolist()))
+            else:
+                self.fold += vector.tolist()
+                out.append((start, None))
+        return out
 
     def _register(self, size: int) -> int:
         self.sizes.append(size)
@@ -147,37 +185,75 @@ class _Writer:
         source = self._joint(sources, [self.tree.num_states[d] for d in self.tree.B_deps[f]])
         states = self.tree.num_states[f]
         out = self._register(states)
-        alone = (f,) in self.tree.folds.groups
-        value = self._register(1) if alone else -1
-        fold = self._fold_offset(self.tree.folds.groups.index((f,)), depth) if alone else -1
         tensor = len(self.tree.A_deps) + f
-        target = _Ref(value) if alone else 0
-        self.ops.append((EXPAND, tensor, u * states, states, _Ref(source), _Ref(out), fold, target))
-        if alone:
+        value = -1
+        expand: _Op = (EXPAND, tensor, u * states, states, _Ref(source), _Ref(out))
+        if (f,) in self.tree.folds.groups:
+            value = self._register(1)
+            start, listed = self._vector(self.tree.folds.groups.index((f,)), depth)
+            if listed is None:
+                self.ops.append((*expand, start, _Ref(value)))
+            else:
+                self.ops.append((*expand, -1, _Ref(value)))
+                self._dot(start, listed, 0, out, value)
             self._entropies((f,), out, value)
+        else:
+            self.ops.append((*expand, -1, 0))
         self.beliefs[key] = (out, value)
         return out
 
     def _term(self, group: int, depth: int, beliefs: tuple[int, ...]) -> int:
         deps = self.tree.folds.groups[group]
         sources = [beliefs[d] for d in deps]
+        merged = self.tree.merged[group]
         if len(deps) == 1:
             return next(value for out, value in self.beliefs.values() if out == sources[0])
         key = (group, depth, *sources)
         if key not in self.terms:
-            source = self._joint(sources, [self.tree.num_states[d] for d in deps])
+            sizes = [self.tree.num_states[d] for d in deps]
+            if merged:
+                sizes = [int(c.max()) + 1 for c in merged.classes]
+                sources = [
+                    self._classes(group, i, c, s)
+                    for i, (c, s) in enumerate(zip(merged.classes, sources, strict=True))
+                ]
+            source = self._joint(sources, sizes)
             value = self._register(1)
-            size = self.tree.folds.ambiguity[group].size
-            self.ops.append((DOT, self._fold_offset(group, depth), size, _Ref(source), _Ref(value)))
-            self._entropies(deps, source, value)
+            self._dot(*self._vector(group, depth), math.prod(sizes), source, value)
+            self._entropies(deps, source, value, merged.tensors if merged else None)
             self.terms[key] = value
         return self.terms[key]
 
-    def _entropies(self, deps: tuple[int, ...], source: int, value: int) -> None:
+    def _entropies(
+        self, deps: tuple[int, ...], source: int, value: int, tensors: dict[int, int] | None = None
+    ) -> None:
         if self.epistemic:
             for m, parents in enumerate(self.tree.A_deps):
                 if parents == deps:
-                    self.ops.append((ENTROPY, m, _Ref(source), _Ref(value)))
+                    self.ops.append((ENTROPY, tensors[m] if tensors else m, _Ref(source), _Ref(value)))
+
+    def _classes(self, group: int, axis: int, classes: NDArray[np.intp], source: int) -> int:
+        """Return the register of the beliefs ``source`` added up by class."""
+        count = int(classes.max()) + 1
+        if count == len(classes):
+            return source
+        if (group, axis) not in self.class_lists:
+            self.class_lists[group, axis] = len(self.lists)
+            ends = np.concatenate([[0], np.cumsum(np.bincount(classes))])
+            self.lists += [*ends.tolist(), *np.argsort(classes, kind="stable").tolist()]
+        key = (group, axis, source)
+        if key not in self.gathered:
+            out = self._register(count)
+            self.ops.append((GATHER, _Ref(out), count, _Ref(source), self.class_lists[group, axis]))
+            self.gathered[key] = out
+        return self.gathered[key]
+
+    def _dot(self, start: int, listed: list[int] | None, size: int, source: int, value: int) -> None:
+        if listed is None:
+            self.ops.append((DOT, start, size, _Ref(source), _Ref(value)))
+            return
+        self.ops.append((LISTED, start, len(listed), _Ref(source), _Ref(value), len(self.lists)))
+        self.lists += listed
 
     def _joint(self, sources: list[int], sizes: list[int]) -> int:
         current, size = sources[0], sizes[0]
@@ -187,9 +263,9 @@ class _Writer:
             current, size = out, size * n
         return current
 
-    def _fold_offset(self, group: int, depth: int) -> int:
-        steps, size = self.tree.folds.utility[group].shape
-        return self.offsets[group] + (depth * size if steps > 1 else 0)
+    def _vector(self, group: int, depth: int) -> tuple[int, list[int] | None]:
+        vectors = self.vectors[group]
+        return vectors[depth if len(vectors) > 1 else 0]
 
     def finish(self) -> Program:
         """Give registers rows: roots and G keep theirs, the others live from first to last use."""
@@ -217,7 +293,8 @@ class _Writer:
             for register in ends.get(i, []):
                 if register >= len(self.tree.num_states) and register != self.values:
                     space.give(rows[register], self.sizes[register])
-        return Program(out, self.fold, rows[self.values], space.end, self.nodes)
+        fold, lists = np.array(self.fold, np.float32), np.array(self.lists, np.int32)
+        return Program(out, fold, lists, rows[self.values], space.end, self.nodes)
 
 
 class _Space:

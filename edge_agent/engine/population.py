@@ -90,9 +90,10 @@ class Population:
         self.horizon, self.epistemic = model.policy_len, True
         self._core = _kernel.Core(
             chosen().name,
-            tuple(_tensor(model, i, arrays["tables"]) for i in range(len(model.A) + len(model.B))),
+            tuple(_tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
             model.A_deps,
             model.B_deps,
+            model.alike,
             np.concatenate(model.D),
             None
             if model.E is None
@@ -132,7 +133,7 @@ class Population:
         floats = _kernel.thread_floats(
             states, sum(model.num_obs), len(model.A), factors, wide, _strip_rows(model)
         )
-        values = sum(3 * len(t.palette) for t in (*model.A, *model.B))
+        values = sum(3 * len(t.palette) for t in model.tensors)
         return (
             Column("belief", (tiles, states, lanes), np.uint8),
             Column("action", (tiles, factors, lanes), np.uint8),
@@ -291,7 +292,7 @@ class Population:
 
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)
-        self._core.set_plan(program.ops, program.fold, program.values, *self._selection)
+        self._core.set_plan(program.ops, program.fold, program.lists, program.values, *self._selection)
 
     def reset(self, agents: ArrayLike | None = None) -> None:
         """Start again from D: all agents, or some."""
@@ -424,18 +425,21 @@ def _strip_rows(model: Model) -> int:
     joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
     inference = 2 * states + max(2 * widest + patterns, 4 * states + joint)
+    if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
+        inference = max(inference + states, 4 * states + model.alike.rows)
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
 def _tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
-    """Return what the kernel takes of tensor ``index`` (A, then B); its tables are written into ``room``."""
-    stored = (*model.A, *model.B)
+    """Return what the kernel takes of ``model.tensors[index]``; its tables are written into ``room``."""
+    stored = model.tensors
     tensor = stored[index]
     start = sum(3 * len(t.palette) for t in stored[:index])
     values, common = tables(tensor)
     part = room[start : start + values.size]
     part[:] = values.ravel()
-    states = model.num_states[index - len(model.A)] if index >= len(model.A) else 0
+    f = index - len(model.A)
+    states = model.num_states[f] if 0 <= f < len(model.B) else 0
     return (
         tensor.rows,
         tensor.width,

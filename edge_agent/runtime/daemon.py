@@ -131,6 +131,7 @@ class Daemon:
         if parts.governor is not None:
             self.scheduler.every("govern", WATCH_S, now)
         self._missed = 0
+        self._late: list[float] = [0.0, 0.0]
 
     def attach(self, link: Link) -> None:
         """Use a broker; without one the daemon works alone."""
@@ -276,6 +277,9 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.begin_one(name, group)
         self._subscribe(name, group)
+        governor = self.parts.governor
+        if governor is not None and governor.rung:
+            self._give_way(name, group, governor, self._clock.monotonic())
 
     def _subscribe(self, name: str, group: Group) -> None:
         if self.link is not None:
@@ -371,9 +375,10 @@ class Daemon:
         seen = replace(
             signs(),
             missed=(missed - self._missed) / WATCH_S,
+            late=self._late[0] / max(self._late[1], 1.0),
             memory=self.parts.rss() / self.plan.budget,
         )
-        self._missed = missed
+        self._missed, self._late = missed, [0.0, 0.0]
         now = self._clock.monotonic()
         move = governor.look(seen, now)
         if move is None:
@@ -381,16 +386,22 @@ class Daemon:
         fields = {"rung": move.rung, "cause": move.cause}
         log.warning("governor: %s, because of %s", move.name, move.cause, extra={"fields": fields})
         for name, group in self.groups.items():
-            self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
-            horizon = 1 if governor.plans_shorter else None
-            group.plan(horizon)
-            if self.parts.recorder is not None:
-                self.parts.recorder.plan(name, horizon)
-            group.suspended = group.elsewhere or governor.suspended(group.config.priority)
-            self._hold(group)
+            self._give_way(name, group, governor, now)
+
+    def _give_way(self, name: str, group: Group, governor: Governor, now: float) -> None:
+        """Let a population do what the governor's rung says."""
+        self.scheduler.set_period(f"step {name}", governor.slowed / group.config.rate_hz, now)
+        horizon = 1 if governor.plans_shorter else None
+        group.plan(horizon)
+        if self.parts.recorder is not None:
+            self.parts.recorder.plan(name, horizon)
+        group.suspended = group.elsewhere or governor.suspended(group.config.priority)
+        self._hold(group)
 
     def _step(self, name: str, group: Group, jitter: float) -> None:
         group.jitter.add(np.array([jitter]))
+        self._late[0] += jitter / self.scheduler[f"step {name}"].period
+        self._late[1] += 1.0
         if group.feeds and group.config.step == "rate":
             group.poll(self._clock.monotonic())
         peering = self.parts.peering

@@ -8,6 +8,12 @@ Each sign of trouble has thresholds for the rungs it asks for (`_asked`). The de
 a sign has asked for a deeper one during ``DOWN_S``, and up one when for ``UP_S`` nothing asked for the
 present one even with every threshold lowered by the margin: that is the hysteresis. Every move carries its
 cause. Nothing here reads a sensor or a clock.
+
+The processor's signs are about this process. Others may keep a board busy for days (the load average counts
+them), and to plan shorter would then give up decisions for nothing. So waiting for a processor (the kernel's
+pressure-stall figure), late ticks and missed deadlines lead down only while the process itself takes a
+noticeable share of the processor. Once down, they keep the device there whatever its share then is: it has
+become small because less is planned.
 """
 
 from __future__ import annotations
@@ -21,20 +27,25 @@ DOWN_S = 5.0
 UP_S = 60.0
 FULL, PLAN_SHORTER, SLOW, SHED = 0, 1, 2, 3
 SLOW_FACTOR = 2.0
+NOTICEABLE = 0.2  # of all cores' time
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
     """What the board tells; None: it does not tell.
 
-    ``temperature_c`` of the processor; ``throttled`` now, by the firmware; ``load`` (1 minute) a core;
-    ``missed`` deadlines a second since the last look; ``pressure`` of memory (PSI some, avg10, percent);
-    ``memory`` of the process as a share of its budget; ``battery`` charge, 0 to 1, while discharging.
+    ``temperature_c`` of the processor; ``throttled`` now, by the firmware; ``own`` share of all cores' time
+    that the process took since the last look, 0 to 1; ``waiting`` for a processor by anyone (PSI some, avg10,
+    percent); ``late`` how late ticks began since the last look, mean, in their periods; ``missed`` deadlines
+    a second since the last look; ``pressure`` of memory (PSI some, avg10, percent); ``memory`` of the process
+    as a share of its budget; ``battery`` charge, 0 to 1, while discharging.
     """
 
     temperature_c: float | None = None
     throttled: bool | None = None
-    load: float | None = None
+    own: float | None = None
+    waiting: float | None = None
+    late: float = 0.0
     missed: float = 0.0
     pressure: float | None = None
     memory: float | None = None
@@ -145,10 +156,8 @@ class Governor:
                 yield max(SHED, self.hold - 1), cause
         if signs.throttled:
             yield SLOW, "throttled by the firmware"
-        yield from _steps(signs.load, margin, ((1.5, PLAN_SHORTER), (3.0, SLOW)), "load {:.1f} a core")
-        yield from _steps(
-            signs.missed, margin, ((0.5, PLAN_SHORTER), (2.0, SLOW)), "{:.1f} missed deadlines/s"
-        )
+        if signs.own is None or signs.own >= NOTICEABLE or margin < 1.0:
+            yield from self._processor(signs, margin)
         yield from _steps(
             signs.pressure, margin, ((10.0, PLAN_SHORTER), (40.0, SHED)), "memory pressure {:.0f} %"
         )
@@ -158,6 +167,21 @@ class Governor:
             for rung, limit in ((PLAN_SHORTER, 0.4), (SLOW, 0.2), (self.hold, 0.05)):
                 if charge <= limit:
                     yield rung, cause
+
+    def _processor(self, signs: Signs, margin: float) -> Iterable[tuple[int, str]]:
+        """Yield what the processor asks for while this process has a part in it."""
+        share = None if signs.own is None else signs.own * 100.0
+        own = "" if share is None else f", {share:.0f} % of the processor ours"
+        yield from _steps(share, margin, ((90.0, PLAN_SHORTER),), "{:.0f} % of the processor ours")
+        yield from _steps(
+            signs.waiting, margin, ((40.0, PLAN_SHORTER), (80.0, SLOW)), "processor awaited {:.0f} %" + own
+        )
+        yield from _steps(
+            signs.late, margin, ((0.5, PLAN_SHORTER), (1.0, SLOW)), "ticks {:.1f} periods late" + own
+        )
+        yield from _steps(
+            signs.missed, margin, ((0.5, PLAN_SHORTER), (2.0, SLOW)), "{:.1f} missed deadlines/s" + own
+        )
 
 
 _MARGIN = 0.9

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
@@ -67,6 +67,7 @@ class Moment:
 @dataclass(slots=True)
 class _Running:
     population: Stepper
+    size: int
     binding: Binding
     names: AgentNames
     last: int = -1
@@ -138,8 +139,8 @@ def _prefer(population: Stepper, entry: Mapping[str, Any]) -> None:
 
 
 def _believe(population: Stepper, entry: Mapping[str, Any]) -> None:
-    agents = _agents(population)
-    factor, states = int(entry["factor"]), agents.model.num_states
+    agents, factor = _agents(population), int(entry["factor"])
+    states = agents.model.num_states
     if not 0 <= factor < len(states):
         raise ConfigError(f"recording: factor {factor}, expected 0 to {len(states) - 1}")
     agents.set_beliefs(factor, _array(entry, "beliefs", "<f4", (agents.size, states[factor])))
@@ -164,7 +165,7 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     _plan(population, entry)
     if entry.get("prefer"):
         _prefer(population, {"added": entry["prefer"]})
-    return _Running(population, models.bind(model, str(entry["bundle"])), _names(entry, size))
+    return _Running(population, size, models.bind(model, str(entry["bundle"])), _names(entry, size))
 
 
 def _horizon(entry: Mapping[str, Any]) -> int | None:
@@ -187,7 +188,7 @@ def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
     return AgentNames(names, size, str(entry["population"]))
 
 
-def _array(entry: Mapping[str, Any], key: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _array(entry: Mapping[str, Any], key: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return ``entry[key]`` as an array; ``shape`` is what it must have."""
     data = entry.get(key, b"")
     expected = math.prod(shape) * np.dtype(dtype).itemsize
@@ -197,22 +198,21 @@ def _array(entry: Mapping[str, Any], key: str, dtype: str, shape: tuple[int, ...
 
 
 def _act(running: _Running, entry: Mapping[str, Any]) -> None:
-    agents = _array(entry, "held", "<i4", (len(entry.get("held", b"")) // 4,)).astype(np.intp)
-    executed = _array(entry, "executed", "<i2", (len(agents), len(running.binding.controls)))
+    n = len(entry["held"]) // 4
+    agents = _array(entry, "held", "<i4", (n,)).astype(np.intp)
+    executed = _array(entry, "executed", "<i2", (n, len(running.binding.controls)))
     running.population.act(executed, agents)
 
 
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
+    binding = running.binding
     everyone = not entry["agents"]
-    n = len(running.names) if everyone else len(entry["agents"]) // 4
-    shape = [n, len(running.binding.modalities), len(running.binding.controls)]
+    n = running.size if everyone else len(entry["agents"]) // 4
+    shape = [n, len(binding.modalities), len(binding.controls)]
     if entry["shape"] != shape:
         raise ConfigError(f"recording: tick {entry['tick']} is of shape {entry['shape']}, expected {shape}")
-    dtype = entry.get("dtype", "<i2")
-    if dtype not in ("<i2", "<f4"):
-        raise ConfigError(f"recording: observations are {dtype!r}, expected <i2 or <f4")
-    observed = _array(entry, "observed", dtype, (n, shape[1]))
+    observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), (n, shape[1]))
     agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
     actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
     actions = actions.reshape(n, shape[2])
-    return Moment(running.population, running.binding, running.names, observed, actions, agents)
+    return Moment(running.population, binding, running.names, observed, actions, agents)

@@ -37,10 +37,6 @@ _OF: dict[str, Field] = {
     "kind": Field(str, "one of FRAMES", required=True),
     "population": Field(str, "name", required=True),
 }
-_HELD: dict[str, Field] = {
-    "held": Field(bytes, "int32 LE, who was held safe"),
-    "executed": Field(bytes, "int16 LE [n, F], what they did"),
-}
 FRAMES: Mapping[str, bodies.Schema] = {
     "begin": _OF
     | {
@@ -55,13 +51,17 @@ FRAMES: Mapping[str, bodies.Schema] = {
     | {
         "tick": Field(int, "of the population", required=True),
         "agents": Field(bytes, "int32 LE, who stepped; empty: all", required=True),
-        "observed": Field(bytes, "int16 LE [n, M]", required=True),
+        "observed": Field(bytes, "int16 LE [n, M]; float32 of a network", required=True),
         "actions": Field(bytes, "int16 LE [n, F]", required=True),
         "shape": Field(list, "[n, M, F]", required=True),
-        "dtype": Field(str, "of the observations, <i2 if missing"),
-    }
-    | _HELD,
-    "act": _OF | _HELD,
+        "held": Field(bytes, "int32 LE, whose actions were others than they chose"),
+        "executed": Field(bytes, "int16 LE [held, F]; -1 not known"),
+    },
+    "act": _OF
+    | {
+        "held": Field(bytes, "int32 LE, who is held safe", required=True),
+        "executed": Field(bytes, "int16 LE [held, F]; -1 not known", required=True),
+    },
     "plan": _OF,
     "prefer": _OF | {"added": Field(dict, "modality to log-preferences", required=True)},
     "believe": _OF
@@ -164,7 +164,6 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
             "tick": tick,
             "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
             "observed": step.observed.tobytes(),
-            "dtype": step.observed.dtype.newbyteorder("<").str,
             "actions": step.chosen.astype("<i2").tobytes(),
             "shape": [len(step.observed), step.observed.shape[1], step.chosen.shape[1]],
         }

@@ -58,6 +58,8 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->mixed_patterns = blob(NULL, 1);
     t->mixed_starts = blob(NULL, 4);
     t->sparse = listed > 0;
+    t->single = t->sparse;
+    for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
     t->difference = tables;
     t->ratio = tables + values;
@@ -70,24 +72,40 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     m->states += sizes[2];
 }
 
+static void read_alike(Alike *a, int32_t factors) {
+    int64_t joint;
+    a->patterns = *(const int32_t *)blob(NULL, 4);
+    a->strides = blob(NULL, 4);
+    a->classes = blob(NULL, 4);
+    a->order = blob(NULL, 2);
+    a->starts = blob(NULL, 2);
+    a->weights = blob(&joint, 4);
+    a->common = blob(NULL, 4);
+    if (a->patterns) a->width = (int32_t)(joint / a->patterns);
+    for (int32_t f = 0; f < factors; f++) a->rows += a->classes[f];
+}
+
 int main(int argc, char **argv) {
     if (argc != 5) return 2;
     char *start = cursor = read_file(argv[1]);
     const int32_t *head = blob(NULL, 4);
+    int32_t stored = *(const int32_t *)blob(NULL, 4);
     const float *precisions = blob(NULL, 4);
     Model m = {.modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0],
                .alpha = precisions[1]};
-    m.tensors = calloc((size_t)(m.modalities + m.factors), sizeof(Tensor));
-    for (int32_t i = 0; i < m.modalities + m.factors; i++) {
+    m.tensors = calloc((size_t)stored, sizeof(Tensor));
+    for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
-        read_tensor(&m.tensors[i], &m, f);
+        read_tensor(&m.tensors[i], &m, f < m.factors ? f : -1);
         if (f < 0) m.num_obs[i] = m.tensors[i].rows;
         int64_t parents;
         const int32_t *deps = blob(&parents, 4);
+        if (f >= m.factors) continue;
         *(f < 0 ? &m.a_parents[i] : &m.b_parents[f]) = (int32_t)parents;
         memcpy(f < 0 ? m.a_deps[i] : m.b_deps[f], deps, (size_t)parents * 4);
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
+    read_alike(&m.alike, m.factors);
     m.D = blob(NULL, 4);
     m.first_act = blob(NULL, 1);
     Plan plan = {.values = head[3]};
@@ -95,6 +113,7 @@ int main(int argc, char **argv) {
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);
     plan.fold = blob(NULL, 4);
+    plan.lists = blob(NULL, 4);
     const char *observations = blob(&observed, 8);
     int64_t size = head[5], ticks = observed / size / m.modalities;
     int32_t lanes = size <= 4 ? 4 : size <= 16 ? 16 : TILE, threads = atoi(argv[3]);

@@ -51,15 +51,18 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     agents = observations.shape[1]
     blobs: list[Any] = [
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
+        np.array([len(model.tensors)], "<i4"),
         np.array([model.gamma, model.alpha], "<f4"),
     ]
-    room = np.zeros(sum(3 * len(t.palette) for t in (*model.A, *model.B)), np.float32)
-    for i, deps in enumerate((*model.A_deps, *model.B_deps)):
+    room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
+    none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
+    for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = engine._tensor(model, i, room)
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
         blobs += [*tensor[5:], np.array(deps, "<i4")]
-    blobs += [np.concatenate(model.D), model.policies[:, 0].astype(np.uint8), plan.ops, plan.fold]
+    blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
+    blobs += [np.concatenate(model.D), model.policies[:, 0].astype(np.uint8), plan.ops, plan.fold, plan.lists]
     blobs.append(np.ascontiguousarray(observations, "<i8"))
     with path.open("wb") as file:
         for blob in blobs:

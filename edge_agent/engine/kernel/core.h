@@ -6,6 +6,8 @@
 
 #include "tick.h"
 
+enum { PLAN_BUFFERS = 3 };
+
 typedef struct {
     PyObject_HEAD
     Model model;
@@ -15,7 +17,7 @@ typedef struct {
     int64_t contradictions;
     Py_buffer *buffers;
     int32_t held, room;
-    Py_buffer plan_buffers[2];
+    Py_buffer plan_buffers[PLAN_BUFFERS];
 } Core;
 
 /* Pointer to the contiguous buffer of ``object``, held until the Core goes; NULL with an error set. */

@@ -42,6 +42,8 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) 
         return -1;
     t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
     t->sparse = listed > 0;
+    t->single = t->sparse;
+    for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
     t->difference = table;
     t->ratio = table + values;
@@ -67,6 +69,21 @@ static int fill_dependencies(Model *m, PyObject *a_deps, PyObject *b_deps) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* (patterns, strides, classes, order, starts, weights, common) */
+static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
+    PyObject *strides, *classes, *order, *starts, *weights, *common;
+    int64_t joint;
+    if (!PyArg_ParseTuple(tuple, "iOOOOOO", &a->patterns, &strides, &classes, &order, &starts, &weights, &common))
+        return -1;
+    if (!(a->strides = core_hold(core, strides, 4, 0, NULL)) || !(a->classes = core_hold(core, classes, 4, 0, NULL)) ||
+        !(a->order = core_hold(core, order, 2, 0, NULL)) || !(a->starts = core_hold(core, starts, 2, 0, NULL)) ||
+        !(a->weights = core_hold(core, weights, 4, 0, &joint)) || !(a->common = core_hold(core, common, 4, 0, NULL)))
+        return -1;
+    if (a->patterns) a->width = (int32_t)(joint / a->patterns);
+    for (int32_t f = 0; f < core->model.factors; f++) a->rows += a->classes[f];
+    return 0;
+}
+
 static const Isa *find_isa(const char *name) {
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, name) && isa->supported()) return isa;
@@ -77,29 +94,30 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
-                          &PyTuple_Type, &b_deps, &D, &log_E, &first_act, &m->gamma, &m->alpha, &belief, &action,
-                          &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &m->gamma, &m->alpha,
+                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
-    if (PyTuple_Size(tensors) != m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
+    int32_t stored = (int32_t)PyTuple_Size(tensors); /* A, B, and more for planning */
+    if (stored < m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
         m->factors > MAX_FACTORS || threads < 1 || threads > MAX_THREADS) {
         PyErr_SetString(PyExc_ValueError, "counts of tensors, factors, modalities or threads");
         return -1;
     }
     if (!(p->isa = find_isa(isa)) || fill_dependencies(m, a_deps, b_deps)) return -1;
-    m->tensors = calloc((size_t)(m->modalities + m->factors), sizeof *m->tensors);
+    m->tensors = calloc((size_t)stored, sizeof *m->tensors);
     if (!m->tensors) return PyErr_NoMemory(), -1;
-    for (int32_t i = 0; i < m->modalities + m->factors; i++) {
+    for (int32_t i = 0; i < stored; i++) {
         Tensor *t = &m->tensors[i];
         int32_t states = 0;
         if (fill_tensor(core, t, &states, PyTuple_GetItem(tensors, i))) return -1;
-        if (i >= m->modalities) {
+        if (states) {
             int32_t f = i - m->modalities;
             m->num_states[f] = states;
             m->num_controls[f] = t->rows / states;
@@ -109,6 +127,7 @@ int core_fill(Core *core, PyObject *args) {
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
+    if (fill_alike(core, &m->alike, alike)) return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
         return -1;
@@ -128,7 +147,7 @@ int core_fill(Core *core, PyObject *args) {
 void core_release(Core *core) {
     if (core->population.pool) pool_stop(core->population.pool);
     for (int32_t i = 0; i < core->held; i++) PyBuffer_Release(&core->buffers[i]);
-    for (int i = 0; i < 2; i++) PyBuffer_Release(&core->plan_buffers[i]);
+    for (int i = 0; i < PLAN_BUFFERS; i++) PyBuffer_Release(&core->plan_buffers[i]);
     free(core->buffers);
     free(core->model.tensors);
 }

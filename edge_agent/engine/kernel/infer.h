@@ -38,21 +38,38 @@ static void decode(const Model *m, const Strip *s, float *beliefs) {
     }
 }
 
-/* Codes of one factor from values proportional to its posterior; ``top`` is their largest. */
-static void encode(const float *values, int32_t count, Row top, uint8_t *codes, int64_t stride) {
-    Row inverse = divide(constant(1.0f), top);
-    Row half = constant(0.5f);
+/* Codes of one factor from values proportional to its posterior, whose largest is ``top``; and the beliefs that
+ * decode() would give for them. */
+static void encode(const float *values, int32_t count, Row top, uint8_t *codes, int64_t stride, float *beliefs) {
+    Row inverse = divide(constant(1.0f), top), sum = constant(0.0f);
     for (int32_t k = 0; k < count; k++) {
-        Row root = row_root4(mul(load(values + (int64_t)k * LANES), inverse));
-        to_bytes(codes + k * stride, add(scale(root, 255.0f), half));
+        Row rounded = add(row_code(mul(load(values + (int64_t)k * LANES), inverse)), constant(ROUND));
+        to_bytes(codes + k * stride, rounded);
+        Row c = sub(rounded, constant(ROUND));
+        c = mul(c, c);
+        c = mul(c, c);
+        sum = add(sum, c);
+        store(beliefs + (int64_t)k * LANES, c);
     }
+    inverse = divide(constant(1.0f), sum);
+    for (int32_t k = 0; k < count; k++) {
+        float *p = beliefs + (int64_t)k * LANES;
+        store(p, mul(load(p), inverse));
+    }
+}
+
+/* What entry ``e`` of the mixed form adds. */
+INLINE Row weighted(const float *patterns, const Tensor *t, uint32_t e, const float *source) {
+    Row weight = load(patterns + (int64_t)t->mixed_patterns[e] * LANES);
+    return mul(weight, load(source + (int64_t)t->mixed_columns[e] * LANES));
 }
 
 /* Rows of ``t`` for lanes whose controls differ. A pattern is the weights that one entry has under each control;
  * a lane's weight is that of its control, so a row costs its entries once and not once a control. Adding an
  * entry of weight 0 changes nothing: the bits are those of apply(). */
-static void apply_mixed(const Tensor *t, const uint8_t *action, int32_t controls, int32_t states,
+static void apply_mixed(const Tensor *stored, const uint8_t *action, int32_t controls, int32_t states,
                         const float *source, float *out, float *patterns) {
+    const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     for (int32_t p = 0; p < t->patterns; p++) store(patterns + (int64_t)p * LANES, constant(0.0f));
     for (int32_t u = 0; u < controls; u++) {
         Mask here = equal_bytes(action, u);
@@ -63,11 +80,9 @@ static void apply_mixed(const Tensor *t, const uint8_t *action, int32_t controls
         }
     }
     for (int32_t k = 0; k < states; k++) {
+        uint32_t e = t->mixed_starts[k], end = t->mixed_starts[k + 1];
         Row acc = constant(t->background);
-        for (uint32_t e = t->mixed_starts[k]; e < t->mixed_starts[k + 1]; e++) {
-            Row weight = load(patterns + (int64_t)t->mixed_patterns[e] * LANES);
-            acc = add(acc, mul(weight, load(source + (int64_t)t->mixed_columns[e] * LANES)));
-        }
+        for (; e < end; e++) acc = add(acc, weighted(patterns, t, e, source));
         store(out + (int64_t)k * LANES, acc);
     }
 }
@@ -78,12 +93,12 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
         const uint8_t *action = s->action + f * s->action_stride;
         int32_t n = m->num_states[f], controls = m->num_controls[f], present = 0;
         float *out = prior + (int64_t)m->first_state[f] * LANES;
-        const Tensor *t = &m->tensors[m->modalities + f];
+        const Tensor copy = m->tensors[m->modalities + f], *t = &copy;
         Mask start = equal_bytes(action, ACTION_START), still = equal_bytes(action, ACTION_STILL);
         for (int32_t u = 0; u < controls; u++) present += any(equal_bytes(action, u));
         const float *source = present ? joint(m, beliefs, m->b_parents[f], m->b_deps[f], work) : 0;
         if (present > 1 && t->patterns) {
-            apply_mixed(t, action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
+            apply_mixed(&m->tensors[m->modalities + f], action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
         } else {
             for (int32_t u = 0; u < controls; u++) {
                 Mask here = equal_bytes(action, u);
@@ -204,8 +219,8 @@ static void note(const Strip *s, Mask who) {
     for (int32_t lane = 0; lane < LANES; lane++) s->contradicted[lane] |= chosen[lane] != 0;
 }
 
-/* Bayes' rule for the only factor: codes and free energy from ``prior``, which is used up. */
-static void infer_exact(const Model *m, const Strip *s, float *prior, float *work) {
+/* Bayes' rule for the only factor: codes, beliefs and free energy from ``prior``, which is used up. */
+static void infer_exact(const Model *m, const Strip *s, float *prior, float *beliefs, float *work) {
     int32_t n = m->num_states[0];
     float offset[LANES] __attribute__((aligned(64))) = {0};
     Mask everyone;
@@ -234,7 +249,7 @@ static void infer_exact(const Model *m, const Strip *s, float *prior, float *wor
             store(offset, choose(lost, constant(-36.04365f), load(offset)));
         }
     }
-    encode(prior, n, top, s->belief, s->belief_stride);
+    encode(prior, n, top, s->belief, s->belief_stride, beliefs);
     if (s->free_energy) store(s->free_energy, sub(constant(0.0f), add(row_log(sum), load(offset))));
 }
 

@@ -25,17 +25,35 @@ static float log_likelihood_lane(const Model *m, const Strip *s, int32_t i, int3
     return 0.0f;
 }
 
+/* What is iterated: the states of every factor, or classes of them (alike.h). */
+typedef struct { int32_t first[MAX_FACTORS], count[MAX_FACTORS], rows; } Shape;
+
+static void shape_of(const int32_t *counts, int32_t factors, Shape *z) {
+    z->rows = 0;
+    for (int32_t f = 0; f < factors; f++) {
+        z->first[f] = z->rows;
+        z->count[f] = counts[f];
+        z->rows += counts[f];
+    }
+}
+
+static int32_t joint_count(const Model *m, const Shape *z, int32_t i) {
+    int32_t total = 1;
+    for (int32_t d = 0; d < m->a_parents[i]; d++) total *= z->count[m->a_deps[i][d]];
+    return total;
+}
+
 /* logits += E[ll] over all parents but each in turn; returns nothing for joint sizes: ``ll`` has them all. */
-static void marginals(const Model *m, int32_t i, const float *ll, const float *q, float *logits) {
+static void marginals(const Model *m, const Shape *z, int32_t i, const float *ll, const float *q, float *logits) {
     int32_t count = m->a_parents[i];
     const int32_t *deps = m->a_deps[i];
     if (count == 2) {
-        const float *qa = q + (int64_t)m->first_state[deps[0]] * LANES;
-        const float *qb = q + (int64_t)m->first_state[deps[1]] * LANES;
-        float *la = logits + (int64_t)m->first_state[deps[0]] * LANES;
-        float *lb = logits + (int64_t)m->first_state[deps[1]] * LANES;
-        int32_t nb = m->num_states[deps[1]];
-        for (int32_t a = 0; a < m->num_states[deps[0]]; a++) {
+        const float *qa = q + (int64_t)z->first[deps[0]] * LANES;
+        const float *qb = q + (int64_t)z->first[deps[1]] * LANES;
+        float *la = logits + (int64_t)z->first[deps[0]] * LANES;
+        float *lb = logits + (int64_t)z->first[deps[1]] * LANES;
+        int32_t nb = z->count[deps[1]];
+        for (int32_t a = 0; a < z->count[deps[0]]; a++) {
             Row weight = load(qa + (int64_t)a * LANES), acc = constant(0.0f);
             for (int32_t b = 0; b < nb; b++, ll += LANES) {
                 Row l = load(ll);
@@ -49,15 +67,16 @@ static void marginals(const Model *m, int32_t i, const float *ll, const float *q
         return;
     }
     int32_t index[MAX_FACTORS] = {0};
-    for (int32_t j = 0; j < m->tensors[i].width; j++, ll += LANES) {
+    int32_t width = joint_count(m, z, i);
+    for (int32_t j = 0; j < width; j++, ll += LANES) {
         for (int32_t keep = 0; keep < count; keep++) {
             Row term = load(ll);
             for (int32_t d = 0; d < count; d++)
-                if (d != keep) term = mul(term, load(q + (int64_t)(m->first_state[deps[d]] + index[d]) * LANES));
-            float *p = logits + (int64_t)(m->first_state[deps[keep]] + index[keep]) * LANES;
+                if (d != keep) term = mul(term, load(q + (int64_t)(z->first[deps[d]] + index[d]) * LANES));
+            float *p = logits + (int64_t)(z->first[deps[keep]] + index[keep]) * LANES;
             store(p, add(load(p), term));
         }
-        for (int32_t d = count - 1; d >= 0 && ++index[d] == m->num_states[deps[d]]; d--) index[d] = 0;
+        for (int32_t d = count - 1; d >= 0 && ++index[d] == z->count[deps[d]]; d--) index[d] = 0;
     }
 }
 
@@ -81,10 +100,55 @@ INLINE Row soften(const float *logits, int32_t n, float *q, float *fresh, Mask s
     return change;
 }
 
-/* Iterate from prior to q; returns the free energy. ``work``: see inference_rows. */
-static Row settle(const Model *m, const Strip *s, const float *prior, float *q, float *work) {
-    float *log_prior = work, *logits = log_prior + (int64_t)m->states * LANES;
-    float *fresh = logits + (int64_t)m->states * LANES, *ll = fresh + (int64_t)m->states * LANES;
+/* From log_prior and joint ln-likelihoods to q, which holds the first guess; ``work``: two rows a state. */
+static void iterate(const Model *m, const Shape *z, const float *log_prior, const float *ll, float *q, float *work) {
+    float *logits = work, *fresh = work + (int64_t)z->rows * LANES;
+    Mask settled = none();
+    for (int32_t turn = 0; turn < ITERATIONS; turn++) {
+        memcpy(logits, log_prior, sizeof(float) * LANES * (size_t)z->rows);
+        const float *table = ll;
+        for (int32_t i = 0; i < m->modalities; i++)
+            if (m->a_parents[i] > 1) {
+                marginals(m, z, i, table, q, logits);
+                table += (int64_t)joint_count(m, z, i) * LANES;
+            }
+        Row change = constant(0.0f);
+        for (int32_t f = 0; f < m->factors; f++) {
+            if (turn > 0 && !m->coupled[f]) continue;
+            int64_t row = (int64_t)z->first[f] * LANES;
+            Row moved = soften(logits + row, z->count[f], q + row, fresh + row, settled);
+            if (m->coupled[f]) change = larger(change, moved);
+        }
+        settled = either(settled, less(change, constant(SETTLED)));
+        Mask open;
+        EACH open.v[i] = ~settled.v[i];
+        if (!any(open)) break;
+    }
+}
+
+/* Free energy less what the joint modalities explain. */
+static Row unexplained(const Model *m, const Shape *z, const float *ll, const float *q, Row energy) {
+    for (int32_t i = 0; i < m->modalities; i++) {
+        if (m->a_parents[i] == 1) continue;
+        int32_t index[MAX_FACTORS] = {0}, count = m->a_parents[i], width = joint_count(m, z, i);
+        const int32_t *deps = m->a_deps[i];
+        for (int32_t j = 0; j < width; j++, ll += LANES) {
+            Row term = load(ll);
+            for (int32_t d = 0; d < count; d++)
+                term = mul(term, load(q + (int64_t)(z->first[deps[d]] + index[d]) * LANES));
+            energy = sub(energy, term);
+            for (int32_t d = count - 1; d >= 0 && ++index[d] == z->count[deps[d]]; d--) index[d] = 0;
+        }
+    }
+    return energy;
+}
+
+/* Iterate over all states, from prior to q; returns the free energy. ``work``: see population.py. */
+static Row settle_states(const Model *m, const Strip *s, const float *prior, float *q, float *work) {
+    float *log_prior = work, *turns = log_prior + (int64_t)m->states * LANES;
+    float *ll = turns + 2 * (int64_t)m->states * LANES;
+    Shape z;
+    shape_of(m->num_states, m->factors, &z);
     float lane_work[m->widest];
     float offset[LANES] __attribute__((aligned(64))) = {0};
     for (int32_t f = 0; f < m->factors; f++)
@@ -112,27 +176,7 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
             offset[lane] += log_likelihood_lane(m, s, i, lane, next, lane_work);
         next += (int64_t)m->tensors[i].width * LANES;
     }
-    Mask settled = none();
-    for (int32_t turn = 0; turn < ITERATIONS; turn++) {
-        memcpy(logits, log_prior, sizeof(float) * LANES * (size_t)m->states);
-        const float *table = ll;
-        for (int32_t i = 0; i < m->modalities; i++)
-            if (m->a_parents[i] > 1) {
-                marginals(m, i, table, q, logits);
-                table += (int64_t)m->tensors[i].width * LANES;
-            }
-        Row change = constant(0.0f);
-        for (int32_t f = 0; f < m->factors; f++) {
-            if (turn > 0 && !m->coupled[f]) continue;
-            int64_t row = (int64_t)m->first_state[f] * LANES;
-            Row moved = soften(logits + row, m->num_states[f], q + row, fresh + row, settled);
-            if (m->coupled[f]) change = larger(change, moved);
-        }
-        settled = either(settled, less(change, constant(SETTLED)));
-        Mask open;
-        EACH open.v[i] = ~settled.v[i];
-        if (!any(open)) break;
-    }
+    iterate(m, &z, log_prior, ll, q, turns);
     Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < m->states; k++) {
         Row value = load(q + (int64_t)k * LANES);
@@ -140,59 +184,7 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
         energy = sub(energy, mul(value, load(log_prior + (int64_t)k * LANES)));
     }
     energy = add(energy, scale(disorder, LN2 * XLOG2X_UNIT));
-    const float *table = ll;
-    for (int32_t i = 0; i < m->modalities; i++) {
-        if (m->a_parents[i] == 1) continue;
-        int32_t index[MAX_FACTORS] = {0}, count = m->a_parents[i];
-        const int32_t *deps = m->a_deps[i];
-        for (int32_t j = 0; j < m->tensors[i].width; j++, table += LANES) {
-            Row term = load(table);
-            for (int32_t d = 0; d < count; d++)
-                term = mul(term, load(q + (int64_t)(m->first_state[deps[d]] + index[d]) * LANES));
-            energy = sub(energy, term);
-            for (int32_t d = count - 1; d >= 0 && ++index[d] == m->num_states[deps[d]]; d--) index[d] = 0;
-        }
-    }
-    return energy;
-}
-
-/* The prior of lanes in ``who`` becomes even, or what was saved. */
-static void replace_prior(const Model *m, Mask who, const float *saved, float *prior) {
-    for (int32_t f = 0; f < m->factors; f++) {
-        Row even = constant(1.0f / (float)m->num_states[f]);
-        for (int32_t k = 0; k < m->num_states[f]; k++) {
-            int64_t row = (int64_t)(m->first_state[f] + k) * LANES;
-            store(prior + row, choose(who, saved ? load(saved + row) : even, load(prior + row)));
-        }
-    }
-}
-
-/* Codes and free energy of several factors from ``prior``; ``q`` is overwritten. */
-static void infer_iterated(const Model *m, const Strip *s, float *prior, float *q, float *work) {
-    float *saved = work;
-    work += (int64_t)m->states * LANES;
-    Row energy = settle(m, s, prior, q, work);
-    Mask lost = less(constant(CONTRADICTION), energy);
-    if (any(lost)) { /* start again from the likelihood; the other lanes come out as before */
-        memcpy(saved, prior, sizeof(float) * LANES * (size_t)m->states);
-        replace_prior(m, lost, 0, prior);
-        Row restarted = settle(m, s, prior, q, work);
-        Mask explained = both(lost, less(constant(EXPLAINED), sub(energy, restarted))), helpless = none();
-        EACH helpless.v[i] = lost.v[i] & ~explained.v[i];
-        note(s, explained);
-        energy = choose(explained, restarted, energy);
-        if (any(helpless)) { /* the outcomes are as odd without the belief: it stays */
-            replace_prior(m, helpless, saved, prior);
-            settle(m, s, prior, q, work);
-        }
-    }
-    for (int32_t f = 0; f < m->factors; f++) {
-        const float *values = q + (int64_t)m->first_state[f] * LANES;
-        Row sum, top;
-        extent(values, m->num_states[f], &sum, &top);
-        encode(values, m->num_states[f], top, s->belief + m->first_state[f] * s->belief_stride, s->belief_stride);
-    }
-    if (s->free_energy) store(s->free_energy, energy);
+    return unexplained(m, &z, ll, q, energy);
 }
 
 #endif

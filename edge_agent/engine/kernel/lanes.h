@@ -80,9 +80,10 @@ INLINE Row from_bytes(const uint8_t *p) {
     EACH r.v[i] = __builtin_convertvector(((const VI *)wide)[i], V);
     return r;
 }
-INLINE void to_bytes(uint8_t *p, Row r) {
+/* Values from 0 to 255 to which ROUND was added. */
+INLINE void to_bytes(uint8_t *p, Row rounded) {
     int32_t wide[LANES] __attribute__((aligned(64)));
-    EACH ((VI *)wide)[i] = __builtin_convertvector(r.v[i], VI);
+    EACH ((VI *)wide)[i] = (VI)rounded.v[i];
     for (int i = 0; i < LANES; i++) p[i] = (uint8_t)wide[i];
 }
 INLINE Mask equal_bytes(const uint8_t *p, int value) {
@@ -115,30 +116,29 @@ INLINE V vlog(V x) {
 }
 
 /* x log2 x in units of 2^-23, for x >= 0 (0 gives 0). A float's bits, as an integer, are its exponent and
- * mantissa: a logarithm but for log2 m - (m - 1), which a quartic gives to 1.1e-4 (minimax, and exact at powers
- * of two, so that certain outcomes have no entropy). */
+ * mantissa: a logarithm but for log2 m - (m - 1) and the exponent's bias, which a quartic gives to 1.3e-4 (minimax,
+ * and exact at powers of two in these operations, so that certain outcomes have no entropy). */
 #define LN2 0.693147181f
 #define XLOG2X_UNIT (1.0f / 8388608.0f)
 INLINE V vxlog2x(V x) {
-    VI bits = vbits(x) - 0x3f800000;
     V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
-    V p = (((-688962.358f * m + 5450177.83f) * m - 17902423.7f) * m + 25890461.6f) * m - 12749253.4f;
-    return x * (__builtin_convertvector(bits, V) + p);
+    V p = (((-688962.375f * m + 5450178.0f) * m - 17902424.0f) * m + 25890488.0f) * m - 1078102528.0f;
+    return x * (__builtin_convertvector(vbits(x), V) + p);
 }
 
-/* x^(1/4) for x >= 0, relative error 1.5e-4: an estimate r of x^(-1/4) from the exponent, then one step of third
- * order, whose constants are fitted to the estimate's errors. */
-INLINE V vroot4(V x) {
+/* 255 x^(1/4) for x >= 0, relative error 1.5e-4: an estimate r of x^(-1/4) from the exponent, then one step of
+ * third order, whose constants are fitted to the estimate's errors and hold the cube root of 255. */
+INLINE V vcode(V x) {
     V r = (V)(0x4f504000 - (vbits(x) >> 2));
     V s = r * r;
     V e = x * (s * s);
-    r = r * (1.46555883f + e * (0.22485422f * e - 0.69005483f));
+    r = r * (9.29358589f + e * (1.42587385f * e - 4.37586243f));
     return x * (r * (r * r));
 }
 
 INLINE Row row_exp(Row a) { EACH a.v[i] = vexp(a.v[i]); return a; }
 INLINE Row row_log(Row a) { EACH a.v[i] = vlog(a.v[i]); return a; }
 INLINE Row row_xlog2x(Row a) { EACH a.v[i] = vxlog2x(a.v[i]); return a; }
-INLINE Row row_root4(Row a) { EACH a.v[i] = vroot4(a.v[i]); return a; }
+INLINE Row row_code(Row a) { EACH a.v[i] = vcode(a.v[i]); return a; }
 
 #endif

@@ -20,6 +20,7 @@ enum {
 /* A stored tensor (storage.py). The tables have an entry a palette value, or one more for the background. */
 typedef struct {
     int32_t rows, width, sparse, values;
+    int32_t single; /* sparse, and every row lists exactly one entry */
     const float *palette;
     const uint8_t *codes;
     const uint16_t *columns;
@@ -36,6 +37,15 @@ typedef struct {
     float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
 } Tensor;
 
+/* Classes of states that an outcome leaves alike (alike.py). */
+typedef struct {
+    int32_t patterns; /* 0: none */
+    int32_t rows, width; /* classes of all factors, joint classes of all coupling modalities */
+    const int32_t *strides, *classes;
+    const uint16_t *order, *starts;
+    const float *weights, *common;
+} Alike;
+
 /* Planning operations, planning.py: eight words each. */
 enum {
     OP_COPY,    /* row a = row b */
@@ -44,6 +54,8 @@ enum {
     OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
     OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
     OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
+    OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
+    OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
     OP_WORDS = 8
 };
 
@@ -53,13 +65,14 @@ typedef struct {
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];
-    Tensor *tensors; /* A of every modality, then B of every factor */
+    Tensor *tensors; /* A of every modality, B of every factor, then what planning has of its own */
     const float *D;           /* [states] */
     const float *log_E;       /* [policies] or NULL when uniform */
     const uint8_t *first_act; /* [policies][factors] */
     float gamma, alpha;
     int32_t widest; /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
+    Alike alike;
 } Model;
 
 /* A planning program for a horizon, with or without the epistemic term. */
@@ -67,6 +80,7 @@ typedef struct {
     const int32_t *ops;
     int32_t count;
     const float *fold;
+    const int32_t *lists;
     int32_t values; /* row number of G of policy 0 */
 } Plan;
 

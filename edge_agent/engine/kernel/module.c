@@ -33,11 +33,25 @@ static int integers(PyObject *object, Py_buffer *view, int rank, Table *table) {
     return 0;
 }
 
+/* Whether all outcomes of an agent are; false also where the quick look does not apply. */
+static inline int in_range(const Model *m, const Table *t, int64_t tick, int64_t agent) {
+    if (t->itemsize != 8) return 0;
+    const char *p = t->data + tick * t->stride[0] + agent * t->stride[1];
+    int good = 1;
+    for (int32_t j = 0; j < m->modalities; j++, p += t->stride[2]) {
+        uint64_t o;
+        memcpy(&o, p, sizeof o);
+        good &= o + 1 <= (uint64_t)m->num_obs[j];
+    }
+    return good;
+}
+
 /* Every outcome is in range, or ObservationError names agent and modality. */
 static int check_outcomes(const Core *core, const Tick *c) {
     const Model *m = &core->model;
     for (int32_t k = 0; k < c->ticks; k++)
-        for (int64_t i = 0; i < c->count; i++)
+        for (int64_t i = 0; i < c->count; i++) {
+            if (in_range(m, &c->observations, k, i)) continue;
             for (int32_t j = 0; j < m->modalities; j++) {
                 int64_t o = integer_at(&c->observations, k, i, j);
                 if (o >= OUTCOME_MISSING && o < m->num_obs[j]) continue;
@@ -45,6 +59,7 @@ static int check_outcomes(const Core *core, const Tick *c) {
                              (long long)(c->agents ? c->agents[i] : i), (int)j, (long long)o, (int)m->num_obs[j] - 1);
                 return -1;
             }
+        }
     return 0;
 }
 
@@ -177,22 +192,23 @@ done:
     return out;
 }
 
-/* set_plan(ops, fold, values row, selection, stochastic) */
+/* set_plan(ops, fold, lists, values row, selection, stochastic) */
 static PyObject *core_set_plan(Core *core, PyObject *args) {
-    PyObject *ops, *fold;
+    PyObject *arrays[PLAN_BUFFERS];
     int values, selection, stochastic;
-    if (!PyArg_ParseTuple(args, "OOiii", &ops, &fold, &values, &selection, &stochastic)) return NULL;
-    Py_buffer fresh[2] = {{0}};
-    if (PyObject_GetBuffer(ops, &fresh[0], PyBUF_C_CONTIGUOUS)) return NULL;
-    if (PyObject_GetBuffer(fold, &fresh[1], PyBUF_C_CONTIGUOUS)) {
-        PyBuffer_Release(&fresh[0]);
+    if (!PyArg_ParseTuple(args, "OOOiii", &arrays[0], &arrays[1], &arrays[2], &values, &selection, &stochastic))
         return NULL;
-    }
-    for (int i = 0; i < 2; i++) {
+    Py_buffer fresh[PLAN_BUFFERS] = {{0}};
+    for (int i = 0; i < PLAN_BUFFERS; i++)
+        if (PyObject_GetBuffer(arrays[i], &fresh[i], PyBUF_C_CONTIGUOUS)) {
+            while (i--) PyBuffer_Release(&fresh[i]);
+            return NULL;
+        }
+    for (int i = 0; i < PLAN_BUFFERS; i++) {
         PyBuffer_Release(&core->plan_buffers[i]);
         core->plan_buffers[i] = fresh[i];
     }
-    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, values};
+    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values};
     core->population.selection = selection;
     core->population.stochastic = stochastic;
     Py_RETURN_NONE;

@@ -8,25 +8,30 @@
 #include "tensor.h"
 
 /* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
-INLINE Row disorder(const Tensor *t, const float *source) {
+INLINE Row disorder(const Tensor *stored, const float *source) {
+    const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     Row sum = constant(0.0f);
-    for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+    if (t->single)
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source)));
+    else
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
     return sum;
 }
 
 #if LANES == 4
 /* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
-INLINE Row disorder_of_one(const Tensor *t, const float *source) {
+INLINE Row disorder_of_one(const Tensor *stored, const float *source) {
+    const Tensor own = *stored, *t = &own;
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
-        V packed = {apply(t, k, source).v[0][0], apply(t, k + 1, source).v[0][0], apply(t, k + 2, source).v[0][0],
-                    apply(t, k + 3, source).v[0][0]};
+        V packed;
+        if (t->single)
+            for (int i = 0; i < 4; i++) packed[i] = apply_single(t, k + i, source).v[0][0];
+        else
+            for (int i = 0; i < 4; i++) packed[i] = apply(t, k + i, source).v[0][0];
         V x = vxlog2x(packed);
-        sum += x[0];
-        sum += x[1];
-        sum += x[2];
-        sum += x[3];
+        for (int i = 0; i < 4; i++) sum += x[i];
     }
     for (; k < t->rows; k++) sum += row_xlog2x(apply(t, k, source)).v[0][0];
     return constant(sum);
@@ -45,11 +50,14 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         case OP_COPY: store(at(scratch, x[0]), load(at(scratch, x[1]))); break;
         case OP_ADD: store(at(scratch, x[0]), add(load(at(scratch, x[1])), load(at(scratch, x[2])))); break;
         case OP_EXPAND: {
-            const Tensor *t = &m->tensors[x[0]];
+            const Tensor own = m->tensors[x[0]], *t = &own;
             const float *source = at(scratch, x[3]);
             float *out = at(scratch, x[4]);
             if (x[5] < 0) {
-                for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
+                if (t->single)
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply_single(t, x[1] + k, source));
+                else
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
                 break;
             }
             const float *fold = plan->fold + x[5];
@@ -66,8 +74,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]);
             break;
         case OP_ENTROPY: {
-            const Tensor *t = &m->tensors[x[0]];
-            Row sum = DISORDER(t, at(scratch, x[1]), active);
+            Row sum = DISORDER(&m->tensors[x[0]], at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
             store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;
@@ -78,6 +85,24 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             for (int32_t k = 0; k < x[1]; k++)
                 sum = add_scaled(sum, plan->fold[x[0] + k], source + (int64_t)k * LANES);
             store(at(scratch, x[3]), sum);
+            break;
+        }
+        case OP_LISTED: {
+            const float *fold = plan->fold + x[0];
+            const int32_t *list = plan->lists + x[4];
+            Row sum = constant(fold[0]);
+            for (int32_t k = 0; k < x[1]; k++) sum = add_scaled(sum, fold[1 + k], at(scratch, x[2] + list[k]));
+            store(at(scratch, x[3]), sum);
+            break;
+        }
+        case OP_GATHER: {
+            const int32_t *starts = plan->lists + x[3], *list = starts + x[1] + 1;
+            for (int32_t k = 0; k < x[1]; k++) {
+                Row sum = load(at(scratch, x[2] + list[starts[k]]));
+                for (int32_t j = starts[k] + 1; j < starts[k + 1]; j++)
+                    sum = add(sum, load(at(scratch, x[2] + list[j])));
+                store(at(scratch, x[0] + k), sum);
+            }
             break;
         }
         }

@@ -1,18 +1,22 @@
 /* A pool that sleeps between runs: one mutex, two conditions, an atomic counter that hands out pieces.
  *
  * A run belongs to a generation. Workers wait for the generation to change, take pieces until none is left,
- * and report back; the caller works as thread 0 and waits for the last of them. */
+ * and report back; the caller works as thread 0 and waits for the last of them: awake for as long as a piece
+ * takes, because falling asleep and being woken takes longer. */
 #include "pool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum { LOOKS = 20000 }; /* at the others' counter before sleeping: some 10 microseconds */
+
 struct Pool {
     pthread_mutex_t mutex;
     pthread_cond_t begin, end;
     uint64_t generation;
-    int32_t threads, working, stopping;
+    int32_t threads, stopping;
+    atomic_int working;
     Piece *piece;
     void *context;
     int64_t pieces;
@@ -40,8 +44,9 @@ static void *work(void *argument) {
         seen = pool->generation;
         pthread_mutex_unlock(&pool->mutex);
         take(pool, self->thread);
+        int last = atomic_fetch_sub(&pool->working, 1) == 1;
         pthread_mutex_lock(&pool->mutex);
-        if (--pool->working == 0) pthread_cond_signal(&pool->end);
+        if (last) pthread_cond_signal(&pool->end);
     }
     pthread_mutex_unlock(&pool->mutex);
     return NULL;
@@ -83,12 +88,14 @@ void pool_run(Pool *pool, Piece *piece, void *context, int64_t pieces) {
     pool->context = context;
     pool->pieces = pieces;
     atomic_store(&pool->next, 0);
-    pool->working = pool->threads - 1;
+    atomic_store(&pool->working, pool->threads - 1);
     pool->generation++;
     pthread_cond_broadcast(&pool->begin);
     pthread_mutex_unlock(&pool->mutex);
     take(pool, 0);
+    for (int32_t i = 0; i < LOOKS; i++)
+        if (atomic_load_explicit(&pool->working, memory_order_acquire) == 0) return;
     pthread_mutex_lock(&pool->mutex);
-    while (pool->working > 0) pthread_cond_wait(&pool->end, &pool->mutex);
+    while (atomic_load(&pool->working) > 0) pthread_cond_wait(&pool->end, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
 }

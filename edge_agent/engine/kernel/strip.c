@@ -1,7 +1,7 @@
 /* One tick of one strip of LANES agents. Compiled once an instruction set and width; see CMakeLists.txt.
  *
  * Planning starts from the beliefs as they are stored, so whoever asks for G later gets what the step used. */
-#include "iterate.h"
+#include "factors.h"
 #include "plan.h"
 
 void STRIP(const Model *m, const Strip *s, float *scratch) {
@@ -10,10 +10,9 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
     if (s->outcomes) {
         predict(m, s, beliefs, prior, work);
         if (m->factors == 1)
-            infer_exact(m, s, prior, work);
+            infer_exact(m, s, prior, beliefs, work);
         else
             infer_iterated(m, s, prior, beliefs, work);
-        if (s->plan) decode(m, s, beliefs);
     }
     if (!s->plan) return;
     run_plan(m, s->plan, s->active, scratch);

@@ -22,6 +22,11 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
     return acc;
 }
 
+/* The same where every row lists one entry: there is nothing to predict a branch for. */
+INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
+    return add_scaled(constant(t->background), t->difference[t->codes[r]], source + (int64_t)t->columns[r] * LANES);
+}
+
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */
 INLINE void outer(float *out, const float *left, int32_t left_count, const float *right, int32_t right_count) {
     for (int32_t a = 0; a < left_count; a++) {

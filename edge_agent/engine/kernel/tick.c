@@ -21,6 +21,20 @@ int64_t integer_at(const Table *t, int64_t tick, int64_t agent, int64_t column) 
     }
 }
 
+/* A column of agents first .. first + count as int32; outcomes and controls were checked. */
+static void read_column(const Table *t, int64_t tick, int64_t first, int64_t column, int32_t count, int32_t *out) {
+    if (t->itemsize == 8) { /* what NumPy's integers usually are */
+        const char *p = t->data + tick * t->stride[0] + first * t->stride[1] + column * t->stride[2];
+        for (int32_t i = 0; i < count; i++, p += t->stride[1]) {
+            int64_t value;
+            memcpy(&value, p, sizeof value);
+            out[i] = (int32_t)value;
+        }
+        return;
+    }
+    for (int32_t i = 0; i < count; i++) out[i] = (int32_t)integer_at(t, tick, first + i, column);
+}
+
 /* Parts of a thread's scratch memory, in floats from its start; every part begins on a cache line. */
 typedef struct { int64_t outcomes, agents, soft, belief, action, evidence, contradicted, energy, end; } Parts;
 
@@ -90,10 +104,10 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
         if (c->ticks) {
             s.outcomes = outcomes;
             memset(contradicted, 0, (size_t)w);
-            for (int32_t i = 0; i < m->modalities; i++)
-                for (int32_t lane = 0; lane < w; lane++)
-                    outcomes[i * w + lane] =
-                        lane < active ? (int32_t)integer_at(&c->observations, k, first + lane, i) : OUTCOME_MISSING;
+            for (int32_t i = 0; i < m->modalities; i++) {
+                read_column(&c->observations, k, first, i, active, outcomes + i * w);
+                for (int32_t lane = active; lane < w; lane++) outcomes[i * w + lane] = OUTCOME_MISSING;
+            }
         }
         if (c->actions.data)
             for (int32_t f = 0; f < m->factors; f++)

@@ -258,7 +258,7 @@ static PyObject *feed_create(PyTypeObject *type, PyObject *args, PyObject *keywo
 }
 
 static void feed_dealloc(Feed *feed) {
-    PyTypeObject *type = Py_TYPE(feed);
+    PyTypeObject *type = Py_TYPE((PyObject *)feed);
     PyBuffer_Release(&feed->window);
     PyBuffer_Release(&feed->seen);
     PyBuffer_Release(&feed->chosen);

@@ -15,7 +15,7 @@ def write(root: Path, **files: str) -> None:
 def test_a_board_without_any_of_it_says_none(tmp_path: Path) -> None:
     assert signs.temperature_c(tmp_path) is None
     assert signs.throttled(tmp_path) is None
-    assert signs.load_a_core(tmp_path) is None
+    assert signs.processor_pressure(tmp_path) is None
     assert signs.memory_pressure(tmp_path) is None
     assert signs.battery(tmp_path) is None
     assert signs.memory_cgroup(tmp_path) is False
@@ -43,12 +43,22 @@ def test_throttled_means_now_and_not_since_boot(tmp_path: Path) -> None:
     assert signs.throttled_bits(tmp_path) == 0x50005
 
 
-def test_pressure_load_and_cgroup(tmp_path: Path) -> None:
+def test_the_own_share_is_of_all_cores_and_since_the_last_call() -> None:
+    now, used = [10.0], [3.0]
+    share = signs.OwnShare(lambda: now[0], lambda: used[0], cores=4)
+    assert share() is None
+    now[0], used[0] = 12.0, 7.0
+    assert share() == 0.5
+    now[0] = 13.0
+    assert share() == 0.0
+
+
+def test_pressure_and_cgroup(tmp_path: Path) -> None:
     write(
         tmp_path,
         proc__pressure__memory="some avg10=12.50 avg60=1.00 avg300=0.10 total=12\n"
         "full avg10=3.00 avg60=0.00 avg300=0.00 total=3\n",
-        proc__loadavg="1.00 0.50 0.25 1/100 1234\n",
+        proc__pressure__cpu="some avg10=33.10 avg60=1.00 avg300=0.10 total=12\n",
         sys__fs__cgroup__cgroup_controllers="cpu",
         proc__self__cgroup="0::/system.slice/edge-agent.service\n",
     )
@@ -57,7 +67,7 @@ def test_pressure_load_and_cgroup(tmp_path: Path) -> None:
     limit.parent.mkdir(parents=True)
     limit.write_text("67108864\n")
     assert signs.memory_pressure(tmp_path) == 12.5
-    assert (signs.load_a_core(tmp_path) or 0) > 0
+    assert signs.processor_pressure(tmp_path) == 33.1
     assert signs.memory_cgroup(tmp_path)
     assert signs.cgroup_limit(tmp_path) == 64 * 1024 * 1024
     limit.write_text("max\n")

@@ -341,6 +341,8 @@ def test_target_of_the_other_kind_is_refused(refused: Any, source: Path, tmp_pat
         ("--max-kl", "-1"),
         ("--sign", "none"),
         ("--window", "4"),
+        ("--inputs", "a,b,c"),
+        ("--actions", "on,on,on,on"),
     ],
 )
 def test_bad_options_are_named(refused: Any, tmp_path: Path, options: tuple[str, str]) -> None:

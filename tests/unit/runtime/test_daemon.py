@@ -1,6 +1,7 @@
 """From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,38 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
     assert house.daemon.scheduler["step rooms"].period == 1.0
+
+
+def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
+    own = [0.05]
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(own=own[0]),
+    )
+    house = make_house(parts=parts, step="rate", rate_hz=10.0)
+    house.start()
+    for share, rung in ((0.05, "full"), (0.5, "slow")):
+        own[0] = share
+        for _ in range(100):  # each turn comes one and a half periods late
+            house.clock.advance(0.25)
+            house.daemon.turn()
+        assert house.daemon.status()["governor"]["name"] == rung
+
+
+def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(temperature_c=75.0),
+    )
+    house = make_house(parts=parts)
+    house.start()
+    house.after(30.0)
+    halls = replace(house.config.population[0], name="halls", agents="hall-{index}")
+    house.daemon.change([prepare_rooms(halls)], [])
+    assert house.daemon.scheduler["step halls"].period == 0.2
+    assert house.daemon.groups["halls"].horizon == 1
 
 
 def test_at_a_rate_what_is_stale_counts_as_not_observed_and_stays_safe(make_house: MakeHouse) -> None:

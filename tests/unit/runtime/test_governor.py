@@ -35,13 +35,19 @@ def test_the_rungs_shed_the_lowest_priority_first_and_hold_last() -> None:
         (Signs(temperature_c=79.0), "shed 1"),
         (Signs(temperature_c=86.0), "hold"),
         (Signs(throttled=True), "slow"),
-        (Signs(load=1.6), "plan shorter"),
+        (Signs(own=0.95), "plan shorter"),
+        (Signs(own=0.3, waiting=50.0), "plan shorter"),
+        (Signs(own=0.3, waiting=90.0), "slow"),
+        (Signs(own=0.3, late=0.6), "plan shorter"),
+        (Signs(own=0.3, late=1.5), "slow"),
+        (Signs(own=0.3, missed=3.0), "slow"),
+        (Signs(own=0.05, waiting=100.0, late=2.0, missed=9.0), "full"),  # others keep the board busy
         (Signs(missed=3.0), "slow"),
         (Signs(pressure=50.0), "shed 1"),
         (Signs(memory=1.01), "shed 1"),
         (Signs(battery=0.15), "slow"),
         (Signs(battery=0.04), "hold"),
-        (Signs(temperature_c=60.0, load=0.5, battery=0.9, pressure=0.0, memory=0.5), "full"),
+        (Signs(temperature_c=60.0, own=0.8, waiting=10.0, battery=0.9, pressure=0.0, memory=0.5), "full"),
     ],
 )
 def test_each_sign_leads_to_its_rung_and_no_further(signs: Signs, reached: str) -> None:
@@ -65,6 +71,16 @@ def test_a_short_peak_moves_nothing() -> None:
     assert governor.look(Signs(temperature_c=60.0), DOWN_S - 1) is None
     assert governor.look(Signs(temperature_c=80.0), DOWN_S) is None
     assert governor.rung == 0
+
+
+def test_the_device_stays_down_while_the_processor_is_awaited_though_its_own_share_fell() -> None:
+    governor = Governor(THERMAL, [5])
+    run(governor, Signs(own=0.6, waiting=60.0), 10)
+    assert governor.name == "plan shorter"
+    assert governor.cause == "processor awaited 60 %, 60 % of the processor ours"
+    assert run(governor, Signs(own=0.05, waiting=60.0), 600, start=11.0) == []
+    back = run(governor, Signs(own=0.05, waiting=5.0), 120, start=700.0)
+    assert [move.partition(":")[0] for move in back] == ["full"]
 
 
 def test_swinging_about_a_threshold_does_not_move_the_device_to_and_fro() -> None:
