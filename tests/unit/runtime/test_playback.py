@@ -140,3 +140,12 @@ def test_an_explanation_is_the_reference_s_arithmetic(
     assert abs(sum(option.posterior for option in found.options) - 1) < 1e-3
     assert set(dict(found.beliefs["air"])) == {"good", "fair", "bad"}
     assert found.options[0].posterior == max(option.posterior for option in found.options)
+
+
+def test_a_step_that_names_who_was_held_must_say_what_they_did(
+    recording: list[dict[str, Any]], model: Model
+) -> None:
+    step = next(entry for entry in recording if entry["kind"] == "step")
+    step["held"] = np.zeros(1, "<i4").tobytes()
+    with pytest.raises(ConfigError, match="executed has 0 bytes, expected 2"):
+        replay(recording, lambda _path, _digest: model)
