@@ -51,7 +51,7 @@ def _normal(path: Path) -> ModelProto:
     _load_external(path, model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{path}: not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_weights(path, model)
     _spell_scalers(path, model)

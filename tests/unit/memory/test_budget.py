@@ -19,6 +19,7 @@ def test_columns_lie_end_to_end_and_the_spare_after_them() -> None:
     arena = [line for line in found.lines if line.offset is not None]
     nbytes = [column.nbytes for _, columns in REGIONS for column in columns] + [100]
     assert [line.nbytes for line in arena] == nbytes
+    assert [line.owner for line in arena] == ["a", "a", "b", "arena"]
     assert [line.offset for line in arena] == [sum(nbytes[:i]) for i in range(4)]
     assert (found.arena, found.total) == (sum(nbytes), sum(nbytes) + 1024)
     assert region_bytes(REGIONS) == sum(nbytes[:3])

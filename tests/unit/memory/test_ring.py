@@ -23,3 +23,10 @@ def test_the_newest_strings_that_fit_stay(capacity: int, limit: int, strings: li
         ring.append(string)
         assert list(ring) == kept
         assert ring.used == sum(map(len, kept)) <= capacity
+
+
+def test_an_append_says_how_many_gave_way() -> None:
+    ring = ByteRing(np.zeros(10, np.uint8), np.zeros((4, 2), np.int64))
+    assert [ring.append(b"abc") for _ in range(4)] == [0, 0, 0, 1]
+    assert ring.append(b"0123456789") == 3
+    assert (list(ring), ring.used) == ([b"0123456789"], 10)
