@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from benchmarks.soak.watch import Sample, lives
+from benchmarks.soak.watch import INTERVAL_S, Sample, lives
 
 WARM_UP_S = 60.0
 LONG_S = 240.0
@@ -45,15 +45,16 @@ class Check:
 
 def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
     """Return what was reckoned ("MB an hour" or "MB"), the growth of the longest life, and its limit."""
-    life = max(lives(list(samples)), key=lambda found: found[-1].t - found[0].t)
-    length = life[-1].t - life[0].t
-    warm = [sample for sample in life if sample.t - life[0].t >= min(WARM_UP_S, length / 3)]
+    life = max(lives(list(samples)), key=len)
+    length = len(life) * INTERVAL_S  # samples, not the clock: it goes on while the machine stands still
+    warm = life[round(min(WARM_UP_S, length / 3) / INTERVAL_S) :]
     if length < LONG_S or len(warm) < 4:
         quarter = max(len(warm) // 4, 1)
         first, last = (statistics.median(s.rss for s in part) for part in (warm[:quarter], warm[-quarter:]))
         return "MB", (last - first) / MB, MAX_GROWTH_MB
-    thin = warm[:: max(len(warm) // PAIRS_OF, 1)]
-    slopes = [(b.rss - a.rss) / (b.t - a.t) for a, b in combinations(thin, 2)]
+    step = max(len(warm) // PAIRS_OF, 1)
+    thin = list(enumerate(warm[::step]))
+    slopes = [(b.rss - a.rss) / ((n - m) * step * INTERVAL_S) for (m, a), (n, b) in combinations(thin, 2)]
     return "MB an hour", statistics.median(slopes) * 3600 / MB, MAX_SLOPE_MB_H
 
 

@@ -37,6 +37,11 @@ def test_in_a_short_life_the_last_quarter_is_held_against_the_first() -> None:
     assert verdict.growth([sample(t) for t in range(40)])[1] == 0.0
 
 
+def test_a_life_is_as_long_as_it_ran_not_as_the_clock_says() -> None:
+    stopped = [sample(t + (600 if t > 10 else 0), rss=(44 + min(t, 30) // 10) * MB) for t in range(100)]
+    assert verdict.growth(stopped)[0] == "MB"
+
+
 def test_growth_is_not_reckoned_across_a_restart() -> None:
     restarted = [sample(t, pid=1 + t // 30, rss=(45 + 5 * (t // 30)) * MB) for t in range(60)]
     assert [len(life) for life in lives(restarted)] == [30, 30]
