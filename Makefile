@@ -54,7 +54,7 @@ screenshots: setup ## docs/images: the terminal and the report, from a run of th
 
 test: setup lint ## the whole test run, real Mosquitto included
 	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
-	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
 	@tools/ensure_system.sh mosquitto
