@@ -17,12 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_agent import Model
 from edge_agent.adapters.control import ask
-from edge_agent.engine import golden
 from edge_agent.errors import PlatformError
+from edge_agent.testing import fan
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle, signatures
 from edge_hub.archive import Archive
@@ -30,12 +28,7 @@ from edge_hub.archive import Archive
 DEVICES = ("pi1", "pi2", "pi3")
 ROOMS = 50
 FLEET = "soak"
-BAD_AIR_PPM = 800
 READY_S = 60.0
-META: dict[str, Any] = {
-    "modalities": [{"name": "co2", "unit": "ppm", "edges": [BAD_AIR_PPM]}],
-    "controls": [{"name": "fan", "values": ["off", "on"]}],
-}
 CONFIG = """
 [device]
 name = "{name}"
@@ -69,17 +62,6 @@ template = '{{{{"fan": "{{value}}"}}}}'
 safe = "off"
 """
 GATES = ("shadow_seconds=1", "trial_seconds=1", "steps=100", "missed_rate=1")
-SEEN = [[0.95, 0.05], [0.05, 0.95]]
-NEVER_BAD = [[1.0, 1.0], [0.0, 0.0]]
-
-
-def model(likelihood: list[list[float]], preference: float) -> Model:
-    """Return an agent that airs a room: two states of the air, a fan that is off or on."""
-    transition = np.empty((2, 2, 2))  # to, from, fan
-    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
-    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
-    wanted = [np.array([preference, -preference])]
-    return Model.from_arrays([np.array(likelihood)], [transition], wanted, meta=META, name="fan")
 
 
 class Lab:
@@ -91,9 +73,9 @@ class Lab:
         self.broker = Mosquitto(folder / "broker", ("allow_anonymous true", "max_queued_messages 0"))
         self.key = folder / "hub.key"
         self._public = signatures.save(signatures.generate("hub"), self.key)
-        self._first = self._bundle("first", model(SEEN, 1.0))
-        self.good = [self._bundle(f"good-{n}", model(SEEN, 1.5 + n)) for n in range(2)]
-        self.bad = self._bundle("bad", model(NEVER_BAD, 1.0))
+        self._first = self._bundle("first", fan.model())
+        self.good = [self._bundle(f"good-{n}", fan.model(preference=1.5 + n)) for n in range(2)]
+        self.bad = self._bundle("bad", fan.model(fan.NEVER_BAD))
         self.bad_digest = bundle.read(self.bad).digest
         self.database = folder / "telemetry.db"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -228,10 +210,7 @@ class Lab:
 
     def _bundle(self, name: str, made: Model) -> Path:
         path = self.folder / f"{name}.eab"
-        manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
-        manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
-        entries = made.entries() | {"golden.npz": golden.make(made)}
-        bundle.write(path, manifest, entries, signatures.load_secret(self.key))
+        fan.write(path, made, name, signatures.load_secret(self.key))
         return path
 
 

@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paho.mqtt.client as paho
 import pytest
 
-from edge_agent import Model
-from edge_agent.engine import golden
+from edge_agent.testing import fan
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.wire import bundle
 from tests.broker.lab import Lab
 
 
@@ -44,10 +41,6 @@ def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
         broker.stop()
 
 
-META = {
-    "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
-    "controls": [{"name": "fan", "values": ["off", "on"]}],
-}
 CONFIG = """
 [device]
 name = "dev"
@@ -79,19 +72,6 @@ topic = "z/{{agent}}/set"
 template = '{{{{"fan": "{{value}}"}}}}'
 safe = "off"
 """
-
-
-def make_bundle(path: Path) -> str:
-    """Write a model that airs when the air is bad (the street's air is worse than good air)."""
-    likelihood = np.array([[0.95, 0.05], [0.05, 0.95]])
-    transition = np.empty((2, 2, 2))  # to, from, fan; state 0 is good
-    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
-    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
-    model = Model.from_arrays([likelihood], [transition], [np.array([1.0, -1.0])], meta=META, name="fan")
-    entries = model.entries() | {"golden.npz": golden.make(model)}
-    manifest: dict[str, Any] = {"name": "fan", "version": "1", "kind": "pomdp", "created": 0}
-    manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
-    return bundle.write(path, manifest, entries)
 
 
 def run_edge_agent(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -174,7 +154,7 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path, mosquitto: Any) -> Iterator[Device]:
-    make_bundle(tmp_path / "fan.eab")
+    fan.write(tmp_path / "fan.eab", fan.model())
     (tmp_path / "device.toml").write_text(CONFIG.format(port=mosquitto.port, size=3, device=""))
     made = Device(tmp_path, mosquitto.port)
     yield made
@@ -184,7 +164,7 @@ def device(tmp_path: Path, mosquitto: Any) -> Iterator[Device]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a bundle and a configuration, for commands without a broker."""
-    make_bundle(tmp_path / "fan.eab")
+    fan.write(tmp_path / "fan.eab", fan.model())
     (tmp_path / "device.toml").write_text(CONFIG.format(port=1883, size=3, device=""))
     return tmp_path
 

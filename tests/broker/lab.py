@@ -10,17 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_agent import Model
-from edge_agent.engine import golden
-from edge_agent.wire import bundle, signatures
+from edge_agent.testing import fan
+from edge_agent.wire import signatures
 from edge_hub.cli import main
 
-META = {
-    "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
-    "controls": [{"name": "fan", "values": ["off", "on"]}],
-}
 CONFIG = """
 [device]
 name = "{name}"
@@ -52,19 +46,6 @@ topic = "z/{name}/{{agent}}"
 """
 
 
-def model(likelihood: list[list[float]], preference: float) -> Model:
-    transition = np.empty((2, 2, 2))  # to, from, fan; state 0 is good air
-    transition[:, 0, 0], transition[:, 1, 0] = (0.9, 0.1), (0.1, 0.9)
-    transition[:, 0, 1], transition[:, 1, 1] = (0.2, 0.8), (0.8, 0.2)
-    wanted = [np.array([preference, -preference])]
-    return Model.from_arrays([np.array(likelihood)], [transition], wanted, meta=META, name="fan")
-
-
-GOOD = [[0.95, 0.05], [0.05, 0.95]]
-IMPOSSIBLE = [[1.0, 1.0], [0.0, 0.0]]
-"""Bad air is never seen, whatever the state: each reading over 800 ppm contradicts the model."""
-
-
 class Lab:
     """Daemons in folders of their own, and the hub's key."""
 
@@ -73,15 +54,12 @@ class Lab:
         self.key = folder / "hub.key"
         self.public = signatures.save(signatures.generate("hub"), self.key)
         self.believed = [self.public]
-        self.first = self.bundle("first", model(GOOD, 1.0))
+        self.first = self.bundle("first", fan.model())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
         path = self.folder / f"{name}.eab"
-        manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
-        manifest |= {"source_sha256": "0" * 64, "io": META, "memory": {}, "evaluation": {}, "requires": {}}
-        entries = made.entries() | {"golden.npz": golden.make(tested or made)}
-        bundle.write(path, manifest, entries, signatures.load_secret(self.key))
+        fan.write(path, made, name, signatures.load_secret(self.key), tested)
         return path
 
     def boot(self, name: str) -> None:

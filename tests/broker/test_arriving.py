@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from edge_agent.testing import fan
 from edge_agent.wire import bundle
 from tests.broker.conftest import until
-from tests.broker.lab import GOOD, Lab, last_line, model, rows, wait_for
+from tests.broker.lab import Lab, last_line, rows, wait_for
 
 pytestmark = pytest.mark.broker
 HALLS = """
@@ -47,7 +48,7 @@ def test_a_population_of_the_hub_stays_over_a_restart_and_goes_when_it_is_taken_
 ) -> None:
     lab.boot("pi")
     wait_for(lab, capsys, 1)
-    made = lab.bundle("halls", model(GOOD, 1.2))
+    made = lab.bundle("halls", fan.model(fan.SEEN, 1.2))
     assert lab.deploy(made, *halls(lab, source="file")) == 1
     assert "source: found 'file', expected 'mqtt'" in refused(capsys)
     assert lab.deploy(made, *halls(lab, size=1_000_000)) == 1
@@ -110,7 +111,7 @@ def test_a_bundle_from_a_url_is_checked_as_any_other(lab: Lab, files: Any, capsy
     base, asked = files
     lab.boot("pi")
     wait_for(lab, capsys, 1)
-    made = lab.bundle("other", model(GOOD, 1.2))
+    made = lab.bundle("other", fan.model(fan.SEEN, 1.2))
     assert lab.deploy(made, "--url", f"{base}/other.eab") == 0
     kept = json.loads((lab.folder / "pi" / "state" / "follower.json").read_text())
     assert kept["active"] == {"rooms": bundle.read(made).digest}

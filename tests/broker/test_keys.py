@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from edge_agent.testing import fan
 from edge_agent.wire import signatures
-from tests.broker.lab import GOOD, Lab, last_line, model, wait_for
+from tests.broker.lab import Lab, last_line, wait_for
 
 pytestmark = pytest.mark.broker
 
@@ -41,7 +42,7 @@ def test_a_new_key_signed_by_the_old_one_takes_its_place_for_good(lab: Lab, caps
     words = ("--json", "--wait", "0.3", "--answers", "3")
     assert lab.hub("command", "status", "--sign", str(lab.key), *words) == 1
     assert lab.hub("command", "status", "--sign", str(new), *words) == 0
-    assert lab.deploy(lab.bundle("old", model(GOOD, 1.5)), keys=[new]) == 1
+    assert lab.deploy(lab.bundle("old", fan.model(fan.SEEN, 1.5)), keys=[new]) == 1
     assert "not signed by a key of the hub" in next(iter(last_line(capsys)["failures"].values()))
 
 

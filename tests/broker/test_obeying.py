@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from edge_agent.testing import fan
 from edge_agent.wire import bundle, documents, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.cli import parser
 from tests.broker.conftest import until
-from tests.broker.lab import GOOD, IMPOSSIBLE, Lab, last_line, model, rows, wait_for
+from tests.broker.lab import Lab, last_line, rows, wait_for
 
 pytestmark = pytest.mark.broker
 
@@ -26,13 +27,13 @@ def test_ten_devices_take_a_good_bundle_and_one_canary_stops_a_bad_one(lab: Lab,
         lab.boot(name)
     wait_for(lab, capsys, 10)
 
-    assert lab.deploy(lab.bundle("bad", model(IMPOSSIBLE, 1.0))) == 1
+    assert lab.deploy(lab.bundle("bad", fan.model(fan.NEVER_BAD, 1.0))) == 1
     last = last_line(capsys)
     assert (last["status"], last["wave"], last["failed"], last["waiting"]) == ("stopped", 1, 1, 9)
     ((canary, reason),) = last["failures"].items()
     assert reason.startswith("shadowing: contradiction_rate 1")
 
-    good = lab.bundle("good", model(GOOD, 1.5))
+    good = lab.bundle("good", fan.model(fan.SEEN, 1.5))
     assert lab.deploy(good) == 0
     last = last_line(capsys)
     assert (last["status"], last["committed"]) == ("done", 10)
@@ -52,7 +53,9 @@ def test_ten_devices_take_a_good_bundle_and_one_canary_stops_a_bad_one(lab: Lab,
 def test_a_bundle_that_fails_its_golden_vectors_never_runs(lab: Lab, capsys: Any) -> None:
     lab.boot("pi")
     wait_for(lab, capsys, 1)
-    assert lab.deploy(lab.bundle("wrong", model(GOOD, 0.1), tested=model(GOOD[::-1], 3.0))) == 1
+    assert (
+        lab.deploy(lab.bundle("wrong", fan.model(fan.SEEN, 0.1), tested=fan.model(fan.SEEN[::-1], 3.0))) == 1
+    )
     (reason,) = last_line(capsys)["failures"].values()
     assert "golden" in reason
     assert list((lab.folder / "pi" / "state" / "bundles").iterdir()) == []
@@ -63,7 +66,7 @@ def test_a_committed_bundle_that_the_disk_damaged_gives_way_to_the_configured_on
 ) -> None:
     lab.boot("pi")
     wait_for(lab, capsys, 1)
-    good = lab.bundle("good", model(GOOD, 1.5))
+    good = lab.bundle("good", fan.model(fan.SEEN, 1.5))
     assert lab.deploy(good) == 0
     lab.kill("pi")
     (kept,) = (lab.folder / "pi" / "state" / "bundles").iterdir()
