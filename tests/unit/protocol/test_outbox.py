@@ -254,6 +254,36 @@ def test_a_failed_transaction_is_tried_again_whole() -> None:
     assert not device.store.entries
 
 
+def test_closing_stores_what_waits_and_removes_what_arrived() -> None:
+    device, broker = make()
+    device.measure(1)
+    for _ in range(40):
+        device.turn()
+    assert [m.seq for m in arrived(broker)] == list(device.store.entries) == [1]  # removal has time
+    device.outbox.close(device.clock.time(), lambda: None)
+    assert device.store.entries == {}
+    device.store.slow = True
+    device.measure(2)
+    for _ in range(30):
+        device.turn()
+    assert device.outbox.writing
+    device.measure(3)
+    device.outbox.close(device.clock.time(), device.store.finish)
+    assert sorted(device.store.entries) == [2, 3]
+
+
+def test_closing_tries_a_store_that_fails_once() -> None:
+    device, _ = make()
+    device.measure(1)
+    device.store.failing = "disk I/O error"
+    for failures in (1, 2):
+        device.outbox.close(device.clock.time(), lambda: None)
+        assert device.outbox.counters.failures == failures
+    device.store.failing = ""
+    device.outbox.close(device.clock.time(), lambda: None)
+    assert list(device.store.entries) == [1]
+
+
 def confirm(device: Device, *ranges: list[int], outbox: str = "memory") -> None:
     device.outbox.confirmed(messages.encode(messages.Message({"outbox": outbox, "ranges": list(ranges)})))
 
