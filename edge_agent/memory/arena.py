@@ -9,6 +9,7 @@ bytes given out again (first fit, neighbours merged), so a new bundle can be pla
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Column(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the column in the arena, with the alignment of the next one."""
-        raw = int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        raw = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         return -(-raw // ALIGNMENT) * ALIGNMENT
 
 
@@ -87,7 +88,7 @@ class Arena:
         arrays: dict[str, NDArray[Any]] = {}
         for column in wanted:
             dtype = np.dtype(column.dtype)
-            count = int(np.prod(column.shape, dtype=np.int64))
+            count = math.prod(column.shape)
             flat = self._bytes[offset : offset + count * dtype.itemsize]
             flat[:] = 0
             arrays[column.name] = flat.view(dtype).reshape(column.shape)
