@@ -37,11 +37,10 @@ class Column(NamedTuple):
 
 
 class Region(NamedTuple):
-    """What one owner holds: byte offset in the arena, bytes, and the columns in it."""
+    """What one owner holds: byte offset in the arena, and bytes."""
 
     offset: int
     nbytes: int
-    columns: tuple[Column, ...]
 
 
 def total(columns: Iterable[Column]) -> int:
@@ -84,7 +83,7 @@ class Arena:
         wanted = tuple(columns)
         nbytes = total(wanted)
         offset = self._find(owner, nbytes)
-        self._regions[owner] = Region(offset, nbytes, wanted)
+        self._regions[owner] = Region(offset, nbytes)
         arrays: dict[str, NDArray[Any]] = {}
         for column in wanted:
             dtype = np.dtype(column.dtype)
@@ -101,7 +100,7 @@ class Arena:
 
     def _find(self, owner: str, nbytes: int) -> int:
         start, largest = 0, 0
-        for region in [*self.regions.values(), Region(self.nbytes, 0, ())]:
+        for region in [*self.regions.values(), Region(self.nbytes, 0)]:
             gap = region.offset - start
             if gap >= nbytes:
                 return start

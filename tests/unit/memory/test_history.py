@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
@@ -30,6 +30,7 @@ def make(nbytes: int, modalities: int, controls: int, observed: DTypeLike = np.i
     return History(arena.allocate("history", wanted) if wanted else {}, modalities, controls, observed)
 
 
+@settings(max_examples=50)
 @given(
     st.integers(1, 3),
     st.integers(1, 2),

@@ -21,6 +21,7 @@ from edge_agent.protocol.session import (
     Deliver,
     Delivered,
     Disconnect,
+    Offline,
     Online,
     Send,
     Session,
@@ -163,6 +164,19 @@ def test_the_message_is_acknowledged_after_it_was_delivered() -> None:
     assert (session.counters.received, session.counters.bytes_received) == (2, 6)
 
 
+def test_the_end_of_a_connection_is_said_and_counted_that_of_an_attempt_is_not() -> None:
+    session = make()
+    session.start(0.0)
+    for ends in (1, 2):
+        assert session.handle(Disconnected("refused"), 0.0) == []
+        session.tick(session.deadline or 0.0)
+        session.handle(Connected(5), 0.0)
+        assert session.handle(Disconnected("cut"), 0.0) == [Offline("cut")]
+        assert session.counters.disconnects == ends
+        assert session.version == MQTT_5  # nothing said that it is not spoken
+        session.tick(session.deadline or 0.0)
+
+
 def test_full_jitter_spreads_the_first_retry_over_the_whole_base() -> None:
     delays = []
     for seed in range(1000):
@@ -262,6 +276,7 @@ def test_missing_acknowledgements_end_the_connection() -> None:
     session.tick(60.0)
     assert session.state is State.WAITING
     assert session.counters.timeouts == 1
+    assert session.version == MQTT_5  # it spoke it
 
 
 def test_stopping_says_so_before_it_leaves() -> None:
