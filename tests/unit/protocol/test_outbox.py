@@ -198,6 +198,7 @@ def test_more_gaps_than_a_message_tells_are_told_in_several_and_once(confirmed: 
     known = 0
     for value in range(60):
         device.measure(value)
+        device.measure(value)
         device.turn()
         seen = arrived(broker)
         for message in seen[known:]:
