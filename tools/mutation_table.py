@@ -19,7 +19,7 @@ from mutmut.stats import status_by_exit_code
 KILLED = ("killed", "caught by type check", "segfault")
 MEANING = "no row: not run yet; no_tests: the selected unit tests do not run it"
 LOOKED_AT = (
-    "quantize._fit: other starts of Lloyd's iterations (first or last value, thirds for halves, two levels more "
+    "quantize._fit: other starts of Lloyd's iterations (first or last value, thirds for halves, two more "
     "or one less; both ends stand there twice): another palette as close as this one; a test of exact levels "
     "would test our own output",
     "quantize._nearest: side='left' is searchsorted's default",
