@@ -45,7 +45,7 @@ class Check:
 
 def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
     """Return what was reckoned ("MB an hour" or "MB"), the growth of the longest life, and its limit."""
-    life = max(lives(list(samples)), key=len)
+    life = max(lives(samples), key=len)
     length = len(life) * INTERVAL_S  # samples, not the clock: it goes on while the machine stands still
     warm = life[round(min(WARM_UP_S, length / 3) / INTERVAL_S) :]
     if length < LONG_S or len(warm) < 4:
@@ -61,7 +61,7 @@ def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
 def missed(samples: Sequence[Sample]) -> tuple[int, int, int]:
     """Return ticks, deadlines missed, and of these those missed while the machine stood still."""
     ticks = total = excused = 0
-    for life in lives(list(samples)):
+    for life in lives(samples):
         ticks += life[-1].rooms["ticks"] - life[0].rooms["ticks"]
         total += life[-1].rooms["missed"]
         excused += life[0].rooms["missed"] if life[0].late else 0
@@ -74,7 +74,7 @@ def missed(samples: Sequence[Sample]) -> tuple[int, int, int]:
 def descriptors(samples: Sequence[Sample]) -> int:
     """Return by how much open descriptors grew over a life, at worst; only samples that are online count."""
     worst = 0
-    for life in lives(list(samples)):
+    for life in lives(samples):
         online = [s.descriptors for s in life if s.status["broker"]["state"] == "online"]
         if len(online) >= 4:
             quarter = max(len(online) // 4, 1)
@@ -84,7 +84,7 @@ def descriptors(samples: Sequence[Sample]) -> int:
 
 def written_a_minute(samples: Sequence[Sample]) -> float:
     """Return MB a minute that a daemon had the kernel write to the disk, over all its lives."""
-    found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(list(samples))]
+    found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(samples)]
     return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
 
 

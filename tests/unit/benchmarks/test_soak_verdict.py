@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.soak import verdict
-from benchmarks.soak.watch import Sample, lives
+from benchmarks.soak.watch import Sample, curve, lives
 
 MB = 1_000_000
 
@@ -92,3 +92,9 @@ def test_loss_is_a_gap_a_missing_beginning_or_nothing_at_all() -> None:
     assert not lost(row("a", gaps=1))
     assert not lost(row("a", first=3))
     assert not lost(row("b"))
+
+
+def test_the_curve_of_a_daemon_breaks_where_it_was_killed() -> None:
+    killed = [sample(60 + t, pid=1 + t // 30) for t in range(60)]
+    assert [len(piece) for piece in curve(killed, 60.0)] == [3, 3]
+    assert curve(killed, 60.0)[1][0] == (0.5, 45.0)
