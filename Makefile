@@ -65,9 +65,9 @@ bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, wh
 	$(PY) -m benchmarks.suite --only peers $(if $(JSON),--json)
 	@$(MAKE) --no-print-directory report
 
-bench-check: setup ## fail where a ratio or a size is a tenth worse than in the last release (ONLY="step link")
+bench-check: setup ## fail where a ratio or a size is a tenth worse than in the last release (ONLY="step link"; KEEP=1: into the report)
 	@tools/ensure_system.sh mosquitto
-	$(PY) -m benchmarks.compare $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
+	$(PY) -m benchmarks.compare $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--report) $(if $(JSON),--json)
 
 bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
 	$(PY) -m benchmarks.compare --keep $(RELEASE)
