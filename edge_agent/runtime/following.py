@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.errors import EdgeAgentError, PlatformError
@@ -34,10 +34,10 @@ from edge_agent.protocol.rollout import ENDED, Commit, RollBack, Shadow, Stage, 
 from edge_agent.protocol.transfer import Write
 from edge_agent.runtime.arriving import Arriving, let_go
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.config import PopulationConfig
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.obeying import Tools, obey
 from edge_agent.runtime.watching import Watching
+from edge_agent.runtime.workshop import Fetched, Verified, Workshop
 from edge_agent.wire.blocks import Cut
 
 if TYPE_CHECKING:
@@ -50,53 +50,11 @@ MAX_WAITING = 1000
 MIN_TELEMETRY_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """News: a download ended; ``reason`` is "" if the bundle is complete."""
-
-    bundle: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """News: a bundle was read and its golden vectors run; ``prepared`` is the reason if it was refused."""
-
-    population: str
-    bundle: str
-    prepared: Prepared | str
-
-
 class Keeper(Protocol):
     """Where the follower's state is kept; failures are PlatformError."""
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Make it durable."""
-
-
-class Workshop(Protocol):
-    """Where bundles arrive; failures of `write` are PlatformError."""
-
-    def write(self, cut: Cut, index: int, data: bytes) -> None:
-        """Write a block."""
-
-    def download(self, cut: Cut) -> None:
-        """Begin to fetch ``cut.url``; `Fetched` follows."""
-
-    def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
-        """Begin to verify a complete bundle, signed by one of ``signers``; `Verified` follows."""
-
-    def admit(self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes]) -> None:
-        """Begin to check what a new population is made of, and to verify its bundle; `Verified` follows."""
-
-    def path(self, bundle: str) -> str:
-        """Return where a complete bundle is."""
-
-    def keep(self, bundles: Collection[str]) -> None:
-        """Remove all bundles but these."""
-
-    def news(self) -> Sequence[Fetched | Verified]:
-        """Return what ended since the last call."""
 
 
 class Following:
