@@ -248,7 +248,7 @@ class Daemon:
             self.link.publish(self.birth(True))
 
     def adopt(self, name: str, bundle: str) -> None:
-        """Take note that a population runs another bundle file for good."""
+        """Take note that a population runs another bundle file for good, and let the fleet know."""
         group = self.groups.get(name)
         if group is not None:
             group.config = replace(group.config, bundle=bundle)
@@ -256,6 +256,8 @@ class Daemon:
             replace(entry, bundle=bundle) if entry.name == name else entry for entry in self.config.population
         )
         self.config = replace(self.config, population=population)
+        if self.link is not None:
+            self.link.publish(self.birth(True))
 
     def pace(self, name: str) -> None:
         """Let a population step at its configured rate from now on, slower if the governor says so."""

@@ -1,5 +1,4 @@
 """How a bundle does in its shadow run or trial, counted from the beginning of the stage.
-gates.
 
 Theory of operation. The bundle that is tried is compared with the one beside it on the same observations. A
 population that is new has none beside it: its surprise is measured against itself, so that only what is not a
