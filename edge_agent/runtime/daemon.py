@@ -5,7 +5,7 @@ the populations' columns; whoever is due by the scheduler runs; the result is th
 until which the caller may wait for the wake-up descriptor. Time, link, sinks and process figures are handed
 in, so that a test can run a week of turns with a manual clock.
 
-The path of an observation: `Link.poll` (newest payload of each topic) → `Group.observe` (JSON pointer, bins,
+The path of an observation: `Link.poll` (newest payload of each topic) → `Intake` (JSON pointer, bins,
 int16 column) → `Scheduler` (now for arrivals, else at the tick) → `Group.step` (kernel) → `Actuator` (changes
 only) → `Link.publish`.
 """
@@ -21,13 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent import __version__
-from edge_agent.errors import PeerError
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime import questions
 from edge_agent.runtime.acting import SAFE, Sink
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.binding import Fault
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config
 from edge_agent.runtime.governor import Governor, Signs
@@ -36,10 +34,9 @@ from edge_agent.runtime.link import Link
 from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.scheduler import Scheduler, Task
-from edge_agent.runtime.sensing import parse_array
 from edge_agent.runtime.uplink import Uplink
 from edge_agent.wire import bodies
-from edge_agent.wire.messages import Message, decode, encode
+from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
 
 if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
@@ -290,7 +287,7 @@ class Daemon:
     def _filters(self, name: str, group: Group) -> list[str]:
         """Return the topics that bring a population its observations."""
         bulk = [self.topics.bulk_in(name)] if group.config.bulk else []
-        return [topic for channel in group.channels for topic in channel.filters()] + bulk
+        return group.intake.filters() + bulk
 
     @property
     def uptime(self) -> float:
@@ -304,7 +301,7 @@ class Daemon:
         else:
             self.scheduler.on_request(f"step {name}", period, now)
         self.scheduler.every(f"watch {name}", WATCH_S, now)
-        if group.feeds and group.config.step != "rate":
+        if group.intake.feeds and group.config.step != "rate":
             self.scheduler.every(f"poll {name}", period, now)
 
     def _unschedule(self, name: str) -> None:
@@ -317,43 +314,26 @@ class Daemon:
         for topic, payload in messages.items():
             group = self.groups.get(topic.removeprefix(self._bulk_prefix))
             if group is not None and group.config.bulk:
-                self._take_bulk(group, payload, arrived)
+                group.intake.bulk(payload, arrived)
                 continue
             known = False
             for candidate in self.groups.values():
-                for channel in candidate.channels:
-                    agent = channel.agents.get(topic)
-                    if agent is not None:
-                        candidate.observe(channel, agent, payload, arrived)
-                        known = True
+                known |= candidate.intake.message(topic, payload, arrived)
             self.unknown_topics += not known
         self._request_steps()
 
     def _request_steps(self) -> None:
         now = self._clock.monotonic()
         for name, group in self.groups.items():
-            if group.config.step != "rate" and group.wants_step:
+            if group.wants_step:
                 self.scheduler.request(f"step {name}", now)
-
-    def _take_bulk(self, group: Group, payload: bytes, arrived: float) -> None:
-        try:
-            message = decode(payload)
-        except PeerError:
-            group.faults[Fault.BAD_ARRAY] += 1
-            return
-        codes = parse_array(message.body, group.binding.modalities, len(group.names))
-        if isinstance(codes, Fault):
-            group.faults[codes] += 1
-            return
-        group.observe_all(codes, arrived)
-        group.bulk_seq = message.seq
 
     def _run(self, task: Task) -> None:
         kind, _, name = task.name.partition(" ")
         if kind == "step":
             self._step(name, self.groups[name], task.jitter)
         elif kind == "poll":
-            self.groups[name].poll(self._clock.monotonic())
+            self.groups[name].intake.poll(self._clock.monotonic())
             self._request_steps()
         elif kind == "watch":
             self._hold(self.groups[name])
@@ -404,8 +384,8 @@ class Daemon:
         group.jitter.add(np.array([jitter]))
         self._late[0] += jitter / self.scheduler[f"step {name}"].period
         self._late[1] += 1.0
-        if group.feeds and group.config.step == "rate":
-            group.poll(self._clock.monotonic())
+        if group.intake.feeds and group.config.step == "rate":
+            group.intake.poll(self._clock.monotonic())
         peering = self.parts.peering
         start = self._clock.monotonic()
         if peering is not None:
@@ -457,7 +437,7 @@ class Daemon:
             return
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
-            "of": group.bulk_seq,
+            "of": group.intake.bulk_seq,
             "act": actions.astype("<i2").tobytes(),
             "shape": list(actions.shape),
             "dtype": "int16",

@@ -10,7 +10,8 @@ from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group, Shadow
+    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.shadow import Shadow
 
 MAX_ROWS = 10_000
 
@@ -68,8 +69,8 @@ def agents(daemon: Daemon, population: str | None) -> list[dict[str, Any]]:
                 {
                     "population": name,
                     "agent": agent,
-                    "observes": group.latest(index),
-                    "acts": group.told(index),
+                    "observes": group.observations.latest(index),
+                    "acts": [actuator.told(index) for actuator in group.actuators],
                     "free_energy": round(float(group.stepper.free_energy[index]), 4),
                 }
             )
@@ -131,7 +132,7 @@ def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
         "shadow": None if group.shadow is None else _shadow(group.shadow),
         **asdict(group.counters),
         "contradictions": group.stepper.contradictions,
-        "faults": {fault.value: count for fault, count in group.faults.items() if count},
+        "faults": {fault.value: count for fault, count in group.intake.faults.items() if count},
         "missed": task.missed,
         "jitter_p99_ms": round(group.jitter.quantile(0.99) * 1e3, 3),
         "latency_p50_ms": round(group.latency.quantile(0.50) * 1e3, 3),

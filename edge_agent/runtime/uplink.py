@@ -119,6 +119,6 @@ def _counters(daemon: Daemon, name: str, group: Group) -> dict[str, int | float]
         "observations": group.counters.observations,
         "actions": group.counters.actions,
         "silent": group.counters.stale,
-        "faults": sum(group.faults.values()),
+        "faults": sum(group.intake.faults.values()),
         "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
     }

@@ -15,7 +15,8 @@ from edge_agent.protocol.rollout import Health
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group, Shadow
+    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.shadow import Shadow
 
 HEALTH_S = 0.5
 

@@ -18,7 +18,7 @@ from edge_agent.adapters.state import StateFile
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.follower import Follower
 from edge_agent.runtime import checkpoint
-from edge_agent.runtime.group import GroupCounters
+from edge_agent.runtime.counters import GroupCounters
 from edge_agent.wire.documents import Trust
 from tests.fuzz.files import light, written
 from tests.fuzz.hub import NOW, OLD, TOPICS
@@ -49,7 +49,13 @@ def decode(data: bytes) -> None:
 
 def _resume(data: bytes) -> None:
     agents = Population(light(), 2, seed=3)
-    group = SimpleNamespace(digest="light", names="ab", stepper=agents, counters=GroupCounters())
+    counters = GroupCounters()
+
+    def go_on(beliefs: bytes, earlier: GroupCounters) -> None:
+        agents.restore(beliefs)
+        counters.go_on(earlier)
+
+    group = SimpleNamespace(digest="light", names="ab", go_on=go_on)
     checkpoint.resume(checkpoint.decode(data), {"p": group})
     agents.step(np.zeros((2, 1), np.int16))
 

@@ -194,7 +194,7 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     files = ObserveConfig(modality="co2", source="file", path="x", scale=0.001)
     house = make_house(step="rate", rate_hz=1.0, observe=(files,))
     source = Drip(1_200_000.0, bins=False)
-    house.group.feed(files, 0, source)
+    house.group.intake.feed(files, 0, source)
     house.start()
     house.after(2.5)
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
