@@ -115,7 +115,7 @@ def _counters(daemon: Daemon, name: str, group: Group) -> dict[str, int | float]
         "steps": group.counters.steps,
         "decisions": group.counters.steps * len(group.binding.controls),
         "contradictions": group.stepper.contradictions,
-        "missed": daemon.scheduler[f"step {name}"].missed,
+        "missed": daemon.pacing.missed(name),
         "observations": group.counters.observations,
         "actions": group.counters.actions,
         "silent": group.counters.stale,

@@ -45,7 +45,7 @@ class Watching:
         group = daemon.groups[population]
         shadow, counters = group.shadow, group.counters
         new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
-        missed = daemon.scheduler[f"step {population}"].missed
+        missed = daemon.pacing.missed(population)
         self._watched[population] = _Watch(
             bundle, alone, counters.ticks, counters.steps, missed, new.contradictions
         )
@@ -73,7 +73,7 @@ class Watching:
         watch, group = self._watched[population], daemon.groups.get(population)
         if group is None:
             return None
-        missed = daemon.scheduler[f"step {population}"].missed - watch.missed
+        missed = daemon.pacing.missed(population) - watch.missed
         memory = daemon.parts.rss()
         if watch.alone:
             return _alone(group, watch, missed, memory)

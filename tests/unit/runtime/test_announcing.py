@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.runtime.announcing import Announcing
-from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.parts import Parts
 from edge_agent.wire import discovery
 
 MakeHouse = Callable[..., Any]
