@@ -65,7 +65,8 @@ class Daemon:
         self.topics = DeviceTopics(config.device.fleet, config.device.name)
         self.link: Link | None = None
         self.completed = 0
-        self._clock = clock
+        self.clock = clock
+        self._speakers = parts.speakers
         self._started = clock.monotonic()
         self._scheduler = Scheduler()
         self._outlet = Outlet(self.topics, parts.sinks, clock)
@@ -90,14 +91,8 @@ class Daemon:
         self.link = link
         self.subscriptions.attach(link)
         self._outlet.attach(link)
-        if self.parts.uplink is not None:
-            self.parts.uplink.attach(link, self.topics.confirm)
-        if self.parts.following is not None:
-            self.parts.following.attach(self, link)
-        if self.parts.announcing is not None:
-            self.parts.announcing.attach(link)
-        if self.parts.peering is not None:
-            self.parts.peering.attach(self, link)
+        for speaker in self._speakers:
+            speaker.attach(self, link)
 
     def start(self) -> None:
         """Resume what the last run left, connect, and ask for the topics of all populations."""
@@ -119,7 +114,7 @@ class Daemon:
 
         ``woken_at`` is when the first message of this turn came in, if it is known: latencies count from it.
         """
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if self.link is not None:
             self.subscriptions.take(self.link.poll(), now if woken_at is None else min(woken_at, now))
             self.pacing.request()
@@ -127,15 +122,17 @@ class Daemon:
                 self.link.came_online = False
                 for group in self.groups.values():
                     group.forget_sent()
-        for task in self._scheduler.due(self._clock.monotonic()):
+        for task in self._scheduler.due(self.clock.monotonic()):
             self._run(task)
             self.completed += 1
-        self._tell_others()
-        deadlines: list[float | None] = [self._scheduler.deadline]
+        deadlines = [self._scheduler.deadline]
         if self.link is not None:
-            parts = (self.parts.uplink, self.parts.following, self.parts.announcing, self.parts.peering)
-            deadlines += [self.link.session.deadline, *(part.deadline for part in parts if part is not None)]
-        return min(deadline for deadline in deadlines if deadline is not None)
+            for speaker in self._speakers:
+                speaker.turn()
+            deadlines += [speaker.deadline for speaker in self._speakers]
+            session = self.link.session.deadline
+            deadlines += [] if session is None else [session]
+        return min(deadlines)
 
     def stop(self) -> None:
         """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
@@ -157,7 +154,7 @@ class Daemon:
         peering = self.parts.peering
         life = None if peering is None else peering.peer.incarnation if online else peering.will()
         body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
-        message = Message(body, t=self._clock.time())
+        message = Message(body, t=self.clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +177,7 @@ class Daemon:
     @property
     def uptime(self) -> float:
         """Seconds since the daemon was made."""
-        return self._clock.monotonic() - self._started
+        return self.clock.monotonic() - self._started
 
     def change(self, items: Sequence[Prepared], gone: Sequence[str]) -> None:
         """Add, replace and remove populations while running; see `Roster.change`."""
@@ -223,7 +220,7 @@ class Daemon:
             self.parts.recorder.begin_one(name, self.groups[name])
 
     def _begin(self, name: str, group: Group) -> None:
-        self.pacing.begin(name, self._clock.monotonic())
+        self.pacing.begin(name, self.clock.monotonic())
         if self.parts.recorder is not None:
             self.parts.recorder.begin_one(name, group)
         self.subscriptions.begin(group)
@@ -237,7 +234,7 @@ class Daemon:
                 self._governing.note(task)
             self.stepping.step(name, task.jitter)
         elif kind == POLL:
-            self.groups[name].intake.poll(self._clock.monotonic())
+            self.groups[name].intake.poll(self.clock.monotonic())
             self.pacing.request()
         elif kind == WATCH:
             self.stepping.hold(self.groups[name])
@@ -251,14 +248,4 @@ class Daemon:
     def _checkpoint(self) -> None:
         if self.parts.checkpoints is not None:
             pause = self.parts.checkpoints.write(self.groups)
-            self._scheduler.set_period(CHECKPOINT, pause, self._clock.monotonic())
-
-    def _tell_others(self) -> None:
-        if self.link is not None and self.parts.peering is not None:
-            self.parts.peering.turn()
-        if self.link is not None and self.parts.following is not None:
-            self.parts.following.turn()
-        if self.link is not None and self.parts.uplink is not None:
-            self.parts.uplink.turn(self, self.link, self._clock.monotonic(), self._clock.time())
-        if self.parts.announcing is not None:
-            self.parts.announcing.turn(self, self._clock.monotonic())
+            self._scheduler.set_period(CHECKPOINT, pause, self.clock.monotonic())
