@@ -46,8 +46,8 @@ class Announcing:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
-        return self._next
+        """When `turn` has something to do, monotonic seconds; never while nobody would hear it."""
+        return self._next if self._link is not None and self._link.online else math.inf
 
     def turn(self) -> None:
         """Say what is due."""

@@ -32,6 +32,15 @@ def test_it_announces_itself_on_every_connect_and_tells_how_it_is(make_house: Ma
     assert len(house.sent(config)) == 2
 
 
+def test_an_outage_is_waited_out_and_not_in_a_busy_loop(make_house: MakeHouse) -> None:
+    house = make_house(parts=Parts(rss=lambda: 1, announcing=Announcing("homeassistant", 10.0)))
+    house.start()
+    house.after(11.0)
+    house.broker.stop()
+    house.after(60.0)
+    assert house.daemon.turn() > house.clock.monotonic()
+
+
 def test_the_sensors_of_a_population_that_is_gone_are_removed(
     make_house: MakeHouse, prepare_rooms: Callable[..., Any]
 ) -> None:
