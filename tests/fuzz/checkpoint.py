@@ -23,7 +23,7 @@ from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import NeuralPopulation
 from edge_agent.protocol.follower import Follower
 from edge_agent.runtime import checkpoint
-from edge_agent.runtime.group import GroupCounters
+from edge_agent.runtime.counters import GroupCounters
 from edge_agent.wire import npz
 from edge_agent.wire.documents import Trust
 from edge_convert.tflite_file import TfliteFile
@@ -63,7 +63,13 @@ def decode(data: bytes) -> None:
 
 def _resume(data: bytes) -> None:
     agents = Population(light(), 2, seed=3)
-    group = SimpleNamespace(digest="light", names="ab", stepper=agents, counters=GroupCounters())
+    counters = GroupCounters()
+
+    def go_on(beliefs: bytes, earlier: GroupCounters) -> None:
+        agents.restore(beliefs)
+        counters.go_on(earlier)
+
+    group = SimpleNamespace(digest="light", names="ab", go_on=go_on)
     checkpoint.resume(checkpoint.decode(data), {"p": group})
     agents.step(np.zeros((2, 1), np.int16))
 
