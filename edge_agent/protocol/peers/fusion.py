@@ -172,13 +172,6 @@ class Fusion:
         self._run(self.present)
         return self._beliefs[self.present]
 
-    def predicted(self) -> Floats:
-        """Return what the tick after the present one looks like before its evidence, shape (S,)."""
-        flat = np.ones((1, self.model.states))
-        actions = np.array([self._action(self.present)], np.int64)
-        beliefs = self.model.rerun(self.belief(), flat, actions)
-        return beliefs.reshape(-1)
-
     def records(self, device: str, agent: int) -> Iterator[Record]:
         """Yield the evidence of one source within the window, the oldest first."""
         for tick in sorted(self._evidence):

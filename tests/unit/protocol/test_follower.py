@@ -2,7 +2,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import PlatformError
@@ -309,7 +309,6 @@ def test_a_download_that_fails_turns_to_blocks() -> None:
     assert board.acting == NEW
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=6), st.sampled_from(["good", "golden", "shadow", "trial"]))
 def test_power_may_go_before_any_effect(cuts: list[int], kind: str) -> None:
     board = Board(
