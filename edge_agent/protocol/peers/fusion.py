@@ -120,20 +120,22 @@ class Fusion:
         """The tick before the window, and the belief after it."""
         return self._base, self._beliefs[self._base]
 
-    def advance(self, tick: int) -> None:
+    def advance(self, tick: int) -> bool:
         """Move the present on to ``tick``; what leaves the window becomes final.
 
-        A clock that jumps so far that nothing of the window is left begins anew from the prior.
+        A clock that jumps so far that nothing of the window is left begins anew from the prior; return
+        whether it did.
         """
-        if abs(tick - self.present) > _JUMP * self.window:
+        anew = not -self.window <= tick - self.present <= _JUMP * self.window
+        if anew:
             self._restart(tick)
-        if tick <= self.present:
-            return
-        self.present = tick
-        base = tick - self.window
-        if base > self._base:
-            self._run(base)
-            self._rebase(base)
+        if tick > self.present:
+            self.present = tick
+            base = tick - self.window
+            if base > self._base:
+                self._run(base)
+                self._rebase(base)
+        return anew
 
     def add(self, device: str, record: Record) -> Outcome:
         """Take a piece of evidence in."""

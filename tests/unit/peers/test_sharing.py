@@ -185,3 +185,42 @@ def test_evidence_of_a_factor_takes_64_bytes_above_its_states_at_most(states: in
     record = Record(2**32 - 1, 9999, 1_700_000_000, bytes([255] * states), 4)
     whole = messages.encode(messages.Message(to_body(Evidence((record,))), seq=10**6, t=1.7e9))
     assert len(whole) <= 64 + states
+
+
+@pytest.mark.parametrize("ahead", [-10_000, 0, 10_000])
+def test_a_clock_that_is_set_leaves_nothing_to_be_said_of_another_time(ahead: int) -> None:
+    a, b = pair()
+    a.share_with([])
+    for second in range(100):
+        a.advance(UNIX + ahead + second)
+        a.observe("room", 0, [1.0, 0.3, 0.3, 0.3])
+    a.share_with(["a", "b"])
+    for second in range(40):
+        for sharing in (a, b):
+            sharing.advance(UNIX + second)
+        b.observe("room", 0, [1.0, 0.3, 0.3, 0.3])
+        a.observe("room", 0, [0.2, 1.0, 0.2, 0.2])
+        (record,) = deliver(a, b, UNIX + second).records
+        assert record.tick == 1000 + second
+        deliver(b, a, UNIX + second)
+    np.testing.assert_allclose(a.fusion("room").belief(), b.fusion("room").belief(), atol=1e-12)
+    assert b.counters.received == 40
+
+
+def test_a_device_that_starts_anew_gets_back_what_it_said_and_what_all_believed() -> None:
+    a, b = pair()
+    likelihoods = np.random.default_rng(1).uniform(0.1, 1.0, (30, 2, S))
+    for second in range(30):
+        if second == 20:  # it opens its channels before its first tick, and is alone until it has met others
+            a = Sharing(a.topics, SharingSettings(), Conduct(ConductSettings(), Ledger()))
+            a.open("room", Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1020), [])
+        for sharing, likelihood in zip((a, b), likelihoods[second], strict=True):
+            sharing.advance(UNIX + second)
+            sharing.observe("room", 0, likelihood)
+        if second == 20:
+            a.share_with(["a", "b"])
+        deliver(b, a, UNIX + second)
+        deliver(a, b, UNIX + second)
+    assert [record.tick for record in a.fusion("room").records("a", 0)] == list(range(1006, 1030))
+    assert b.counters.returned > 0
+    np.testing.assert_allclose(a.fusion("room").belief(), b.fusion("room").belief(), atol=1e-6)

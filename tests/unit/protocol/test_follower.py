@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.commands import Begin
 from edge_agent.protocol.follower import Download, Follower, Leave, Parameters, Publish, Save
-from edge_agent.protocol.ports import Received
+from edge_agent.protocol.ports import Publication, Received
 from edge_agent.protocol.rollout import Commit, Health, RollBack, Shadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
 from edge_agent.wire import blocks, documents, messages, signatures
@@ -55,13 +55,14 @@ class Board:
     def boot(self) -> None:
         state = json.loads(self.kept) if self.kept else None
         trust = Trust("f", (HUB.public.raw,))
-        self.follower = Follower(
-            TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: set(self.disk), random.Random(0), state
-        )
+        self.follower = Follower(TOPICS, trust, {"rooms": (OLD, 5)}, self.on_disk, random.Random(0), state)
         self.acting = self.follower.running("rooms")
         self.stage = ""
         self.inbox: list[Received] = []
         self.todo = self.follower.start(self.now, NOW) + self.follower.online(self.now, NOW)
+
+    def on_disk(self, cut: blocks.Cut) -> set[int]:
+        return set(self.disk) if cut.digest == NEW else set()
 
     def desire(self, version: int = 1, bundle: str = NEW, **other: object) -> None:
         cut = self.cut if bundle == NEW else blocks.cut(bundle, "old", b"x")
@@ -102,7 +103,7 @@ class Board:
             case Write(_, index, data):
                 self.disk[index] = data
             case Publish(publication):
-                self.hub(publication.topic, messages.decode(publication.payload).body)
+                self.hub(publication)
             case Verify(population, bundle):
                 assert b"".join(self.disk[i] for i in range(10)) == FILE
                 if self.verdict:
@@ -140,8 +141,16 @@ class Board:
             case _:
                 raise AssertionError(effect)
 
-    def hub(self, topic: str, body: dict) -> None:
+    def hub(self, publication: Publication) -> None:
+        topic, message = publication.topic, messages.decode(publication.payload)
+        body = message.body
+        assert message.t == NOW
+        assert (publication.retain, publication.content_type) == (
+            topic == TOPICS.reported,
+            "application/msgpack",
+        )
         if topic == TOPICS.fetch:
+            assert body["bundle"] == NEW
             self.asked += body["blocks"]
             for index in body["blocks"]:
                 block = {"bundle": NEW, "index": index, "data": FILE[index * 100 : index * 100 + 100]}
@@ -149,6 +158,7 @@ class Board:
         elif topic == TOPICS.reported:
             self.reported = body
         else:
+            assert (topic, message.id) == (TOPICS.reply(body["id"]), body["id"])
             self.replies.append(body)
 
     def kept_stage(self) -> str:
@@ -295,11 +305,21 @@ def test_a_command_runs_and_is_answered() -> None:
     board.inbox += [Received(TOPICS.command, payload, 1)] * 3
     board.settle(10)
     assert board.ran == ["7"]
-    assert board.replies[0] == {"id": "7", "ok": True}
+    assert board.replies == [{"id": "7", "ok": True}] * 3
     board.inbox.append(Received(TOPICS.command, payload, 1, retain=True))
-    count = len(board.replies)
     board.settle(3)
-    assert len(board.replies) == count  # a retained command is nobody's command
+    assert len(board.replies) == 3  # a retained command is nobody's command
+
+
+def test_a_reply_says_what_came_of_it() -> None:
+    board = Board()
+    board.todo += board.follower.finished("8", True, 0.0, NOW, result={"agents": 5})
+    board.todo += board.follower.finished("9", False, 0.0, NOW, reason="no such population")
+    board.settle(1)
+    assert board.replies == [
+        {"id": "8", "ok": True, "result": {"agents": 5}},
+        {"id": "9", "ok": False, "reason": "no such population"},
+    ]
 
 
 def test_a_download_that_fails_turns_to_blocks() -> None:
@@ -369,3 +389,137 @@ def test_a_download_that_fails_falls_back_to_blocks_and_one_that_ends_goes_on() 
     assert [messages.decode(p.payload).body["blocks"][0] for p in asked if p.topic == TOPICS.fetch] == [0]
     assert Verify("rooms", NEW) in board.follower.fetched(NEW, 2.0, NOW)
     assert board.follower.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants
+
+
+@pytest.mark.parametrize("url", ["", "https://example.invalid/new.eab"])
+def test_two_populations_of_one_bundle_share_its_transfer(url: str) -> None:
+    board = Board(url=url)
+    board.desire(populations={n: {"bundle": NEW, "config": {}} for n in ("rooms", "halls")})
+    board.settle(50)
+    assert board.asked == list(range(10))
+    assert {n: r["stage"] for n, r in board.reported["rollouts"].items()} == {
+        "rooms": "committed",
+        "halls": "trial",
+    }
+    assert board.trials == 1
+
+
+def test_news_of_a_bundle_that_is_not_under_way_changes_nothing() -> None:
+    board = Board()
+    board.desire()
+    board.settle(3)
+    follower, state = board.follower, board.follower.state()
+    late = "c" * 64
+    for effects in (
+        follower.verified("rooms", late, 9.0, NOW),
+        follower.verified("halls", NEW, 9.0, NOW, {"size": 1}),
+        follower.failed("rooms", late, "late", 9.0, NOW),
+        follower.failed("halls", NEW, "late", 9.0, NOW),
+        follower.health("halls", GOOD, 9.0, NOW),
+        follower.fetched(late, 9.0, NOW),
+        follower.handle(Received("f/d/elsewhere", b"x", 1), 9.0, NOW),
+    ):
+        assert effects == []
+    assert follower.state() == state
+
+
+def test_a_bundle_that_is_on_the_disk_already_is_not_downloaded() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.disk = {i: FILE[i * 100 : i * 100 + 100] for i in range(10)}
+    board.desire()
+    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    assert Verify("rooms", NEW) in effects
+    assert not any(isinstance(effect, Download) for effect in effects)
+
+
+def test_a_download_that_is_complete_needs_no_block() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.desire()
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.follower.tick(1e5, NOW))
+
+
+def test_once_the_file_is_complete_no_more_blocks_are_asked_for() -> None:
+    board = Board()
+    board.desire()
+    assert fetches(board.follower.handle(board.inbox.pop(), 0.0, NOW))
+    board.follower.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.follower.tick(1e5, NOW))
+    assert "blocks" not in board.follower.reported()["rollouts"]["rooms"]
+
+
+def fetches(effects: list) -> list[Publication]:
+    return [e.publication for e in effects if isinstance(e, Publish) and e.publication.topic == TOPICS.fetch]
+
+
+def test_what_a_new_population_is_made_of_is_known_of_those_that_are_desired_alone() -> None:
+    board = Board()
+    assert board.follower.asked_for("halls") is None
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    board.settle(2)
+    assert board.follower.asked_for("halls") == {"size": 2}
+    assert board.follower.asked_for("rooms") is None
+    board.desire(2, populations={"rooms": {"bundle": NEW}})
+    board.settle(2)
+    assert board.follower.asked_for("rooms") is None
+
+
+def test_an_added_population_that_does_not_load_after_a_restart_is_reported_and_let_go() -> None:
+    board = Board()
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    for _ in range(100):
+        board.turn()
+        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+    board.boot()
+    assert board.follower.running("halls") == NEW
+    board.follower.lost("halls", "out of memory")
+    board.settle(2)
+    assert board.follower.running("halls") == ""
+    assert board.follower.added == {}
+    assert board.reported["rollouts"]["halls"] == {
+        "bundle": NEW,
+        "stage": "rolled-back",
+        "reason": "out of memory",
+    }
+    board.boot()
+    assert board.follower.added == {}  # and stays away
+
+
+def test_populations_that_come_by_another_way_are_reported_and_may_be_desired() -> None:
+    board = Board()
+    board.settle(2)
+    board.todo += board.follower.configure({"rooms": (OLD, 5), "halls": (OLD, 2)}, board.now, NOW)
+    board.settle(2)
+    assert board.reported["populations"]["halls"] == {"bundle": OLD, "size": 2}
+    board.desire(populations={"halls": {"bundle": NEW}})
+    board.settle(2)
+    assert board.reported["rollouts"]["halls"]["stage"] == "fetching"
+
+
+def test_a_kept_rollout_whose_bundle_is_not_desired_is_given_up() -> None:
+    board = Board()
+    board.desire()
+    board.settle(2)
+    kept = json.loads(board.kept or "")
+    kept["twin"]["document"] |= {"bundles": {}, "populations": {}}
+    board.kept = json.dumps(kept)
+    board.boot()
+    board.settle(2)
+    assert board.progress == {"bundle": NEW, "stage": "rolled-back", "reason": "no longer desired"}
+    assert board.acting == OLD
+
+
+def test_what_is_no_block_is_counted_and_ignored() -> None:
+    board = Board()
+    board.desire()
+    board.settle(2)
+    before = board.follower.state()
+    block = {"bundle": NEW, "index": 0, "data": "text"}
+    for payload in (b"noise", messages.encode(Message(block)), messages.encode(Message({}))):
+        assert board.follower.handle(Received(TOPICS.block, payload, 1), board.now, NOW) == []
+    assert board.follower.malformed == 3
+    other = messages.encode(Message(block | {"bundle": "c" * 64, "data": b"x"}))
+    assert board.follower.handle(Received(TOPICS.block, other, 1), board.now, NOW) == []
+    assert board.follower.malformed == 3  # well made, for somebody else
+    assert board.follower.state() == before
