@@ -48,6 +48,7 @@ class Board:
         self.asked: list[int] = []
         self.ran: list[str] = []
         self.left: list[str] = []
+        self.parameters: dict = {}
         self.trials = 0
         self.effects_left = 10**9
         self.boot()
@@ -76,6 +77,7 @@ class Board:
             "populations": {"rooms": {"bundle": bundle}},
             "gates": GATES,
         } | other
+        document = {key: value for key, value in document.items() if value is not None}
         body = documents.signed(document, documents.DESIRED, [HUB])
         self.retained = Received(TOPICS.desired, messages.encode(Message(body)), 1, True)
         self.inbox.append(self.retained)
@@ -112,6 +114,8 @@ class Board:
                     config = self.follower.asked_for(population)
                     checked = None if config is None else {**config, "checked": True}
                     self.todo += self.follower.verified(population, bundle, self.now, NOW, checked)
+            case Shadow("halls", _):
+                pass
             case Shadow():
                 assert self.kept_stage() == "shadowing"
                 self.stage = "shadow"
@@ -136,8 +140,8 @@ class Board:
                 self.todo += self.follower.finished(command.id, True, self.now, NOW)
             case Download():
                 self.todo += self.follower.unavailable(NEW, self.now, NOW)
-            case Parameters():
-                pass
+            case Parameters(values):
+                self.parameters = values
             case _:
                 raise AssertionError(effect)
 
@@ -523,3 +527,186 @@ def test_what_is_no_block_is_counted_and_ignored() -> None:
     assert board.follower.handle(Received(TOPICS.block, other, 1), board.now, NOW) == []
     assert board.follower.malformed == 3  # well made, for somebody else
     assert board.follower.state() == before
+
+
+def entries(*digests: str) -> dict:
+    return {digest: blocks.cut(digest, digest[0], FILE, block=100).entry() for digest in digests}
+
+
+def test_parameters_are_applied_and_applied_again_after_a_restart() -> None:
+    board = Board()
+    board.desire(parameters={"telemetry_seconds": 5})
+    board.settle(4)
+    assert board.parameters == board.reported["parameters"] == {"telemetry_seconds": 5}
+    board.boot()
+    board.parameters = {}
+    board.settle(2)
+    assert board.parameters == {"telemetry_seconds": 5}
+    board.desire(2)
+    board.settle(4)
+    assert board.parameters == board.reported["parameters"] == {}
+    board.boot()
+    board.parameters = {"stale": 1}
+    board.settle(1)
+    assert board.parameters == {}
+
+
+def test_a_newer_document_does_not_begin_anew_what_is_under_way_and_tries_again_what_failed() -> None:
+    board = Board(shadow=BAD)
+    board.desire(1)
+    board.settle(3)
+    board.desire(2)
+    board.settle(40)
+    assert board.asked == list(range(10))
+    assert (board.progress["stage"], board.reported["version"]) == ("rolled-back", 2)
+    board.shadow = GOOD
+    board.desire(3)
+    board.settle(60)
+    assert board.progress == {"bundle": NEW, "stage": "committed"}
+
+
+def test_every_population_of_a_document_goes_its_own_way() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {}}}
+    board.desire(1, populations=halls)
+    board.settle(2)
+    others = {"attic": {"bundle": NEW}, "rooms": {"bundle": OLD}, "study": {"bundle": NEW, "config": {}}}
+    board.desire(2, populations=halls | others, bundles=entries(NEW, OLD))
+    board.todo += board.follower.handle(board.inbox.pop(), board.now, NOW)
+    rollouts = board.follower.reported()["rollouts"]
+    assert {name: rollout.get("reason", "") for name, rollout in rollouts.items()} == {
+        "attic": "no population 'attic' here, and no config to make one of",
+        "halls": "",
+        "study": "",
+    }
+
+
+def test_what_is_replaced_or_dropped_while_under_way_is_rolled_back_and_says_why() -> None:
+    board, other = Board(), "d" * 64
+    board.desire(1)
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
+    effects = board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    assert RollBack("rooms", OLD, "another bundle is desired") in effects
+    (asked,) = fetches(effects)
+    assert messages.decode(asked.payload).body["bundle"] == other
+    board.desire(3, populations=None)
+    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    assert RollBack("rooms", OLD, "no longer desired") in effects
+    assert board.follower.reported()["rollouts"]["rooms"]["reason"] == "no longer desired"
+    assert not fetches(board.follower.tick(1e5, NOW))
+
+
+def test_gates_that_are_none_refuse_every_rollout_of_their_document() -> None:
+    board = Board()
+    populations = {name: {"bundle": NEW, "config": {}} for name in ("rooms", "halls")}
+    board.desire(gates={"steps": -1}, populations=populations)
+    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    reason = "gates.steps: found -1, expected a number of 0 or more"
+    assert [e for e in effects if isinstance(e, RollBack)] == [
+        RollBack("halls", "", reason),
+        RollBack("rooms", OLD, reason),
+    ]
+    board.desire(2, gates=None)
+    assert fetches(board.follower.handle(board.inbox.pop(), 1.0, NOW))  # without gates: the usual ones
+
+
+def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
+    board.desire(populations=halls)
+    for _ in range(100):
+        board.turn()
+        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+    board.desire(2, populations=halls)
+    board.settle(2)
+    assert board.reported["rollouts"] == {}
+    board.desire(3, populations=None)
+    board.settle(2)
+    assert board.left == ["halls"]
+    assert board.follower.running("halls") == ""
+
+
+def test_what_an_added_population_that_failed_was_made_of_is_forgotten() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
+    board.desire(populations=halls)
+    for _ in range(40):
+        board.turn()
+        board.todo += board.follower.health("halls", BAD, board.now, NOW)
+    board.settle(1)
+    follower = board.follower
+    follower.configure({"halls": (OLD, 3)}, board.now, NOW)  # somebody configures one of that name here
+    board.desire(2, populations={"halls": {"bundle": NEW}})
+    for _ in range(100):
+        board.turn()
+        board.todo += follower.health("halls", GOOD, board.now, NOW)
+    assert follower.running("halls") == NEW
+    assert follower.added == {}
+
+
+def test_how_far_a_transfer_is_is_reported() -> None:
+    board = Board()
+    board.desire()
+    message = board.inbox.pop()
+    board.follower.handle(message, 0.0, NOW)
+    block = {"bundle": NEW, "index": 3, "data": FILE[300:400]}
+    board.follower.handle(Received(TOPICS.block, messages.encode(Message(block)), 1), 0.0, NOW)
+    progress = board.follower.reported()["rollouts"]["rooms"]
+    assert progress == {"bundle": NEW, "stage": "fetching", "blocks": 1, "of": 10}
+
+
+def test_each_transfer_asks_again_in_its_time() -> None:
+    board, other = Board(), "d" * 64
+    populations = {n: {"bundle": b, "config": {}} for n, b in (("rooms", NEW), ("halls", other))}
+    board.desire(populations=populations, bundles=entries(NEW, other))
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    asked = fetches(board.follower.tick(1e5, NOW))
+    assert {messages.decode(p.payload).body["bundle"] for p in asked} == {NEW, other}
+
+
+def test_it_wakes_for_transfers_stages_and_reports_and_else_sleeps() -> None:
+    board = Board()
+    board.settle(3)
+    assert board.follower.deadline is None
+    board.desire()
+    message = board.inbox.pop()
+    now = board.now
+    board.follower.handle(message, now, NOW)
+    assert board.follower.deadline is not None
+    assert now < board.follower.deadline < now + 60.0  # the transfer
+    board.follower.fetched(NEW, now + 0.5, NOW)
+    assert board.follower.deadline == now + 1.0  # the report that had to wait
+    assert not [e for e in board.follower.tick(now + 0.9, NOW) if isinstance(e, Publish)]
+    (report,) = [e.publication for e in board.follower.tick(now + 1.0, NOW) if isinstance(e, Publish)]
+    assert report.topic == TOPICS.reported
+    assert board.follower.deadline is None  # until it is verified
+    board.follower.verified("rooms", NEW, now + 3.0, NOW)
+    assert board.follower.deadline == now + 3.0 + GATES["shadow_seconds"]
+
+
+def test_it_listens_to_what_the_hub_says_and_says_what_runs_on_every_connect() -> None:
+    follower = Board().follower
+    assert [s.filter for s in follower.subscriptions] == [TOPICS.desired, TOPICS.command, TOPICS.block]
+    for now in (0.0, 0.1):
+        (effect,) = follower.online(now, NOW)
+        assert isinstance(effect, Publish)
+        assert effect.publication.topic == TOPICS.reported
+        assert messages.decode(effect.publication.payload).body == follower.reported()
+    assert follower.reported() == {
+        "version": 0,
+        "trust": 0,
+        "populations": {"rooms": {"bundle": OLD, "size": 5}},
+        "rollouts": {},
+    }
+
+
+def test_a_document_that_was_cleared_stays_in_force_and_one_that_was_refused_is_named() -> None:
+    board = Board()
+    board.desire(5)
+    board.settle(2)
+    assert board.follower.handle(Received(TOPICS.desired, b"", 1, True), board.now, NOW) == []
+    assert board.follower.reported()["version"] == 5
+    board.desire(4)
+    board.follower.handle(board.inbox.pop(), board.now, NOW)
+    assert board.follower.reported()["refused"] == {"version": 4, "reason": "version 4, expected more than 5"}
