@@ -191,8 +191,9 @@ class Fusion:
         return bits | (1 << MAX_WINDOW) - (1 << min(self.present - self._base, MAX_WINDOW))
 
     def sources(self) -> set[Source]:
-        """Return who is heard of within the window."""
-        return {source for at in self._evidence.values() for source in at}
+        """Return who spoke within the window, as far as is known: heard, or announced."""
+        at = (*self._evidence.values(), *self._expected.values())
+        return {source for sources in at for source in sources}
 
     def snapshot(self, channel: int) -> Base:
         """Return a belief for a member that starts anew.
