@@ -95,7 +95,6 @@ class History:
         kept = arrays or nothing
         self._closed = ByteRing(kept["closed"], kept["places"])
         self._fill = 0
-        self.appended = 0
 
     def append(
         self,
@@ -123,7 +122,6 @@ class History:
             if self._fill == self._capacity:
                 self._closed.append(self._pack())
                 self._fill = 0
-        self.appended += len(agents)
 
     def select(self, agent: int | None = None, last: int | None = None) -> Records:
         """Return the records of ``agent`` (None: of all), oldest first, the ``last`` ones of them.

@@ -52,7 +52,6 @@ class Deployment:
     ) -> None:
         self.rollout = rollout
         self.fleet = Fleet()
-        self.served = 0
         self._store = store
         self._link = link
         self._desired = desired
@@ -179,7 +178,6 @@ class Deployment:
                 data = file.read(blocks.BLOCK_BYTES)
                 block = {"bundle": digest, "index": index, "data": data}
                 self._link.post(device.block, messages.encode(Message(block)))
-                self.served += 1
 
 
 def filters(fleet: str) -> tuple[str, ...]:
