@@ -33,17 +33,14 @@ class Clock(Protocol):
 class Publication:
     """One message to publish.
 
-    ``expiry`` (seconds), ``content_type`` and ``response_topic`` travel only over MQTT 5; nothing may
-    depend on them that does not also stand in the payload.
+    ``content_type`` travels only over MQTT 5; nothing may depend on it that does not also stand in the payload.
     """
 
     topic: str
     payload: bytes
     qos: int = 1
     retain: bool = False
-    expiry: int | None = None
     content_type: str | None = None
-    response_topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
