@@ -138,7 +138,7 @@ UNTRACED := $(addprefix --deselect tests/broker/,\
 	test_daemon.py::test_the_daemon_process_is_without_the_libraries_of_others \
 	test_daemon.py::test_the_daemon_stays_within_the_memory_that_is_promised \
 	test_demo.py::test_the_demo_happens_in_every_part \
-	test_soak.py::test_three_daemons_survive_each_kind_of_abuse)
+	test_abuse.py::test_three_daemons_survive_three_minutes_of_abuse)
 
 coverage: setup ## branch coverage of the test run and of the processes it starts, into benchmarks/results/coverage.json
 	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip
