@@ -376,3 +376,29 @@ def test_no_more_bases_go_out_in_a_tick_than_agreed() -> None:
     first, second = said(a, UNIX + 1).bases, said(a, UNIX + 1).bases
     assert (len(first), len(second)) == (3, 2)
     assert {base.channel for base in first + second} == set(ask.newcomer)
+
+
+def test_what_is_held_back_is_counted_over_all_channels() -> None:
+    a = make("a", worthwhile=9.0)
+    a.open("attic", Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    for name in ("room", "attic"):
+        a.observe(name, 0, [1.0, 0.9, 0.9, 0.9])
+    a.flush(UNIX)
+    assert a.counters.held_back == 2
+    for second in range(1, 40):
+        a.advance(UNIX + second)
+    a.flush(UNIX + 39)
+    assert a.counters.held_back == 0
+
+
+def test_one_who_speaks_for_ever_new_agents_does_not_silence_our_reports() -> None:
+    a = make("a")
+    for name in ("attic", "cellar"):
+        a.open(name, Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    for second in range(6):
+        a.advance(UNIX + second)
+        noise = [Record(ROOM, 60 * second + agent, 1000 + second, SURE) for agent in range(60)]
+        a.receive("b", payload(*noise, t=UNIX + second), float(second), UNIX + second)
+    reported = [{holding.channel for holding in said(a, UNIX + 5).holdings} for _ in range(4)]
+    assert set().union(*reported) == {channel_number(name) for name in ("room", "attic", "cellar")}
+    assert all(reported)
