@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.assignment import assign
-from edge_agent.protocol.peers.formation import Formation, form
-from edge_agent.protocol.peers.objectives import Candidate, Objective, Role, synergy, worth
+from edge_agent.protocol.peers.formation import Formation, digest, form
+from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, Role, synergy, worth
 from edge_agent.protocol.peers.proximity import ANYWHERE
 from edge_agent.testing.worlds import candidate, objective, optimum, small_instance
 from edge_agent.wire.presence import Metric, Place
@@ -197,6 +197,31 @@ def test_rooms_that_empty_and_fill_leave_nothing_behind(
                 formation.settle()
     formation.settle()
     check_anew(formation, rng)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=10, deadline=None)
+def test_a_task_for_the_whole_fleet_gets_its_best(seed: int, roles: int) -> None:
+    rng = random.Random(seed)
+    fleet = [replace(candidate(rng, number), capacity=1) for number in range(150)]
+    task = Objective("o", tuple(Role(f"r{number}", "pump") for number in range(roles)))
+    (coalition,) = form(fleet, [task]).values()
+    worths = sorted((worth(task, task.roles[0], one) for one in fleet), reverse=True)
+    assert coalition.value == sum(worths[:roles])
+
+
+def test_a_digest_names_who_does_what_for_which_version() -> None:
+    one = Coalition("o", 1, (("r", "a"), ("s", "b")), 7)
+    assert len(digest(one)) == 8
+    assert digest(replace(one, value=8)) == digest(one)
+    others = [
+        replace(one, objective="p"),
+        replace(one, version=2),
+        replace(one, members=(("r", "b"), ("s", "a"))),
+        replace(one, members=(("r", "a"),)),
+        replace(one, objective="o1", version=0),
+    ]
+    assert len({digest(one), *map(digest, others)}) == 6
 
 
 def test_a_room_that_is_left_with_its_task_takes_its_coalition_along() -> None:
