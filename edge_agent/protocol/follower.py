@@ -395,7 +395,7 @@ class Follower:
 
     def _fetch(self, rollout: Rollout, now: float, t: float, by_url: bool = True) -> list[FollowerEffect]:
         if (
-            rollout.stage.value != "fetching"
+            rollout.stage is not Stage.FETCHING
             or rollout.bundle in self._transfers
             or self.twin.document is None
         ):

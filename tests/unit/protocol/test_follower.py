@@ -506,7 +506,8 @@ def test_a_kept_rollout_whose_bundle_is_not_desired_is_given_up() -> None:
     board.desire()
     board.settle(2)
     kept = json.loads(board.kept or "")
-    kept["twin"]["document"] |= {"bundles": {}, "populations": {}}
+    for key in ("bundles", "populations"):
+        del kept["twin"]["document"][key]
     board.kept = json.dumps(kept)
     board.boot()
     board.settle(2)
