@@ -33,7 +33,7 @@ class Clock(Protocol):
 class Publication:
     """One message to publish.
 
-    ``content_type`` travels only over MQTT 5; nothing may depend on it that does not also stand in the payload.
+    ``content_type`` travels only over MQTT 5; nothing may depend on it.
     """
 
     topic: str
