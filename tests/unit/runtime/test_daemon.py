@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent import __version__
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.acting import SAFE
 from edge_agent.runtime.config import ActConfig, ObserveConfig
 from edge_agent.runtime.daemon import Parts
@@ -106,6 +107,30 @@ def test_a_stepped_population_is_remembered(make_house: MakeHouse) -> None:
     assert records["tick"].tolist() == [1, 2, 3, 4, 5]
     assert records["observation"][:, 0].tolist() == [2] * 5
     assert records["action"][:, 0].tolist() == [2] * 5
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"ask": "weather"}, "ask: found 'weather', expected status, agents or history"),
+        ({"ask": "history", "agent": "attic"}, "agent: found 'attic', expected one like 'room-0'"),
+        (
+            {"ask": "history", "agent": "room-1", "last": 0},
+            "last: found 0, expected a number of records from 1",
+        ),
+        ({"ask": "history", "agent": "room-1", "last": True}, "last: found True"),
+        ({"ask": "agents", "population": "halls"}, "population: found 'halls'"),
+        ({"ask": "agents", "population": ["rooms"]}, "population: found ['rooms']"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_with_what_was_expected(
+    make_house: MakeHouse, request_: dict[str, Any], message: str
+) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    with pytest.raises(ConfigError) as refused:
+        house.daemon.answer(request_)
+    assert message in str(refused.value)
 
 
 def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
