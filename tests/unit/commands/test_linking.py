@@ -1,9 +1,12 @@
 """What ``run`` makes of the configuration's words about the link."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from edge_agent.commands.linking import Telling
+import pytest
+
+from edge_agent.commands.linking import Telling, followed
 from edge_agent.runtime import config, profile
 from edge_agent.runtime.schema import compile_files
 
@@ -32,3 +35,23 @@ def test_limits_and_budget_reach_the_outbox_and_telemetry(tmp_path: Path) -> Non
     assert (settings.max_bytes, settings.max_age, settings.confirm) == (2_000_000, 3 * 86_400.0, True)
     assert telling.uplink.telemetry.budget == 1234
     telling.close(0.0, lambda: None)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"active": 5}',
+        '{"active": {}, "added": {"halls": {"name": 5}}}',
+        '{"added": []}',
+    ],
+)
+def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_path: Path, state: str) -> None:
+    text = TEXT.replace("[hub]", '[hub]\nkeys = ["hub.pub"]').replace('"state"', json.dumps(str(tmp_path)))
+    (tmp_path / "device.toml").write_text(text)
+    (tmp_path / "follower.json").write_text(state)
+    found = config.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
+    assert followed(found) == found
