@@ -2,8 +2,16 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("project", deadline=None)
-settings.register_profile("mutation", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],  # that a test fails is enough, nobody reads a smaller example
+    report_multiple_bugs=False,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))

@@ -9,6 +9,7 @@ bytes given out again (first fit, neighbours merged), so a new bundle can be pla
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -31,16 +32,15 @@ class Column(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the column in the arena, with the alignment of the next one."""
-        raw = int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        raw = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         return -(-raw // ALIGNMENT) * ALIGNMENT
 
 
 class Region(NamedTuple):
-    """What one owner holds: byte offset in the arena, bytes, and the columns in it."""
+    """What one owner holds: byte offset in the arena, and bytes."""
 
     offset: int
     nbytes: int
-    columns: tuple[Column, ...]
 
 
 def total(columns: Iterable[Column]) -> int:
@@ -83,11 +83,11 @@ class Arena:
         wanted = tuple(columns)
         nbytes = total(wanted)
         offset = self._find(owner, nbytes)
-        self._regions[owner] = Region(offset, nbytes, wanted)
+        self._regions[owner] = Region(offset, nbytes)
         arrays: dict[str, NDArray[Any]] = {}
         for column in wanted:
             dtype = np.dtype(column.dtype)
-            count = int(np.prod(column.shape, dtype=np.int64))
+            count = math.prod(column.shape)
             flat = self._bytes[offset : offset + count * dtype.itemsize]
             flat[:] = 0
             arrays[column.name] = flat.view(dtype).reshape(column.shape)
@@ -100,7 +100,7 @@ class Arena:
 
     def _find(self, owner: str, nbytes: int) -> int:
         start, largest = 0, 0
-        for region in [*self.regions.values(), Region(self.nbytes, 0, ())]:
+        for region in [*self.regions.values(), Region(self.nbytes, 0)]:
             gap = region.offset - start
             if gap >= nbytes:
                 return start

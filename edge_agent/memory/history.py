@@ -9,6 +9,7 @@ Free energy is kept as float16: three digits, which is what people read.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +49,7 @@ def fields(
 def record_bytes(modalities: int, controls: int, observed: DTypeLike = np.int16) -> int:
     """Return the bytes of one open record."""
     return sum(
-        int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        math.prod(shape) * np.dtype(dtype).itemsize
         for shape, dtype in fields(modalities, controls, observed).values()
     )
 
@@ -67,7 +68,7 @@ def columns(
     )
     places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
     taken = sum(column.nbytes for column in (*open_block, places))
-    closed = Column("closed", (max(nbytes - taken, capacity * size + _HEADER),), np.uint8)
+    closed = Column("closed", (nbytes - taken,), np.uint8)  # any block fits: an open one is a quarter
     return (*open_block, places, closed)
 
 
@@ -87,7 +88,7 @@ class History:
         self._fields = fields(modalities, controls, observed)
         self._open = {name: arrays[name] for name in self._fields} if arrays else {}
         self._capacity = len(arrays["agent"]) if arrays else 0
-        self._block_bytes = self._capacity * record_bytes(modalities, controls)
+        self._block_bytes = self._capacity * record_bytes(modalities, controls, observed)
         nothing: Mapping[str, NDArray[Any]] = {
             "closed": np.zeros(0, np.uint8),
             "places": np.zeros((0, 2), np.int64),
@@ -182,7 +183,7 @@ class History:
         offset = 0
         for name, (shape, dtype) in self._fields.items():
             kind = np.dtype(dtype)
-            elements = count * int(np.prod(shape, dtype=np.int64))
+            elements = count * math.prod(shape)
             planes = np.frombuffer(raw, np.uint8, elements * kind.itemsize, offset)
             values = np.ascontiguousarray(planes.reshape(kind.itemsize, elements).T).view(kind)
             values = values.reshape(count, *shape)

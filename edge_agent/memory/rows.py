@@ -17,8 +17,9 @@ def agent_numbers(agents: ArrayLike, size: int) -> NDArray[np.int64]:
     off = (numbers < 0) | (numbers >= size)
     if off.any():
         raise ObservationError(f"agents: {numbers[off][0]}, expected 0 to {size - 1}")
-    if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
+    if not (np.diff(numbers) > 0).all():  # ascending numbers are distinct: no need to sort
         values, counts = np.unique(numbers, return_counts=True)
-        if (counts > 1).any():
-            raise ObservationError(f"agents: {values[counts > 1][0]} stands there twice")
+        twice = values[counts > 1]
+        if twice.size:
+            raise ObservationError(f"agents: {twice[0]} stands there twice")
     return numbers

@@ -152,10 +152,6 @@ class Outbox:
         self._lanes.online()
         self._lanes.again(self._unconfirmed.release())
 
-    def in_flight(self, token: int) -> int:
-        """Return the number of the entry that was sent with this token, 0 if it is not one of ours."""
-        return self._in_flight.get(token, (0, 0, ()))[0]
-
     def delivered(self, token: int) -> None:
         """Note that the broker has the message; tokens of other publications are ignored."""
         sent = self._in_flight.pop(token, None)

@@ -175,7 +175,7 @@ class Peering:
         self._send_at = now + self.fusing.seconds_to(SEND_AT) if self.fusing else math.inf
         for name, group in daemon.groups.items():
             if group.config.share:
-                daemon.scheduler.align(f"step {name}", now + self.fusing.seconds_to(STEP_AT))
+                daemon.pacing.align(name, now + self.fusing.seconds_to(STEP_AT))
         self._prefer()
         if self.lending is not None:
             held = {bundle_id(group.digest) for group in daemon.groups.values()}

@@ -20,8 +20,8 @@ from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
 from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.group import Stepper
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.stepper import Stepper
 from edge_agent.runtime.templates import check_fields
 
 if TYPE_CHECKING:

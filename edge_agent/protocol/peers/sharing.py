@@ -141,16 +141,18 @@ class Sharing:
         return sorted(self._channels[channel_number(name)].members)
 
     def advance(self, unix: float) -> int:
-        """Move on to the tick of ``unix``; return it."""
-        tick = self.tick_of(unix)
+        """Move on to the tick of ``unix``; return it. Channels begin at the first, and after a jump anew."""
+        tick, first = self.tick_of(unix), self._tick < 0
         if self._tick - tick > MAX_WINDOW:  # our clock was far ahead
             self._tick = tick - 1
         if tick > self._tick:
             self._credit = min(self._credit + self.settings.rate, 4 * self.settings.rate)
             self._tick = tick
-        for channel in self._channels.values():
-            channel.fusion.advance(self._tick)
-            _forget(channel)
+        for number, channel in self._channels.items():
+            if channel.fusion.advance(self._tick) or first:
+                self._channels[number] = _Channel(channel.fusion, channel.members, tick, tick)
+            else:
+                _forget(channel)
         return self._tick
 
     def observe(self, name: str, agent: int, likelihood: ArrayLike, action: int = NO_ACTION) -> None:

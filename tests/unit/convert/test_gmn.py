@@ -165,6 +165,7 @@ def test_a_gmn_file_converts(command: Any, tmp_path: Path) -> None:
             "turn -> legs: depends_on",
             "state location is controlled by move, turn, expected one action",
         ),
+        ("num_actions: 2", "num_actions: 2000000000000", "(3, 3, 2000000000000) without a matrix"),
     ],
 )
 def test_mistake_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -65,11 +65,11 @@ def test_a_palette_has_256_values_at_most_and_bytes_for_codes(distinct: int) -> 
 
 
 def test_a_palette_reaches_from_the_rarest_to_the_largest_and_keeps_zero() -> None:
-    tensor = np.concatenate([[0.0, 1e-6, 1.0], np.linspace(0.4, 0.5, 3000)])
+    tensor = np.concatenate([[0.0, 1e-6, 1.0, 3e-3, 0.1], np.linspace(0.4, 0.5, 3000)])
     palette, codes = quantize.palette_codes(tensor)
     found = palette[codes].astype(np.float64)
     assert found[0] == 0.0
-    np.testing.assert_allclose(found[1:3], tensor[1:3], rtol=1e-5)  # lone values have a level of their own
+    np.testing.assert_allclose(found[1:5], tensor[1:5], rtol=1e-5)  # lone values have a level of their own
     assert np.abs(found - tensor).max() < 1e-3
     assert len(np.unique(codes)) > 100  # and where the values lie, there are levels
 

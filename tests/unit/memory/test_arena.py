@@ -41,7 +41,18 @@ def test_what_does_not_fit_says_how_many_bytes_are_missing() -> None:
     arena = Arena(8192)
     arena.allocate("a", [Column("x", (8000,), "u1")])
     wanted = [Column("y", (1000,), "u1")]
-    with pytest.raises(BudgetError) as caught:
-        arena.allocate("b", wanted)
-    assert caught.value.missing == total(wanted) - (8192 - 8000)
-    assert list(arena.regions) == ["a"]
+    for free in (8192 - 8000, 0):
+        line = f"^b: needs {total(wanted)} bytes, .* has {free}: {total(wanted) - free} bytes are missing$"
+        with pytest.raises(BudgetError, match=line) as caught:
+            arena.allocate("b", wanted)
+        assert caught.value.missing == total(wanted) - free
+        assert "b" not in arena.regions
+        arena.allocate(f"all of {free}", [Column("z", (free,), "u1")])
+    assert arena.used == arena.nbytes
+
+
+def test_an_owner_has_one_region() -> None:
+    arena = Arena(1)
+    arena.allocate("a", [Column("x", (8,), "f4")])["x"][:] = 1.0
+    with pytest.raises(ValueError, match=r"^a already holds a region$"):
+        arena.allocate("a", [])

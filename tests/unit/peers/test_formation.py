@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.formation import Formation, form
 from edge_agent.protocol.peers.objectives import Candidate, Objective, Role, worth
+from edge_agent.protocol.peers.proximity import ANYWHERE
 from edge_agent.testing.worlds import candidate, objective, optimum, small_instance
 from edge_agent.wire.presence import Metric, Place
 
@@ -43,7 +44,8 @@ def test_small_instances_reach_the_optimum_nearly() -> None:
         assert value <= best
         if best:
             ratios.append(value / best)
-    assert statistics.mean(ratios) >= 0.99
+    assert statistics.mean(ratios) >= 0.995
+    assert min(ratios) >= 0.8
 
 
 @settings(max_examples=40, deadline=None)
@@ -69,6 +71,11 @@ def test_change_by_change_is_from_nothing(seed: int, changes: list[tuple[int, in
         if rng.random() < 0.5:
             formation.settle()
     formation.settle()
+    check_anew(formation, rng)
+
+
+def check_anew(formation: Formation, rng: random.Random) -> None:
+    """Check a settled formation against one that is made from nothing, in another order."""
     candidates, objectives = list(formation.candidates.values()), list(formation.objectives.values())
     check_valid(candidates, objectives, dict(formation.coalitions))
     rng.shuffle(candidates)
@@ -89,6 +96,83 @@ def test_change_by_change_is_from_nothing(seed: int, changes: list[tuple[int, in
             one.name not in dict(map(reversed, c.members)) for c in anew.coalitions.values()
         )
         assert mine is None or mine.role_of(one.name) is not None
+
+
+ROOMS = ["house/hall", "house/attic", "house/attic/box", "shed", "yard/well"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.randoms(use_true_random=False),
+    st.lists(st.tuples(st.sampled_from(["put", "drop", "want", "settle"]), st.integers(0, 5)), max_size=30),
+)
+def test_rooms_that_empty_and_fill_leave_nothing_behind(
+    rng: random.Random, changes: list[tuple[str, int]]
+) -> None:
+    formation = Formation()
+    for number in range(cells.LEAF):  # one more anywhere, and the house is split
+        formation.put(Candidate(f"lamp-{number:02d}", ("light",), Place("house/hall")))
+    for kind, number in changes:
+        room = Place(rng.choice(ROOMS))
+        match kind:
+            case "put":
+                formation.put(Candidate(f"robot-{number}", ("arm",), room, battery=rng.randrange(100)))
+            case "drop":
+                formation.drop(f"robot-{number}")
+            case "want":
+                formation.drop_objective(f"job-{number}")
+                if rng.random() < 0.7:
+                    capability = rng.choice(["arm", "light"])
+                    reach = rng.choice([0, 1, 2, ANYWHERE])
+                    job = Objective(f"job-{number}", (Role("r", capability),), number, room, reach)
+                    formation.put_objective(job)
+            case _:
+                formation.settle()
+    formation.settle()
+    check_anew(formation, rng)
+
+
+def test_a_room_that_is_left_with_its_task_takes_its_coalition_along() -> None:
+    formation = Formation()
+    for number in range(cells.LEAF):
+        formation.put(Candidate(f"lamp-{number:02d}", ("light",), Place("house/hall")))
+    formation.put(Candidate("robot", ("arm",), Place("shed")))
+    formation.put_objective(Objective("saw", (Role("r", "arm"),), 1, Place("shed"), 0))
+    assert formation.settle() == {"saw"}
+    formation.drop_objective("saw")
+    formation.drop("robot")
+    assert formation.settle() == {"saw"}
+    assert formation.coalitions == {}
+
+
+def test_what_changed_is_told_and_what_did_not_is_not() -> None:
+    formation = Formation()
+    for name in ("a", "b"):
+        formation.put(Candidate(name, ("pump",), battery=50))
+    job = Objective("job", (Role("r", "pump"),), 2)
+    formation.put_objective(job)
+    formation.put_objective(Objective("other", (Role("r", "pump"),), 1))
+    assert formation.settle() == {"job", "other"}
+    plan = formation.plan
+    formation.put(Candidate("a", ("pump",), battery=50))
+    formation.put_objective(job)
+    assert formation.settle() == set()
+    formation.drop("b")
+    assert formation.settle() == {"other"}
+    assert formation.coalition_of("b") is None
+    assert formation.plan != plan
+    formation.put(Candidate("b", ("pump",), battery=50))
+    assert formation.settle() == {"other"}
+    assert formation.plan == plan
+    formation.drop_objective("job")
+    assert formation.settle() == {"job", "other"}  # the better one is free for the other
+    assert formation.coalition_of("a") == formation.coalitions["other"]
+    for gone in ("a", "b", "nobody"):
+        formation.drop(gone)
+    formation.drop_objective("other")
+    formation.drop_objective("nothing")
+    assert formation.settle() == {"other"}
+    assert formation.plan == Formation().plan
 
 
 def test_one_leaving_disturbs_only_its_neighbourhood() -> None:

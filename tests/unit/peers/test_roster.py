@@ -63,6 +63,20 @@ def test_what_was_lost_comes_with_any_later_word(seen: list, missed: list) -> No
     assert late == roster(seen + missed)
 
 
+def test_rosters_that_know_other_things_are_not_alike() -> None:
+    one, two = (Presence("a", 1, seq=1, battery=level) for level in (1, 2))
+    assert roster([one]) != roster([two])
+    assert roster([one]) != roster([])
+    assert roster([]) != 0
+    assert roster([one, two]) == roster([two, one])  # two words under one number: the same one stays
+
+
+def test_of_a_device_never_heard_of_nothing_is_known() -> None:
+    entry = roster([]).entry("a")
+    assert entry.presence is None
+    assert not entry.present
+
+
 def test_a_will_that_is_late_does_not_bury_the_device_that_is_back() -> None:
     made = Roster()
     made.put(Presence("a", incarnation=1, seq=9))

@@ -1,18 +1,24 @@
 import random
+import zlib
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings
-from edge_agent.protocol.ports import Publication
+from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings, thin
+from edge_agent.protocol.ports import Acked, Connected, Publication
 from edge_agent.protocol.session import Deliver, Delivered, Online, Session, SessionSettings, carry_out
-from edge_agent.protocol.store import merged
+from edge_agent.protocol.store import Batch, merged
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.testing.outbox import MemoryStore
 from edge_agent.wire import messages
 from edge_hub.fleet import Gaps
+
+BIRTH = Publication("birth", b"1")
 
 
 class Device:
@@ -67,6 +73,10 @@ def arrived(broker: MemoryBroker) -> list[messages.Message]:
     return [messages.decode(p.payload) for p in broker.log if p.topic == "telemetry"]
 
 
+def seen_twice(items: list[Any]) -> set[Any]:
+    return {item for item, count in Counter(items).items() if count > 1}
+
+
 def test_nothing_is_sent_before_it_is_durable() -> None:
     device, broker = make()
     device.store.slow = True
@@ -88,6 +98,35 @@ def test_what_the_broker_has_leaves_the_store() -> None:
         device.turn()
     assert device.store.entries == {}
     assert device.outbox.backlog == 0
+    counters = device.outbox.counters
+    assert (counters.stored, counters.sent, counters.delivered) == (20, 20, 20)
+
+
+def test_an_entry_arrives_as_what_it_was_made_to_be() -> None:
+    device, broker = make()
+    made = device.clock.time()
+    device.measure({1: "a key of any kind"})
+    for _ in range(50):
+        device.turn()
+    (publication,) = [p for p in broker.log if p.topic == "telemetry"]
+    (message,) = arrived(broker)
+    assert (message.id, message.seq, message.t) == ("memory-1", 1, made)
+    assert message.body == {"v": {1: "a key of any kind"}, "outbox": "memory"}
+    assert publication.content_type == "application/msgpack"
+
+
+@pytest.mark.parametrize(("window", "left"), [(1, 0), (2, 1), (9, 4), (20, 4)])
+def test_room_is_left_for_replies_and_actions(window: int, left: int) -> None:
+    session = Session(SessionSettings(window=window), lambda _: BIRTH, [], random.Random(1))
+    session.start(0.0)
+    session.handle(Connected(5), 0.0)
+    session.handle(Acked(1), 0.0)
+    outbox = Outbox(OutboxSettings(flush_seconds=0.0), "telemetry", MemoryStore())
+    for value in range(50):
+        outbox.append({"v": value}, 0.0, 0.0)
+    for _ in range(3):
+        outbox.turn(session, 0.0, 0.0)
+    assert session.credit == left
 
 
 def test_numbers_go_on_after_a_restart() -> None:
@@ -116,6 +155,7 @@ def test_a_backlog_is_historical_in_order_and_does_not_starve_the_present() -> N
     seen = arrived(broker)
     old = [m.seq for m in seen if m.body.get("historical")]
     new = [m.seq for m in seen if not m.body.get("historical")]
+    assert sorted(seen_twice(old + new)) == []
     assert old == sorted(old)
     assert new == sorted(new)
     first_new = next(i for i, m in enumerate(seen) if not m.body.get("historical"))
@@ -146,6 +186,31 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
     assert gaps.missing == set()
     assert {m.body["v"][0] for m in arrived(broker)} >= {0, 200, 1800, 1999}
     assert device.store.skipped(10) == ()
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_more_gaps_than_a_message_tells_are_told_in_several_and_once(confirmed: bool) -> None:
+    gaps = [(seq, seq) for seq in range(1, 900, 2)]
+    device, broker = make(flush_seconds=0.0, confirm=confirmed)
+    device.store.write(Batch(skipped=tuple(gaps)))
+    device.store.last = 900
+    device.start()
+    known = 0
+    for value in range(60):
+        device.measure(value)
+        device.turn()
+        seen = arrived(broker)
+        for message in seen[known:]:
+            confirm(device, [message.seq, message.seq])
+        known = len(seen)
+    told = [[tuple(r) for r in m.body.get("skipped", ())] for m in seen]
+    assert [r for ranges in told for r in ranges] == gaps
+    assert max(map(len, told)) <= 200
+    assert device.store.skipped(1) == ()
+
+
+def test_every_second_one_is_given_up_the_oldest_first() -> None:
+    assert thin([(3, 30), (4, 40), (7, 70), (9, 90), (11, 0)]) == [(3, 30), (7, 70), (11, 0)]
 
 
 def test_old_samples_are_given_up_by_age() -> None:
@@ -222,7 +287,8 @@ def test_an_entry_that_the_disk_changed_is_told_as_skipped() -> None:
         device.measure(value)
     for _ in range(50):
         device.turn()
-    device.store.entries[3] = replace(device.store.entries[3], data=b"garbage")
+    for seq, data in ((3, b"garbage"), (4, zlib.compress(b"\xc1"))):
+        device.store.entries[seq] = replace(device.store.entries[seq], data=data)
     broker.start()
     device.measure("after")
     for _ in range(300):
@@ -235,7 +301,7 @@ def test_an_entry_that_the_disk_changed_is_told_as_skipped() -> None:
         gaps.skip(message.body.get("skipped", ()), "t")
         gaps.note(message.seq)
     assert gaps.missing == set()
-    assert device.outbox.counters.damaged == 1
+    assert device.outbox.counters.damaged == 2
     assert not device.store.entries
 
 
@@ -254,7 +320,39 @@ def test_a_failed_transaction_is_tried_again_whole() -> None:
     assert not device.store.entries
 
 
-def confirm(device: Device, *ranges: list[int], outbox: str = "memory") -> None:
+def test_closing_stores_what_waits_and_removes_what_arrived() -> None:
+    device, broker = make(max_age=1000.0)
+    device.measure(1)
+    for _ in range(40):
+        device.turn()
+    assert [m.seq for m in arrived(broker)] == list(device.store.entries) == [1]  # removal has time
+    device.outbox.close(device.clock.time(), lambda: None)
+    assert device.store.entries == {}
+    device.store.slow = True
+    device.measure(2)
+    for _ in range(30):
+        device.turn()
+    assert device.outbox.writing
+    device.measure(3)
+    device.outbox.close(device.clock.time(), device.store.finish)
+    assert sorted(device.store.entries) == [2, 3]
+    device.outbox.close(device.clock.time(), device.store.finish)
+    assert device.outbox.failure == ""
+
+
+def test_closing_tries_a_store_that_fails_once() -> None:
+    device, _ = make()
+    device.measure(1)
+    device.store.failing = "disk I/O error"
+    for failures in (1, 2):
+        device.outbox.close(device.clock.time(), lambda: None)
+        assert device.outbox.counters.failures == failures
+    device.store.failing = ""
+    device.outbox.close(device.clock.time(), lambda: None)
+    assert list(device.store.entries) == [1]
+
+
+def confirm(device: Device, *ranges: object, outbox: str = "memory") -> None:
     device.outbox.confirmed(messages.encode(messages.Message({"outbox": outbox, "ranges": list(ranges)})))
 
 
@@ -265,9 +363,12 @@ def test_what_a_broker_lost_goes_again_until_the_hub_confirms_it() -> None:
     for _ in range(200):
         device.turn()
     assert sorted(device.store.entries) == [1, 2, 3, 4, 5]
-    confirm(device, [1, 2], [4, 4])
+    confirm(device, [1, 2])
     confirm(device, [1, 5], outbox="another")
+    confirm(device, "noise", [4, 4], [3])
     device.outbox.confirmed(b"noise")
+    device.outbox.confirmed(b"noise")
+    assert device.outbox.counters.malformed == 4
     broker.stop()
     for _ in range(200):
         device.turn()

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.protocol.ports import (
+    MQTT_5,
     MQTT_311,
     Acked,
     Connected,
@@ -19,6 +20,8 @@ from edge_agent.protocol.session import (
     Connect,
     Deliver,
     Delivered,
+    Disconnect,
+    Offline,
     Online,
     Send,
     Session,
@@ -33,7 +36,7 @@ from edge_agent.testing.pump import Pump
 
 
 def birth(online: bool) -> Publication:
-    return Publication("birth", b"online" if online else b"offline", retain=True)
+    return Publication("birth", {True: b"online", False: b"offline"}[online], retain=True)
 
 
 def make(seed: int = 0, **fields: float) -> Session:
@@ -88,6 +91,25 @@ def test_a_topic_is_asked_for_once_and_given_up_now_and_once_more_after_an_outag
         assert (Unsubscribe(("z/1",)) in effects) == expected
 
 
+def test_topics_change_without_a_connection_and_are_made_good_on_the_next() -> None:
+    session = online()
+    for name in ("z/1", "z/2", "z/3"):
+        session.subscribe(Subscription(name, 0))
+    assert session.unsubscribe([]) == []
+    session.handle(Disconnected("cut"), 1.0)
+    assert session.subscribe(Subscription("z/4")) == []
+    for name in ("z/1", "z/2", "z/3"):
+        assert session.unsubscribe([name]) == []
+    assert session.subscribe(Subscription("z/3")) == []
+    session.tick(session.deadline or 0.0)
+    effects = session.handle(Connected(5, session_present=True), 2.0)
+    wanted = (Subscription("down/#"), Subscription("z/4"), Subscription("z/3"))
+    assert [e for e in effects if isinstance(e, Subscribe | Unsubscribe)] == [
+        Unsubscribe(("z/1", "z/2")),
+        Subscribe(wanted),
+    ]
+
+
 def test_the_window_obeys_receive_maximum() -> None:
     session = make(window=20)
     session.start(0.0)
@@ -135,8 +157,24 @@ def test_memory_is_bounded_offline() -> None:
 
 
 def test_the_message_is_acknowledged_after_it_was_delivered() -> None:
-    message = Received("down/command", b"x", 1, False, 17)
-    assert online().handle(message, 0.0) == [Deliver(message), Acknowledge(17)]
+    message = Received("down/command", b"xyz", 1, False, 17)
+    session = online()
+    for _ in range(2):
+        assert session.handle(message, 0.0) == [Deliver(message), Acknowledge(17)]
+    assert (session.counters.received, session.counters.bytes_received) == (2, 6)
+
+
+def test_the_end_of_a_connection_is_said_and_counted_that_of_an_attempt_is_not() -> None:
+    session = make()
+    session.start(0.0)
+    for ends in (1, 2):
+        assert session.handle(Disconnected("refused"), 0.0) == []
+        session.tick(session.deadline or 0.0)
+        session.handle(Connected(5), 0.0)
+        assert session.handle(Disconnected("cut"), 0.0) == [Offline("cut")]
+        assert session.counters.disconnects == ends
+        assert session.version == MQTT_5  # nothing said that it is not spoken
+        session.tick(session.deadline or 0.0)
 
 
 def test_full_jitter_spreads_the_first_retry_over_the_whole_base() -> None:
@@ -208,9 +246,13 @@ def test_a_broker_that_does_not_answer_mqtt_5_gets_3_1_1() -> None:
     session = make(connect_timeout=2.0)
     session.start(0.0)
     session.tick(2.0)
-    (effect,) = session.tick(session.deadline or 0.0)
-    assert isinstance(effect, Connect)
-    assert effect.version == MQTT_311
+    tried = []
+    for _ in range(3):
+        (effect,) = session.tick(session.deadline or 0.0)
+        assert isinstance(effect, Connect)
+        tried.append(effect.version)
+        session.tick(session.deadline or 0.0)
+    assert tried == [MQTT_311, MQTT_5, MQTT_311]
 
 
 def test_a_version_that_worked_is_kept_on_a_slow_link_and_doubted_now_and_then() -> None:
@@ -234,12 +276,14 @@ def test_missing_acknowledgements_end_the_connection() -> None:
     session.tick(60.0)
     assert session.state is State.WAITING
     assert session.counters.timeouts == 1
+    assert session.version == MQTT_5  # it spoke it
 
 
 def test_stopping_says_so_before_it_leaves() -> None:
     session = online()
     effects = session.stop(1.0)
-    assert sends(effects) == [b"offline"]
+    assert effects == [Send(birth(False), 2), Disconnect()]
+    assert session.credit == 0
     assert session.tick(1e9) == []
     assert session.handle(Disconnected("done"), 2.0) == []
 

@@ -1,6 +1,7 @@
 import struct
+from itertools import pairwise
 
-import pytest
+import msgpack
 
 from edge_agent.protocol.telemetry import Telemetry
 from edge_agent.wire import bodies
@@ -18,7 +19,12 @@ def test_only_what_changed_is_sent_and_everything_on_connect() -> None:
         "delta": True,
     }
     telemetry.online()
-    assert telemetry.due({"rooms": {"tick": 2, "missed": 0}}, 100, 5.1) is not None
+    assert telemetry.due({"rooms": {"tick": 2, "missed": 0}}, 100, 5.1) == {
+        "populations": {"rooms": {"tick": 2, "missed": 0}},
+        "rss": 100,
+    }
+    assert telemetry.deadline == 10.1
+    assert telemetry.due({"rooms": {"tick": 2, "missed": 0}}, 100, 10.1) == {"populations": {}, "delta": True}
     body = telemetry.due({"rooms": {"tick": 3, "missed": 0}, "new": {"tick": 1}}, 120, 20.0)
     assert body == {"populations": {"rooms": {"tick": 3}, "new": {"tick": 1}}, "delta": True, "rss": 120}
 
@@ -43,20 +49,32 @@ def test_samples_travel_as_columns() -> None:
     assert struct.unpack("<3H", columns["series"]) == (0, 1, 0)
     assert struct.unpack("<3I", columns["dt"]) == (0, 250, 1000)
     assert struct.unpack("<3f", columns["values"]) == (412.5, 3.0, 413.0)
+    telemetry.sample("light", 4.0, 2e6 + 5e6)
+    telemetry.sample("light", 5.0, 2e6)
+    body = telemetry.due({}, 0, 100.0)
+    assert body is not None
+    assert (body["samples"]["names"], body["samples"]["t0"]) == (["light"], 2e6)
+    assert struct.unpack("<2I", body["samples"]["dt"]) == (2**32 - 1, 0)  # no more than 49 days
 
 
 def test_the_budget_stretches_the_interval_and_thins_samples() -> None:
     telemetry = Telemetry(seconds=1.0, budget=1000.0)
-    sent = 0
+    sent = offered = 0
     for tick in range(600):
         now = tick * 0.1
-        for n in range(30):  # 300 samples/s of 10 bytes: three times the budget
+        for n in range(30 if tick < 500 else 1):  # 300 samples/s of 10 bytes: three times the budget
             telemetry.sample("s", float(n), now)
+            offered += 1
         body = telemetry.due({"a": {"tick": tick}}, 1, now)
         if body is not None and "samples" in body:
-            sent += len(body["samples"]["values"]) // 4 * 10
-    assert sent / 60.0 < 1300.0
-    assert telemetry.thinned > 0
+            count = len(body["samples"]["values"]) // 4
+            sent += count
+            assert telemetry.deadline == now + max(1.0, len(msgpack.packb(body)) / 1000.0)
+    assert 5 * 1000.0 < 10 * sent < 60 * 1300.0
+    rest = telemetry.due({}, 1, 1e3)
+    assert rest is not None
+    assert sent + len(rest["samples"]["values"]) // 4 + telemetry.thinned == offered
+    assert count == 10  # there is room for all of them again
 
 
 def test_memory_is_bounded_when_nobody_asks() -> None:
@@ -65,5 +83,7 @@ def test_memory_is_bounded_when_nobody_asks() -> None:
         telemetry.sample("s", float(n), float(n))
     body = telemetry.due({}, 0, 0.0)
     assert body is not None
-    assert len(body["samples"]["values"]) <= 400
-    assert struct.unpack("<f", body["samples"]["values"][:4])[0] == pytest.approx(0.0)
+    values = struct.unpack(f"<{10_000 - telemetry.thinned}f", body["samples"]["values"])
+    assert 50 <= len(values) <= 100
+    assert values[0] == 0.0
+    assert max(b - a for a, b in pairwise(values)) <= 2 * 10_000 / 50  # of the whole time

@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.protocol.transfer import RETRY_CAP, WINDOW, Ask, Complete, Transfer, Write
+from edge_agent.protocol.transfer import RETRY, RETRY_CAP, WINDOW, Ask, Complete, Transfer, Write
 from edge_agent.wire import blocks
 
 FILE = random.Random(1).randbytes(2000)
@@ -25,14 +25,18 @@ def test_a_wrong_block_is_counted_not_written_and_asked_for_again() -> None:
     (ask,) = transfer.tick(transfer.deadline)
     assert isinstance(ask, Ask)
     assert 0 in ask.blocks
+    assert transfer.had == 0
     assert Write(CUT, 0, data(0)) in transfer.block(0, data(0), 9.0)
     assert transfer.block(0, data(0), 9.0) == []
+    assert (transfer.had, transfer.wrong) == (1, 2)
 
 
 def test_what_is_on_the_disk_is_not_asked_for() -> None:
     transfer = Transfer(CUT, set(range(19)), random.Random(0))
     assert transfer.start(0.0) == [Ask(CUT.digest, (19,))]
     assert transfer.block(19, data(19), 0.0) == [Write(CUT, 19, data(19)), Complete(CUT.digest)]
+    assert transfer.deadline is None
+    assert transfer.tick(1e9) == []
     assert Transfer(CUT, set(range(20)), random.Random(0)).start(0.0) == [Complete(CUT.digest)]
 
 
@@ -43,11 +47,30 @@ def test_silence_is_answered_more_and_more_rarely() -> None:
     for _ in range(12):
         assert transfer.deadline is not None
         waits.append(transfer.deadline - now)
+        assert transfer.tick(transfer.deadline - 0.1) == []
         now = transfer.deadline
         assert transfer.tick(now)
-    assert waits[0] < 10
-    assert waits[-1] > RETRY_CAP / 2
-    assert max(waits) <= RETRY_CAP * 1.25
+    for number, wait in enumerate(waits):
+        middle = min(RETRY * 2**number, RETRY_CAP)
+        assert 0.75 * middle <= wait <= 1.25 * middle
+    assert max(waits[6:]) - min(waits[6:]) > RETRY_CAP / 10  # devices do not ask in step
+    transfer.block(0, data(0), now)
+    assert transfer.deadline is not None
+    assert transfer.deadline - now <= 1.25 * RETRY
+
+
+def test_blocks_are_asked_for_in_pairs_four_on_the_way() -> None:
+    transfer = Transfer(CUT, (), random.Random(0))
+    asked = []
+    todo, coming = transfer.start(0.0), []
+    while todo:
+        for effect in todo:
+            if isinstance(effect, Ask):
+                asked.append(effect.blocks)
+                coming += effect.blocks
+        assert len(coming) <= WINDOW
+        todo = transfer.block(coming[0], data(coming.pop(0)), 0.0) if coming else []
+    assert asked == [(0, 1, 2, 3), *((i, i + 1) for i in range(4, 20, 2))]
 
 
 @given(st.randoms(), st.floats(0, 0.5))

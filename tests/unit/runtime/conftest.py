@@ -22,10 +22,11 @@ from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.daemon import Daemon, Parts
+from edge_agent.runtime.daemon import Daemon
 from edge_agent.runtime.group import Group, columns
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.sensing import channels
 from edge_agent.testing.broker import MemoryBroker

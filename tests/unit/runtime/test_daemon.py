@@ -11,8 +11,8 @@ from edge_agent import __version__
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.acting import SAFE
 from edge_agent.runtime.config import ActConfig, ObserveConfig
-from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.profile import ThermalProfile
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
@@ -219,7 +219,7 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     files = ObserveConfig(modality="co2", source="file", path="x", scale=0.001)
     house = make_house(step="rate", rate_hz=1.0, observe=(files,))
     source = Drip(1_200_000.0, bins=False)
-    house.group.feed(files, 0, source)
+    house.group.intake.feed(files, 0, source)
     house.start()
     house.after(2.5)
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
@@ -283,7 +283,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     heat[0] = 75.0
     house.after(20.0)
     assert house.model.horizon == 1
-    assert house.daemon.scheduler["step rooms"].period == 2.0
+    assert house.daemon.pacing.period("rooms") == 2.0
     heat[0] = 90.0
     house.after(20.0)
     assert house.daemon.status()["governor"]["name"] == "hold"
@@ -296,7 +296,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     status = house.daemon.status()
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
-    assert house.daemon.scheduler["step rooms"].period == 1.0
+    assert house.daemon.pacing.period("rooms") == 1.0
 
 
 def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
@@ -327,7 +327,7 @@ def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, p
     house.after(30.0)
     halls = replace(house.config.population[0], name="halls", agents="hall-{index}")
     house.daemon.change([prepare_rooms(halls)], [])
-    assert house.daemon.scheduler["step halls"].period == 0.2
+    assert house.daemon.pacing.period("halls") == 0.2
     assert house.daemon.groups["halls"].horizon == 1
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.follower import Follower
-from edge_agent.runtime.daemon import Parts
-from edge_agent.runtime.following import Fetched, Following, Verified
+from edge_agent.runtime.following import Following
 from edge_agent.runtime.obeying import Tools
+from edge_agent.runtime.parts import Parts
+from edge_agent.runtime.workshop import Fetched, Verified
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import blocks, documents, messages, signatures
 from edge_agent.wire.blocks import Cut
