@@ -165,6 +165,7 @@ def _broker(daemon: Daemon) -> dict[str, Any]:
         "version": session.version,
         "coalesced": daemon.link.coalesced,
         **asdict(session.counters),
+        **daemon.link.kept_out(),
     }
 
 
