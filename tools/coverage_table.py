@@ -23,7 +23,7 @@ SCOPE = (
     "Counted: what unit, golden, simulation, broker, docs and corpus tests run, and the daemons, hubs and "
     "commands that they start.",
     "A process that a test ends by SIGKILL takes its traces along: what only such a one ran is not counted.",
-    "The Makefile names the five tests that are left out, because they would judge the tracer.",
+    "The Makefile names the seven tests that are left out, because they would judge the tracer.",
 )
 
 

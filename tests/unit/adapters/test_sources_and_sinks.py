@@ -83,8 +83,8 @@ def test_programs_that_hang_do_not_pile_up_and_are_ended() -> None:
     started = [commands.run(["/bin/sleep", "60"]) for _ in range(LIMIT + 3)]
     assert started == [True] * LIMIT + [False] * 3
     now[0] = 11.0
-    deadline = time.monotonic() + 10
-    while not commands.run(["/bin/sleep", "0"]) and time.monotonic() < deadline:
-        pass
-    assert commands.run(["/bin/sleep", "0"])
+    deadline = time.monotonic() + 60
+    for _ in range(2):  # one that ended makes room for one
+        while not commands.run(["/bin/sleep", "0"]):
+            assert time.monotonic() < deadline
     commands.close()
