@@ -186,6 +186,8 @@ class PahoClient:
         properties = None
         if self._client.protocol == MQTTProtocolVersion.MQTTv5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if publication.expiry is not None:
+                properties.MessageExpiryInterval = publication.expiry
             if publication.content_type is not None:
                 properties.ContentType = publication.content_type
         info = self._client.publish(

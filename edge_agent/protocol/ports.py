@@ -33,13 +33,15 @@ class Clock(Protocol):
 class Publication:
     """One message to publish.
 
-    ``content_type`` travels only over MQTT 5; nothing may depend on it.
+    ``expiry`` (seconds that the broker may keep it) and ``content_type`` travel only over MQTT 5; nothing may
+    depend on them that does not also stand in the payload.
     """
 
     topic: str
     payload: bytes
     qos: int = 1
     retain: bool = False
+    expiry: int | None = None
     content_type: str | None = None
 
 

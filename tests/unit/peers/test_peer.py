@@ -52,6 +52,12 @@ def test_a_coalition_counts_once_every_member_has_said_it() -> None:
     assert hear(peer, other(4, leaving=True), 3.0) == [Left(before)]
 
 
+def test_a_broker_may_forget_a_device_that_has_been_gone_for_a_week() -> None:
+    (publication,) = started().tick(10.0, UNIX)
+    assert isinstance(publication, Publication)
+    assert (publication.retain, publication.expiry) == (True, 7 * 24 * 3600)
+
+
 def test_heartbeats_go_out_in_time_and_changes_at_once_but_not_closer_than_the_pause() -> None:
     peer = started()
     assert said(peer.tick(5.0, UNIX)) == []
