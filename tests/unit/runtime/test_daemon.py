@@ -228,6 +228,26 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     assert source.closed
 
 
+def test_who_steps_on_arrival_is_woken_by_what_a_source_has(make_house: MakeHouse) -> None:
+    files = ObserveConfig(modality="co2", source="file", path="x")
+    source = Drip(1200.0, bins=False)
+
+    def connect(group: Any) -> None:
+        group.intake.feed(files, 0, source)
+
+    house = make_house(step="arrival", rate_hz=2.0, observe=(files,), connect=connect)
+    house.start()
+    house.after(0.9)
+    assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
+    source.value = 700.0
+    house.after(1.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
+    house.daemon.change([], ["rooms"])
+    source.value = 1200.0
+    house.after(2.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
+
+
 def test_the_model_learns_what_a_safe_action_did_instead(make_house: MakeHouse) -> None:
     house = make_house(step="rate", rate_hz=1.0)
     house.start()
