@@ -17,9 +17,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 
-from benchmarks import cases, machine, results, suite
+from benchmarks import cases, machine, report, results, suite
 from benchmarks.figures import LESS, Figure
 from benchmarks.results import Baseline
 
@@ -123,6 +125,18 @@ def check(baseline: Baseline, chosen: Iterable[str]) -> Iterator[Verdict]:
                 yield from verdicts(benchmark, figures, [])
 
 
+def told(found: Iterable[Verdict]) -> list[dict[str, str | int]]:
+    """Return a row a benchmark for the report, with the figure that changed for the worse most."""
+    rows: list[dict[str, str | int]] = []
+    for benchmark, own in groupby(found, key=lambda verdict: verdict.benchmark):
+        judged = list(own)
+        worst = max(judged, key=lambda verdict: (not verdict.holds, verdict.change))
+        line = worst.line.removeprefix(f"{benchmark}: ")
+        lost = sum(not verdict.holds for verdict in judged)
+        rows.append({"benchmark": benchmark, "compared": len(judged), "worse": lost, "nearest to it": line})
+    return rows
+
+
 def keep(release: str) -> Baseline:
     """Make the present results the baseline; peers need an environment of their own and are left out."""
     found = [
@@ -138,6 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=suite.default(), metavar="NAME")
     parser.add_argument("--keep", metavar="RELEASE", help="make benchmarks/results the baseline, and end")
+    parser.add_argument("--report", action="store_true", help="keep the verdict for the report, and make it")
     parser.add_argument("--json", action="store_true", help="print one JSON object a figure")
     options = parser.parse_args()
     if options.keep:
@@ -161,6 +176,12 @@ def main() -> int:
         elif not verdict.holds:
             print(f"WORSE  {verdict.line}", flush=True)
     lost = sum(not verdict.holds for verdict in found)
+    if options.report:
+        note = f"{len(found)} figures, {lost} worse. Release {baseline.release} is commit {baseline.commit}, "
+        note += f"this is commit {machine.commit()}; load before it {here['load_before']}."
+        today = datetime.now(UTC).date().isoformat()
+        report.write_table("gate", report.Table("make bench-check KEEP=1", today, told(found), [note]))
+        report.generate()
     print(f"{len(found)} figures compared with release {baseline.release}: {lost} worse", file=sys.stderr)
     return 1 if lost else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from matplotlib.ticker import NullFormatter
 
 from benchmarks.results import Result
 
+Curves = dict[str, list[list[Sequence[float]]]]
+"""Lines by name, each in pieces of (x, y)."""
 INK, OURS, SECOND, THIRD = "#444444", "#1b7837", "#762a83", "#bf812d"
 mpl.rcParams.update(
     {
@@ -84,6 +86,22 @@ def neural(results: Mapping[str, Result], canvas: Canvas) -> bool:
     return True
 
 
+def soak(curves: Curves, canvas: Canvas) -> None:
+    """Draw the resident memory of each daemon; a piece ends where the daemon was killed."""
+    axes = canvas.subplots()
+    for place, (name, pieces) in enumerate(curves.items()):
+        for piece in pieces:
+            minutes, megabytes = zip(*piece, strict=True)
+            axes.plot(
+                minutes, megabytes, "-", color=_colour(place), label=name if piece is pieces[0] else None
+            )
+    axes.set(
+        xlabel="minutes of abuse", ylabel="resident, MB", title="a line ends where its daemon was killed"
+    )
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, ncols=len(curves), loc="lower right")
+
+
 def _colour(place: int) -> str:
     return (OURS, SECOND, THIRD, INK, "#2166ac", "#b2182b")[place % 6]
 
@@ -95,8 +113,8 @@ PLOTS: dict[str, tuple[Callable[[Mapping[str, Result], Canvas], bool], tuple[flo
 }
 
 
-def draw(results: Mapping[str, Result], folder: Path) -> list[str]:
-    """Draw what there are results for into ``folder`` and return the names."""
+def draw(results: Mapping[str, Result], curves: Mapping[str, Curves], folder: Path) -> list[str]:
+    """Draw what there are results or curves for into ``folder`` and return the names."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, (picture, size) in PLOTS.items():
@@ -104,6 +122,11 @@ def draw(results: Mapping[str, Result], folder: Path) -> list[str]:
         if picture(results, canvas):
             _save(canvas, folder / f"{name}.svg")
             drawn.append(name)
+    if "soak" in curves:
+        canvas = Canvas(figsize=(7.2, 2.7), layout="constrained")
+        soak(curves["soak"], canvas)
+        _save(canvas, folder / "soak.svg")
+        drawn.append("soak")
     return drawn
 
 

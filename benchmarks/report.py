@@ -14,11 +14,12 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import front, plots, results
+from benchmarks.plots import Curves
 from benchmarks.results import Result
 from benchmarks.tables import beside, figures_table, table, value_of
 
@@ -32,12 +33,16 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a command that is no benchmark leaves for the report, as ``results/NAME.json``."""
+    """What a command that is no benchmark leaves for the report, as ``results/NAME.json``.
+
+    ``curves`` is drawn where `plots` knows how: a name's pieces, each a list of points.
+    """
 
     command: str
     date: str
     rows: list[dict[str, Any]]
     notes: list[str]
+    curves: Curves = field(default_factory=dict)
 
 
 def load(folder: Path) -> dict[str, Result]:
@@ -54,6 +59,11 @@ def load_tables(folder: Path) -> dict[str, Table]:
         for name, path in paths.items()
         if path.exists()
     }
+
+
+def curves(tables: Mapping[str, Table]) -> dict[str, Curves]:
+    """Return the curves of the tables that have some."""
+    return {name: it.curves for name, it in tables.items() if it.curves}
 
 
 def report(found: Mapping[str, Result], tables: Mapping[str, Table], drawn: list[str]) -> str:
@@ -134,17 +144,16 @@ def in_readme(text: str, section: str) -> str:
 
 def generate(folder: Path = results.FOLDER) -> None:
     """Write the plots, REPORT.md and README's table."""
-    found = load(folder)
-    drawn = plots.draw(found, PLOTS)
-    REPORT.write_text(report(found, load_tables(folder), drawn), encoding="utf-8")
+    found, tables = load(folder), load_tables(folder)
+    drawn = plots.draw(found, curves(tables), PLOTS)
+    REPORT.write_text(report(found, tables, drawn), encoding="utf-8")
     README.write_text(in_readme(README.read_text(encoding="utf-8"), front.readme(found)), encoding="utf-8")
 
 
 def write_table(name: str, content: Table, folder: Path = results.FOLDER) -> None:
     """Keep the table of a command for the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(content), indent=1, ensure_ascii=False) + "\n"
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(results.text(asdict(content)) + "\n", encoding="utf-8")
 
 
 def main() -> int:

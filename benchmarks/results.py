@@ -53,7 +53,7 @@ def write(folder: Path, result: Result) -> Path:
     """Write ``folder/BENCHMARK.json`` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result.benchmark}.json"
-    path.write_text(_text(asdict(result) | {"cases": _plain(result.cases)}) + "\n", encoding="utf-8")
+    path.write_text(text(asdict(result) | {"cases": _plain(result.cases)}) + "\n", encoding="utf-8")
     return path
 
 
@@ -66,7 +66,7 @@ def read(path: Path) -> Result:
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Keep the figures of a release."""
     benchmarks = {name: _plain(cases) for name, cases in sorted(baseline.benchmarks.items())}
-    path.write_text(_text(asdict(baseline) | {"benchmarks": benchmarks}) + "\n", encoding="utf-8")
+    path.write_text(text(asdict(baseline) | {"benchmarks": benchmarks}) + "\n", encoding="utf-8")
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -89,13 +89,13 @@ def _plain(cases: Cases) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _text(found: Any, indent: str = "") -> str:
-    """Return JSON with one line a figure, so that a change of one shows as one line."""
+def text(found: Any, indent: str = "") -> str:
+    """Return JSON with one line an item of a list, so that a change of one shows as one line."""
     inner = indent + "  "
     if isinstance(found, list) and found:
         rows = ",\n".join(inner + json.dumps(row, ensure_ascii=False) for row in found)
         return f"[\n{rows}\n{indent}]"
     if isinstance(found, dict) and any(isinstance(value, dict | list) for value in found.values()):
-        pairs = ",\n".join(f"{inner}{json.dumps(key)}: {_text(value, inner)}" for key, value in found.items())
+        pairs = ",\n".join(f"{inner}{json.dumps(key)}: {text(value, inner)}" for key, value in found.items())
         return f"{{\n{pairs}\n{indent}}}"
     return json.dumps(found, ensure_ascii=False)

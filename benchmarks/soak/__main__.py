@@ -14,19 +14,20 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 from benchmarks import machine, report
+from benchmarks.plots import Curves
 from benchmarks.soak import verdict
 from benchmarks.soak.abuse import Abuse
 from benchmarks.soak.lab import DEVICES, Lab
 from benchmarks.soak.verdict import Check
-from benchmarks.soak.watch import Watch
+from benchmarks.soak.watch import Watch, curve
 from edge_agent.errors import PlatformError
 
 SETTLE_S = 120.0
 TRACEBACK = "Traceback (most recent call last)"
 
 
-def soak(folder: Path, seconds: float, seed: int, say: Console) -> list[Check]:
-    """Abuse them for so long, every kind at least once, and return the verdict."""
+def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Check], Curves]:
+    """Abuse them for so long, every kind at least once; return the verdict and the daemons' memory."""
     lab = Lab(folder)
     try:
         lab.start()
@@ -69,7 +70,7 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> list[Check]:
     ]
     logs = sum((folder / name / "log").read_text(errors="replace").count(TRACEBACK) for name in DEVICES)
     done = ", ".join(f"{count} × {kind}" for kind, count in abuse.done.items())
-    return [
+    checks = [
         Check("done", done),
         Check("abused for", f"{lasted / 60:.1f} minutes"),
         *verdict.loss(stored, DEVICES),
@@ -91,6 +92,7 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> list[Check]:
         ),
         Check("the machine stood still, in all", f"{watch.late_s:.1f} s"),
     ]
+    return checks, {name: curve(watch.samples[name], start) for name in DEVICES}
 
 
 def main() -> int:
@@ -106,7 +108,7 @@ def main() -> int:
     say = Console(stderr=True)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        checks = soak(Path(folder), 60 * options.minutes, options.seed, say)
+        checks, curves = soak(Path(folder), 60 * options.minutes, options.seed, say)
     held = all(check.holds is not False for check in checks)
     if options.json:
         for check in checks:
@@ -124,7 +126,8 @@ def main() -> int:
             f"Verdict: {verdict_}. {minutes:.0f} minutes, commit {machine.commit()}, load at the end {load}."
         ]
         today = datetime.now(UTC).date().isoformat()
-        report.write_table("soak", report.Table(command, today, [check.row for check in checks], notes))
+        rows = [check.row for check in checks]
+        report.write_table("soak", report.Table(command, today, rows, notes, curves))
         report.generate()
     return 0 if held else 1
 

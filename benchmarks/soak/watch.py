@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from benchmarks.soak.lab import DEVICES, Lab
 
 INTERVAL_S = 1.0
 LATE_S = 0.3
+POINT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,16 @@ class Watch(threading.Thread):
         return Sample(time.monotonic(), process.pid, rss, descriptors, written, late, status)
 
 
-def lives(samples: list[Sample]) -> list[list[Sample]]:
+def curve(samples: Sequence[Sample], since: float) -> list[list[Sequence[float]]]:
+    """Return minutes after ``since`` and resident MB, a piece a life, a point every `POINT_S`."""
+    thin = round(POINT_S / INTERVAL_S)
+    return [
+        [(round((s.t - since) / 60, 2), round(s.rss / 1e6, 2)) for s in life[::thin]]
+        for life in lives(samples)
+    ]
+
+
+def lives(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Return the samples of each process by itself."""
     out: list[list[Sample]] = []
     for sample in samples:

@@ -17,8 +17,8 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class MqttSettings:
 
 @dataclass(slots=True)
 class InboxCounters:
-    """What did not get in."""
+    """What did not get in: QoS 0 messages that found the inbox full, and messages that are too long."""
 
     overflow: int = 0
     too_long: int = 0
@@ -147,11 +147,6 @@ class PahoClient:
         """Whether the connection is TLS."""
         return self._context is not None
 
-    @property
-    def inbox_counters(self) -> InboxCounters:
-        """Messages that were not let in."""
-        return self._inbox.counters
-
     def connect(self, will: Publication, version: int) -> None:
         """Begin one attempt; see the port."""
         self._abandon()
@@ -195,8 +190,6 @@ class PahoClient:
                 properties.MessageExpiryInterval = publication.expiry
             if publication.content_type is not None:
                 properties.ContentType = publication.content_type
-            if publication.response_topic is not None:
-                properties.ResponseTopic = publication.response_topic
         info = self._client.publish(
             publication.topic, publication.payload, publication.qos, publication.retain, properties
         )
@@ -221,6 +214,10 @@ class PahoClient:
         """Tell the broker that a message was dealt with."""
         if self._client is not None:
             self._client.ack(acknowledge, 1)
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""
+        return asdict(self._inbox.counters)
 
     def events(self) -> Sequence[Event]:
         """Return what happened since the last call, in order."""

@@ -62,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
-    from edge_agent.runtime.daemon import Daemon, Parts
+    from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
+    from edge_agent.runtime.parts import Parts
     from edge_agent.runtime.roster import Roster
     from edge_agent.runtime.supervision import Supervision
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from edge_agent.runtime.acting import Sink
     from edge_agent.runtime.config import ActConfig, Config, ObserveConfig
     from edge_agent.runtime.governor import Signs
-    from edge_agent.runtime.group import Group, Source
+    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.intake import Source
 
 SENSORS = "edge_agent.sensors"
 ACTUATORS = "edge_agent.actuators"
@@ -45,7 +46,7 @@ def connect_sources(group: Group) -> None:
             continue
         key = f"population {group.config.name}: observe[{number}].modality"
         column = group.binding.modality(entry.modality, key)
-        group.feed(entry, column, _source(entry, column, group))
+        group.intake.feed(entry, column, _source(entry, column, group))
 
 
 def _source(entry: ObserveConfig, column: int, group: Group) -> Source:

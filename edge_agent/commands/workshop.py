@@ -14,8 +14,8 @@ from edge_agent.adapters.config_files import checked_population
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.runtime import assembly, models
 from edge_agent.runtime.config import PopulationConfig, build_population
-from edge_agent.runtime.following import Fetched, Verified
 from edge_agent.runtime.profile import Profile
+from edge_agent.runtime.workshop import Fetched, Verified
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.blocks import Cut
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ThreadedWorkshop:
-    """A `runtime.following.Workshop`.
+    """A `runtime.workshop.Workshop`.
 
     Parameters
     ----------

@@ -166,20 +166,20 @@ class NeuralPopulation:
         Raises
         ------
         BundleError
-            The checkpoint is of another model or size; nothing was changed.
+            The checkpoint is damaged, or of another model or size; nothing was changed.
         """
-        state = npz.parse(checkpoint, f"{self.model.name}: checkpoint", BundleError)
-        try:
-            window, seen = state["window"], state["seen"]
-            tick, seed = int(state["tick"]), int(state["seed"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise BundleError(f"{self.model.name}: not a checkpoint of a network ({error})") from error
-        if window.shape != self._window.shape or seen.shape != self._seen.shape:
-            raise BundleError(
-                f"{self.model.name}: checkpoint of {window.shape}, expected {self._window.shape}"
-            )
-        self._window[...], self._seen[...] = window, seen
-        self.tick, self.seed = tick, seed
+        where = f"{self.model.name}: checkpoint"
+        state = npz.parse(checkpoint, where, BundleError)
+        number = np.zeros((), np.int64)
+        for name, own in (("window", self._window), ("seen", self._seen), ("tick", number), ("seed", number)):
+            found = state.get(name)
+            if found is None or (found.dtype, found.shape) != (own.dtype, own.shape):
+                what = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise BundleError(f"{where}: {name}: found {what}, expected {own.dtype} {own.shape}")
+        if not np.isfinite(state["window"]).all():
+            raise BundleError(f"{where}: window: found a number that is not finite")
+        self._window[...], self._seen[...] = state["window"], state["seen"]
+        self.tick, self.seed = int(state["tick"]), int(state["seed"])
 
     def _value(self, who: NDArray[np.int64]) -> NDArray[Any]:
         value: NDArray[Any] = self._outputs[self.model.action_output][who]

@@ -11,7 +11,7 @@ Times are seconds: ``now`` is monotonic, ``t`` and ``exp`` in messages are Unix 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Clock(Protocol):
 class Publication:
     """One message to publish.
 
-    ``expiry`` (seconds), ``content_type`` and ``response_topic`` travel only over MQTT 5; nothing may
+    ``expiry`` (seconds that the broker may keep it) and ``content_type`` travel only over MQTT 5; nothing may
     depend on them that does not also stand in the payload.
     """
 
@@ -43,7 +43,6 @@ class Publication:
     retain: bool = False
     expiry: int | None = None
     content_type: str | None = None
-    response_topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +118,6 @@ class MqttClient(Protocol):
 
     def events(self) -> Sequence[Event]:
         """Return what happened since the last call, in order."""
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""

@@ -29,9 +29,9 @@ from typing import Any
 from edge_agent.errors import PeerError
 from edge_agent.wire.fields import integer, text
 
+MAX_TEXT = 10_000
 MAX_TRIALS = 2
 MAX_RESTARTS = 5
-MAX_TEXT = 10_000
 """A rollout in whose verification and shadow run the device restarted so often is given up."""
 PATIENCE = 10.0
 """A stage that has too few steps is given up after so many times its length."""
@@ -239,7 +239,7 @@ class Rollout:
         if self.stage not in (Stage.SHADOWING, Stage.TRIAL):
             return []
         self._health = health
-        if health.steps < self.gates.steps:
+        if health.steps < max(self.gates.steps, 1):
             return self.tick(now)
         reason = breach(self.gates, health, self.stage)
         if reason:
@@ -281,9 +281,10 @@ class Rollout:
 
 
 def breach(gates: Gates, health: Health, stage: Stage) -> str:
-    """Return which gate is broken and by how much, "" if none is."""
+    """Return which gate is broken and by how much, "" if none is; of one step at least."""
     missed = health.missed / max(health.ticks, 1)
-    contradictions = health.contradictions / max(health.steps, 1)
+    contradictions = health.contradictions / health.steps
+    agreement = health.agreed / health.steps
     rise = health.free_energy - health.old_free_energy
     if missed > gates.missed_rate:
         return f"missed_rate {missed:.3g}, at most {gates.missed_rate:g}"
@@ -293,6 +294,6 @@ def breach(gates: Gates, health: Health, stage: Stage) -> str:
         return f"free_energy_rise {rise:.3g} nats, at most {gates.free_energy_rise:g}"
     if gates.memory and health.memory > gates.memory:
         return f"memory {health.memory} bytes, at most {gates.memory}"
-    if stage is Stage.SHADOWING and health.agreed / max(health.steps, 1) < gates.agreement:
-        return f"agreement {health.agreed / health.steps:.3g}, at least {gates.agreement:g}"
+    if stage is Stage.SHADOWING and agreement < gates.agreement:
+        return f"agreement {agreement:.3g}, at least {gates.agreement:g}"
     return ""

@@ -1,4 +1,4 @@
-"""From actions to messages: topics and payloads of one control of one population.
+"""From actions to messages: topics and payloads of the controls of one population.
 
 Theory of operation. An `Actuator` remembers what each agent was last told (a column in the arena), so that
 only changes go out; forgetting it (after a reconnect) sends everything once more. A payload that doesn't
@@ -8,13 +8,15 @@ depend on the agent is rendered once. Where the payload goes (MQTT, a file, a co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.binding import Control
-from edge_agent.runtime.config import ActConfig
+from edge_agent.memory.arena import Column
+from edge_agent.runtime.binding import Binding, Control
+from edge_agent.runtime.config import ActConfig, PopulationConfig
 from edge_agent.runtime.names import AgentNames
 
 UNKNOWN = -1
@@ -108,3 +110,35 @@ class Actuator:
         if self._same:
             self._payloads[action] = text
         return text
+
+
+def columns(config: PopulationConfig, size: int) -> tuple[Column, ...]:
+    """Return what `actuators` needs of the arena."""
+    return (Column("sent", (len(config.act), size), np.int16),)
+
+
+def actuators(
+    config: PopulationConfig, binding: Binding, names: AgentNames, sent: NDArray[np.int16]
+) -> tuple[Actuator, ...]:
+    """Return the ways out of a population; ``sent`` is the arena's array for `columns`."""
+    found = []
+    for number, entry in enumerate(config.act):
+        column = binding.control(entry.control, f"population {config.name}: act[{number}].control")
+        placed = _placed(entry, config.name)
+        found.append(Actuator(placed, binding.controls[column], column, names, sent[number]))
+    return tuple(found)
+
+
+def _placed(act: ActConfig, population: str) -> ActConfig:
+    """Return ``act`` with {population} filled in."""
+
+    def fill(text: str) -> str:
+        return text.replace("{population}", population)
+
+    return replace(
+        act,
+        topic=fill(act.topic),
+        path=fill(act.path),
+        template=fill(act.template),
+        command=tuple(fill(word) for word in act.command),
+    )

@@ -36,22 +36,26 @@ class Announcing:
         self._seconds = seconds
         self._next = math.inf
         self._announced: tuple[str, ...] | None = None
+        self._daemon: Daemon | None = None
         self._link: Link | None = None
 
-    def attach(self, link: Link) -> None:
-        """Use ``link``."""
-        self._link = link
+    def attach(self, daemon: Daemon, link: Link) -> None:
+        """Show ``daemon`` on ``link``."""
+        self._daemon, self._link = daemon, link
         link.heed(lambda _token: None, self._online)
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
-        return self._next
+        """When `turn` has something to do, monotonic seconds; never while nobody would hear it."""
+        return self._next if self._link is not None and self._link.online else math.inf
 
-    def turn(self, daemon: Daemon, now: float) -> None:
+    def turn(self) -> None:
         """Say what is due."""
-        link = self._link
-        if link is None or not link.online or now < self._next:
+        daemon, link = self._daemon, self._link
+        if daemon is None or link is None or not link.online:
+            return
+        now = daemon.clock.monotonic()
+        if now < self._next:
             return
         self._next = now + self._seconds
         if tuple(daemon.groups) != self._announced:

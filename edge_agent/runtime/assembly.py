@@ -21,11 +21,12 @@ from edge_agent.runtime import group as group_memory
 from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import Config, PopulationConfig
-from edge_agent.runtime.group import Group, Stepper
+from edge_agent.runtime.group import Group
 from edge_agent.runtime.models import load_model
 from edge_agent.runtime.names import AgentNames
 from edge_agent.runtime.profile import Profile
 from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
+from edge_agent.runtime.stepper import Stepper
 
 if TYPE_CHECKING:
     from edge_agent.runtime.models import AnyModel

@@ -34,7 +34,6 @@ class Fault(enum.Enum):
     OUT_OF_RANGE = "out_of_range"
     TOO_LONG = "too_long"
     NO_SUCH_KEY = "no_such_key"
-    UNKNOWN_TOPIC = "unknown_topic"
     BAD_ARRAY = "bad_array"
 
 

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import msgpack
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
-from edge_agent.runtime.group import Group, GroupCounters
+from edge_agent.runtime.counters import GroupCounters
+from edge_agent.runtime.group import Group
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import Field
 
@@ -100,11 +101,9 @@ def resume(saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]) 
         if entry is None or entry["digest"] != group.digest or entry["size"] != len(group.names):
             continue
         try:
-            counters = GroupCounters(**entry["counters"])
-            group.stepper.restore(entry["beliefs"])
+            group.go_on(entry["beliefs"], GroupCounters(**entry["counters"]))
         except (TypeError, EdgeAgentError) as error:
             raise PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}") from error
-        group.counters = counters
         resumed.append(name)
     return resumed
 

@@ -1,4 +1,4 @@
-"""What is really done while agents are held safe, as their model has to know it.
+"""Agents that are held safe: who they are, what they are told, and what they really do meanwhile.
 
 Theory of operation. A model predicts the next state from the action that was executed. Who is told the safe
 value does not execute what the model chose, so the population is told instead: the action whose value is the
@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.runtime.acting import UNKNOWN, Actuator
+from edge_agent.memory.arena import Column
+from edge_agent.runtime.acting import SAFE, UNKNOWN, Actuator
 from edge_agent.runtime.binding import Control
 
 
@@ -26,14 +27,65 @@ class Executed(NamedTuple):
     actions: NDArray[np.int16]
 
 
-def executed(
-    agents: NDArray[np.intp], controls: Sequence[Control], actuators: Sequence[Actuator]
-) -> Executed:
-    """Return what ``agents`` do that are held safe."""
-    rows = np.full((len(agents), len(controls)), UNKNOWN, np.int16)
-    for column, control in enumerate(controls):
-        if len(control.values) == 1:
-            rows[:, column] = 0
-    for actuator in actuators:
-        rows[:, actuator.column] = actuator.held(agents)
-    return Executed(agents, rows)
+class Hold(NamedTuple):
+    """Agents (n,) that are to be told the safe value."""
+
+    agents: NDArray[np.intp]
+    actions: NDArray[np.int16]
+    """(n, F), SAFE everywhere."""
+    executed: Executed | None
+    """What those do now that were not held before, if there are such."""
+
+
+class Holding:
+    """The agents of one population that are held safe.
+
+    Parameters
+    ----------
+    held : ndarray, bool (N,)
+        Who is, of the arena.
+    controls : sequence of Control
+        What they are told about.
+    actuators : sequence of Actuator
+        By whom.
+    """
+
+    def __init__(
+        self, held: NDArray[np.bool_], controls: Sequence[Control], actuators: Sequence[Actuator]
+    ) -> None:
+        self._held = held
+        self._controls = controls
+        self._actuators = actuators
+
+    @staticmethod
+    def columns(size: int) -> tuple[Column, ...]:
+        """Return what it needs of the arena."""
+        return (Column("held", (size,), np.bool_),)
+
+    def note(self, agents: NDArray[np.intp], held: NDArray[np.bool_]) -> None:
+        """Take note which of ``agents`` are held from now on."""
+        self._held[agents] = held
+
+    def begin(self, agents: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Hold ``agents``; return those that were not held before."""
+        new = agents[~self._held[agents]]
+        self._held[new] = True
+        return new
+
+    def forget(self) -> None:
+        """Take it that nobody was held: whoever listens may have missed it."""
+        self._held[:] = False
+
+    def safe(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return what ``agents`` are told."""
+        return np.full((len(agents), len(self._controls)), SAFE, np.int16)
+
+    def executed(self, agents: NDArray[np.intp]) -> Executed:
+        """Return what ``agents`` do that are held."""
+        rows = np.full((len(agents), len(self._controls)), UNKNOWN, np.int16)
+        for column, control in enumerate(self._controls):
+            if len(control.values) == 1:
+                rows[:, column] = 0
+        for actuator in self._actuators:
+            rows[:, actuator.column] = actuator.held(agents)
+        return Executed(agents, rows)

@@ -235,8 +235,7 @@ class Lending:
             self._borrowed[effect.loan] = item.config.name
             group = daemon.groups[item.config.name]
             group.suspended = group.elsewhere = True
-            group.stepper.restore(parcel.beliefs)
-            group.counters = parcel.counters
+            group.go_on(parcel.beliefs, parcel.counters)
         except EdgeAgentError as error:
             log.warning("peers: population %s of %s: %s", effect.population, effect.loan[0], error)
             self.counters.refused += 1
@@ -281,8 +280,7 @@ class Lending:
             return
         try:
             parcel = unpack(checkpoint)
-            group.stepper.restore(parcel.beliefs)
-            group.counters = parcel.counters
+            group.go_on(parcel.beliefs, parcel.counters)
         except EdgeAgentError as error:
             log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
         self.counters.returned += 1

@@ -16,7 +16,7 @@ from edge_agent.engine import Model, Population
 from edge_agent.memory.arena import Column
 from edge_agent.memory.budget import Line
 from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.group import Stepper
+from edge_agent.runtime.stepper import Stepper
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.bundle import Bundle
 

@@ -54,7 +54,7 @@ def session_bytes(model: NeuralModel, size: int) -> int:
 
 
 class NetworkStepper:
-    """A `runtime.group.Stepper` over ``neural.NeuralPopulation``; the parameters are its own."""
+    """A `runtime.stepper.Stepper` over ``neural.NeuralPopulation``; the parameters are its own."""
 
     def __init__(
         self, model: NeuralModel, size: int, seed: int = 0, threads: int = 1, allocate: Allocate | None = None

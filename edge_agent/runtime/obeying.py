@@ -87,7 +87,7 @@ def _set_rate(daemon: Daemon, tools: Tools, arguments: Mapping[str, Any]) -> dic
         raise ConfigError(f"population: found {name!r}, expected one of {', '.join(daemon.groups)}")
     (group,) = questions.chosen(daemon, name).values()
     group.config = replace(group.config, rate_hz=float(rate))
-    daemon.pace(name)
+    daemon.pacing.renew(name)
     return {"rate_hz": float(rate)}
 
 
@@ -101,7 +101,7 @@ def _record(daemon: Daemon, tools: Tools, arguments: Mapping[str, Any]) -> dict[
         if recorder is None:
             raise ConfigError("recorder.path: missing in the device's configuration, expected a file")
         recorder.begin(daemon.groups)
-        daemon.parts = replace(daemon.parts, recorder=recorder)
+        daemon.parts.recorder = recorder
     elif not on and recorder is not None:
         recorder.close()
     return {"recording": recorder is not None and recorder.recording}

@@ -17,7 +17,7 @@ import msgpack
 
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.runtime.config import ActConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.group import GroupCounters
+from edge_agent.runtime.counters import GroupCounters
 from edge_agent.runtime.templates import check_fields
 from edge_agent.wire import fields
 from edge_agent.wire.topics import check_name

@@ -20,8 +20,8 @@ from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
 from edge_agent.runtime import models
 from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.group import Stepper
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.stepper import Stepper
 from edge_agent.runtime.templates import check_fields
 
 if TYPE_CHECKING:
@@ -182,9 +182,7 @@ def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
         case list(names) if len(names) == size and all(isinstance(name, str) for name in names):
             pass
         case found:
-            raise ConfigError(
-                f"recording: names are {str(found)[:60]!r}, expected {size} of them or a pattern"
-            )
+            raise ConfigError(f"recording: names are {str(found)[:60]}, expected {size} of them or a pattern")
     return AgentNames(names, size, str(entry["population"]))
 
 

@@ -10,7 +10,8 @@ from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group, Shadow
+    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.shadow import Shadow
 
 MAX_ROWS = 10_000
 
@@ -48,13 +49,22 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "telemetry": None if daemon.parts.uplink is None else daemon.parts.uplink.status(),
         "hub": None if daemon.parts.following is None else daemon.parts.following.status(),
         "peers": None if daemon.parts.peering is None else daemon.parts.peering.status(),
-        "unknown_topics": daemon.unknown_topics,
+        "unknown_topics": daemon.subscriptions.unknown,
         "governor": _governor(daemon),
         "checkpoint": None if daemon.parts.checkpoints is None else asdict(daemon.parts.checkpoints.counters),
         "recorder": None if daemon.parts.recorder is None else asdict(daemon.parts.recorder.counters),
         "step_us": _step_us(daemon),
         "populations": {name: _population(daemon, name, group) for name, group in daemon.groups.items()},
     }
+
+
+def summary(daemon: Daemon) -> str:
+    """Return one line for the service manager: rung of the governor, agents a population, broker."""
+    governor = daemon.parts.governor
+    rung = "full" if governor is None else governor.name
+    sizes = ", ".join(f"{name} {len(group.names)}" for name, group in daemon.groups.items())
+    broker = "none" if daemon.link is None else daemon.link.session.state.value
+    return f"{rung}; {sizes}; broker {broker}"
 
 
 def agents(daemon: Daemon, population: str | None) -> list[dict[str, Any]]:
@@ -68,8 +78,8 @@ def agents(daemon: Daemon, population: str | None) -> list[dict[str, Any]]:
                 {
                     "population": name,
                     "agent": agent,
-                    "observes": group.latest(index),
-                    "acts": group.told(index),
+                    "observes": group.observations.latest(index),
+                    "acts": [actuator.told(index) for actuator in group.actuators],
                     "free_energy": round(float(group.stepper.free_energy[index]), 4),
                 }
             )
@@ -112,17 +122,16 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
     }
 
 
-def chosen(daemon: Daemon, population: str | None) -> Mapping[str, Group]:
+def chosen(daemon: Daemon, population: Any) -> Mapping[str, Group]:
     """Return the population of that name, or all of them."""
     if population is None:
         return daemon.groups
-    if population not in daemon.groups:
+    if not isinstance(population, str) or population not in daemon.groups:
         raise ConfigError(f"population: found {population!r}, expected one of {', '.join(daemon.groups)}")
     return {population: daemon.groups[population]}
 
 
 def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
-    task = daemon.scheduler[f"step {name}"]
     size = len(group.names)
     return {
         "agents": size,
@@ -131,8 +140,8 @@ def _population(daemon: Daemon, name: str, group: Group) -> dict[str, Any]:
         "shadow": None if group.shadow is None else _shadow(group.shadow),
         **asdict(group.counters),
         "contradictions": group.stepper.contradictions,
-        "faults": {fault.value: count for fault, count in group.faults.items() if count},
-        "missed": task.missed,
+        "faults": {fault.value: count for fault, count in group.intake.faults.items() if count},
+        "missed": daemon.pacing.missed(name),
         "jitter_p99_ms": round(group.jitter.quantile(0.99) * 1e3, 3),
         "latency_p50_ms": round(group.latency.quantile(0.50) * 1e3, 3),
         "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
@@ -156,6 +165,7 @@ def _broker(daemon: Daemon) -> dict[str, Any]:
         "version": session.version,
         "coalesced": daemon.link.coalesced,
         **asdict(session.counters),
+        **daemon.link.kept_out(),
     }
 
 
@@ -172,4 +182,5 @@ def _governor(daemon: Daemon) -> dict[str, Any]:
 
 
 def _step_us(daemon: Daemon) -> float:
-    return round(daemon.busy_s * 1e6 / daemon.stepped, 3) if daemon.stepped else 0.0
+    stepping = daemon.stepping
+    return round(stepping.busy_s * 1e6 / stepping.stepped, 3) if stepping.stepped else 0.0

@@ -20,7 +20,9 @@ from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Arena
 from edge_agent.runtime import assembly
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.group import Group, Shadow, Stepper
+from edge_agent.runtime.group import Group
+from edge_agent.runtime.shadow import Shadow
+from edge_agent.runtime.stepper import Stepper
 
 BuildGroup = Callable[[Prepared, Arena, str], Group]
 BuildStepper = Callable[[Prepared, Arena, str], Stepper]
@@ -81,8 +83,7 @@ class Roster:
         for group in made:
             old = self.groups.get(group.config.name)
             if old is not None and old.digest == group.digest and len(old.names) == len(group.names):
-                group.stepper.restore(old.stepper.checkpoint())
-                group.counters = old.counters
+                group.go_on(old.stepper.checkpoint(), old.counters)
         for name in gone:
             self._release(self.groups.pop(name))
         self.groups.update((group.config.name, group) for group in made)
@@ -149,8 +150,7 @@ class Roster:
         return group
 
     def _release(self, group: Group) -> None:
-        for feed in group.feeds:
-            feed.source.close()
+        group.intake.close()
         for owner in group.owners:
             self.arena.release(owner)
         if group.shadow is not None:

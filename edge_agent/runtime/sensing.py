@@ -2,8 +2,7 @@
 
 Theory of operation. A `Channel` is one topic pattern of one population with the fields that are read from its
 payloads. The pattern is spelled out once for every agent into a dictionary, so that a message costs one
-lookup and one JSON parse however many modalities it carries. Bins go straight into the population's
-int16 column; the time of arrival goes beside it. Anything odd is counted by its `Fault` and ignored.
+lookup and one JSON parse however many modalities it carries. Anything odd is a `Fault`.
 """
 
 from __future__ import annotations

@@ -46,12 +46,15 @@ class Uplink:
         self._damaged = damaged
         self._peers: dict[str, int | float] = {}
         self._quiet_until = -math.inf
+        self._daemon: Daemon | None = None
+        self._link: Link | None = None
 
-    def attach(self, link: Link, confirm_topic: str) -> None:
-        """Use ``link``; confirmations of the hub come in on ``confirm_topic``."""
+    def attach(self, daemon: Daemon, link: Link) -> None:
+        """Tell about ``daemon`` on ``link``, where confirmations of the hub come in too."""
+        self._daemon, self._link = daemon, link
         link.heed(self.outbox.delivered, self._online)
         if self.outbox.settings.confirm:
-            link.listen(confirm_topic, self._confirmed)
+            link.listen(daemon.topics.confirm, self._confirmed)
 
     @property
     def deadline(self) -> float:
@@ -60,8 +63,12 @@ class Uplink:
         due = self.telemetry.deadline if stored is None else min(self.telemetry.deadline, stored)
         return max(due, self._quiet_until)
 
-    def turn(self, daemon: Daemon, link: Link, now: float, t: float) -> None:
-        """Measure what is due, store what was measured, send what there is room for; ``t`` is Unix time."""
+    def turn(self) -> None:
+        """Measure what is due, store what was measured, send what there is room for."""
+        daemon, link = self._daemon, self._link
+        if daemon is None or link is None:
+            return
+        now, t = daemon.clock.monotonic(), daemon.clock.time()
         if now < self._quiet_until:
             return
         if now >= self.telemetry.deadline:
@@ -115,10 +122,10 @@ def _counters(daemon: Daemon, name: str, group: Group) -> dict[str, int | float]
         "steps": group.counters.steps,
         "decisions": group.counters.steps * len(group.binding.controls),
         "contradictions": group.stepper.contradictions,
-        "missed": daemon.scheduler[f"step {name}"].missed,
+        "missed": daemon.pacing.missed(name),
         "observations": group.counters.observations,
         "actions": group.counters.actions,
         "silent": group.counters.stale,
-        "faults": sum(group.faults.values()),
+        "faults": sum(group.intake.faults.values()),
         "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
     }

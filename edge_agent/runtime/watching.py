@@ -1,5 +1,4 @@
 """How a bundle does in its shadow run or trial, counted from the beginning of the stage.
-gates.
 
 Theory of operation. The bundle that is tried is compared with the one beside it on the same observations. A
 population that is new has none beside it: its surprise is measured against itself, so that only what is not a
@@ -16,7 +15,8 @@ from edge_agent.protocol.rollout import Health
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.group import Group, Shadow
+    from edge_agent.runtime.group import Group
+    from edge_agent.runtime.shadow import Shadow
 
 HEALTH_S = 0.5
 
@@ -45,7 +45,7 @@ class Watching:
         group = daemon.groups[population]
         shadow, counters = group.shadow, group.counters
         new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
-        missed = daemon.scheduler[f"step {population}"].missed
+        missed = daemon.pacing.missed(population)
         self._watched[population] = _Watch(
             bundle, alone, counters.ticks, counters.steps, missed, new.contradictions
         )
@@ -73,7 +73,7 @@ class Watching:
         watch, group = self._watched[population], daemon.groups.get(population)
         if group is None:
             return None
-        missed = daemon.scheduler[f"step {population}"].missed - watch.missed
+        missed = daemon.pacing.missed(population) - watch.missed
         memory = daemon.parts.rss()
         if watch.alone:
             return _alone(group, watch, missed, memory)

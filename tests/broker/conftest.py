@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent.testing import fan
 from edge_agent.testing.mosquitto import Mosquitto
+from tests.broker.ending import PATIENCE, end_all
 from tests.broker.lab import Lab
 
 
@@ -79,7 +80,7 @@ def run_edge_agent(folder: Path, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
 
 
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for another process; the deadline is for the case that it never happens."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -112,7 +113,7 @@ class Device:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_edge_agent(self.folder, *arguments)
 
-    def until(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         until(condition, seconds)
 
     def status(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class Device:
             self.process.wait()
 
     def close(self) -> None:
-        self.kill()
+        end_all([] if self.process is None else [self.process])
         self.client.disconnect()
         self.client.loop_stop()
 
@@ -180,5 +181,4 @@ def lab(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Lab]:
     """Daemons that obey a hub."""
     made = Lab(tmp_path, mosquitto.port)
     yield made
-    for name in list(made.processes):
-        made.kill(name)
+    end_all(made.processes.values())

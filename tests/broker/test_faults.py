@@ -23,6 +23,7 @@ from edge_agent.testing.relay import LossyRelay
 from edge_agent.testing.tunnel import Tunnel, possible
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import DeviceTopics
+from tests.broker.ending import end_all
 from tests.broker.noise import BOMBS, payload
 
 pytestmark = pytest.mark.broker
@@ -91,8 +92,7 @@ class Site:
 def site(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Site]:
     site = Site(mosquitto, tmp_path)
     yield site
-    for name in list(site.processes):
-        site.kill(name)
+    end_all(site.processes.values())
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
@@ -157,8 +157,7 @@ def test_a_wire_that_loses_30_percent_of_its_packets_delivers_everything(tmp_pat
         assert site.arrived()[0] == 1
         assert tunnel.lost / (tunnel.lost + tunnel.passed) == pytest.approx(0.3, abs=0.1)
     finally:
-        for name in list(site.processes):
-            site.kill(name)
+        end_all(site.processes.values())
         site.broker.stop()
         tunnel.close()
 

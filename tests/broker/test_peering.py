@@ -20,6 +20,7 @@ from edge_agent.testing.filters import BayesFilter
 from edge_agent.wire import bundle
 
 from .conftest import run_edge_agent, until
+from .ending import end_all
 
 pytestmark = pytest.mark.broker
 
@@ -137,8 +138,7 @@ def daemons(tmp_path: Path, mosquitto: Any) -> Iterator[dict[str, Daemon]]:
     make_bundle(tmp_path / "gas.eab")
     made = {name: Daemon(tmp_path, name, mosquitto.port) for name in NAMES}
     yield made
-    for daemon in made.values():
-        daemon.kill()
+    end_all(daemon.process for daemon in made.values() if daemon.process is not None)
 
 
 def test_three_believe_as_one_lose_a_member_and_take_it_back(daemons: dict[str, Daemon]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.testing.mosquitto import Mosquitto
+from tests.broker.ending import end_all
 
 pytestmark = pytest.mark.broker
 
@@ -58,8 +59,7 @@ class Processes:
         process.wait()
 
     def stop(self) -> None:
-        for number in list(self.running):
-            self.kill(number)
+        end_all(self.running.values())
 
 
 def test_ten_processes_agree_and_go_on_without_one_that_is_killed(mosquitto: Mosquitto) -> None:

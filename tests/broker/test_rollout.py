@@ -15,6 +15,7 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.archive import Archive
 from edge_hub.cli import main, parser
+from tests.broker.ending import end_all
 
 pytestmark = pytest.mark.broker
 PROCESS = Path(__file__).with_name("device_process.py")
@@ -73,8 +74,7 @@ def lab(mosquitto, tmp_path: Path) -> Iterator[Lab]:
     folder.mkdir()
     lab = Lab(mosquitto.port, folder)
     yield lab
-    for name in list(lab.processes):
-        lab.kill(name)
+    end_all(lab.processes.values())
 
 
 def rows(lab: Lab, capsys) -> dict[str, dict]:

@@ -3,6 +3,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from paho.mqtt import subscribe
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
@@ -40,6 +42,21 @@ def test_birth_retained_messages_and_a_goodbye(mosquitto: Mosquitto) -> None:
     device.stop()
     hub.until(lambda: payloads(hub, "birth/device") == [b"online", b"offline"])
     hub.stop()
+
+
+def test_the_broker_keeps_a_message_as_long_as_it_is_asked_to(mosquitto: Mosquitto) -> None:
+    device = join(mosquitto, "device")
+    device.until(lambda: device.session.counters.acked == 1)
+    said = Publication("t", b"here", retain=True, expiry=100, content_type="text/plain")
+    number = device.publish(said)
+    device.until(lambda: number in device.delivered)
+    device.stop()
+    kept = subscribe.simple(
+        "t", hostname=mosquitto.host, port=mosquitto.port, protocol=MQTTProtocolVersion.MQTTv5
+    )
+    properties = kept.properties.json()
+    assert 90 <= properties["MessageExpiryInterval"] <= 100
+    assert properties["ContentType"] == "text/plain"
 
 
 def test_acknowledged_traffic_survives_a_broker_that_is_killed_under_it(mosquitto: Mosquitto) -> None:

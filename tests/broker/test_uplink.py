@@ -16,6 +16,7 @@ import pytest
 from edge_agent import __version__
 from edge_hub.archive import Archive
 from edge_hub.fleet import Fleet
+from tests.broker.ending import end_all
 
 pytestmark = pytest.mark.broker
 
@@ -93,8 +94,7 @@ def test_an_outage_with_a_kill_in_it_loses_nothing(device: Any, mosquitto: Any, 
         device.until(lambda: stored(database, "historical") > 10, 90.0)
         device.until(lambda: not gaps(database)["gaps"] and stored(database, "NOT historical") > 10, 90.0)
     finally:
-        hub.kill()
-        hub.wait()
+        end_all([hub])
     found = gaps(database)
     assert (found["gaps"], found["thinned"], found["first"]) == (0, 0, 1)
     assert found["messages"] == found["last"]

@@ -19,9 +19,10 @@ from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime import assembly
 from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.daemon import Daemon, Parts
+from edge_agent.runtime.daemon import Daemon
 from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.link import Link
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.profile import Profile, ThermalProfile
 from edge_agent.runtime.roster import Roster
 from edge_agent.testing.broker import MemoryBroker

@@ -9,12 +9,15 @@ first state with an edge to it; actions with an edge to it are that state's cont
 - preference: 1 nat for ``preferred_observation``, 0 for the others; none, if there is no preference;
 - belief: uniform.
 
+Arrays that are not given may have `MAX_NUMBERS` together: a few bytes of text should not take all memory.
+
 A node that belongs to a state or an observation and has no edge belongs to the only one there is. ``policy``
 may have ``policy_len`` and ``gamma``.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from edge_convert import gmn
 from edge_convert.agents import AgentSource, agent_source
 from edge_convert.gmn import Graph, Node
 
+MAX_NUMBERS = 1 << 20
 Float = NDArray[np.float64]
 
 
@@ -46,6 +50,7 @@ class _Reading:
         self._graph = graph
         self._states = self._of("state")
         self._observations = self._of("observation")
+        self._numbers = 0
         for kind, nodes in (("state", self._states), ("observation", self._observations)):
             if not nodes:
                 raise ModelError(f"{path}: no {kind} node, expected at least one")
@@ -152,7 +157,7 @@ class _Reading:
         outcomes = self._count(observation, "num_observations")
         shape = (outcomes, *self._states_of(deps))
         if node is None or "matrix" not in node.properties:
-            return np.full(shape, 1.0 / outcomes)
+            return np.full(self._made_up(observation, shape), 1.0 / outcomes)
         return self._array(node, "matrix", shape)
 
     def _transition(self, state: Node, node: Node | None, deps: list[int], controls: int) -> Float:
@@ -166,13 +171,14 @@ class _Reading:
         own = self._states.index(state)
         if own not in deps:
             raise ModelError(f"{state.where}: state {state.id} does not depend on itself, and has no matrix")
+        made_up = self._made_up(state, shape)
         identity = np.eye(count).reshape([count] + [count if d == own else 1 for d in deps] + [1])
-        return np.broadcast_to(identity, shape).copy()
+        return np.broadcast_to(identity, made_up).copy()
 
     def _preference(self, observation: Node, node: Node | None) -> Float:
         outcomes = self._count(observation, "num_observations")
         if node is None or not {"vector", "preferred_observation"} & set(node.properties):
-            return np.zeros(outcomes)
+            return np.zeros(self._made_up(observation, (outcomes,)))
         if "vector" in node.properties:
             return self._array(node, "vector", (outcomes,))
         wanted = node.properties["preferred_observation"]
@@ -181,14 +187,25 @@ class _Reading:
                 f"{node.where}: preference {node.id}: preferred_observation is {wanted!r}, "
                 f"expected 0 to {outcomes - 1}"
             )
-        preference: Float = np.eye(outcomes)[wanted]
+        preference = np.zeros(self._made_up(observation, (outcomes,)))
+        preference[wanted] = 1.0
         return preference
 
     def _belief(self, state: Node, node: Node | None) -> Float:
         count = self._count(state, "num_states")
         if node is None or "vector" not in node.properties:
-            return np.full(count, 1.0 / count)
+            return np.full(self._made_up(state, (count,)), 1.0 / count)
         return self._array(node, "vector", (count,))
+
+    def _made_up(self, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return ``shape``, of an array that the file does not give, if there is room for it."""
+        self._numbers += math.prod(shape)
+        if self._numbers > MAX_NUMBERS:
+            raise ModelError(
+                f"{node.where}: {node.type} {node.id}: {shape} without a matrix or vector of its own, "
+                f"expected at most {MAX_NUMBERS} numbers that the file does not give"
+            )
+        return shape
 
     def _array(self, node: Node, key: str, shape: tuple[int, ...]) -> Float:
         value: Any = node.properties[key]

@@ -24,7 +24,6 @@ class NetworkFidelity:
     samples: int
     agreement: float | None
     sqnr_db: list[float]
-    worst_sample: int
 
     def figures(self) -> dict[str, Any]:
         """Return what the gate, the manifest and the tables show."""
@@ -42,15 +41,10 @@ def compare(reference: Sequence[Float], found: Sequence[Float], action_output: i
     if action_output is not None:
         wanted, taken = (outputs[action_output].argmax(axis=-1) for outputs in (reference, found))
         agreement = float((wanted == taken).mean())
-    noise = sum(
-        ((y.astype(np.float64) - z) ** 2).reshape(len(y), -1).mean(axis=1)
-        for y, z in zip(reference, found, strict=True)
-    )
     return NetworkFidelity(
         samples=len(reference[0]),
         agreement=agreement,
         sqnr_db=[round(sqnr_db(y, z), 3) for y, z in zip(reference, found, strict=True)],
-        worst_sample=int(np.argmax(noise)),
     )
 
 

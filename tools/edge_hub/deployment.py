@@ -52,7 +52,6 @@ class Deployment:
     ) -> None:
         self.rollout = rollout
         self.fleet = Fleet()
-        self.served = 0
         self._store = store
         self._link = link
         self._desired = desired
@@ -105,14 +104,22 @@ class Deployment:
 
     def _send(self, device: str, digest: str) -> None:
         previous = self._running(device)
-        version = self._publish(device, digest)
-        self.rollout.sent(device, version, previous)
+        try:
+            version = self._publish(device, digest)
+        except PeerError as error:
+            self.rollout.unsent(device, str(error))
+        else:
+            self.rollout.sent(device, version, previous)
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
         if not previous or self._store.bundle(previous).exists():
-            self._publish(device, previous)
-            self.rollout.reverted(device)
+            try:
+                self._publish(device, previous)
+            except PeerError as error:
+                self.rollout.unsent(device, f"not sent back: {error}")
+            else:
+                self.rollout.reverted(device)
         else:
             # Without the old bundle's blocks it can't be described; the device keeps the old one if it
             # has it.
@@ -171,7 +178,6 @@ class Deployment:
                 data = file.read(blocks.BLOCK_BYTES)
                 block = {"bundle": digest, "index": index, "data": data}
                 self._link.post(device.block, messages.encode(Message(block)))
-                self.served += 1
 
 
 def filters(fleet: str) -> tuple[str, ...]:

@@ -3,20 +3,24 @@
 Theory of operation. A desired document is never written from nothing: what it does not change stays as the
 last one had it. Its version is the Unix time in milliseconds, or one more than the last: it goes up even if
 the hub lost all it knew.
+
+What the broker retains is gone on from if the hub's own keys signed it; else whoever can write there would
+have the hub sign for them. Any other document is left as it is: its device may obey a hub unknown here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, documents, messages
+from edge_agent.wire.documents import Document
 from edge_agent.wire.messages import Message
 from edge_agent.wire.signatures import SecretKey
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub import rotations
 from edge_hub.connection import Connection
-from edge_hub.rotations import Rotation
 
 
 class Desired:
@@ -30,7 +34,7 @@ class Desired:
         The fleet's name.
     keys : sequence of SecretKey
         Who signs.
-    rotations : sequence of Rotation
+    known : sequence of Rotation
         What a device must follow to believe those keys.
     expires : float
         Seconds a document is valid.
@@ -41,15 +45,17 @@ class Desired:
         link: Connection,
         fleet: str,
         keys: Sequence[SecretKey],
-        rotations: Sequence[Rotation],
+        known: Sequence[rotations.Rotation],
         expires: float,
     ) -> None:
         self._link = link
         self._fleet = fleet
         self._keys = keys
-        self._rotations = rotations
+        self._rotations = known
+        self._makers = rotations.makers(fleet, known, keys)
         self._expires = expires
-        self._documents: dict[str, dict[str, Any]] = {}
+        self._documents: dict[str, Document] = {}
+        self._foreign: dict[str, str] = {}
 
     def note(self, device: str, payload: bytes) -> None:
         """Take note of what the broker retains for a device.
@@ -57,14 +63,19 @@ class Desired:
         Raises
         ------
         PeerError
-            It is not a signed document.
+            It is not a document for that device, signed by the hub's keys.
         """
-        if payload:
-            body = messages.decode(payload).body
-            bodies.check(bodies.SIGNED, body, "desired")
-            self._documents[device] = json.loads(body["doc"])
+        self._documents.pop(device, None)
+        self._foreign.pop(device, None)
+        if not payload:
+            return
+        try:
+            self._documents[device] = self._opened(device, messages.decode(payload).body)
+        except PeerError as error:
+            self._foreign[device] = str(error)
+            raise
 
-    def of(self, device: str) -> dict[str, Any]:
+    def of(self, device: str) -> Document:
         """Return the last document of a device, empty if there is none."""
         return self._documents.get(device, {})
 
@@ -73,7 +84,15 @@ class Desired:
 
         ``changes`` are keys of the document, ``reported`` is the version that the device says it has taken
         over.
+
+        Raises
+        ------
+        PeerError
+            The broker retains a document for the device that the hub's keys did not sign.
         """
+        if device in self._foreign:
+            topic, why = DeviceTopics(self._fleet, device).desired, self._foreign[device]
+            raise PeerError(f"{topic}: {why}; expected a document of --sign's keys, or none")
         old = self.of(device)
         document = {
             "bundles": {},
@@ -93,3 +112,16 @@ class Desired:
         self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)
         self._documents[device] = document
         return int(document["version"])
+
+    def _opened(self, device: str, body: Mapping[str, Any]) -> Document:
+        reasons: list[str] = []
+        for maker in self._makers:
+            try:
+                document = maker.opened(body, documents.DESIRED, bodies.DESIRED)
+            except PeerError as error:
+                reasons.append(str(error))
+                continue
+            if document["device"] != device:
+                raise PeerError(f"desired: for device {document['device']!r}, expected {device!r}")
+            return document
+        raise PeerError(reasons[0])

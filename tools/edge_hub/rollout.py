@@ -96,6 +96,11 @@ class FleetRollout:
         if previous != self.bundle:
             member.previous = previous
 
+    def unsent(self, device: str, reason: str) -> None:
+        """Take note that a device can't be sent a document."""
+        member = self.members[device]
+        member.state, member.reason = FAILED, reason
+
     def reported(self, device: str, body: dict[str, Any]) -> None:
         """Take in what a device reports."""
         member = self.members.get(device)

@@ -73,6 +73,17 @@ def trusted(fleet: str, rotations: Sequence[Rotation]) -> Trust | None:
     return Trust(fleet, keys, document["threshold"], document["version"])
 
 
+def makers(fleet: str, rotations: Sequence[Rotation], signers: Sequence[SecretKey]) -> list[Trust]:
+    """Return whose desired documents this hub goes on from: those believed now, and those just before them.
+
+    How many keys a device's configuration asks for is not known here: before the first rotation one will do.
+    """
+    if not rotations:
+        return [Trust(fleet, tuple(key.public.raw for key in signers))]
+    first = Trust(fleet, tuple(s["key"] for s in rotations[0]["signatures"]))
+    return [t for t in (trusted(fleet, rotations), trusted(fleet, rotations[:-1]) or first) if t]
+
+
 def rotate(
     fleet: str,
     rotations: Sequence[Rotation],

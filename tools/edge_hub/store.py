@@ -57,14 +57,18 @@ class HubStore:
         Raises
         ------
         ConfigError
-            There is none of that id.
+            There is none of that id, or its file is not as it was written.
         """
         found = self.ids()
         if id_ == "latest" and found:
             id_ = found[-1]
         if id_ not in found:
             raise ConfigError(f"rollout {id_!r}: not known here; known: {', '.join(found) or 'none'}")
-        return FleetRollout.of_state(json.loads((self._rollouts / f"{id_}.json").read_text("utf-8")))
+        path = self._rollouts / f"{id_}.json"
+        try:
+            return FleetRollout.of_state(json.loads(path.read_text("utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: not a rollout as it was written ({error})") from error
 
     def ids(self) -> list[str]:
         """Return the ids of all rollouts, the one that was saved last at the end."""
@@ -76,8 +80,11 @@ class HubStore:
         kept = self.bundle(digest)
         if not kept.exists():
             temporary = kept.with_suffix(".new")
-            shutil.copyfile(source, temporary)
-            temporary.replace(kept)
+            try:
+                shutil.copyfile(source, temporary)
+                temporary.replace(kept)
+            except OSError as error:
+                raise PlatformError(f"{kept}: {error.strerror}") from error
         return kept
 
     def bundle(self, digest: str) -> Path:
@@ -120,5 +127,8 @@ class HubStore:
 
     def _replace(self, path: Path, text: str) -> None:
         temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(text, "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise PlatformError(f"{path}: {error.strerror}") from error

@@ -6,6 +6,7 @@ For changes without a bundle to try, so without waves; ``edge_hub.deployment`` i
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
 from edge_hub.selector import select
 from edge_hub.store import HubStore
+
+log = logging.getLogger("edge_hub")
 
 Changes = Callable[[Mapping[str, Any]], dict[str, Any]]
 """From a device's last document to the keys that its next one has otherwise."""
@@ -45,7 +48,10 @@ def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) 
                 _note(message, desired, reports)
         for name in [name for name, report in reports.items() if not fulfilled(report)]:
             version = int(reports[name].get("version", 0))
-            desired.publish(name, changes(desired.of(name)), version, time.time())
+            try:
+                desired.publish(name, changes(desired.of(name)), version, time.time())
+            except PeerError as error:
+                log.warning("not told: %s", error)
         end = time.monotonic() + arguments.answers
         while not all(map(fulfilled, reports.values())) and (left := end - time.monotonic()) > 0:
             for message in link.messages(left):

@@ -120,20 +120,22 @@ class Fusion:
         """The tick before the window, and the belief after it."""
         return self._base, self._beliefs[self._base]
 
-    def advance(self, tick: int) -> None:
+    def advance(self, tick: int) -> bool:
         """Move the present on to ``tick``; what leaves the window becomes final.
 
-        A clock that jumps so far that nothing of the window is left begins anew from the prior.
+        A clock that jumps so far that nothing of the window is left begins anew from the prior; return
+        whether it did.
         """
-        if abs(tick - self.present) > _JUMP * self.window:
+        anew = not -self.window <= tick - self.present <= _JUMP * self.window
+        if anew:
             self._restart(tick)
-        if tick <= self.present:
-            return
-        self.present = tick
-        base = tick - self.window
-        if base > self._base:
-            self._run(base)
-            self._rebase(base)
+        if tick > self.present:
+            self.present = tick
+            base = tick - self.window
+            if base > self._base:
+                self._run(base)
+                self._rebase(base)
+        return anew
 
     def add(self, device: str, record: Record) -> Outcome:
         """Take a piece of evidence in."""
@@ -172,13 +174,6 @@ class Fusion:
         self._run(self.present)
         return self._beliefs[self.present]
 
-    def predicted(self) -> Floats:
-        """Return what the tick after the present one looks like before its evidence, shape (S,)."""
-        flat = np.ones((1, self.model.states))
-        actions = np.array([self._action(self.present)], np.int64)
-        beliefs = self.model.rerun(self.belief(), flat, actions)
-        return beliefs.reshape(-1)
-
     def records(self, device: str, agent: int) -> Iterator[Record]:
         """Yield the evidence of one source within the window, the oldest first."""
         for tick in sorted(self._evidence):
@@ -196,8 +191,9 @@ class Fusion:
         return bits | (1 << MAX_WINDOW) - (1 << min(self.present - self._base, MAX_WINDOW))
 
     def sources(self) -> set[Source]:
-        """Return who is heard of within the window."""
-        return {source for at in self._evidence.values() for source in at}
+        """Return who spoke within the window, as far as is known: heard, or announced."""
+        at = (*self._evidence.values(), *self._expected.values())
+        return {source for sources in at for source in sources}
 
     def snapshot(self, channel: int) -> Base:
         """Return a belief for a member that starts anew.

@@ -34,6 +34,9 @@ from edge_agent.wire import messages
 from edge_agent.wire.presence import Presence, from_body, to_body
 from edge_agent.wire.topics import DeviceTopics
 
+KEPT_S = 7 * 86_400
+"""After which a broker with MQTT 5 forgets a device that is gone for good."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
@@ -160,8 +163,10 @@ class Peer:
         if device == self.device:
             # A will of an earlier life, whose clock was ahead: we begin a life after it.
             return self._renew(incarnation, now, unix) if incarnation >= self._me.incarnation else []
-        self._mourn(device)
+        here = device in self.members
         self.members.end(device, incarnation, now)
+        if here and device not in self.members:
+            self._mourn(device)
         return self._work(now, unix)
 
     def presence(self, device: str, payload: bytes, retained: bool, now: float, unix: float) -> list[Effect]:
@@ -240,7 +245,7 @@ class Peer:
         self._said, self._said_at = word, now
         self.members.hear(word, now)
         payload = messages.encode(messages.Message(to_body(word), seq=word.seq, t=unix))
-        return [Publication(self.topics.presence, payload, qos=1, retain=True)]
+        return [Publication(self.topics.presence, payload, qos=1, retain=True, expiry=KEPT_S)]
 
     def _confirm(self) -> list[Effect]:
         mine = self.coalition

@@ -141,16 +141,18 @@ class Sharing:
         return sorted(self._channels[channel_number(name)].members)
 
     def advance(self, unix: float) -> int:
-        """Move on to the tick of ``unix``; return it."""
-        tick = self.tick_of(unix)
+        """Move on to the tick of ``unix``; return it. Channels begin at the first, and after a jump anew."""
+        tick, first = self.tick_of(unix), self._tick < 0
         if self._tick - tick > MAX_WINDOW:  # our clock was far ahead
             self._tick = tick - 1
         if tick > self._tick:
             self._credit = min(self._credit + self.settings.rate, 4 * self.settings.rate)
             self._tick = tick
-        for channel in self._channels.values():
-            channel.fusion.advance(self._tick)
-            _forget(channel)
+        for number, channel in self._channels.items():
+            if channel.fusion.advance(self._tick) or first:
+                self._channels[number] = _Channel(channel.fusion, channel.members, tick, tick)
+            else:
+                _forget(channel)
         return self._tick
 
     def observe(self, name: str, agent: int, likelihood: ArrayLike, action: int = NO_ACTION) -> None:
@@ -204,6 +206,7 @@ class Sharing:
         for _, channel in self._shared():
             records += self._due(channel, min(self._credit, MAX_ROWS) - len(records))
         self._credit -= len(records)
+        self.counters.held_back = sum(len(channel.unsent) for _, channel in self._shared())
         evidence = Evidence(tuple(records), tuple(self._reports()), *self._greetings())
         if evidence == Evidence():
             return []
@@ -271,7 +274,6 @@ class Sharing:
             room -= 1
             self.counters.sent += 1
             yield self._said(channel, key)
-        self.counters.held_back = len(gains)
         waiting = sorted(
             key
             for key, peers in channel.wanted.items()
@@ -300,7 +302,7 @@ class Sharing:
         rows: list[Holding] = []
         for turn in range(len(due)):
             number, channel = due[(self._reported + turn) % len(due)]
-            more = list(self._holdings(number, channel))
+            more = list(self._holdings(number, channel))[:MAX_ROWS]
             if len(rows) + len(more) > MAX_ROWS:
                 self._reported += turn
                 break

@@ -69,6 +69,13 @@ def test_the_line_names_what_it_was_and_what_it_is() -> None:
     assert line == "neural: case, step beside raw loop: 1 in the release, 1.25 now, 25.0% worse (10% allowed)"
 
 
+def test_the_report_names_what_is_nearest_to_a_regression() -> None:
+    found = [verdict(figure(1.0), figure(now)) for now in (1.02, 1.2, 0.5)]
+    (row,) = compare.told(found)
+    assert (row["benchmark"], row["compared"], row["worse"]) == ("neural", 3, 1)
+    assert row["nearest to it"] == found[1].line.removeprefix("neural: ")
+
+
 def test_what_was_nothing_and_is_something_is_worse() -> None:
     before, now = (Figure("growth", "RSS", value, "MB", better=LESS) for value in (0.0, 0.4))
     assert not verdict(before, now).holds

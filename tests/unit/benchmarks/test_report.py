@@ -25,6 +25,7 @@ FOUND = {
     ),
     "memory": result("memory", at_most("1000-agents", "RSS", 43.25, "MB", 44.0)),
 }
+CURVES = {"soak": {"pi1": [[(0.0, 44.0), (1.0, 45.0)], [(2.0, 44.0)]]}}
 
 
 def test_every_figure_stands_there_with_its_command_and_spread() -> None:
@@ -42,7 +43,8 @@ def test_what_is_not_met_stands_first() -> None:
 
 
 def test_tables_of_other_commands_are_taken_in_where_they_are(tmp_path: Path) -> None:
-    fuzz = Table("make fuzz", "2026-01-01", [{"target": "bundle", "inputs": 123456}], ["no | crash"])
+    rows = [{"target": "bundle", "inputs": 123456}]
+    fuzz = Table("make fuzz", "2026-01-01", rows, ["no | crash"], {"found": [[[0.0, 1.0]]]})
     report.write_table("fuzz", fuzz, tmp_path)
     found = report.load_tables(tmp_path)
     assert found == {"fuzz": fuzz}
@@ -79,15 +81,17 @@ def test_numbers_are_written_short(value: float, text: str) -> None:
 
 
 def test_the_same_results_give_the_same_pictures(tmp_path: Path) -> None:
-    drawn = plots.draw(FOUND, tmp_path / "a")
-    assert drawn == plots.draw(FOUND, tmp_path / "b") == ["neural"]
-    assert (tmp_path / "a/neural.svg").read_bytes() == (tmp_path / "b/neural.svg").read_bytes()
+    drawn = plots.draw(FOUND, CURVES, tmp_path / "a")
+    assert drawn == plots.draw(FOUND, CURVES, tmp_path / "b") == ["neural", "soak"]
+    for name in drawn:
+        assert (tmp_path / f"a/{name}.svg").read_bytes() == (tmp_path / f"b/{name}.svg").read_bytes()
 
 
 def test_the_reports_in_the_repository_are_what_the_stored_results_give(tmp_path: Path) -> None:
     found = report.load(results.FOLDER)
-    drawn = plots.draw(found, tmp_path)
+    kept = report.load_tables(results.FOLDER)
+    drawn = plots.draw(found, report.curves(kept), tmp_path)
     again = "run: make report"
-    assert report.REPORT.read_text() == report.report(found, report.load_tables(results.FOLDER), drawn), again
+    assert report.REPORT.read_text() == report.report(found, kept, drawn), again
     readme = report.README.read_text()
     assert readme == report.in_readme(readme, front.readme(found)), again

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.soak import verdict
-from benchmarks.soak.watch import Sample, lives
+from benchmarks.soak.watch import Sample, curve, lives
 
 MB = 1_000_000
 
@@ -21,11 +21,11 @@ def sample(t: float, pid: int = 1, **more: Any) -> Sample:
 
 
 def test_a_slow_leak_shows_in_a_long_life_and_a_jump_does_not() -> None:
-    leak = [sample(t, rss=45 * MB + int(t * 10 * MB / 3600)) for t in range(600)]
+    leak = [sample(t, rss=45 * MB + int(t * 10 * MB / 3600)) for t in range(1200)]
     unit, slope, limit = verdict.growth(leak)
     assert (unit, round(slope, 1)) == ("MB an hour", 10.0)
     assert slope > limit
-    jump = [sample(t, rss=45 * MB + (2 * MB if t > 500 else 0)) for t in range(600)]
+    jump = [sample(t, rss=45 * MB + (2 * MB if t > 500 else 0)) for t in range(1200)]
     _, slope, limit = verdict.growth(jump)
     assert slope <= limit
 
@@ -92,3 +92,9 @@ def test_loss_is_a_gap_a_missing_beginning_or_nothing_at_all() -> None:
     assert not lost(row("a", gaps=1))
     assert not lost(row("a", first=3))
     assert not lost(row("b"))
+
+
+def test_the_curve_of_a_daemon_breaks_where_it_was_killed() -> None:
+    killed = [sample(60 + t, pid=1 + t // 30) for t in range(60)]
+    assert [len(piece) for piece in curve(killed, 60.0)] == [3, 3]
+    assert curve(killed, 60.0)[1][0] == (0.5, 45.0)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_agent.engine import Population
 from edge_agent.errors import BundleError, ObservationError
@@ -13,6 +15,7 @@ from edge_agent.memory.arena import Arena, total
 from edge_agent.neural.inference import infer
 from edge_agent.neural.model import NeuralModel
 from edge_agent.neural.population import MAX_BATCH, NeuralPopulation, draws, sampled
+from edge_agent.wire import npz
 
 Load = Callable[..., NeuralModel]
 RNG = np.random.default_rng(9)
@@ -126,6 +129,27 @@ def test_checkpoint_of_another_size_changes_nothing(load: Load) -> None:
     for wrong in (NeuralPopulation(model, 5).checkpoint(), b"", before[:-30]):
         with pytest.raises(BundleError, match="checkpoint"):
             population.restore(wrong)
+    assert population.checkpoint() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("window", np.full((4, 3, 2), "no")),
+        ("window", np.full((4, 3, 2), np.nan, np.float32)),
+        ("seen", np.zeros(4)),
+        ("tick", np.zeros(2, np.int64)),
+    ],
+)
+def test_a_checkpoint_that_a_network_cannot_go_on_from_changes_nothing(
+    load: Load, name: str, value: NDArray[Any]
+) -> None:
+    population = NeuralPopulation(load("mlp_tanh", window=3), 4)
+    population.step(observations(4, 2))
+    before = population.checkpoint()
+    damaged = npz.parse(before, "it", BundleError) | {name: value}
+    with pytest.raises(BundleError, match=f"checkpoint: {name}: found"):
+        population.restore(npz.write(damaged))
     assert population.checkpoint() == before
 
 

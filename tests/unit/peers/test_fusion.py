@@ -15,7 +15,7 @@ from edge_agent.protocol.peers import codes
 from edge_agent.protocol.peers.fusion import Fusion, Outcome
 from edge_agent.testing.filters import BayesFilter
 from edge_agent.testing.hidden import HiddenWorld
-from edge_agent.wire.evidence import Record
+from edge_agent.wire.evidence import Base, Record
 
 S = 4
 STEADY = BayesFilter(0.8 * np.eye(S) + 0.05)
@@ -103,6 +103,8 @@ def test_what_is_older_than_the_window_is_lost_and_counted() -> None:
     assert fusion.add("other", Record(1, 0, START + 1, flat)) is Outcome.LOST
     assert fusion.add("other", Record(1, 0, START + 2, flat)) is Outcome.NEW
     assert fusion.add("me", Record(1, 0, START + 1, flat)) is Outcome.KNOWN  # was counted in its time
+    assert fusion.add("other", Record(1, 0, START + 1, flat)) is Outcome.LOST  # and counted once
+    assert fusion.add("other", Record(1, 0, START + 6, flat)) is Outcome.NEW  # a clock a little ahead
     assert fusion.add("other", Record(1, 0, START + 7, flat)) is Outcome.EARLY
     assert fusion.add("other", Record(1, 0, START + 5, flat[:-1])) is Outcome.MISFIT
     assert fusion.lost == 1
@@ -110,8 +112,9 @@ def test_what_is_older_than_the_window_is_lost_and_counted() -> None:
 
 def test_two_contents_under_one_key_end_alike_everywhere() -> None:
     one, two = (Record(1, 0, START, bytes(c)) for c in ([255, 9, 0, 0], [255, 8, 0, 0]))
-    first, second = fused([("b", one), ("b", two)]), fused([("b", two), ("b", one)])
+    first, second = fused([("b", one)]), fused([("b", two)])
     assert first.add("b", two) is Outcome.CONFLICT
+    assert second.add("b", one) is Outcome.CONFLICT
     assert (first.belief() == second.belief()).all()
 
 
@@ -124,10 +127,12 @@ def test_a_checkpoint_goes_on_where_it_was(evidence: list, now: int) -> None:
     before.advance(now)
     assert (after.belief() == before.belief()).all()
     assert after.held("b", 1) == before.held("b", 1)
+    assert list(after.records("b", 1)) == list(before.records("b", 1))
 
 
 def test_a_checkpoint_that_is_too_old_or_of_another_factor_is_refused() -> None:
     checkpoint = fused([]).checkpoint()
+    assert Fusion(STEADY, PRIOR, START + 9 + 17).restore(checkpoint)  # half a window ago
     late = Fusion(STEADY, PRIOR, START + 9 + 18)
     assert not late.restore(checkpoint)
     assert not Fusion(BayesFilter(np.eye(2)), np.ones(2) / 2, START + 10).restore(checkpoint)
@@ -149,6 +154,21 @@ def test_codes_are_quarter_powers_of_the_largest(values: list[float]) -> None:
     for value, found in zip(values, decoded, strict=True):
         if value / max(values) > 1e-4:
             assert found == pytest.approx(value / max(values), rel=0.1)
+
+
+def test_codes_of_a_belief_add_up_to_one_and_differ_by_their_divergence() -> None:
+    belief = codes.belief(bytes([255, 0, 51]))
+    np.testing.assert_allclose(belief, np.array([1.0, 0.0, 0.2**4]) / (1 + 0.2**4))
+    half, sure = np.array([0.5, 0.5]), np.array([1.0, 0.0])
+    assert codes.divergence(half, half) == 0.0
+    assert codes.divergence(sure, half) == pytest.approx(math.log(2))
+    assert codes.divergence(half, sure) == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 1e-16))
+
+
+def test_a_source_whose_factor_has_other_states_now_begins_anew() -> None:
+    encoder = codes.Encoder()
+    encoder.encode([1.0, 0.37, 0.11])
+    assert encoder.encode([1.0, 0.3]) == codes.encode([1.0, 0.3])
 
 
 def test_the_table_of_logarithms_is_the_same_on_any_machine() -> None:
@@ -206,3 +226,84 @@ def test_a_clock_that_jumps_begins_anew_from_the_prior(jump: int) -> None:
     assert fusion.base[0] >= START + 9 + jump - fusion.window
     np.testing.assert_allclose(fusion.belief(), STEADY.predict(PRIOR, -1))
     assert fusion.add("b", Record(1, 0, START + 9 + jump, bytes([255, 0, 0, 0]))) is Outcome.NEW
+
+
+def steered() -> list[tuple[str, Record]]:
+    """Return evidence whose controller moves the factor on at every tick."""
+    moves = [("a", Record(1, 0, START + k, bytes([255] * S), 1)) for k in range(21)]
+    return [*moves, ("b", Record(1, 0, START + 2, bytes([255, 9, 0, 0])))]
+
+
+def test_a_member_that_starts_anew_goes_on_from_anothers_snapshot() -> None:
+    there, here = fused(steered(), START + 20), Fusion(STEERED, PRIOR, START + 20, controller=CONTROLLER)
+    here.advance(START + 20)
+    snapshot = there.snapshot(7)
+    assert (snapshot.channel, snapshot.tick) == (7, START + 4)  # the middle of the window, not its end
+    assert here.adopt(snapshot)
+    for device, record in steered():
+        here.add(device, record)
+    np.testing.assert_allclose(here.belief(), there.belief(), atol=0.01)
+    assert there.belief().max() > 0.3  # there is something to agree on
+
+
+def test_a_base_is_adopted_only_if_it_fits_and_reaches_further_back() -> None:
+    fusion = Fusion(STEADY, PRIOR, START, window=8)
+    fusion.advance(START + 3)
+    sure = bytes([255, 0, 0, 0])
+    for base in (
+        Base(1, START - 2, sure[:-1]),  # of another factor
+        Base(1, START - 1, sure),  # as far as ours
+        Base(1, START - 6, sure),  # out of the window
+    ):
+        assert not fusion.adopt(base)
+        np.testing.assert_allclose(fusion.belief(), 0.25)
+    assert fusion.adopt(Base(1, START - 5, sure))
+    assert fusion.base[0] == START - 5
+    assert fusion.belief()[0] > 0.3
+
+
+@pytest.mark.parametrize("window", [1, 64])
+def test_for_evidence_in_time_the_length_of_the_window_does_not_matter(window: int) -> None:
+    found = []
+    for length in (window, 32):
+        fusion = Fusion(STEERED, PRIOR, START, length, CONTROLLER)
+        for tick in range(START, START + 21):
+            fusion.advance(tick)
+            for device, record in steered():
+                if record.tick == tick:
+                    fusion.add(device, record)
+            found.append(fusion.belief())
+    np.testing.assert_allclose(found[:21], found[21:])
+
+
+@pytest.mark.parametrize("window", [0, 65])
+def test_a_window_that_reports_cannot_describe_is_refused(window: int) -> None:
+    with pytest.raises(ValueError, match=f"window: found {window}, expected 1 to 64"):
+        Fusion(STEADY, PRIOR, START, window)
+
+
+def test_no_more_sources_are_listened_to_than_agreed() -> None:
+    fusion = Fusion(STEADY, PRIOR, START, window=4, sources=2)
+    fusion.advance(START)
+    one, other = (Record(1, 0, START, bytes(c)) for c in ([255, 9, 0, 0], [255, 8, 0, 0]))
+    outcomes = [fusion.add(device, other) for device in ("a", "b", "c")]
+    assert outcomes == [Outcome.NEW, Outcome.NEW, Outcome.MISFIT]
+    assert fusion.add("a", one) is Outcome.CONFLICT  # those that are known are heard on
+    assert fusion.sources() == {("a", 0), ("b", 0)}
+    for device in ("d", "e", "f"):
+        fusion.expect(device, 0, [START])
+    fusion.advance(START + 4)
+    assert fusion.lost == 2
+
+
+@pytest.mark.parametrize(("behind", "lost"), [(5, 0), (4, 0), (3, 1), (0, 1), (-1, 1), (-2, 0)])
+def test_only_what_the_window_will_leave_behind_can_be_lost(behind: int, lost: int) -> None:
+    fusion = Fusion(STEADY, PRIOR, START - 8, window=4)
+    fusion.advance(START)
+    fusion.expect("b", 0, [START - behind])
+    fusion.advance(START - behind + 3)
+    assert fusion.lost == 0
+    fusion.advance(START - behind + 4)
+    assert fusion.lost == lost
+    fusion.advance(START + 12)
+    assert fusion.lost == lost

@@ -219,3 +219,207 @@ def test_bodies_round_trip_and_wrong_ones_are_the_peers_fault() -> None:
     for bad in ({"kind": "steal"}, {"kind": 5}, {"loan": -1}, {"part": 9}, {"data": "text"}):
         with pytest.raises(PeerError):
             from_body(to_body(offer()) | bad)
+
+
+def said(effects: list) -> list[Handover]:
+    return [from_body(messages.decode(e.payload).body) for e in effects if isinstance(e, Publication)]
+
+
+def told(loans: Loans, sender: str, message: Handover, now: float) -> list:
+    return loans.receive(sender, messages.encode(messages.Message(to_body(message))), now)
+
+
+def lent() -> Town:
+    town = Town()
+    town.lend()
+    town.pass_time(10.0)
+    assert town.running == {"b"}
+    return town
+
+
+def test_a_borrower_that_cannot_make_it_ready_says_why_and_the_owner_goes_on() -> None:
+    town = Town()
+    town.lend()
+    for device, payload in town.on_the_way:
+        town.perform("b", town.loans["b"].receive(device, payload, 0.0))
+    town.on_the_way.clear()
+    assert town.loans["b"].states() == {("a", 8): State.ADOPTED}
+    effects = town.loans["b"].refuse(("a", 8), "no memory")
+    (word,) = said(effects)
+    assert (word.kind, word.to, word.loan, word.reason) == ("refused", "a", 8, "no memory")
+    town.perform("b", effects)
+    town.deliver()
+    assert town.running == {"a"}
+    assert town.beliefs["a"] == BELIEFS
+    assert all(loans.states() == {} for loans in town.loans.values())
+
+
+@pytest.mark.parametrize(
+    ("me", "taken"),
+    [
+        ({"room": 1000}, True),
+        ({"room": 999}, False),
+        ({"room": 1000, "bundles": ()}, False),
+    ],
+)
+def test_who_lost_its_room_meanwhile_refuses_at_once(me: dict, taken: bool) -> None:
+    town = Town()
+    town.members["b"].hear(replace(HERE["b"], seq=9, **me), 0.0)
+    town.lend()
+    town.deliver()
+    assert (("a", 8) in town.loans["b"].states()) == taken
+    town.deliver()
+    assert town.running == (set() if taken else {"a"})
+    if not taken:
+        assert town.beliefs["a"] == BELIEFS
+
+
+def test_the_most_trusted_host_is_asked_first_then_the_one_with_most_room() -> None:
+    def asked(*hosts: Presence, accounts: tuple = ()) -> str:
+        members = Members("a", heartbeat=10.0)
+        members.hear(Presence("a", 1, room=10**9, bundles=(BUNDLE,)), 0.0)
+        for host in hosts:
+            members.hear(host, 0.0)
+        for witness in ("w1", "w2", "w3"):
+            members.hear(Presence(witness, 1, accounts=accounts), 0.0)
+        loans = Loans(DeviceTopics("f", "a"), members, KEYS["a"], PUBLIC, LoanSettings(), 7)
+        words = said(loans.offer("greenhouse", BUNDLE, 1000, b"beliefs", 0.0))
+        return words[0].to if words else ""
+
+    small, large = (Presence(n, 1, room=r, bundles=(BUNDLE,)) for n, r in (("b", 1000), ("c", 2000)))
+    assert asked(small, large) == "c"
+    assert asked(replace(small, room=2000), large) == "b"
+    assert asked(small, large, accounts=(("c", 0, 60),)) == "b"
+    assert asked(replace(small, room=999)) == ""
+    assert asked(replace(large, bundles=())) == ""
+    assert asked(replace(large, device="stranger")) == ""  # nobody knows its key
+
+
+def test_an_offer_that_nobody_answers_is_said_again_and_then_withdrawn() -> None:
+    town, times = Town(), []
+    town.lend()
+    loans, now = town.loans["a"], 0.0
+    while loans.states():
+        now += 1.0
+        town.members["a"].hear(replace(HERE["b"], seq=100 + int(now)), now)
+        effects = loans.tick(now)
+        if {word.kind for word in said(effects)} == {"offer"}:
+            assert len(said(effects)) == 2  # both blocks
+            times.append(now)
+    assert times == [float(t) for t in range(5, 61, 5)]
+    assert now == 61.0
+    assert effects == [Resume("greenhouse", BELIEFS)]
+
+
+def test_what_is_lent_is_confirmed_every_minute_and_a_recall_said_until_it_is_answered() -> None:
+    town = lent()
+    loans, start = town.loans["a"], town.now
+    words = []
+    for second in range(1, 130):
+        town.now = start + second
+        town.talk()
+        words += [(second, word.kind) for word in said(loans.tick(town.now))]
+    assert [kind for _, kind in words] == ["confirmed"] * 2
+    assert words[1][0] - words[0][0] == 60
+    (recall,) = said(loans.recall("greenhouse", town.now))
+    assert recall.kind == "recall"
+    assert loans.recall("greenhouse", town.now) == []
+    assert loans.recall("another", town.now) == []
+    assert loans.tick(town.now + 4.9) == []
+    assert [word.kind for word in said(loans.tick(town.now + 5.0))] == ["recall"]
+
+
+def test_the_borrower_stops_a_lease_after_the_owner_fell_silent_and_the_owner_waits_for_two() -> None:
+    town = lent()
+    for name, other in (("a", "b"), ("b", "a")):
+        town.members[name].end(other, 1, town.now)
+    start = town.now
+    ends = {}
+    for second in range(200):
+        for name in ("a", "b"):
+            for effect in town.loans[name].tick(start + second):
+                if isinstance(effect, Drop | Resume):
+                    ends[name] = (second, effect)
+    (stopped, drop), (begun, resume) = ends["b"], ends["a"]
+    assert (drop, resume) == (Drop(("a", 8)), Resume("greenhouse", BELIEFS))
+    assert 85 <= stopped <= 91
+    assert 175 <= begun <= 181
+
+
+def test_whoever_forgot_a_loan_says_so_to_who_asks_about_it() -> None:
+    owner, borrower = Town().loans["a"], Town().loans["b"]
+    for kind in ("adopted", "returned"):
+        (word,) = said(told(owner, "b", Handover(kind, 5, "a", "a"), 0.0))
+        assert (word.kind, word.loan, word.owner, word.to) == ("released", 5, "a", "b")
+    for kind in ("recall", "confirmed"):
+        (word,) = said(told(borrower, "a", Handover(kind, 5, "a", "b"), 0.0))
+        assert (word.kind, word.loan, word.owner, word.to) == ("refused", 5, "a", "a")
+        assert word.reason == "no such loan"
+    for sender, word in (
+        ("b", Handover("recall", 5, "a", "a")),  # nobody recalls what is another's
+        ("c", Handover("recall", 5, "a", "b")),
+        ("a", Handover("released", 5, "a", "b")),
+        ("a", Handover("refused", 5, "a", "b")),
+        ("a", Handover("recall", 5, "a", "c")),  # for somebody else
+    ):
+        assert told(borrower, sender, word, 0.0) == []
+
+
+def test_only_the_two_of_a_loan_can_move_it() -> None:
+    town = lent()
+    before = {name: loans.states() for name, loans in town.loans.items()}
+    for hearer, kind in (("a", "returned"), ("a", "refused"), ("b", "released"), ("b", "recall")):
+        told(town.loans[hearer], "c", Handover(kind, 8, "a", hearer), town.now)
+    assert town.loans["b"].receive("a", messages.encode(messages.Message(to_body(offer()))), town.now) == []
+    assert {name: loans.states() for name, loans in town.loans.items()} == before
+
+
+def test_beliefs_come_back_only_with_the_borrowers_signature() -> None:
+    town = lent()
+    head = Handover("returned", 8, "a", "a", "greenhouse", BUNDLE)
+    for key in (KEYS["a"], KEYS["c"]):
+        forged = next(iter(cut(head, b"evil", key)))
+        with pytest.raises(PeerError, match="beliefs from b without its signature"):
+            told(town.loans["a"], "b", forged, town.now)
+    assert town.loans["a"].states() == {("a", 8): State.LENT}
+    effects = told(town.loans["a"], "b", next(iter(cut(head, b"grown", KEYS["b"]))), town.now)
+    assert effects[-1] == Resume("greenhouse", b"grown")
+    assert [word.kind for word in said(effects)] == ["released"]
+
+
+def test_of_two_returns_the_later_one_counts_whole() -> None:
+    town = lent()
+    head = Handover("returned", 8, "a", "a", "greenhouse", BUNDLE)
+    first = list(cut(head, b"1" * (BLOCK_BYTES + 1), KEYS["b"]))
+    second = list(cut(head, b"2" * (BLOCK_BYTES + 1), KEYS["b"]))
+    for block in (first[0], second[1]):
+        assert told(town.loans["a"], "b", block, town.now) == []
+    effects = told(town.loans["a"], "b", second[0], town.now)
+    assert effects[-1] == Resume("greenhouse", b"2" * (BLOCK_BYTES + 1))
+
+
+def test_an_owner_that_starts_anew_is_asked_whether_it_still_lends() -> None:
+    town = lent()
+    town.members["b"].hear(replace(HERE["a"], incarnation=2), town.now)
+    (word,) = said(town.loans["b"].tick(town.now))
+    assert (word.kind, word.to, word.loan) == ("adopted", "a", 8)
+    assert said(town.loans["b"].tick(town.now)) == []  # once a life
+    forgot = Loans(DeviceTopics("f", "a"), town.members["a"], KEYS["a"], PUBLIC, LoanSettings(), 900)
+    (answer,) = told(forgot, "b", word, town.now)
+    assert town.loans["b"].receive("a", answer.payload, town.now) == [Drop(("a", 8))]
+
+
+def test_only_what_a_peer_may_run_is_kept_over_a_restart() -> None:
+    town = Town()
+    town.lend()
+    assert town.loans["a"].lent() == []
+    town.pass_time(10.0)
+    (head,) = town.loans["a"].lent()
+    assert (head.loan, head.owner, head.to, head.population, head.bundle) == (
+        8,
+        "a",
+        "b",
+        "greenhouse",
+        BUNDLE,
+    )
+    assert town.loans["b"].lent() == []

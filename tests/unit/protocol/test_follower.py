@@ -2,13 +2,13 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.commands import Begin
 from edge_agent.protocol.follower import Download, Follower, Leave, Parameters, Publish, Save
-from edge_agent.protocol.ports import Received
+from edge_agent.protocol.ports import Publication, Received
 from edge_agent.protocol.rollout import Commit, Health, RollBack, Shadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
 from edge_agent.wire import blocks, documents, messages, signatures
@@ -48,6 +48,7 @@ class Board:
         self.asked: list[int] = []
         self.ran: list[str] = []
         self.left: list[str] = []
+        self.parameters: dict = {}
         self.trials = 0
         self.effects_left = 10**9
         self.boot()
@@ -55,13 +56,14 @@ class Board:
     def boot(self) -> None:
         state = json.loads(self.kept) if self.kept else None
         trust = Trust("f", (HUB.public.raw,))
-        self.follower = Follower(
-            TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: set(self.disk), random.Random(0), state
-        )
+        self.follower = Follower(TOPICS, trust, {"rooms": (OLD, 5)}, self.on_disk, random.Random(0), state)
         self.acting = self.follower.running("rooms")
         self.stage = ""
         self.inbox: list[Received] = []
         self.todo = self.follower.start(self.now, NOW) + self.follower.online(self.now, NOW)
+
+    def on_disk(self, cut: blocks.Cut) -> set[int]:
+        return set(self.disk) if cut.digest == NEW else set()
 
     def desire(self, version: int = 1, bundle: str = NEW, **other: object) -> None:
         cut = self.cut if bundle == NEW else blocks.cut(bundle, "old", b"x")
@@ -75,6 +77,7 @@ class Board:
             "populations": {"rooms": {"bundle": bundle}},
             "gates": GATES,
         } | other
+        document = {key: value for key, value in document.items() if value is not None}
         body = documents.signed(document, documents.DESIRED, [HUB])
         self.retained = Received(TOPICS.desired, messages.encode(Message(body)), 1, True)
         self.inbox.append(self.retained)
@@ -102,7 +105,7 @@ class Board:
             case Write(_, index, data):
                 self.disk[index] = data
             case Publish(publication):
-                self.hub(publication.topic, messages.decode(publication.payload).body)
+                self.hub(publication)
             case Verify(population, bundle):
                 assert b"".join(self.disk[i] for i in range(10)) == FILE
                 if self.verdict:
@@ -111,6 +114,8 @@ class Board:
                     config = self.follower.asked_for(population)
                     checked = None if config is None else {**config, "checked": True}
                     self.todo += self.follower.verified(population, bundle, self.now, NOW, checked)
+            case Shadow("halls", _):
+                pass
             case Shadow():
                 assert self.kept_stage() == "shadowing"
                 self.stage = "shadow"
@@ -135,13 +140,21 @@ class Board:
                 self.todo += self.follower.finished(command.id, True, self.now, NOW)
             case Download():
                 self.todo += self.follower.unavailable(NEW, self.now, NOW)
-            case Parameters():
-                pass
+            case Parameters(values):
+                self.parameters = values
             case _:
                 raise AssertionError(effect)
 
-    def hub(self, topic: str, body: dict) -> None:
+    def hub(self, publication: Publication) -> None:
+        topic, message = publication.topic, messages.decode(publication.payload)
+        body = message.body
+        assert message.t == NOW
+        assert (publication.retain, publication.content_type) == (
+            topic == TOPICS.reported,
+            "application/msgpack",
+        )
         if topic == TOPICS.fetch:
+            assert body["bundle"] == NEW
             self.asked += body["blocks"]
             for index in body["blocks"]:
                 block = {"bundle": NEW, "index": index, "data": FILE[index * 100 : index * 100 + 100]}
@@ -149,6 +162,7 @@ class Board:
         elif topic == TOPICS.reported:
             self.reported = body
         else:
+            assert (topic, message.id) == (TOPICS.reply(body["id"]), body["id"])
             self.replies.append(body)
 
     def kept_stage(self) -> str:
@@ -295,11 +309,21 @@ def test_a_command_runs_and_is_answered() -> None:
     board.inbox += [Received(TOPICS.command, payload, 1)] * 3
     board.settle(10)
     assert board.ran == ["7"]
-    assert board.replies[0] == {"id": "7", "ok": True}
+    assert board.replies == [{"id": "7", "ok": True}] * 3
     board.inbox.append(Received(TOPICS.command, payload, 1, retain=True))
-    count = len(board.replies)
     board.settle(3)
-    assert len(board.replies) == count  # a retained command is nobody's command
+    assert len(board.replies) == 3  # a retained command is nobody's command
+
+
+def test_a_reply_says_what_came_of_it() -> None:
+    board = Board()
+    board.todo += board.follower.finished("8", True, 0.0, NOW, result={"agents": 5})
+    board.todo += board.follower.finished("9", False, 0.0, NOW, reason="no such population")
+    board.settle(1)
+    assert board.replies == [
+        {"id": "8", "ok": True, "result": {"agents": 5}},
+        {"id": "9", "ok": False, "reason": "no such population"},
+    ]
 
 
 def test_a_download_that_fails_turns_to_blocks() -> None:
@@ -309,7 +333,6 @@ def test_a_download_that_fails_turns_to_blocks() -> None:
     assert board.acting == NEW
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=6), st.sampled_from(["good", "golden", "shadow", "trial"]))
 def test_power_may_go_before_any_effect(cuts: list[int], kind: str) -> None:
     board = Board(
@@ -370,3 +393,350 @@ def test_a_download_that_fails_falls_back_to_blocks_and_one_that_ends_goes_on() 
     assert [messages.decode(p.payload).body["blocks"][0] for p in asked if p.topic == TOPICS.fetch] == [0]
     assert Verify("rooms", NEW) in board.follower.fetched(NEW, 2.0, NOW)
     assert board.follower.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants
+
+
+@pytest.mark.parametrize("url", ["", "https://example.invalid/new.eab"])
+def test_two_populations_of_one_bundle_share_its_transfer(url: str) -> None:
+    board = Board(url=url)
+    board.desire(populations={n: {"bundle": NEW, "config": {}} for n in ("rooms", "halls")})
+    board.settle(50)
+    assert board.asked == list(range(10))
+    assert {n: r["stage"] for n, r in board.reported["rollouts"].items()} == {
+        "rooms": "committed",
+        "halls": "trial",
+    }
+    assert board.trials == 1
+
+
+def test_a_bundle_is_downloaded_once_for_all_who_wait_for_it() -> None:
+    for complete in (True, False):
+        board = Board(url="https://example.invalid/new.eab")
+        populations = {n: {"bundle": NEW, "config": {}} for n in ("halls", "rooms")}
+        board.desire(populations=populations)
+        effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+        assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
+        if complete:
+            effects = board.follower.fetched(NEW, 1.0, NOW)
+            assert [e for e in effects if isinstance(e, Verify)] == [
+                Verify("halls", NEW),
+                Verify("rooms", NEW),
+            ]
+        else:
+            assert len(fetches(board.follower.unavailable(NEW, 1.0, NOW))) == 1
+
+
+def test_who_wants_a_bundle_again_waits_for_the_download_that_is_under_way() -> None:
+    board, other = Board(url="https://example.invalid/new.eab"), "d" * 64
+    board.desire(1)
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
+    board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    board.desire(3)
+    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    assert not any(isinstance(effect, Download) for effect in effects)
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 3.0, NOW)
+
+
+def test_news_of_a_bundle_that_is_not_under_way_changes_nothing() -> None:
+    board = Board()
+    board.desire()
+    board.settle(3)
+    follower, state = board.follower, board.follower.state()
+    late = "c" * 64
+    for effects in (
+        follower.verified("rooms", late, 9.0, NOW),
+        follower.verified("halls", NEW, 9.0, NOW, {"size": 1}),
+        follower.failed("rooms", late, "late", 9.0, NOW),
+        follower.failed("halls", NEW, "late", 9.0, NOW),
+        follower.health("halls", GOOD, 9.0, NOW),
+        follower.fetched(late, 9.0, NOW),
+        follower.handle(Received("f/d/elsewhere", b"x", 1), 9.0, NOW),
+    ):
+        assert effects == []
+    assert follower.state() == state
+
+
+def test_a_bundle_that_is_on_the_disk_already_is_not_downloaded() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.disk = {i: FILE[i * 100 : i * 100 + 100] for i in range(10)}
+    board.desire()
+    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    assert Verify("rooms", NEW) in effects
+    assert not any(isinstance(effect, Download) for effect in effects)
+
+
+def test_a_download_that_is_complete_needs_no_block() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.desire()
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.follower.tick(1e5, NOW))
+
+
+def test_once_the_file_is_complete_no_more_blocks_are_asked_for() -> None:
+    board = Board()
+    board.desire()
+    assert fetches(board.follower.handle(board.inbox.pop(), 0.0, NOW))
+    board.follower.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.follower.tick(1e5, NOW))
+    assert "blocks" not in board.follower.reported()["rollouts"]["rooms"]
+
+
+def fetches(effects: list) -> list[Publication]:
+    return [e.publication for e in effects if isinstance(e, Publish) and e.publication.topic == TOPICS.fetch]
+
+
+def test_what_a_new_population_is_made_of_is_known_of_those_that_are_desired_alone() -> None:
+    board = Board()
+    assert board.follower.asked_for("halls") is None
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    board.settle(2)
+    assert board.follower.asked_for("halls") == {"size": 2}
+    assert board.follower.asked_for("rooms") is None
+    board.desire(2, populations={"rooms": {"bundle": NEW}})
+    board.settle(2)
+    assert board.follower.asked_for("rooms") is None
+
+
+def test_an_added_population_that_does_not_load_after_a_restart_is_reported_and_let_go() -> None:
+    board = Board()
+    board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
+    for _ in range(100):
+        board.turn()
+        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+    board.boot()
+    assert board.follower.running("halls") == NEW
+    board.follower.lost("halls", "out of memory")
+    board.settle(2)
+    assert board.follower.running("halls") == ""
+    assert board.follower.added == {}
+    assert board.reported["rollouts"]["halls"] == {
+        "bundle": NEW,
+        "stage": "rolled-back",
+        "reason": "out of memory",
+    }
+    board.boot()
+    assert board.follower.added == {}  # and stays away
+
+
+def test_populations_that_come_by_another_way_are_reported_and_may_be_desired() -> None:
+    board = Board()
+    board.settle(2)
+    board.todo += board.follower.configure({"rooms": (OLD, 5), "halls": (OLD, 2)}, board.now, NOW)
+    board.settle(2)
+    assert board.reported["populations"]["halls"] == {"bundle": OLD, "size": 2}
+    board.desire(populations={"halls": {"bundle": NEW}})
+    board.settle(2)
+    assert board.reported["rollouts"]["halls"]["stage"] == "fetching"
+
+
+def test_a_kept_rollout_whose_bundle_is_not_desired_is_given_up() -> None:
+    board = Board()
+    board.desire()
+    board.settle(2)
+    kept = json.loads(board.kept or "")
+    for key in ("bundles", "populations"):
+        del kept["twin"]["document"][key]
+    board.kept = json.dumps(kept)
+    board.boot()
+    board.settle(2)
+    assert board.progress == {"bundle": NEW, "stage": "rolled-back", "reason": "no longer desired"}
+    assert board.acting == OLD
+
+
+def test_what_is_no_block_is_counted_and_ignored() -> None:
+    board = Board()
+    board.desire()
+    board.settle(2)
+    before = board.follower.state()
+    block = {"bundle": NEW, "index": 0, "data": "text"}
+    for payload in (b"noise", messages.encode(Message(block)), messages.encode(Message({}))):
+        assert board.follower.handle(Received(TOPICS.block, payload, 1), board.now, NOW) == []
+    assert board.follower.malformed == 3
+    other = messages.encode(Message(block | {"bundle": "c" * 64, "data": b"x"}))
+    assert board.follower.handle(Received(TOPICS.block, other, 1), board.now, NOW) == []
+    assert board.follower.malformed == 3  # well made, for somebody else
+    assert board.follower.state() == before
+
+
+def entries(*digests: str) -> dict:
+    return {digest: blocks.cut(digest, digest[0], FILE, block=100).entry() for digest in digests}
+
+
+def test_parameters_are_applied_and_applied_again_after_a_restart() -> None:
+    board = Board()
+    board.desire(parameters={"telemetry_seconds": 5})
+    board.settle(4)
+    assert board.parameters == board.reported["parameters"] == {"telemetry_seconds": 5}
+    board.boot()
+    board.parameters = {}
+    board.settle(2)
+    assert board.parameters == {"telemetry_seconds": 5}
+    board.desire(2)
+    board.settle(4)
+    assert board.parameters == board.reported["parameters"] == {}
+    board.boot()
+    board.parameters = {"stale": 1}
+    board.settle(1)
+    assert board.parameters == {}
+
+
+def test_a_newer_document_does_not_begin_anew_what_is_under_way_and_tries_again_what_failed() -> None:
+    board = Board(shadow=BAD)
+    board.desire(1)
+    board.settle(3)
+    board.desire(2)
+    board.settle(40)
+    assert board.asked == list(range(10))
+    assert (board.progress["stage"], board.reported["version"]) == ("rolled-back", 2)
+    board.shadow = GOOD
+    board.desire(3)
+    board.settle(60)
+    assert board.progress == {"bundle": NEW, "stage": "committed"}
+
+
+def test_every_population_of_a_document_goes_its_own_way() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {}}}
+    board.desire(1, populations=halls)
+    board.settle(2)
+    others = {"attic": {"bundle": NEW}, "rooms": {"bundle": OLD}, "study": {"bundle": NEW, "config": {}}}
+    board.desire(2, populations=halls | others, bundles=entries(NEW, OLD))
+    board.todo += board.follower.handle(board.inbox.pop(), board.now, NOW)
+    rollouts = board.follower.reported()["rollouts"]
+    assert {name: rollout.get("reason", "") for name, rollout in rollouts.items()} == {
+        "attic": "no population 'attic' here, and no config to make one of",
+        "halls": "",
+        "study": "",
+    }
+
+
+def test_what_is_replaced_or_dropped_while_under_way_is_rolled_back_and_says_why() -> None:
+    board, other = Board(), "d" * 64
+    board.desire(1)
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
+    effects = board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    assert RollBack("rooms", OLD, "another bundle is desired") in effects
+    (asked,) = fetches(effects)
+    assert messages.decode(asked.payload).body["bundle"] == other
+    board.desire(3, populations=None)
+    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    assert RollBack("rooms", OLD, "no longer desired") in effects
+    assert board.follower.reported()["rollouts"]["rooms"]["reason"] == "no longer desired"
+    assert not fetches(board.follower.tick(1e5, NOW))
+
+
+def test_gates_that_are_none_refuse_every_rollout_of_their_document() -> None:
+    board = Board()
+    populations = {name: {"bundle": NEW, "config": {}} for name in ("rooms", "halls")}
+    board.desire(gates={"steps": -1}, populations=populations)
+    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    reason = "gates.steps: found -1, expected a number of 0 or more"
+    assert [e for e in effects if isinstance(e, RollBack)] == [
+        RollBack("halls", "", reason),
+        RollBack("rooms", OLD, reason),
+    ]
+    board.desire(2, gates=None)
+    assert fetches(board.follower.handle(board.inbox.pop(), 1.0, NOW))  # without gates: the usual ones
+
+
+def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
+    board.desire(populations=halls)
+    for _ in range(100):
+        board.turn()
+        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+    board.desire(2, populations=halls)
+    board.settle(2)
+    assert board.reported["rollouts"] == {}
+    board.desire(3, populations=None)
+    board.settle(2)
+    assert board.left == ["halls"]
+    assert board.follower.running("halls") == ""
+
+
+def test_what_an_added_population_that_failed_was_made_of_is_forgotten() -> None:
+    board = Board()
+    halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
+    board.desire(populations=halls)
+    for _ in range(40):
+        board.turn()
+        board.todo += board.follower.health("halls", BAD, board.now, NOW)
+    board.settle(1)
+    follower = board.follower
+    follower.configure({"halls": (OLD, 3)}, board.now, NOW)  # somebody configures one of that name here
+    board.desire(2, populations={"halls": {"bundle": NEW}})
+    for _ in range(100):
+        board.turn()
+        board.todo += follower.health("halls", GOOD, board.now, NOW)
+    assert follower.running("halls") == NEW
+    assert follower.added == {}
+
+
+def test_how_far_a_transfer_is_is_reported() -> None:
+    board = Board()
+    board.desire()
+    message = board.inbox.pop()
+    board.follower.handle(message, 0.0, NOW)
+    block = {"bundle": NEW, "index": 3, "data": FILE[300:400]}
+    board.follower.handle(Received(TOPICS.block, messages.encode(Message(block)), 1), 0.0, NOW)
+    progress = board.follower.reported()["rollouts"]["rooms"]
+    assert progress == {"bundle": NEW, "stage": "fetching", "blocks": 1, "of": 10}
+
+
+def test_each_transfer_asks_again_in_its_time() -> None:
+    board, other = Board(), "d" * 64
+    populations = {n: {"bundle": b, "config": {}} for n, b in (("rooms", NEW), ("halls", other))}
+    board.desire(populations=populations, bundles=entries(NEW, other))
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    asked = fetches(board.follower.tick(1e5, NOW))
+    assert {messages.decode(p.payload).body["bundle"] for p in asked} == {NEW, other}
+
+
+def test_it_wakes_for_transfers_stages_and_reports_and_else_sleeps() -> None:
+    board = Board()
+    board.settle(3)
+    assert board.follower.deadline is None
+    board.desire()
+    message = board.inbox.pop()
+    now = board.now
+    board.follower.handle(message, now, NOW)
+    assert board.follower.deadline is not None
+    assert now < board.follower.deadline < now + 60.0  # the transfer
+    board.follower.fetched(NEW, now + 0.5, NOW)
+    assert board.follower.deadline == now + 1.0  # the report that had to wait
+    assert not [e for e in board.follower.tick(now + 0.9, NOW) if isinstance(e, Publish)]
+    (report,) = [e.publication for e in board.follower.tick(now + 1.0, NOW) if isinstance(e, Publish)]
+    assert report.topic == TOPICS.reported
+    assert board.follower.deadline is None  # until it is verified
+    board.follower.verified("rooms", NEW, now + 3.0, NOW)
+    assert board.follower.deadline == now + 3.0 + GATES["shadow_seconds"]
+
+
+def test_it_listens_to_what_the_hub_says_and_says_what_runs_on_every_connect() -> None:
+    follower = Board().follower
+    assert [s.filter for s in follower.subscriptions] == [TOPICS.desired, TOPICS.command, TOPICS.block]
+    for now in (0.0, 0.1):
+        (effect,) = follower.online(now, NOW)
+        assert isinstance(effect, Publish)
+        assert effect.publication.topic == TOPICS.reported
+        assert messages.decode(effect.publication.payload).body == follower.reported()
+    assert follower.reported() == {
+        "version": 0,
+        "trust": 0,
+        "populations": {"rooms": {"bundle": OLD, "size": 5}},
+        "rollouts": {},
+    }
+
+
+def test_a_document_that_was_cleared_stays_in_force_and_one_that_was_refused_is_named() -> None:
+    board = Board()
+    board.desire(5)
+    board.settle(2)
+    assert board.follower.handle(Received(TOPICS.desired, b"", 1, True), board.now, NOW) == []
+    assert board.follower.reported()["version"] == 5
+    board.desire(4)
+    board.follower.handle(board.inbox.pop(), board.now, NOW)
+    assert board.follower.reported()["refused"] == {"version": 4, "reason": "version 4, expected more than 5"}

@@ -22,10 +22,11 @@ from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.binding import Binding
 from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.daemon import Daemon, Parts
+from edge_agent.runtime.daemon import Daemon
 from edge_agent.runtime.group import Group, columns
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.roster import Roster
 from edge_agent.runtime.sensing import channels
 from edge_agent.testing.broker import MemoryBroker
@@ -116,7 +117,12 @@ class House:
     topics = DeviceTopics("home", "dev")
 
     def __init__(
-        self, size: int = 3, parts: Parts | None = None, clock: ManualClock | None = None, **population: Any
+        self,
+        size: int = 3,
+        parts: Parts | None = None,
+        clock: ManualClock | None = None,
+        connect: Callable[[Group], None] | None = None,
+        **population: Any,
     ) -> None:
         self.clock = clock or ManualClock(start=100.0)
         self.broker = MemoryBroker(self.clock)
@@ -148,7 +154,7 @@ class House:
                 ),
             ),
         )
-        self.roster = Roster(Arena(1 << 20), build, build_mirror)
+        self.roster = Roster(Arena(1 << 20), build, build_mirror, connect)
         self.group = self.roster.add(prepare(self.config.population[0]))
         self.model = self.group.stepper
         self.daemon = Daemon(

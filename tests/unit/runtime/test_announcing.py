@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.runtime.announcing import Announcing
-from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.parts import Parts
 from edge_agent.wire import discovery
 
 MakeHouse = Callable[..., Any]
@@ -30,6 +30,15 @@ def test_it_announces_itself_on_every_connect_and_tells_how_it_is(make_house: Ma
     house.broker.start()
     house.after(120.0)
     assert len(house.sent(config)) == 2
+
+
+def test_an_outage_is_waited_out_and_not_in_a_busy_loop(make_house: MakeHouse) -> None:
+    house = make_house(parts=Parts(rss=lambda: 1, announcing=Announcing("homeassistant", 10.0)))
+    house.start()
+    house.after(11.0)
+    house.broker.stop()
+    house.after(60.0)
+    assert house.daemon.turn() > house.clock.monotonic()
 
 
 def test_the_sensors_of_a_population_that_is_gone_are_removed(

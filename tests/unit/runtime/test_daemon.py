@@ -1,5 +1,6 @@
 """From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 from edge_agent import __version__
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.acting import SAFE
 from edge_agent.runtime.config import ActConfig, ObserveConfig
-from edge_agent.runtime.daemon import Parts
 from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.profile import ThermalProfile
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
@@ -108,6 +110,30 @@ def test_a_stepped_population_is_remembered(make_house: MakeHouse) -> None:
     assert records["action"][:, 0].tolist() == [2] * 5
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"ask": "weather"}, "ask: found 'weather', expected status, agents or history"),
+        ({"ask": "history", "agent": "attic"}, "agent: found 'attic', expected one like 'room-0'"),
+        (
+            {"ask": "history", "agent": "room-1", "last": 0},
+            "last: found 0, expected a number of records from 1",
+        ),
+        ({"ask": "history", "agent": "room-1", "last": True}, "last: found True"),
+        ({"ask": "agents", "population": "halls"}, "population: found 'halls'"),
+        ({"ask": "agents", "population": ["rooms"]}, "population: found ['rooms']"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_with_what_was_expected(
+    make_house: MakeHouse, request_: dict[str, Any], message: str
+) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    with pytest.raises(ConfigError) as refused:
+        house.daemon.answer(request_)
+    assert message in str(refused.value)
+
+
 def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
     house = make_house(step="rate", rate_hz=1.0, bulk=True, observe=(), act=())
     house.start()
@@ -194,13 +220,33 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     files = ObserveConfig(modality="co2", source="file", path="x", scale=0.001)
     house = make_house(step="rate", rate_hz=1.0, observe=(files,))
     source = Drip(1_200_000.0, bins=False)
-    house.group.feed(files, 0, source)
+    house.group.intake.feed(files, 0, source)
     house.start()
     house.after(2.5)
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
     assert house.daemon.status()["populations"]["rooms"]["faults"] == {"out_of_range": 2}
     house.daemon.change([], ["rooms"])
     assert source.closed
+
+
+def test_who_steps_on_arrival_is_woken_by_what_a_source_has(make_house: MakeHouse) -> None:
+    files = ObserveConfig(modality="co2", source="file", path="x")
+    source = Drip(1200.0, bins=False)
+
+    def connect(group: Any) -> None:
+        group.intake.feed(files, 0, source)
+
+    house = make_house(step="arrival", rate_hz=2.0, observe=(files,), connect=connect)
+    house.start()
+    house.after(0.9)
+    assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
+    source.value = 700.0
+    house.after(1.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
+    house.daemon.change([], ["rooms"])
+    source.value = 1200.0
+    house.after(2.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
 
 
 def test_the_model_learns_what_a_safe_action_did_instead(make_house: MakeHouse) -> None:
@@ -258,7 +304,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     heat[0] = 75.0
     house.after(20.0)
     assert house.model.horizon == 1
-    assert house.daemon.scheduler["step rooms"].period == 2.0
+    assert house.daemon.pacing.period("rooms") == 2.0
     heat[0] = 90.0
     house.after(20.0)
     assert house.daemon.status()["governor"]["name"] == "hold"
@@ -271,7 +317,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     status = house.daemon.status()
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
-    assert house.daemon.scheduler["step rooms"].period == 1.0
+    assert house.daemon.pacing.period("rooms") == 1.0
 
 
 def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
@@ -291,6 +337,28 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
         assert house.daemon.status()["governor"]["name"] == rung
 
 
+class Herald:
+    """Brings a population in its first turn, as a hub would."""
+
+    deadline = math.inf
+
+    def __init__(self, item: Any) -> None:
+        self._items = [item]
+
+    def attach(self, daemon: Any, link: Any) -> None:
+        self._daemon = daemon
+
+    def turn(self) -> None:
+        if self._items:
+            self._daemon.change([self._items.pop()], [])
+
+
+def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:
+    halls = replace(make_house(step="rate").config.population[0], name="halls", rate_hz=5.0)
+    house = make_house(parts=Parts(rss=lambda: 1, announcing=Herald(prepare_rooms(halls))))
+    assert house.daemon.turn() == pytest.approx(house.clock.monotonic() + 0.2)
+
+
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:
     parts = Parts(
         rss=lambda: 1,
@@ -302,7 +370,7 @@ def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, p
     house.after(30.0)
     halls = replace(house.config.population[0], name="halls", agents="hall-{index}")
     house.daemon.change([prepare_rooms(halls)], [])
-    assert house.daemon.scheduler["step halls"].period == 0.2
+    assert house.daemon.pacing.period("halls") == 0.2
     assert house.daemon.groups["halls"].horizon == 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_agent.errors import ConfigError, PlatformError
 from edge_agent.runtime import checkpoint, recorder
 from edge_agent.runtime.checkpoint import Checkpoints
-from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.recorder import Recorder, frame, frames
 
 MakeHouse = Callable[..., Any]

@@ -8,7 +8,7 @@ import pytest
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.telemetry import Telemetry
-from edge_agent.runtime.daemon import Parts
+from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.uplink import Uplink
 from edge_agent.testing.outbox import MemoryStore
 from edge_agent.wire import bodies

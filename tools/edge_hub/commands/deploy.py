@@ -78,11 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     found = bundle.read(arguments.bundle)
     shares = parse_shares(arguments.canary)
     gates = deployment.gates(arguments.gate)
-    devices = select(collect(arguments).devices.values(), arguments.to)
     if arguments.new and not arguments.population:
         raise ConfigError("--population: found none, expected the name of the new one")
-    population = arguments.population or _only_population(devices)
+    config = _config(arguments.new)
     store = HubStore(arguments.state)
+    rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
+    devices = select(collect(arguments).devices.values(), arguments.to)
+    population = arguments.population or _only_population(devices)
     store.keep_bundle(arguments.bundle, found.digest)
     id_ = f"{found.name}-{found.digest[:8]}-{secrets.token_hex(2)}"
     names = [device.name for device in devices]
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     rollout = FleetRollout(id_, found.digest, found.name, population, waves(names, shares, id_), members)
     rollout.gates, rollout.max_failures = gates, arguments.max_failures
     rollout.patience = arguments.patience
-    rollout.url, rollout.config = arguments.url, _config(arguments.new)
+    rollout.url, rollout.config = arguments.url, config
     return work(arguments, rollout, store)
 
 
