@@ -2,6 +2,7 @@ import random
 import zlib
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -501,8 +502,13 @@ def test_a_hub_may_confirm_before_the_broker_acknowledges() -> None:
     assert not device.store.entries
 
 
-def test_ranges_merge() -> None:
-    assert merged([(5, 5), (1, 2), (3, 3), (9, 9)]) == ((1, 3), (5, 5), (9, 9))
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5))))
+def test_ranges_merge_to_the_same_numbers_with_a_hole_between_any_two(pairs: list[tuple[int, int]]) -> None:
+    ranges = [(first, first + more) for first, more in pairs]
+    found = merged(ranges)
+    numbers = [seq for first, last in found for seq in range(first, last + 1)]
+    assert numbers == sorted({seq for first, last in ranges for seq in range(first, last + 1)})
+    assert all(second[0] > first[1] + 1 for first, second in pairwise(found))
 
 
 def test_what_is_measured_does_not_wait_for_what_is_to_be_removed() -> None:
