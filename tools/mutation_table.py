@@ -25,6 +25,15 @@ LOOKED_AT = (
     "quantize.beliefs_from_codes, palette_codes: astype(None) is float64, which is what stands there",
     "history: dtype=None in a product of two small numbers; the bound on unpacking (zlib) guards memory, "
     "no answer depends on it",
+    "rollout, follower: the time of an end or of a complete file (now of failed, fetched, resume): "
+    "no stage that has a deadline begins there",
+    "rollout.of_state: bounds of counters in a file of ours; __init__: what the first stage sets; 'INF'",
+    "follower._block: the name of a body in an error that is only counted; unavailable: by_url=None",
+    "follower._adopt: gates of a rollout that are replaced, or ended with it, at once",
+    "fusion: dtypes that NumPy takes by itself here (int64, float64, '<f8'); default lengths; a jump of "
+    "four windows exactly, the present tick again, a base that stays; a tick more of remembering losses",
+    "fusion._action: without a controller nobody is found either; restore: half of an even window",
+    "roster: the default bound on names",
 )
 """Survivors that change nothing a user could notice, and why."""
 

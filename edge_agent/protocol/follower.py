@@ -181,6 +181,7 @@ class Follower:
         self._rng = rng
         self._arriving: dict[str, dict[str, Any]] = {}
         self._transfers: dict[str, Transfer] = {}
+        self._downloads: set[str] = set()
         self._saved = dict(state)
         self._told: dict[str, Any] = {}
         self._quiet_until = 0.0
@@ -283,6 +284,7 @@ class Follower:
     def fetched(self, bundle: str, now: float, t: float) -> list[FollowerEffect]:
         """Take note that a bundle's file is complete."""
         self._transfers.pop(bundle, None)
+        self._downloads.discard(bundle)
         effects: list[FollowerEffect] = []
         for rollout in self.rollouts.values():
             if rollout.bundle == bundle:
@@ -291,6 +293,7 @@ class Follower:
 
     def unavailable(self, bundle: str, now: float, t: float) -> list[FollowerEffect]:
         """Take note that a download failed: what is missing is asked of the hub, block by block."""
+        self._downloads.discard(bundle)
         effects: list[FollowerEffect] = []
         for rollout in self.rollouts.values():
             if rollout.bundle == bundle:
@@ -394,20 +397,18 @@ class Follower:
         return effects
 
     def _fetch(self, rollout: Rollout, now: float, t: float, by_url: bool = True) -> list[FollowerEffect]:
-        if (
-            rollout.stage.value != "fetching"
-            or rollout.bundle in self._transfers
-            or self.twin.document is None
-        ):
+        bundle = rollout.bundle
+        under_way = bundle in self._transfers or bundle in self._downloads
+        if rollout.stage is not Stage.FETCHING or under_way or self.twin.document is None:
             return []
-        if rollout.bundle not in self.twin.document.get("bundles", {}):
+        if bundle not in self.twin.document.get("bundles", {}):
             return self._moved(rollout.failed("no longer desired", now))
-        cut = blocks.of_entry(rollout.bundle, self.twin.document["bundles"][rollout.bundle])
+        cut = blocks.of_entry(bundle, self.twin.document["bundles"][bundle])
         had = self._had(cut)
-        transfer = self._transfers[rollout.bundle] = Transfer(cut, had, self._rng)
         if by_url and cut.url and len(had) < len(cut.blocks):
-            del self._transfers[rollout.bundle]
+            self._downloads.add(bundle)
             return [Download(cut)]
+        transfer = self._transfers[bundle] = Transfer(cut, had, self._rng)
         return self._transferred(transfer.start(now), now, t)
 
     def _command(self, payload: bytes, t: float) -> list[FollowerEffect]:

@@ -29,9 +29,9 @@ from typing import Any
 from edge_agent.errors import PeerError
 from edge_agent.wire.fields import integer, text
 
+MAX_TEXT = 10_000
 MAX_TRIALS = 2
 MAX_RESTARTS = 5
-MAX_TEXT = 10_000
 """A rollout in whose verification and shadow run the device restarted so often is given up."""
 PATIENCE = 10.0
 """A stage that has too few steps is given up after so many times its length."""

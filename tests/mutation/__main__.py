@@ -2,6 +2,9 @@
 
 mutmut imports its copy of the sources from ``mutants/``. The finder of the editable install would be asked
 first and give the sources themselves, so it goes last, where it still finds the kernel.
+
+A mutant that never ends is told by the processor time it takes (``timeout_multiplier`` in pyproject.toml). By
+the clock, which mutmut heeds too, every mutant is one while the machine has better things to do.
 """
 
 import sys
@@ -9,6 +12,11 @@ import sys
 sys.meta_path.sort(key=lambda finder: finder.__class__.__module__.startswith("_editable"))
 
 from mutmut.__main__ import cli  # noqa: E402 - it reads its configuration when it is imported
+from mutmut.workers import isolation, timeout  # noqa: E402
+
+IDLE = 3600.0
+"""What does nothing for so many seconds hangs."""
 
 if __name__ == "__main__":
+    isolation.register_timeout = lambda pid, timeout_s: timeout.register_timeout(pid, timeout_s + IDLE)
     cli()

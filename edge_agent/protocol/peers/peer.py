@@ -163,8 +163,10 @@ class Peer:
         if device == self.device:
             # A will of an earlier life, whose clock was ahead: we begin a life after it.
             return self._renew(incarnation, now, unix) if incarnation >= self._me.incarnation else []
-        self._mourn(device)
+        here = device in self.members
         self.members.end(device, incarnation, now)
+        if here and device not in self.members:
+            self._mourn(device)
         return self._work(now, unix)
 
     def presence(self, device: str, payload: bytes, retained: bool, now: float, unix: float) -> list[Effect]:

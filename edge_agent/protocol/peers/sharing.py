@@ -206,6 +206,7 @@ class Sharing:
         for _, channel in self._shared():
             records += self._due(channel, min(self._credit, MAX_ROWS) - len(records))
         self._credit -= len(records)
+        self.counters.held_back = sum(len(channel.unsent) for _, channel in self._shared())
         evidence = Evidence(tuple(records), tuple(self._reports()), *self._greetings())
         if evidence == Evidence():
             return []
@@ -273,7 +274,6 @@ class Sharing:
             room -= 1
             self.counters.sent += 1
             yield self._said(channel, key)
-        self.counters.held_back = len(gains)
         waiting = sorted(
             key
             for key, peers in channel.wanted.items()
@@ -302,7 +302,7 @@ class Sharing:
         rows: list[Holding] = []
         for turn in range(len(due)):
             number, channel = due[(self._reported + turn) % len(due)]
-            more = list(self._holdings(number, channel))
+            more = list(self._holdings(number, channel))[:MAX_ROWS]
             if len(rows) + len(more) > MAX_ROWS:
                 self._reported += turn
                 break

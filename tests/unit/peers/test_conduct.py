@@ -11,7 +11,7 @@ from edge_agent.protocol.peers.members import Members
 from edge_agent.protocol.peers.peer import Peer, PeerSettings
 from edge_agent.protocol.peers.reputation import Ledger, Reputations, median, score
 from edge_agent.wire import messages
-from edge_agent.wire.presence import Presence, to_body
+from edge_agent.wire.presence import MAX_ACCOUNTS, Presence, to_body
 from edge_agent.wire.topics import DeviceTopics
 
 UNIX = 1_700_000_000.0
@@ -136,3 +136,60 @@ def test_a_will_of_a_life_whose_clock_was_ahead_makes_us_count_higher(peer: Peer
     word = messages.decode(effect.payload).body  # type: ignore[union-attr]
     assert word["incarnation"] == peer.incarnation == 9
     assert peer.gone("me", 3, 1.0, UNIX) == []
+
+
+def test_more_devices_than_agreed_are_not_looked_at() -> None:
+    conduct = Conduct(ConductSettings(devices=2), Ledger())
+    assert [conduct.admit(name, 0.0) for name in ("a", "b", "c", "a")] == [True, True, False, True]
+
+
+def test_offences_of_one_kind_within_a_pause_are_one_broken_promise() -> None:
+    ledger = Ledger()
+    conduct = Conduct(ConductSettings(pause=10.0), ledger)
+    for now in (0.0, 9.9, 10.0, 15.0, 20.0):
+        conduct.offend("a", Offence.CLOCK, now)
+    conduct.offend("a", Offence.REPLAY, 20.0)
+    assert conduct.counts == {"a": {Offence.CLOCK: 5, Offence.REPLAY: 1}}
+    assert ledger.accounts == (("a", 0, 4),)
+
+
+@pytest.mark.parametrize(
+    ("kept", "broken", "worth"),
+    [(0, 0, 1000), (0, 1, 666), (0, 2, 500), (8, 4, 500), (32, 32, 238), (3200, 3200, 238), (6400, 0, 1000)],
+)
+def test_an_account_is_worth_what_the_formula_says(kept: int, broken: int, worth: int) -> None:
+    # 1000 (kept + 8) / (kept + 8 + 4 broken), of the last 64 promises
+    assert score(kept, broken) == worth
+
+
+def test_a_reputation_is_the_lower_median_of_three_at_least_in_steps() -> None:
+    assert median([]) == median([0]) == 1000
+    assert median([0, 0]) == 0
+    assert median([0, 490, 1000]) == 450
+    assert median([499, 500]) == 500
+    assert median([100, 200, 300, 1000]) == 200
+
+
+def test_the_worst_accounts_are_published_first_and_no_more_than_fit() -> None:
+    ledger = Ledger()
+    for number in range(MAX_ACCOUNTS + 10):
+        ledger.keep(f"good-{number:03d}")
+    ledger.spoil("bad")
+    ledger.keep("bad")
+    ledger.keep("bad")
+    accounts = ledger.accounts
+    assert len(accounts) == MAX_ACCOUNTS
+    assert accounts[:2] == (("bad", 2, 1), ("good-000", 1, 0))
+
+
+def test_nobody_vouches_for_itself_and_who_left_no_longer_counts() -> None:
+    reputations = Reputations()
+    for witness in ("w1", "w2"):
+        reputations.hear(witness, (("a", 0, 60), ("b", 5, 0)))
+    reputations.hear("a", (("a", 60, 0),))
+    assert reputations["a"] < 500
+    assert reputations["b"] == reputations["nobody"] == 1000
+    assert reputations.hear("w1", (("a", 0, 60), ("b", 5, 1))) == {"b"}
+    assert reputations.hear("w1", (("a", 0, 60), ("b", 5, 1))) == set()
+    assert reputations.hear("w1", ()) == {"a", "b"}
+    assert reputations["a"] == 1000

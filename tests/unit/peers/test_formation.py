@@ -6,14 +6,16 @@ import random
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.protocol.peers import cells
-from edge_agent.protocol.peers.formation import Formation, form
-from edge_agent.protocol.peers.objectives import Candidate, Objective, Role, worth
+from edge_agent.protocol.peers.assignment import assign
+from edge_agent.protocol.peers.formation import Formation, digest, form
+from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, Role, synergy, worth
 from edge_agent.protocol.peers.proximity import ANYWHERE
 from edge_agent.testing.worlds import candidate, objective, optimum, small_instance
 from edge_agent.wire.presence import Metric, Place
@@ -29,8 +31,73 @@ def check_valid(candidates: list[Candidate], objectives: list[Objective], formed
         held = [role for role, _ in coalition.members]
         assert len(held) == len(set(held))
         assert all(role in held for role, spec in roles.items() if spec.required)
-        for role, name in coalition.members:
-            assert worth(wanted[coalition.objective], roles[role], by_name[name]) >= 0
+        worths = [worth(wanted[coalition.objective], roles[r], by_name[n]) for r, n in coalition.members]
+        assert min(worths) >= 0
+        assert coalition.value == sum(worths) + synergy(wanted[coalition.objective], held)
+
+
+def test_the_worth_of_a_member_is_what_the_formula_says() -> None:
+    role = Role("r", "pump", demand=4, weight=3)
+    task = Objective("o", (role,), 2, Metric(0, 0), 999, (("r", "s", 5), ("r", "t", 7)))
+    best = Candidate("a", ("pump",), Metric(0, 0), 4, 100, 1000)
+    assert worth(task, role, best) == 2 * 3 * (1000 + 1000)
+    assert worth(task, role, replace(best, capacity=9)) == 12000
+    # of 1000: nearness 400, reputation 300, capacity against demand 200, battery 100
+    assert worth(task, role, replace(best, position=Metric(0, 500))) == 6 * (2000 - 200)
+    assert worth(task, role, replace(best, reputation=0)) == 6 * (2000 - 300)
+    assert worth(task, role, replace(best, capacity=1)) == 6 * (2000 - 150)
+    assert worth(task, role, replace(best, battery=40)) == 6 * (2000 - 60)
+    assert worth(task, role, replace(best, capabilities=("heat",))) == -1
+    assert worth(task, role, replace(best, position=Metric(1000, 0))) == -1
+    assert synergy(task, ["r", "s"]) == 2 * 5 * 1000
+    assert synergy(task, ["r", "s", "t"]) == 2 * 12 * 1000
+    assert synergy(task, ["r"]) == synergy(task, ["s", "t"]) == 0
+
+
+PUMP, HEAT, EYE = (Role(name, name) for name in ("pump", "heat", "eye"))
+BOTH, ONE, THIRD = (
+    Candidate("both", ("heat", "pump"), battery=90),
+    Candidate("one", ("pump",), battery=80),
+    Candidate("third", ("eye", "pump"), battery=70),
+)
+
+
+def members(candidates: list[Candidate], *objectives: Objective) -> dict[str, dict[str, str]]:
+    return {c.objective: dict(c.members) for c in assign(candidates, objectives)}
+
+
+def test_who_could_do_two_things_moves_along_for_who_can_do_one() -> None:
+    task = Objective("o", (PUMP, HEAT))
+    assert members([BOTH, ONE], task) == {"o": {"pump": "one", "heat": "both"}}
+    three = Objective("o", (PUMP, HEAT, EYE))
+    assert members([BOTH, THIRD, ONE], three) == {"o": {"pump": "one", "heat": "both", "eye": "third"}}
+
+
+def test_a_task_that_cannot_be_filled_holds_nobody_and_an_optional_role_may_stay_empty() -> None:
+    lame = Objective("lame", (PUMP, EYE), priority=9)
+    task = Objective("task", (PUMP, replace(EYE, required=False)))
+    assert members([BOTH, ONE], lame, task) == {"task": {"pump": "both"}}
+    assert members([BOTH, ONE, THIRD], task)["task"]["eye"] == "third"
+    assert members([], task) == members([ONE]) == {}
+
+
+def test_what_is_worth_more_displaces_what_is_worth_less() -> None:
+    small = Objective("small", (PUMP,), priority=3)
+    large = Objective("large", (replace(PUMP, weight=9), replace(EYE, weight=9)), priority=1)
+    assert members([THIRD, ONE], small, large) == {"large": {"pump": "one", "eye": "third"}}
+    assert members([THIRD], small, Objective("other", (PUMP,), priority=4)) == {"other": {"pump": "third"}}
+
+
+def test_members_change_places_where_that_adds_worth() -> None:
+    heavy, light = Role("heavy", "pump", demand=8, weight=2), Role("light", "pump", demand=1)
+    strong, weak = Candidate("strong", ("pump",), capacity=8), Candidate("weak", ("pump",), capacity=1)
+    for order in ([strong, weak], [weak, strong]):
+        for roles in ((heavy, light), (light, heavy)):
+            assert members(order, Objective("o", roles)) == {"o": {"heavy": "strong", "light": "weak"}}
+    best = Candidate("best", ("pump",), capacity=8, battery=100)
+    assert members([weak, replace(strong, battery=50), best], Objective("o", (heavy,))) == {
+        "o": {"heavy": "best"}
+    }
 
 
 def test_small_instances_reach_the_optimum_nearly() -> None:
@@ -130,6 +197,31 @@ def test_rooms_that_empty_and_fill_leave_nothing_behind(
                 formation.settle()
     formation.settle()
     check_anew(formation, rng)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=10, deadline=None)
+def test_a_task_for_the_whole_fleet_gets_its_best(seed: int, roles: int) -> None:
+    rng = random.Random(seed)
+    fleet = [replace(candidate(rng, number), capacity=1) for number in range(150)]
+    task = Objective("o", tuple(Role(f"r{number}", "pump") for number in range(roles)))
+    (coalition,) = form(fleet, [task]).values()
+    worths = sorted((worth(task, task.roles[0], one) for one in fleet), reverse=True)
+    assert coalition.value == sum(worths[:roles])
+
+
+def test_a_digest_names_who_does_what_for_which_version() -> None:
+    one = Coalition("o", 1, (("r", "a"), ("s", "b")), 7)
+    assert len(digest(one)) == 8
+    assert digest(replace(one, value=8)) == digest(one)
+    others = [
+        replace(one, objective="p"),
+        replace(one, version=2),
+        replace(one, members=(("r", "b"), ("s", "a"))),
+        replace(one, members=(("r", "a"),)),
+        replace(one, objective="o1", version=0),
+    ]
+    assert len({digest(one), *map(digest, others)}) == 6
 
 
 def test_a_room_that_is_left_with_its_task_takes_its_coalition_along() -> None:

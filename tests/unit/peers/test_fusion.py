@@ -156,6 +156,21 @@ def test_codes_are_quarter_powers_of_the_largest(values: list[float]) -> None:
             assert found == pytest.approx(value / max(values), rel=0.1)
 
 
+def test_codes_of_a_belief_add_up_to_one_and_differ_by_their_divergence() -> None:
+    belief = codes.belief(bytes([255, 0, 51]))
+    np.testing.assert_allclose(belief, np.array([1.0, 0.0, 0.2**4]) / (1 + 0.2**4))
+    half, sure = np.array([0.5, 0.5]), np.array([1.0, 0.0])
+    assert codes.divergence(half, half) == 0.0
+    assert codes.divergence(sure, half) == pytest.approx(math.log(2))
+    assert codes.divergence(half, sure) == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 1e-16))
+
+
+def test_a_source_whose_factor_has_other_states_now_begins_anew() -> None:
+    encoder = codes.Encoder()
+    encoder.encode([1.0, 0.37, 0.11])
+    assert encoder.encode([1.0, 0.3]) == codes.encode([1.0, 0.3])
+
+
 def test_the_table_of_logarithms_is_the_same_on_any_machine() -> None:
     # A value near the middle between two integers could round either way with another libm.
     exact = [codes.UNIT * 4 * math.log(max(code, 0.25) / 255) for code in range(256)]

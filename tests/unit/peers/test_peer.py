@@ -111,3 +111,77 @@ def test_a_new_connection_is_a_new_incarnation_and_the_will_of_the_old_one_does_
     assert "b" in witness.members
     witness.gone("b", word.incarnation, 1.2, UNIX + 1.2)
     assert "b" not in witness.members
+
+
+def confirmed() -> Peer:
+    peer = started()
+    hear(peer, other(1), 1.0)
+    peer.tick(1.5, UNIX + 1.5)
+    assert peer.coalition is not None
+    hear(peer, other(2, holds=(digest(peer.coalition),)), 2.0)
+    assert peer.confirmed is not None
+    return peer
+
+
+def test_a_will_of_a_life_that_is_over_breaks_no_promise() -> None:
+    peer = confirmed()
+    before = peer.confirmed
+    assert peer.gone("b", 0, 3.0, UNIX + 3.0) == []
+    assert (peer.confirmed, peer.ledger.accounts) == (before, ())
+    assert before is not None
+    assert peer.gone("b", 1, 3.0, UNIX + 3.0) == [Left(before)]
+    assert peer.ledger.accounts == (("b", 0, 1),)
+    peer.gone("b", 1, 3.5, UNIX + 3.5)
+    assert peer.ledger.accounts == (("b", 0, 1),)
+
+
+def test_a_goodbye_is_said_and_ends_what_the_device_was_part_of() -> None:
+    peer = confirmed()
+    before = peer.confirmed
+    assert before is not None
+    effects = peer.leave(3.0, UNIX + 3.0)
+    (word,) = said(effects)
+    assert word.leaving
+    assert effects[-1] == Left(before)
+    assert "a" not in peer.members
+
+
+def test_an_objective_that_is_wanted_no_more_ends_its_coalition() -> None:
+    peer = confirmed()
+    before = peer.confirmed
+    assert before is not None
+    peer.set_objectives([], 3.0, UNIX + 3.0)
+    effects = peer.tick(3.25, UNIX + 3.25)  # changes are gathered for a quarter of a second
+    assert Left(before) in effects
+    assert peer.coalition is None
+    (word,) = said(effects)
+    assert word.holds == ()
+
+
+def test_changes_are_gathered_before_coalitions_are_formed() -> None:
+    peer = started()
+    hear(peer, other(1), 1.0)
+    peer.tick(1.2, UNIX + 1.2)
+    assert peer.coalition is None
+    assert peer.deadline <= 1.25
+    peer.tick(1.25, UNIX + 1.25)
+    assert peer.coalition is not None
+
+
+def test_a_full_roster_hears_no_new_names() -> None:
+    peer = Peer(DeviceTopics("house", "a"), PeerSettings(heartbeat=10.0, devices=2), incarnation=5)
+    hear(peer, other(1), 1.0)
+    late = Presence("c", 1)
+    assert hear(peer, late, 1.0) == []
+    assert (len(peer.members), "c" in peer.members) == (2, False)
+    hear(peer, other(2, battery=40), 2.0)
+    word = peer.members.presence("b")
+    assert word is not None
+    assert word.battery == 40
+
+
+def test_our_own_word_coming_back_is_no_news() -> None:
+    peer = started()
+    (word,) = said(peer.tick(20.0, UNIX + 20.0))
+    assert hear(peer, word, 20.1) == []
+    assert peer.incarnation == 5

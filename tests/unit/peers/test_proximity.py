@@ -25,6 +25,40 @@ def test_a_cover_holds_everything_within_reach(x: int, y: int, reach: int, dx: f
     assert proximity.nearness(Metric(x, y), reach, Metric(u, v)) >= 0
 
 
+@given(st.integers(-(9 * 10**8), 9 * 10**8), st.integers(-18 * 10**8, 18 * 10**8), reaches, st.floats(-1, 1))
+def test_so_does_one_on_the_earth(lat: int, lon: int, reach: int, shift: float) -> None:
+    other = Geographic(
+        max(-(9 * 10**8), min(9 * 10**8, lat + int(shift * reach))),
+        max(-18 * 10**8, min(18 * 10**8, lon - int(shift * reach))),
+    )
+    depth = proximity.cover(Geographic(lat, lon), reach)
+    assert proximity.path(Geographic(lat, lon))[:depth] == proximity.path(other)[:depth]
+    assert proximity.nearness(Geographic(lat, lon), reach, other) >= 0
+    assert proximity.nearness(Geographic(lat, lon), 0, Geographic(lat, lon)) == 1000
+
+
+def test_the_smallest_cells_are_a_metre_and_what_is_near_lies_in_a_small_one() -> None:
+    assert proximity.path(Metric(1023, 0)) == proximity.path(Metric(0, 1023))
+    assert proximity.path(Metric(1024, 0)) != proximity.path(Metric(0, 0))
+    assert proximity.cover(Metric(512, 512), 100) == len(proximity.path(Metric(0, 0)))
+    assert proximity.cover(Metric(0, 0), 1) == 1  # the middle of the plane: no quarter holds both sides
+    assert proximity.cover(Geographic(512, 512), 100) == len(proximity.path(Geographic(0, 0)))
+
+
+def test_what_is_nowhere_or_reaches_anywhere_belongs_to_the_whole_fleet() -> None:
+    assert proximity.path(None) == ("nowhere",)
+    assert proximity.cover(None, 5) == proximity.cover(Place("a/b"), proximity.ANYWHERE) == 0
+    assert proximity.cover(Place("a/b"), 99) == 1  # places, wherever they are
+
+
+def test_names_in_one_place_spread_over_quarters_alike() -> None:
+    found = [proximity.spread(f"device-{number}") for number in range(400)]
+    assert len(set(found)) == 400
+    for level in range(16):
+        counts = [sum(tokens[level] == quarter for tokens in found) for quarter in range(4)]
+        assert min(counts) > 60
+
+
 @given(coordinates, coordinates, reaches, coordinates, coordinates)
 def test_nearness_falls_with_distance_to_the_end_of_reach(x: int, y: int, reach: int, u: int, v: int) -> None:
     near = proximity.nearness(Metric(x, y), reach, Metric(u, v))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PeerError
 from edge_agent.protocol.peers.members import PATIENCE, Members
+from edge_agent.protocol.peers.objectives import Candidate
 from edge_agent.protocol.peers.roster import Roster
-from edge_agent.wire.presence import Presence
+from edge_agent.wire.presence import Place, Presence
 
 devices = st.sampled_from(["a", "b", "c"])
 words = st.builds(
@@ -114,6 +116,35 @@ def test_silence_and_old_retained_words_do_not_count_as_here() -> None:
     members.hear(Presence("stale", 1, seq=1), now=111.0)
     assert "stale" in members
     assert members.deadline == 111.0 + PATIENCE * 10
+    assert members.expire(members.deadline) == []
+    assert len(members) == 2
+    assert members.expire(members.deadline + 0.1) == ["stale"]
+    assert members.deadline == math.inf
+
+
+def test_an_old_word_that_comes_late_does_not_make_a_device_older() -> None:
+    members = Members("me", heartbeat=10.0)
+    assert members.hear(Presence("a", 1, seq=1), now=10.0)
+    assert members.hear(Presence("a", 1, seq=2), now=12.0, age=9.0)  # retained, of 3.0
+    assert members.expire(20.0) == []
+    assert not members.hear(Presence("a", 1, seq=1), now=21.0)
+    assert members.expire(25.1) == ["a"]
+    assert members.hear(Presence("exact", 1), now=100.0, age=15.0)
+    assert "exact" in members
+
+
+def test_formation_sees_of_a_device_what_it_says_and_its_charge_in_steps() -> None:
+    members = Members("me", heartbeat=10.0)
+    assert members.candidate("a") is None
+    members.hear(
+        Presence("a", 1, capabilities=("pump",), position=Place("hall"), capacity=3, battery=59), 0.0
+    )
+    assert members.candidate("a") == Candidate("a", ("pump",), Place("hall"), 3, 40, 1000)
+    members.changes()
+    assert not members.changed
+    members.end("a", 1, 1.0)
+    assert members.candidate("a") is None
+    assert members.changes() == {"a"}
 
 
 def test_a_word_said_again_does_not_keep_the_dead_here() -> None:

@@ -274,7 +274,8 @@ def test_no_more_is_said_in_a_tick_than_agreed_and_what_was_saved_up_is_bounded(
     sharing = make("a", rate=4)
     counts = []
     for second in range(6):
-        sharing.advance(UNIX + second)
+        for _ in range(3):  # looked at more often than a tick passes
+            sharing.advance(UNIX + second)
         for agent in range(30):
             sharing.observe("room", agent, [1.0, 0.1, 0.1, 0.1])
         counts.append(len(said(sharing, UNIX + second).records))
@@ -376,3 +377,72 @@ def test_no_more_bases_go_out_in_a_tick_than_agreed() -> None:
     first, second = said(a, UNIX + 1).bases, said(a, UNIX + 1).bases
     assert (len(first), len(second)) == (3, 2)
     assert {base.channel for base in first + second} == set(ask.newcomer)
+
+
+def test_what_is_held_back_is_counted_over_all_channels() -> None:
+    a = make("a", worthwhile=9.0)
+    a.open("attic", Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    for name in ("room", "attic"):
+        a.observe(name, 0, [1.0, 0.9, 0.9, 0.9])
+    a.flush(UNIX)
+    assert a.counters.held_back == 2
+    for second in range(1, 40):
+        a.advance(UNIX + second)
+    a.flush(UNIX + 39)
+    assert a.counters.held_back == 0
+
+
+def test_one_who_speaks_for_ever_new_agents_does_not_silence_our_reports() -> None:
+    a = make("a")
+    for name in ("attic", "cellar"):
+        a.open(name, Fusion(BayesFilter(0.8 * np.eye(S) + 0.05), np.full(S, 0.25), 1000), ["a", "b"])
+    for second in range(6):
+        a.advance(UNIX + second)
+        noise = [Record(ROOM, 60 * second + agent, 1000 + second, SURE) for agent in range(60)]
+        a.receive("b", payload(*noise, t=UNIX + second), float(second), UNIX + second)
+    reported = [{holding.channel for holding in said(a, UNIX + 5).holdings} for _ in range(4)]
+    assert set().union(*reported) == {channel_number(name) for name in ("room", "attic", "cellar")}
+    assert all(reported)
+
+
+def test_who_comes_from_being_alone_asks_for_a_base_and_who_only_changes_company_does_not() -> None:
+    a = make("a")
+    asking = []
+    for second, company in enumerate([["a"]] * 40 + [["a", "b"]] * 30 + [["a", "c"]] * 5):
+        a.share_with(company)
+        a.advance(UNIX + second)
+        asking += [second] * (said(a, UNIX + second).newcomer == (ROOM,))
+    assert asking == list(range(40, 40 + 16))
+
+
+def test_what_is_said_again_counts_with_the_rest() -> None:
+    a = make("a", rate=1, retry=3)
+    for second in range(6):
+        a.advance(UNIX + second)
+        a.observe("room", 0, [1.0, 0.1, 0.1, 0.1])
+        assert len(said(a, UNIX + second).records) == 1  # and lost
+    a.advance(UNIX + 6)
+    missing = Evidence(holdings=(Holding(ROOM, "a", 0, 1006, 0),))
+    a.receive("b", messages.encode(messages.Message(to_body(missing), t=UNIX + 6)), 6.0, UNIX + 6)
+    assert [record.tick for record in said(a, UNIX + 6).records] == [1000]  # the oldest first
+    assert said(a, UNIX + 6).records == ()
+    a.advance(UNIX + 7)
+    assert [record.tick for record in said(a, UNIX + 7).records] == [1001]
+
+
+def test_a_report_tells_of_itself_how_far_back_it_reaches_and_of_others_what_came() -> None:
+    a = make("a")
+    a.observe("room", 0, [1.0, 0.1, 0.1, 0.1])
+    a.receive("b", payload(Record(ROOM, 3, 1000, SURE)), 0.0, UNIX)
+    a.flush(UNIX)
+    a.advance(UNIX + 2)
+    own, others = said(a, UNIX + 2).holdings
+    window = 2**64 - 2**3  # what was before the first tick is wanted by nobody
+    assert own == Holding(ROOM, "a", 0, 1002, window | 0b100, reach=3)
+    assert others == Holding(ROOM, "b", 3, 1002, window | 0b100)
+
+
+def test_to_close_what_is_not_open_changes_nothing() -> None:
+    a = make("a")
+    a.close("attic")
+    assert a.shared_with("room") == ["a", "b"]

@@ -408,6 +408,35 @@ def test_two_populations_of_one_bundle_share_its_transfer(url: str) -> None:
     assert board.trials == 1
 
 
+def test_a_bundle_is_downloaded_once_for_all_who_wait_for_it() -> None:
+    for complete in (True, False):
+        board = Board(url="https://example.invalid/new.eab")
+        populations = {n: {"bundle": NEW, "config": {}} for n in ("halls", "rooms")}
+        board.desire(populations=populations)
+        effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+        assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
+        if complete:
+            effects = board.follower.fetched(NEW, 1.0, NOW)
+            assert [e for e in effects if isinstance(e, Verify)] == [
+                Verify("halls", NEW),
+                Verify("rooms", NEW),
+            ]
+        else:
+            assert len(fetches(board.follower.unavailable(NEW, 1.0, NOW))) == 1
+
+
+def test_who_wants_a_bundle_again_waits_for_the_download_that_is_under_way() -> None:
+    board, other = Board(url="https://example.invalid/new.eab"), "d" * 64
+    board.desire(1)
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
+    board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    board.desire(3)
+    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    assert not any(isinstance(effect, Download) for effect in effects)
+    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 3.0, NOW)
+
+
 def test_news_of_a_bundle_that_is_not_under_way_changes_nothing() -> None:
     board = Board()
     board.desire()
@@ -506,7 +535,8 @@ def test_a_kept_rollout_whose_bundle_is_not_desired_is_given_up() -> None:
     board.desire()
     board.settle(2)
     kept = json.loads(board.kept or "")
-    kept["twin"]["document"] |= {"bundles": {}, "populations": {}}
+    for key in ("bundles", "populations"):
+        del kept["twin"]["document"][key]
     board.kept = json.dumps(kept)
     board.boot()
     board.settle(2)

@@ -1,5 +1,6 @@
 """From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -334,6 +335,28 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
             house.clock.advance(0.25)
             house.daemon.turn()
         assert house.daemon.status()["governor"]["name"] == rung
+
+
+class Herald:
+    """Brings a population in its first turn, as a hub would."""
+
+    deadline = math.inf
+
+    def __init__(self, item: Any) -> None:
+        self._items = [item]
+
+    def attach(self, daemon: Any, link: Any) -> None:
+        self._daemon = daemon
+
+    def turn(self) -> None:
+        if self._items:
+            self._daemon.change([self._items.pop()], [])
+
+
+def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:
+    halls = replace(make_house(step="rate").config.population[0], name="halls", rate_hz=5.0)
+    house = make_house(parts=Parts(rss=lambda: 1, announcing=Herald(prepare_rooms(halls))))
+    assert house.daemon.turn() == pytest.approx(house.clock.monotonic() + 0.2)
 
 
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:

@@ -17,8 +17,8 @@ from edge_agent.runtime import fusing
 from edge_agent.runtime.assembly import prepare
 from edge_agent.runtime.config import Config, DeviceConfig, PopulationConfig
 from edge_agent.runtime.governor import Signs
+from edge_agent.runtime.peer_checks import check_shares
 from edge_agent.runtime.peer_config import ObjectiveConfig, RoleConfig, ShareConfig
-from edge_agent.runtime.peering import check_shares
 from edge_agent.runtime.playback import replay
 from edge_agent.runtime.recorder import frames
 from edge_agent.wire import messages
