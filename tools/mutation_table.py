@@ -19,12 +19,24 @@ from mutmut.stats import status_by_exit_code
 KILLED = ("killed", "caught by type check", "segfault")
 MEANING = "no row: not run yet; no_tests: the selected unit tests do not run it"
 LOOKED_AT = (
-    "quantize._fit: other starts of Lloyd's iterations (first or last value, thirds for halves, 254 levels): "
-    "another palette as close as this one; a test of exact levels would test our own output",
+    "quantize._fit: other starts of Lloyd's iterations (first or last value, thirds for halves, two more "
+    "or one less; both ends stand there twice): another palette as close as this one; a test of exact levels "
+    "would test our own output",
     "quantize._nearest: side='left' is searchsorted's default",
-    "quantize.beliefs_from_codes, palette_codes: astype(None) is float64, which is what stands there",
-    "history: dtype=None in a product of two small numbers; the bound on unpacking (zlib) guards memory, "
-    "no answer depends on it",
+    "quantize.beliefs_from_codes, palette_codes: astype(None) is float64, which is what stands there; "
+    "reshape(None) keeps the shape that numpy 2 gives, numpy 1.26 gives none",
+    "arena.Arena.__init__: any byte touches a page, and nobody shares the mapping; "
+    "_find: the region behind the end is there for its offset",
+    "history.History.__init__: types and sizes of a ring that never holds anything; append: 65505 is 65504 "
+    "in float16; _pack: any negative number is reshape's unknown, any level of zlib is "
+    "unpacked; _raw: the bound on unpacking guards memory, no answer depends on it",
+    "ring.ByteRing.__init__: a ring may begin anywhere",
+    "rows.agent_numbers: numbers that ascend by more than one need no sorting either; numpy has no kind X",
+    "lanes.Lanes.take: whether nothing is historical",
+    "outbox.Outbox.confirmed: the error is counted, its text is not shown; close: nothing is due any more; "
+    "turn: credit above half a window is the same number, rounded or not",
+    "session.Session.stop: nothing is timed any more; _other_version: every fourth, counted up or down",
+    "unconfirmed.Unconfirmed.confirm: where nothing was freed, nothing is overtaken, from order 0 or 1",
     "rollout, follower: the time of an end or of a complete file (now of failed, fetched, resume): "
     "no stage that has a deadline begins there",
     "rollout.of_state: bounds of counters in a file of ours; __init__: what the first stage sets; 'INF'",

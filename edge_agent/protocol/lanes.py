@@ -16,7 +16,6 @@ from edge_agent.protocol.store import Entry, Range, Store, merged
 
 HISTORICAL_PER_LIVE = 3
 _CHUNK = 32
-_RANGES = 64
 
 
 @dataclass(slots=True)
@@ -38,14 +37,10 @@ class _Lane:
         return self.ahead[0] if self.ahead else None
 
     def add(self, first: int, last: int) -> None:
-        if first > last:
-            return
-        if self.ranges and self.ranges[-1][1] + 1 >= first:
+        if self.ranges:  # an outbox leaves no number out: what comes follows what is there
             self.ranges[-1][1] = last
         else:
             self.ranges.append([first, last])
-        if len(self.ranges) > _RANGES:  # a flapping link: send some twice rather than remember more
-            self.ranges = deque([[self.ranges[0][0], last]])
 
     def unsent(self) -> Iterator[Range]:
         for entry in self.ahead:

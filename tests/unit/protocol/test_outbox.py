@@ -2,8 +2,10 @@ import random
 import zlib
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,6 +176,7 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
         assert device.outbox.size <= 20_100
     kept = sorted(device.store.entries)
     assert kept[-1] == 2000
+    assert len(kept) + device.outbox.counters.thinned == 2000
     assert all(number in kept for number in range(1, 2000, 200))  # state stays
     broker.start()
     for _ in range(2000):
@@ -188,6 +191,25 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
     assert device.store.skipped(10) == ()
 
 
+def test_what_is_on_its_way_is_not_given_up() -> None:
+    device, broker = make(Adversary(delay=3.0), max_bytes=2000, flush_seconds=0.0)
+    for value in range(400):
+        device.measure(value)
+        device.turn()
+    for _ in range(600):
+        device.turn()
+    gone = {
+        seq
+        for m in arrived(broker)
+        for first, last in m.body.get("skipped", ())
+        for seq in range(first, last + 1)
+    }
+    seen = {m.seq for m in arrived(broker)}
+    assert len(gone) > 50
+    assert gone.isdisjoint(seen)
+    assert device.outbox.backlog == sum(len(e.data) for e in device.store.entries.values())
+
+
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_more_gaps_than_a_message_tells_are_told_in_several_and_once(confirmed: bool) -> None:
     gaps = [(seq, seq) for seq in range(1, 900, 2)]
@@ -197,9 +219,10 @@ def test_more_gaps_than_a_message_tells_are_told_in_several_and_once(confirmed: 
     device.start()
     known = 0
     for value in range(60):
-        device.measure(value)
-        device.turn()
         seen = arrived(broker)
+        device.measure(value)
+        device.measure(value)
+        device.turn()  # the broker's acknowledgements of what is seen come before the hub's word
         for message in seen[known:]:
             confirm(device, [message.seq, message.seq])
         known = len(seen)
@@ -352,6 +375,67 @@ def test_closing_tries_a_store_that_fails_once() -> None:
     assert list(device.store.entries) == [1]
 
 
+def test_a_store_that_was_set_aside_is_numbered_anew_under_its_name() -> None:
+    device, broker = make(flush_seconds=1.0)
+    broker.stop()
+    for value in range(3):
+        device.measure(value)
+        for _ in range(15):
+            device.turn()
+    assert device.outbox.durable == 3
+    device.store.failing, device.store.name = "file is not a database", "anew"
+    device.store.last, device.store.entries = 0, {}
+    device.measure("after")
+    for _ in range(15):
+        device.turn()
+    assert (device.outbox.name, device.outbox.durable, device.outbox.size) == ("anew", 0, 0)
+    device.store.failing = ""
+    broker.start()
+    for _ in range(200):
+        device.turn()
+    assert [(m.id, m.body["v"], m.body["outbox"]) for m in arrived(broker)] == [("anew-1", "after", "anew")]
+    assert device.outbox.backlog == 0
+
+
+def test_what_waits_is_stored_in_time_and_counted_meanwhile() -> None:
+    device, _ = make(flush_seconds=2.0)
+    outbox, now = device.outbox, device.clock.monotonic()
+    assert outbox.deadline is None
+    for _ in range(3):
+        device.measure("x")
+        device.turn(0.5)
+        assert outbox.deadline == now + 2.0
+    waiting = outbox.backlog
+    assert waiting == 3 * len(zlib.compress(msgpack.packb({"v": "x"}), 1))
+    device.store.slow = True
+    device.turn(0.5)
+    device.turn()
+    assert outbox.writing
+    assert outbox.deadline is None
+    assert (outbox.size, outbox.backlog) == (0, waiting)
+    device.measure("more")
+    device.store.finish()
+    device.turn()
+    assert (outbox.size, outbox.durable) == (waiting, 3)
+
+
+def test_memory_gives_up_the_oldest_samples_first_and_state_last() -> None:
+    device, _ = make(pending_bytes=500)
+    device.store.failing = "disk full"
+    device.measure("state", STATE)
+    for value in range(100):
+        device.measure(value)
+    device.store.failing = ""
+    device.outbox.close(device.clock.time(), lambda: None)
+    kept = [msgpack.unpackb(zlib.decompress(e.data))["v"] for e in device.store.entries.values()]
+    assert kept == ["state", *range(100 - len(kept) + 1, 100)]
+    assert len(kept) + device.outbox.counters.overflow == 101
+    assert 400 < device.outbox.backlog <= 500
+    device.measure("y" * 2000 + str(random.Random(1).randbytes(2000)))
+    device.outbox.close(device.clock.time(), lambda: None)
+    assert len(device.store.entries) == len(kept) + 1  # one may be larger than the limit
+
+
 def confirm(device: Device, *ranges: object, outbox: str = "memory") -> None:
     device.outbox.confirmed(messages.encode(messages.Message({"outbox": outbox, "ranges": list(ranges)})))
 
@@ -418,8 +502,13 @@ def test_a_hub_may_confirm_before_the_broker_acknowledges() -> None:
     assert not device.store.entries
 
 
-def test_ranges_merge() -> None:
-    assert merged([(5, 5), (1, 2), (3, 3), (9, 9)]) == ((1, 3), (5, 5), (9, 9))
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5))))
+def test_ranges_merge_to_the_same_numbers_with_a_hole_between_any_two(pairs: list[tuple[int, int]]) -> None:
+    ranges = [(first, first + more) for first, more in pairs]
+    found = merged(ranges)
+    numbers = [seq for first, last in found for seq in range(first, last + 1)]
+    assert numbers == sorted({seq for first, last in ranges for seq in range(first, last + 1)})
+    assert all(second[0] > first[1] + 1 for first, second in pairwise(found))
 
 
 def test_what_is_measured_does_not_wait_for_what_is_to_be_removed() -> None:

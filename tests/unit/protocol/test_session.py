@@ -1,5 +1,6 @@
 import random
 import statistics
+from unittest.mock import Mock, call
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from edge_agent.protocol.ports import (
     Acked,
     Connected,
     Disconnected,
+    MqttClient,
     Publication,
     Received,
     Subscription,
@@ -29,6 +31,7 @@ from edge_agent.protocol.session import (
     State,
     Subscribe,
     Unsubscribe,
+    carry_out,
 )
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -70,11 +73,12 @@ def test_every_connect_brings_birth_and_subscriptions() -> None:
     session.start(0.0)
     for _ in range(3):
         effects = session.handle(Connected(5), 0.0)
-        assert sends(effects)[0] == b"online"
+        assert sends(effects) == [b"online"]  # the one before, not acknowledged, is out of date
         assert Subscribe((Subscription("down/#"),)) in effects
         assert effects[-1] == Online()
         session.handle(Disconnected("cut"), 1.0)
         session.tick(session.deadline or 0.0)
+    assert (session.counters.attempts, session.counters.connects, session.counters.resent) == (4, 3, 0)
 
 
 def test_a_topic_is_asked_for_once_and_given_up_now_and_once_more_after_an_outage() -> None:
@@ -144,8 +148,16 @@ def test_what_was_in_flight_goes_again_in_order_before_what_waits() -> None:
 def test_a_qos_0_message_is_dropped_offline_and_counted() -> None:
     session = make()
     session.start(0.0)
-    assert session.publish(Publication("t", b"", qos=0), 0.0) == (0, [])
-    assert session.counters.dropped == 1
+    message = Publication("t", b"", qos=0)
+    for dropped in (1, 2):
+        assert session.publish(message, 0.0) == (0, [])
+        assert session.counters.dropped == dropped
+    session = online()
+    credit = session.credit
+    token, effects = session.publish(message, 0.0)
+    assert token
+    assert effects == [Send(message, token)]
+    assert (session.credit, session.deadline) == (credit, None)  # nobody acknowledges it
 
 
 def test_memory_is_bounded_offline() -> None:
@@ -173,6 +185,7 @@ def test_the_end_of_a_connection_is_said_and_counted_that_of_an_attempt_is_not()
         session.handle(Connected(5), 0.0)
         assert session.handle(Disconnected("cut"), 0.0) == [Offline("cut")]
         assert session.counters.disconnects == ends
+        assert (session.reason, session.credit) == ("cut", 0)
         assert session.version == MQTT_5  # nothing said that it is not spoken
         session.tick(session.deadline or 0.0)
 
@@ -210,8 +223,8 @@ def test_backoff_grows_to_the_cap_and_starts_anew_after_a_connection_that_held()
     assert session.deadline == now + 61.0
     session.tick(now + 61.0)
     session.handle(Connected(5), now + 61.0)
-    session.handle(Disconnected("after a while"), now + 200.0)
-    assert session.deadline == now + 201.0
+    session.handle(Disconnected("after a while"), now + 121.0)
+    assert session.deadline == now + 122.0
 
 
 class _Highest(random.Random):
@@ -238,7 +251,7 @@ def test_silence_ends_an_attempt() -> None:
     assert session.tick(14.9) == []
     session.tick(15.0)
     assert session.state is State.WAITING
-    assert "in time" in session.reason
+    assert session.reason == "no sign of an answer in time"
     assert session.version == MQTT_311  # a broker of that version may not know what to say
 
 
@@ -266,6 +279,54 @@ def test_a_version_that_worked_is_kept_on_a_slow_link_and_doubted_now_and_then()
         now += 2.0
         session.tick(now)  # ... gets no answer
     assert tried == [5, 5, 5, 5, MQTT_311, 5, 5, 5, MQTT_311]
+    now = session.deadline or now
+    session.tick(now)
+    session.handle(Connected(5), now)  # and what it cannot be is not doubted
+    session.handle(Disconnected("cut"), now)
+    for _ in range(3):
+        session.tick(session.deadline or 0.0)
+        session.tick(session.deadline or 0.0)
+        assert session.version == MQTT_5
+
+
+def test_time_runs_from_the_last_acknowledgement_while_something_is_on_its_way() -> None:
+    session = online(ack_timeout=60.0)
+    assert session.deadline is None
+    tokens = [session.publish(Publication("t", b"12"), now)[0] for now in (0.0, 30.0)]
+    assert session.deadline == 60.0
+    assert session.handle(Acked(99), 40.0) == []
+    session.handle(Acked(tokens[0]), 50.0)
+    assert session.deadline == 110.0
+    session.handle(Acked(tokens[1]), 55.0)
+    assert session.deadline is None
+    assert session.handle(Acked(tokens[1]), 56.0) == []
+    counters = session.counters
+    assert (counters.sent, counters.acked, counters.bytes_sent) == (3, 3, len("online" + "12" + "12"))
+
+
+def test_the_clients_part_is_done_in_order_and_acknowledged_after_the_applications() -> None:
+    client = Mock(spec=MqttClient)
+    message, topic = Received("t", b""), Subscription("t")
+    effects = [
+        Connect(birth(False), 5),
+        Unsubscribe(("z",)),
+        Subscribe((topic,)),
+        Send(birth(True), 3),
+        Deliver(message),
+        Acknowledge(17),
+        Disconnect(),
+        Online(),
+    ]
+    left = [(effect, len(client.mock_calls)) for effect in carry_out(effects, client)]
+    assert left == [(Deliver(message), 4), (Online(), 6)]
+    assert client.mock_calls == [
+        call.connect(birth(False), 5),
+        call.unsubscribe(("z",)),
+        call.subscribe((topic,)),
+        call.publish(birth(True), 3),
+        call.acknowledge(17),
+        call.disconnect(),
+    ]
 
 
 def test_missing_acknowledgements_end_the_connection() -> None:
@@ -276,6 +337,7 @@ def test_missing_acknowledgements_end_the_connection() -> None:
     session.tick(60.0)
     assert session.state is State.WAITING
     assert session.counters.timeouts == 1
+    assert session.reason == "no sign of an acknowledgement in time"
     assert session.version == MQTT_5  # it spoke it
 
 
