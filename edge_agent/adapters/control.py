@@ -141,6 +141,9 @@ def _listen(path: Path, mode: str) -> socket.socket:
         before = os.umask(0o777)  # nobody gets in before the permissions stand
         try:
             listener.bind(str(path))
+        except OSError:
+            listener.close()
+            raise
         finally:
             os.umask(before)
         path.chmod(int(mode, 8))

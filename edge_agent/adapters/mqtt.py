@@ -17,8 +17,8 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class MqttSettings:
 
 @dataclass(slots=True)
 class InboxCounters:
-    """What did not get in."""
+    """What did not get in: QoS 0 messages that found the inbox full, and messages that are too long."""
 
     overflow: int = 0
     too_long: int = 0
@@ -146,11 +146,6 @@ class PahoClient:
     def encrypted(self) -> bool:
         """Whether the connection is TLS."""
         return self._context is not None
-
-    @property
-    def inbox_counters(self) -> InboxCounters:
-        """Messages that were not let in."""
-        return self._inbox.counters
 
     def connect(self, will: Publication, version: int) -> None:
         """Begin one attempt; see the port."""
@@ -219,6 +214,10 @@ class PahoClient:
         """Tell the broker that a message was dealt with."""
         if self._client is not None:
             self._client.ack(acknowledge, 1)
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""
+        return asdict(self._inbox.counters)
 
     def events(self) -> Sequence[Event]:
         """Return what happened since the last call, in order."""

@@ -9,7 +9,6 @@ them from there. What cannot be read is counted and is no reading.
 from __future__ import annotations
 
 import threading
-import zipfile
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import ConfigError
+from edge_agent.wire import npz
 
 MAX_BYTES = 64
 Readings = Sequence[tuple[int, float]]
@@ -81,11 +81,11 @@ class TraceSource:
     """
 
     def __init__(self, path: Path, column: int, agents: int) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                obs = np.asarray(archive["obs"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ConfigError(f"{path}: no npz file with an array obs ({error})") from error
+        arrays = npz.read(path, ConfigError)
+        obs = arrays.get("obs")
+        if obs is None or obs.dtype.kind not in "iuf":
+            found = "none" if obs is None else str(obs.dtype)
+            raise ConfigError(f"{path}: obs: found {found}, expected an array of integers or floats")
         if obs.ndim == 2:
             obs = np.repeat(obs[:, np.newaxis], agents, axis=1)
         if obs.ndim != 3 or obs.shape[1] != agents or column >= obs.shape[2]:

@@ -86,7 +86,7 @@ def compose(config: Path, profile: str | None) -> Composed:
     base = rss_bytes()
     settings, prepared = _prepare(settings)
     if settings.config.peers is not None:
-        from edge_agent.runtime.peering import check_shares
+        from edge_agent.runtime.peer_checks import check_shares
 
         check_shares(settings.config, prepared, str(config))
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())

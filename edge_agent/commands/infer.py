@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.output import add_output_options, print_json
-from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.errors import ConfigError, ObservationError, PlatformError
 from edge_agent.wire import bundle as bundles
 
 if TYPE_CHECKING:
@@ -34,9 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the beliefs, free energies and actions of every tick."""
     import numpy as np
 
-    trace = read_trace(arguments.trace)
+    from edge_agent.wire import npz
+
+    trace = npz.read(arguments.trace, ConfigError)
     bundle = bundles.read(arguments.bundle)
-    out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
+    try:
+        out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
+    except ObservationError as error:
+        raise ObservationError(f"{arguments.trace}: {error}") from error
     try:
         with arguments.output.open("wb") as file:
             np.savez(file, **out)  # type: ignore[arg-type]
@@ -48,25 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{bundle.name}: {len(out['act'])} ticks written to {arguments.output}")
     return 0
-
-
-def read_trace(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an npz file.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be read or is not one.
-    """
-    import numpy as np
-
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ConfigError(f"{path}: not an npz file of plain arrays ({error})") from error
 
 
 def _array(trace: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:

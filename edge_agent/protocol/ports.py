@@ -11,7 +11,7 @@ Times are seconds: ``now`` is monotonic, ``t`` and ``exp`` in messages are Unix 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,3 +118,6 @@ class MqttClient(Protocol):
 
     def events(self) -> Sequence[Event]:
         """Return what happened since the last call, in order."""
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""

@@ -125,14 +125,13 @@ class Daemon:
         for task in self._scheduler.due(self.clock.monotonic()):
             self._run(task)
             self.completed += 1
-        deadlines = [self._scheduler.deadline]
-        if self.link is not None:
-            for speaker in self._speakers:
-                speaker.turn()
-            deadlines += [speaker.deadline for speaker in self._speakers]
-            session = self.link.session.deadline
-            deadlines += [] if session is None else [session]
-        return min(deadlines)
+        if self.link is None:
+            return self._scheduler.deadline
+        for speaker in self._speakers:
+            speaker.turn()
+        deadlines = [self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)]
+        session = self.link.session.deadline
+        return min(deadlines) if session is None else min(session, *deadlines)
 
     def stop(self) -> None:
         """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""

@@ -8,7 +8,7 @@ replaced is counted. Messages on other topics go, each of them and in order, to 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
 from edge_agent.protocol.session import Deliver, Delivered, Effect, Offline, Online, Session, carry_out
@@ -47,6 +47,10 @@ class Link:
     def online(self) -> bool:
         """Whether messages reach the broker now."""
         return self.session.state.value == "online"
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""
+        return self._client.kept_out()
 
     def start(self) -> None:
         """Begin to connect."""

@@ -16,25 +16,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.engine.model import Model
-from edge_agent.errors import ConfigError, ModelError, PeerError
+from edge_agent.errors import ConfigError, PeerError
 from edge_agent.protocol.peers.conduct import Offence
-from edge_agent.protocol.peers.objectives import Coalition, Role
+from edge_agent.protocol.peers.objectives import Role
 from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSettings
-from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
+from edge_agent.runtime import peer_questions
 from edge_agent.runtime.checkpoint import Store
-from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing, populations_of, shared_factor
+from edge_agent.runtime.fusing import SEND_AT, STEP_AT, Fusing
 from edge_agent.runtime.lending import Keys, Lending, bundle_id
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.peer_config import PeersConfig, objective, position
+from edge_agent.runtime.preferring import prefer
 from edge_agent.wire import messages
 from edge_agent.wire.presence import MAX_BUNDLES
 from edge_agent.wire.topics import ROOT, DeviceTopics, parse
 
 if TYPE_CHECKING:
-    from edge_agent.runtime.assembly import Prepared
     from edge_agent.runtime.config import Config
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.group import Group
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("edge_agent")
 
 BATTERY_STEP = 5
-MAX_ROWS = 256
 
 
 @dataclass(slots=True)
@@ -52,34 +50,7 @@ class PeeringCounters:
 
     joined: int = 0
     left: int = 0
-    misplaced: int = 0
     agreed_s: float = 0.0
-
-
-def check_shares(config: Config, prepared: Iterable[Prepared], where: str) -> None:
-    """Check what ``peers`` says of populations against their models; ``where`` is the configuration.
-
-    Raises
-    ------
-    ConfigError
-        A shared factor is none of the model's, or a role's preferences don't fit a modality.
-    """
-    items = list(prepared)
-    for number, item in enumerate(items):
-        for place, share in enumerate(item.config.share):
-            key = f"{where}: population[{number}].share[{place}]"
-            if isinstance(item.model, Model):
-                shared_factor(share, item.model, key)
-            else:
-                raise ConfigError(f"{key}: {item.config.bundle} is a network, which has no factors to share")
-    for number, entry in enumerate(config.objective):
-        for role in objective(entry).roles:
-            for item in items:
-                own = {m.name: [0.0] * m.size for m in item.binding.modalities}
-                try:
-                    adjusted(own, role)
-                except ConfigError as error:
-                    raise ConfigError(f"{where}: objective[{number}]: {error}") from error
 
 
 class Peering:
@@ -111,19 +82,19 @@ class Peering:
         self._config: PeersConfig = config.peers
         self._objectives = [objective(entry) for entry in config.objective]
         self._clock = clock
-        self._topics = DeviceTopics(config.device.fleet, config.device.name)
-        self.peer = Peer(self._topics, _settings(self._config), int(clock.time()))
+        self.topics = DeviceTopics(config.device.fleet, config.device.name)
+        self.peer = Peer(self.topics, _settings(self._config), int(clock.time()))
         sharing = SharingSettings(
             self._config.period_s,
             self._config.skew_s,
             self._config.worthwhile_nats,
             self._config.records_a_tick,
         )
-        self.fusing = Fusing(Sharing(self._topics, sharing, self.peer.conduct), self._config.window, clock)
+        self.fusing = Fusing(Sharing(self.topics, sharing, self.peer.conduct), self._config.window, clock)
         self.lending: Lending | None = None
         if keys is not None and profile is not None:
             members, heartbeat = self.peer.members, self._config.heartbeat_s
-            self.lending = Lending(self._topics, members, keys, heartbeat, profile, clock, store)
+            self.lending = Lending(self.topics, members, keys, heartbeat, profile, clock, store)
         self._role: Role | None = None
         self._unsettled: float | None = None
         self._send_at = math.inf
@@ -137,7 +108,7 @@ class Peering:
     def attach(self, daemon: Daemon, link: Link) -> None:
         """Work on ``daemon``; listen and speak on ``link``."""
         self._daemon, self._link = daemon, link
-        fleet = f"{ROOT}/{self._topics.fleet}"
+        fleet = f"{ROOT}/{self.topics.fleet}"
         # QoS 0: what was said while this device was away is old, and what still holds is retained.
         link.overhear(f"{fleet}/peer/+/presence", self._heard, 0)
         link.overhear(f"{fleet}/peer/+/evidence", self._heard, 0)
@@ -170,13 +141,13 @@ class Peering:
         if daemon is None:
             return
         self.fusing.bind(daemon.groups)
-        self.fusing.sharing.share_with(self._members())
+        self.fusing.sharing.share_with(self.coalition)
         now = self._clock.monotonic()
         self._send_at = now + self.fusing.seconds_to(SEND_AT) if self.fusing else math.inf
         for name, group in daemon.groups.items():
             if group.config.share:
                 daemon.pacing.align(name, now + self.fusing.seconds_to(STEP_AT))
-        self._prefer()
+        prefer(daemon.groups, self._role, daemon.parts.recorder)
         if self.lending is not None:
             held = {bundle_id(group.digest) for group in daemon.groups.values()}
             free = daemon.roster.arena.nbytes - daemon.roster.arena.used
@@ -218,60 +189,21 @@ class Peering:
         self.fusing.before(name, group, recorder)
 
     def figures(self) -> dict[str, int | float]:
-        """Return the counters for telemetry."""
-        counts = self.peer.conduct.counts
-        counters = self.fusing.sharing.counters
-        return {
-            "here": len(self.peer.members),
-            "coalitions": len(self.peer.formation.coalitions),
-            "members": len(self._members()),
-            "joined": self.counters.joined,
-            "left": self.counters.left,
-            "agreed_s": round(self.counters.agreed_s, 3),
-            "refused": sum(sum(kinds.values()) for kinds in counts.values()),
-            "sent": counters.sent,
-            "resent": counters.resent + counters.returned,
-            "received": counters.received,
-            "duplicates": counters.known,
-            "lost": self.fusing.sharing.lost(),
-            "reputation": self.peer.members.reputations[self._topics.device],
-        }
+        """Return the counters for telemetry; see ``runtime.peer_questions``."""
+        return peer_questions.figures(self)
 
     def status(self) -> dict[str, Any]:
-        """Return coalition, roster and counters, in plain types."""
-        peer = self.peer
-        counts = peer.conduct.counts
-        seen = {name for name in peer.members.roster if name in peer.members} | counts.keys()
-        return {
-            **self.figures(),
-            "plan": peer.formation.plan.hex(),
-            "coalition": None if peer.coalition is None else self._shown(peer.coalition),
-            "roster": {
-                name: {"here": name in peer.members, "reputation": peer.members.reputations[name]}
-                for name in sorted(seen)[:MAX_ROWS]
-            },
-            "refusals": {
-                name: {offence.name.lower(): count for offence, count in kinds.items()}
-                for name, kinds in list(counts.items())[:MAX_ROWS]
-            },
-            "sharing": self.fusing.status(),
-            "lending": None if self.lending is None else self.lending.status(),
-        }
+        """Return coalition, roster and counters; see ``runtime.peer_questions``."""
+        return peer_questions.status(self)
 
-    def _shown(self, coalition: Coalition) -> dict[str, Any]:
-        return {
-            "objective": coalition.objective,
-            "members": {name: role for role, name in coalition.members},
-            "role": coalition.role_of(self._topics.device),
-            "confirmed": self.peer.confirmed == coalition,
-        }
+    @property
+    def coalition(self) -> list[str]:
+        """The devices of the confirmed coalition that this one is in."""
+        confirmed = self.peer.confirmed
+        return [] if confirmed is None else [name for _, name in confirmed.members]
 
     def _now(self) -> tuple[float, float]:
         return self._clock.monotonic(), self._clock.time()
-
-    def _members(self) -> list[str]:
-        confirmed = self.peer.confirmed
-        return [] if confirmed is None else [name for _, name in confirmed.members]
 
     def _came_online(self) -> None:
         self._online = True
@@ -318,8 +250,9 @@ class Peering:
         self._time_agreement()
 
     def _together(self) -> None:
-        self.fusing.sharing.share_with(self._members())
-        self._prefer()
+        self.fusing.sharing.share_with(self.coalition)
+        if self._daemon is not None:
+            prefer(self._daemon.groups, self._role, self._daemon.parts.recorder)
 
     def _time_agreement(self) -> None:
         if self.peer.confirmed == self.peer.coalition:
@@ -328,25 +261,6 @@ class Peering:
             self._unsettled = None
         elif self._unsettled is None:
             self._unsettled = self._clock.monotonic()
-
-    def _prefer(self) -> None:
-        """Let every population prefer what the role asks for beside its own, or its own alone."""
-        daemon = self._daemon
-        for name, group in {} if daemon is None else daemon.groups.items():
-            modalities = {m.name: [0.0] * m.size for m in group.binding.modalities}
-            try:
-                totals = adjusted(modalities, self._role).values()
-                added = {m: values for m, values in enumerate(totals) if any(values)}
-                for population in populations_of(group):
-                    population.prefer(added)
-            except (ConfigError, ModelError) as error:
-                self.counters.misplaced += 1
-                log.warning("peers: population %s: %s; it keeps its own preferences", name, error)
-                continue
-            if added != group.preferred and daemon is not None and daemon.parts.recorder is not None:
-                group.preferred = added
-                daemon.parts.recorder.prefer(name, group)
-            group.preferred = added
 
     def _look(self) -> None:
         """Tell the fleet how much charge is left, in steps."""

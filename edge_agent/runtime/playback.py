@@ -182,9 +182,7 @@ def _names(entry: Mapping[str, Any], size: int) -> AgentNames:
         case list(names) if len(names) == size and all(isinstance(name, str) for name in names):
             pass
         case found:
-            raise ConfigError(
-                f"recording: names are {str(found)[:60]!r}, expected {size} of them or a pattern"
-            )
+            raise ConfigError(f"recording: names are {str(found)[:60]}, expected {size} of them or a pattern")
     return AgentNames(names, size, str(entry["population"]))
 
 

@@ -122,11 +122,11 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
     }
 
 
-def chosen(daemon: Daemon, population: str | None) -> Mapping[str, Group]:
+def chosen(daemon: Daemon, population: Any) -> Mapping[str, Group]:
     """Return the population of that name, or all of them."""
     if population is None:
         return daemon.groups
-    if population not in daemon.groups:
+    if not isinstance(population, str) or population not in daemon.groups:
         raise ConfigError(f"population: found {population!r}, expected one of {', '.join(daemon.groups)}")
     return {population: daemon.groups[population]}
 
@@ -165,6 +165,7 @@ def _broker(daemon: Daemon) -> dict[str, Any]:
         "version": session.version,
         "coalesced": daemon.link.coalesced,
         **asdict(session.counters),
+        **daemon.link.kept_out(),
     }
 
 

@@ -17,7 +17,7 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.protocol.ports import (
@@ -295,6 +295,10 @@ class MemoryClient:
         """Return what happened since the last call, in order."""
         events, self._events = self._events, deque()
         return list(events)
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return nothing: memory has room."""
+        return {}
 
     def happened(self, event: Event) -> None:
         """Note an event; called by the broker."""

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edge_agent.wire import bodies, messages, topics
+from edge_agent.wire import bodies, documents, messages, signatures, topics
 from edge_agent.wire.messages import Message
 from edge_hub import connection
 from edge_hub.cli import main, parser
@@ -64,3 +64,33 @@ def test_no_broker_is_one_line(capsys) -> None:
     assert main(["devices", "--broker", "127.0.0.1:1"]) == 1
     assert "127.0.0.1:1" in capsys.readouterr().err
     assert main(["devices", "--broker", "localhost:x"]) == 2
+
+
+def test_a_broker_that_refuses_is_one_line(make_mosquitto, tmp_path, capsys) -> None:
+    broker = make_mosquitto("allow_anonymous false")
+    (tmp_path / "password").write_text("guess\n")
+    words = ["--username", "tom", "--password-file", str(tmp_path / "password")]
+    assert main(["devices", "--broker", f"127.0.0.1:{broker.port}", *words]) == 1
+    told = capsys.readouterr().err
+    assert told == f"edge-hub: broker 127.0.0.1:{broker.port}: refused: Not authorized\n"
+
+
+def test_retiring_leaves_a_forged_document_alone_and_says_so(mosquitto, tmp_path, capsys, caplog) -> None:
+    signatures.save(signatures.generate("hub"), tmp_path / "key")
+    document = {"fleet": "lab", "device": "pi", "version": 1, "issued": 0.0, "expires": 1e12}
+    forged = messages.encode(
+        Message(documents.signed(document, documents.DESIRED, [signatures.generate("stranger")]))
+    )
+    reported = {"version": 0, "populations": {"rooms": {"bundle": "b", "size": 3}}}
+    with connection.Connection(arguments(mosquitto, "devices"), ()) as link:
+        link.publish(T.birth, birth(True), retain=True)
+        link.publish(T.reported, messages.encode(Message(reported)), retain=True)
+        link.publish(T.desired, forged, retain=True)
+    words = ["--sign", str(tmp_path / "key"), "--state", str(tmp_path / "hub"), "--fleet", "lab"]
+    words += ["--wait", "0.3", "--answers", "0.1", "--broker", f"127.0.0.1:{mosquitto.port}"]
+    assert main(["retire", "rooms", *words]) == 1
+    assert capsys.readouterr().out == "pi: rooms still there\n"
+    assert "not told: edge/v1/lab/pi/down/desired: " in caplog.text
+    with connection.Connection(arguments(mosquitto, "devices"), (T.desired,)) as link:
+        (kept,) = link.messages(5.0)
+    assert kept.payload == forged

@@ -7,9 +7,12 @@ are, into machines that wait for them.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
+from unittest.mock import Mock
 
+from edge_agent.errors import PeerError
 from edge_agent.protocol.follower import Follower
 from edge_agent.protocol.peers.peer import Peer, PeerSettings
 from edge_agent.protocol.ports import Received
@@ -18,6 +21,8 @@ from edge_agent.wire.bundle import canonical_json
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub.connection import Connection
+from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
 from tests.fuzz.wire import HUB
 
@@ -61,6 +66,10 @@ def decode(data: bytes) -> None:
             _follow(TOPICS.desired, messages.encode(Message(body)))
         case b"b":
             _follow(TOPICS.block, rest)
+        case b"r":  # what the hub itself finds retained, signed by its key or not
+            for payload in (rest, _signed(rest, documents.DESIRED)):
+                with contextlib.suppress(PeerError):
+                    Desired(Mock(Connection), "f", [HUB], [], 60.0).note("d", payload)
         case b"p":
             peer = Peer(TOPICS, PeerSettings(), 1)
             peer.connected(0.0, NOW)
@@ -114,6 +123,8 @@ def seeds() -> Iterator[bytes]:
     """Yield inputs to start from."""
     yield seed()
     yield b"c" + canonical_json(COMMAND)
+    yield b"r" + canonical_json(DESIRED)
+    yield b"r" + _signed(canonical_json(DESIRED), documents.DESIRED)
     keys = {"fleet": "f", "version": 1, "keys": [HUB.public.raw.hex()], "threshold": 1}
     yield b"k" + canonical_json(keys)
     yield b"b" + messages.encode(Message({"bundle": NEW, "index": 0, "data": b"0123"}))

@@ -109,9 +109,9 @@ def _padded(
         raise canvas.unsupported(node, auto)
     if auto == "VALID" or (auto == "NOTSET" and not any(flat)):
         return value.index, schema.Padding.VALID
-    if fill is None and (auto == "SAME_UPPER" or pads == same):
-        return value.index, schema.Padding.SAME
-    if fill == 0.0 and node.op_type == "Conv" and (auto == "SAME_UPPER" or pads == same):
+    if auto == "SAME_UPPER":
+        pads = same
+    if pads == same and (fill is None or node.op_type == "Conv"):
         return value.index, schema.Padding.SAME
     if fill is None:
         raise canvas.unsupported(node, f"pads {flat}")

@@ -93,3 +93,36 @@ def test_a_socket_left_behind_is_replaced_and_a_living_one_is_not(tmp_path: Path
 def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="is the daemon running"):
         ask(tmp_path / "none", {"ask": "status"})
+
+
+def test_one_more_client_than_there_is_room_for_is_sent_away(server: Path) -> None:
+    held = []
+    for _ in range(MAX_CLIENTS):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].connect(str(server))
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(str(server))
+        assert late.recv(10) == b""
+    for connection in held:
+        connection.shutdown(socket.SHUT_WR)  # without a question
+        assert connection.recv(10) == b""
+        connection.close()
+    assert "long" in ask(server, {"ask": "status"})
+
+
+def test_who_hangs_up_in_the_middle_of_an_answer_harms_nobody(server: Path) -> None:
+    for _ in range(MAX_CLIENTS - 1):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(server))
+            connection.sendall(b'{"ask": "status"}\n')
+            assert connection.recv(1000)
+    assert "long" in ask(server, {"ask": "status"})
+
+
+def test_places_where_no_socket_can_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "s", tmp_path / "file"):
+        with pytest.raises(PlatformError, match=str(path)):
+            ControlServer(path, "0600", selectors.DefaultSelector(), answer)
+    with pytest.raises(PlatformError, match=r"file: "):
+        ask(tmp_path / "file", {"ask": "status"})

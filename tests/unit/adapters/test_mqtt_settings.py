@@ -27,6 +27,21 @@ def test_small_messages_do_not_wait_for_acknowledgements() -> None:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+def test_files_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch(mode=0o600)
+    none = str(tmp_path / "none")
+    for changes, message in (
+        ({"password_file": str(empty)}, "empty: empty, expected the password in its first line"),
+        ({"password_file": none}, "none: No such file"),
+        ({"ca_file": str(empty)}, "empty: not a CA certificate"),
+        ({"ca_file": none}, "none: not a CA certificate"),
+        ({"cert_file": none, "key_file": str(empty)}, "none: no usable certificate and key"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            PahoClient(mqtt_settings(BrokerConfig(tls=True, **changes), "device"), lambda: None)
+
+
 @pytest.mark.parametrize("key", ["key_file", "password_file"])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, key: str) -> None:
     secret = tmp_path / "secret"

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.adapters import examination
 from edge_agent.cli import main
-from edge_agent.commands import metrics, support_bundle
+from edge_agent.commands import metrics, status, support_bundle
 from edge_agent.commands.bench import grid_world
 from edge_agent.runtime.config import DeviceConfig
 from edge_agent.runtime.reference import reference
@@ -145,6 +145,45 @@ def test_metrics_are_the_status_in_prometheus_form(
     assert 'edge_agent_peers_refused_total{device="pi2",offence="replay"} 5.0' in lines
     assert 'edge_agent_peers_reputation{device="pi2"} 950.0' in lines
     assert "edge_agent_peers_members 2.0" in lines
+
+
+PEERS = {"coalition": None, "refused": 1, "lost": 2, "duplicates": 3, "here": 4}
+COALITION = {"objective": "sniff", "members": {"east": "first", "west": "second"}, "confirmed": False}
+
+
+@pytest.mark.parametrize(
+    ("peers", "line"),
+    [
+        (PEERS, "4 here; in no coalition; evidence: 1 refused, 2 lost, 3 duplicates"),
+        (
+            PEERS | {"coalition": COALITION},
+            "4 here; sniff: east (first), west (second), not yet confirmed; "
+            "evidence: 1 refused, 2 lost, 3 duplicates",
+        ),
+    ],
+)
+def test_status_tells_people_who_works_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], peers: dict[str, Any], line: str
+) -> None:
+    rooms = dict.fromkeys(status._COLUMNS, 3) | {"faults": {"not_a_number": 7}}
+    told = {
+        "fleet": "f",
+        "device": "pi",
+        "uptime_s": 12.0,
+        "step_us": 0.9,
+        "peers": peers,
+        "rss_bytes": 45_000_000,
+        "budget_bytes": 64_000_000,
+        "broker": {"state": "waiting", "reason": "refused"},
+        "populations": {"rooms": rooms},
+    }
+    monkeypatch.setattr(status, "ask", lambda _path, _request: told)
+    assert main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "f/pi, up 12 s"
+    assert "broker   waiting, refused" in lines
+    assert f"peers    {line}" in lines
+    assert "not_a_number:7" in lines[-1]
 
 
 def test_the_reference_has_every_key() -> None:

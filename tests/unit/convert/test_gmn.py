@@ -149,6 +149,22 @@ def test_a_gmn_file_converts(command: Any, tmp_path: Path) -> None:
         ),
         ("seen: observation", "seen: state", "no observation node"),
         ("policy_len: 2", "policy_len: two", "policy_len: 'two', expected an integer from 1"),
+        (
+            "legs: transition",
+            "ears: likelihood\nlegs: transition",
+            "observation seen has a likelihood already",
+        ),
+        (
+            "legs: transition",
+            "heard: observation {num_observations: 2}\nears: likelihood\nlegs: transition",
+            "ears has no edge to",
+        ),
+        (
+            "move -> legs: depends_on",
+            "move -> legs: depends_on\n[nodes]\nturn: action {num_actions: 2}\n[edges]\n"
+            "turn -> legs: depends_on",
+            "state location is controlled by move, turn, expected one action",
+        ),
         ("num_actions: 2", "num_actions: 2000000000000", "(3, 3, 2000000000000) without a matrix"),
     ],
 )

@@ -68,6 +68,11 @@ CASES: dict[str, tuple[tuple[int, ...], list[NodeProto], dict[str, Any]]] = {
         [node("Conv", "x", "w", auto_pad="SAME_UPPER", strides=[2, 2])],
         {"w": weights(4, 3, 3, 3)},
     ),
+    "AveragePool, auto_pad, counted": (
+        IMAGE,
+        [node("AveragePool", "x", kernel_shape=[3, 3], auto_pad="SAME_UPPER", count_include_pad=1)],
+        {},
+    ),
     "Conv, strides and odd padding": (
         IMAGE,
         [node("Conv", "x", "w", pads=[2, 1, 0, 1], strides=[2, 3])],
@@ -163,17 +168,25 @@ def test_operator_gives_what_onnx_runtime_gives(case: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("node_", "constants"),
+    ("node_", "shape", "constants"),
     [
-        (node("Sin", "x"), {}),
-        (node("Gemm", "x", "w", transA=1), {"w": weights(3, 5)}),
-        (node("Softmax", "x", axis=0), {}),
-        (node("Clip", "x", "lo", "hi"), {"lo": F(-1), "hi": F(1)}),
+        (node("Sin", "x"), VECTOR, {}),
+        (node("Gemm", "x", "w", transA=1), (3,), {"w": weights(3, 5)}),
+        (node("Softmax", "x", axis=0), VECTOR, {}),
+        (node("Clip", "x", "lo", "hi"), VECTOR, {"lo": F(-1), "hi": F(1)}),
+        (node("MatMul", "x", "w"), SIGNAL, {"w": weights(1, 12, 5)}),
+        (node("Conv", "x", "w"), (3, 4, 4, 4), {"w": weights(2, 3, 2, 2, 2)}),
+        (node("Conv", "x", "w", group=2), (4, 8, 8), {"w": weights(4, 2, 3, 3)}),
+        (node("Conv", "x", "w", auto_pad="SAME_LOWER"), IMAGE, {"w": weights(4, 3, 3, 2)}),
+        (node("MaxPool", "x", kernel_shape=[2, 2], ceil_mode=1), IMAGE, {}),
+        (node("MaxPool", "x", kernel_shape=[3, 3], pads=[2, 1, 0, 1]), IMAGE, {}),
+        (node("ReduceMean", "x"), SIGNAL, {}),
+        (node("Reshape", "x", "to"), VECTOR, {"to": np.array([-1, 5])}),
     ],
 )
 def test_operator_that_cannot_be_written_is_named_and_onnx_runtime_offered(
-    node_: NodeProto, constants: dict[str, Any], tmp_path: Path
+    node_: NodeProto, shape: tuple[int, ...], constants: dict[str, Any], tmp_path: Path
 ) -> None:
-    source = network(tmp_path / "m.onnx", (3,) if node_.op_type == "Gemm" else VECTOR, [node_], constants)
+    source = network(tmp_path / "m.onnx", shape, [node_], constants)
     with pytest.raises(ModelError, match=rf"m\.onnx: {node_.op_type} \(y\).*--target onnxruntime"):
         tflite_writer.write(onnx_source.read(source), str(source))

@@ -420,3 +420,23 @@ def test_evidence_that_cannot_be_is_named_and_changes_nothing(model, given: dict
     with pytest.raises(ObservationError, match=said):
         population.step_with(np.full((2, len(model.A)), -1), **filled)
     assert population.checkpoint() == before
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error", "message"),
+    [
+        (lambda m: Population(m, 2, selection="best"), ConfigError, "selection: 'best', expected one of"),
+        (lambda m: Population(m, 0), ConfigError, "agents: 0, expected 1 to"),
+        (lambda m: Population(m, 2, threads=65), ConfigError, "threads: 65, expected 1 to 64"),
+        (lambda m: Population(m, 2).set_beliefs(0, [[1.0]]), ObservationError, r"beliefs: shape \(1, 1\)"),
+        (
+            lambda m: Population(m, 2, seed=1).restore(Population(m, 2, seed=2).checkpoint()),
+            ConfigError,
+            "checkpoint: seed 2, expected 1",
+        ),
+    ],
+    ids=["selection", "size", "threads", "beliefs", "seed"],
+)
+def test_what_a_population_cannot_be_is_named(case, model, mistake, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        mistake(model)

@@ -117,7 +117,12 @@ class House:
     topics = DeviceTopics("home", "dev")
 
     def __init__(
-        self, size: int = 3, parts: Parts | None = None, clock: ManualClock | None = None, **population: Any
+        self,
+        size: int = 3,
+        parts: Parts | None = None,
+        clock: ManualClock | None = None,
+        connect: Callable[[Group], None] | None = None,
+        **population: Any,
     ) -> None:
         self.clock = clock or ManualClock(start=100.0)
         self.broker = MemoryBroker(self.clock)
@@ -149,7 +154,7 @@ class House:
                 ),
             ),
         )
-        self.roster = Roster(Arena(1 << 20), build, build_mirror)
+        self.roster = Roster(Arena(1 << 20), build, build_mirror, connect)
         self.group = self.roster.add(prepare(self.config.population[0]))
         self.model = self.group.stepper
         self.daemon = Daemon(

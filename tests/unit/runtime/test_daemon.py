@@ -1,5 +1,6 @@
 """From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent import __version__
+from edge_agent.errors import ConfigError
 from edge_agent.runtime.acting import SAFE
 from edge_agent.runtime.config import ActConfig, ObserveConfig
 from edge_agent.runtime.governor import Governor, Signs
@@ -108,6 +110,30 @@ def test_a_stepped_population_is_remembered(make_house: MakeHouse) -> None:
     assert records["action"][:, 0].tolist() == [2] * 5
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"ask": "weather"}, "ask: found 'weather', expected status, agents or history"),
+        ({"ask": "history", "agent": "attic"}, "agent: found 'attic', expected one like 'room-0'"),
+        (
+            {"ask": "history", "agent": "room-1", "last": 0},
+            "last: found 0, expected a number of records from 1",
+        ),
+        ({"ask": "history", "agent": "room-1", "last": True}, "last: found True"),
+        ({"ask": "agents", "population": "halls"}, "population: found 'halls'"),
+        ({"ask": "agents", "population": ["rooms"]}, "population: found ['rooms']"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_with_what_was_expected(
+    make_house: MakeHouse, request_: dict[str, Any], message: str
+) -> None:
+    house = make_house(step="rate", rate_hz=1.0)
+    house.start()
+    with pytest.raises(ConfigError) as refused:
+        house.daemon.answer(request_)
+    assert message in str(refused.value)
+
+
 def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
     house = make_house(step="rate", rate_hz=1.0, bulk=True, observe=(), act=())
     house.start()
@@ -203,6 +229,26 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     assert source.closed
 
 
+def test_who_steps_on_arrival_is_woken_by_what_a_source_has(make_house: MakeHouse) -> None:
+    files = ObserveConfig(modality="co2", source="file", path="x")
+    source = Drip(1200.0, bins=False)
+
+    def connect(group: Any) -> None:
+        group.intake.feed(files, 0, source)
+
+    house = make_house(step="arrival", rate_hz=2.0, observe=(files,), connect=connect)
+    house.start()
+    house.after(0.9)
+    assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
+    source.value = 700.0
+    house.after(1.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
+    house.daemon.change([], ["rooms"])
+    source.value = 1200.0
+    house.after(2.0)
+    assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
+
+
 def test_the_model_learns_what_a_safe_action_did_instead(make_house: MakeHouse) -> None:
     house = make_house(step="rate", rate_hz=1.0)
     house.start()
@@ -289,6 +335,28 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
             house.clock.advance(0.25)
             house.daemon.turn()
         assert house.daemon.status()["governor"]["name"] == rung
+
+
+class Herald:
+    """Brings a population in its first turn, as a hub would."""
+
+    deadline = math.inf
+
+    def __init__(self, item: Any) -> None:
+        self._items = [item]
+
+    def attach(self, daemon: Any, link: Any) -> None:
+        self._daemon = daemon
+
+    def turn(self) -> None:
+        if self._items:
+            self._daemon.change([self._items.pop()], [])
+
+
+def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:
+    halls = replace(make_house(step="rate").config.population[0], name="halls", rate_hz=5.0)
+    house = make_house(parts=Parts(rss=lambda: 1, announcing=Herald(prepare_rooms(halls))))
+    assert house.daemon.turn() == pytest.approx(house.clock.monotonic() + 0.2)
 
 
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import PlatformError
+from edge_agent.memory.arena import Column
+from edge_agent.memory.budget import Plan
 from edge_agent.protocol.follower import Follower
 from edge_agent.runtime.following import Following
 from edge_agent.runtime.obeying import Tools
 from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.workshop import Fetched, Verified
+from edge_agent.testing import fan
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import blocks, documents, messages, signatures
 from edge_agent.wire.blocks import Cut
@@ -28,6 +31,7 @@ Make = Callable[..., Any]
 TOPICS = DeviceTopics("home", "dev")
 SECRET = signatures.generate("hub")
 CUT = blocks.cut("a" * 64, "fan", b"x" * 300_000)
+HALLS = {"size": 5}
 GATES = {"shadow_seconds": 2, "trial_seconds": 2, "steps": 3}
 
 
@@ -63,6 +67,10 @@ class Shop:
         assert set(signers) == {SECRET.public.raw}
         self._news.append(Verified(config.name, bundle, self.prepared))
 
+    def admit(self, name: str, config: Any, bundle: str, signers: Collection[bytes]) -> None:
+        assert config == HALLS
+        self._news.append(Verified(name, bundle, self.prepared))
+
     def path(self, bundle: str) -> str:
         return f"/bundles/{bundle}.eab"
 
@@ -93,7 +101,7 @@ class Site:
         self.shop.prepared = self.prepare()
         self.house.start()
 
-    def desire(self, version: int = 1, **gates: float) -> None:
+    def desire(self, version: int = 1, populations: Any = None, **gates: float) -> None:
         now = self.house.clock.time()
         document = {
             "fleet": "home",
@@ -102,7 +110,7 @@ class Site:
             "issued": now,
             "expires": now + 1000.0,
             "bundles": {CUT.digest: CUT.entry()},
-            "populations": {"rooms": {"bundle": CUT.digest}},
+            "populations": {"rooms": {"bundle": CUT.digest}} if populations is None else populations,
             "gates": GATES | gates,
         }
         self.say(TOPICS.desired, documents.signed(document, documents.DESIRED, [SECRET]))
@@ -226,6 +234,80 @@ def test_a_population_that_changes_meanwhile_ends_the_rollout(site: Site, prepar
     rooms = replace(site.house.config.population[0], seed=7)
     site.house.daemon.change([prepare_rooms(rooms)], ["rooms"])
     assert "changed meanwhile" in site.reported()["rollouts"]["rooms"]["reason"]
+
+
+@pytest.fixture
+def halls(site: Site, prepare_rooms: Make) -> dict[str, Any]:
+    """Let the shop admit a population ``halls``; return what the hub desires."""
+    config = replace(site.house.config.population[0], name="halls", agents="hall-{index}", size=5)
+    site.shop.prepared = replace(prepare_rooms(config, digest=CUT.digest), model=fan.model())
+    return {"halls": {"bundle": CUT.digest, "config": HALLS}}
+
+
+def test_a_new_population_is_tried_kept_and_goes_when_it_is_no_longer_desired(
+    site: Site, halls: dict[str, Any]
+) -> None:
+    used, planned = site.house.roster.arena.used, site.house.daemon.plan.total
+    site.desire(populations=halls)
+    site.serve()
+    assert site.house.daemon.groups["halls"].digest == CUT.digest
+    assert "halls" not in site.reported()["populations"]  # on trial
+    site.house.after(3.0)
+    assert site.reported()["populations"]["halls"] == {"bundle": CUT.digest, "size": 5}
+    assert list(site.disk.state["added"]) == ["halls"]
+    assert [entry.name for entry in site.house.daemon.config.population] == ["rooms", "halls"]
+    assert site.house.daemon.plan.total > planned
+    site.desire(version=2, populations={})
+    site.house.after(1.0)
+    assert list(site.house.daemon.groups) == ["rooms"]
+    assert (site.house.roster.arena.used, site.house.daemon.plan.total) == (used, planned)
+    assert site.reported()["populations"].keys() == {"rooms"}
+
+
+def test_a_new_population_that_does_badly_goes_again(site: Site, halls: dict[str, Any]) -> None:
+    used = site.house.roster.arena.used
+    site.desire(populations=halls)
+    site.serve()
+    site.house.daemon.groups["halls"].stepper.contradictions = 1000
+    site.house.after(3.0)
+    assert list(site.house.daemon.groups) == ["rooms"]
+    assert site.reported()["rollouts"]["halls"]["reason"].startswith("trial: contradiction_rate")
+    assert site.house.roster.arena.used == used
+    assert site.disk.state["added"] == {}
+
+
+@pytest.mark.parametrize("where", ["the next start's plan", "the arena"])
+def test_a_new_population_without_room_is_told_with_the_bytes_that_are_missing(
+    site: Site, halls: dict[str, Any], where: str
+) -> None:
+    if where == "the arena":
+        arena = site.house.roster.arena
+        arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
+    else:
+        site.house.daemon.plan = Plan((), 10)
+    site.desire(populations=halls)
+    site.serve()
+    assert "bytes are missing" in site.reported()["rollouts"]["halls"]["reason"]
+    assert list(site.house.daemon.groups) == ["rooms"]
+
+
+def test_a_population_that_is_not_here_and_not_described_is_told(site: Site) -> None:
+    site.desire(populations={"halls": {"bundle": CUT.digest}})
+    site.serve()
+    assert site.reported()["rollouts"]["halls"]["reason"] == (
+        "no population 'halls' here, and no config to make one of"
+    )
+
+
+def test_a_disk_that_takes_no_block_ends_the_rollout_with_its_reason(site: Site) -> None:
+    def refuse(_cut: Cut, _index: int, _data: bytes) -> None:
+        raise PlatformError("bundles: No space left on device")
+
+    site.shop.write = refuse  # type: ignore[method-assign]
+    site.desire()
+    site.serve()
+    assert site.reported()["rollouts"]["rooms"]["reason"] == "bundles: No space left on device"
+    assert site.running == "digest"
 
 
 def test_a_changed_configuration_is_told_to_the_hub(site: Site, prepare_rooms: Make) -> None:

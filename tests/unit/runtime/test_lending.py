@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.errors import PeerError
+from edge_agent.errors import PeerError, PlatformError
+from edge_agent.memory.arena import Column
 from edge_agent.runtime.governor import Signs
 from edge_agent.runtime.parcel import pack, unpack
 from edge_agent.wire import messages
@@ -19,11 +20,14 @@ from .town import Town
 HOT, COOL = Signs(temperature_c=95.0), Signs(temperature_c=30.0)
 
 
-def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600) -> Town:
-    """Two devices, one of which gets too hot and must suspend everything."""
+def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600, ballast: bool = False) -> Town:
+    """Two devices; one gets too hot and must suspend everything. With ``ballast`` the other has no room."""
     town = Town(("east", "north"), shares=False, trusted=trusted, heartbeat_s=5.0, room_kb=room_kb)
     town.smells = {"east": 2, "north": 0}
     town.after(5.0)
+    if ballast:
+        arena = town.sites["north"].daemon.roster.arena
+        arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
     town.sites["east"].signs = HOT
     town.after(30.0)
     return town
@@ -55,6 +59,41 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     assert (figures[0].lent, figures[0].returned) == (1, 1)
     assert (figures[1].adopted, figures[1].given_back) == (1, 1)
     assert north.peering.peer.members.presence("north").room == 600 * 1024
+
+
+def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
+    town = hot_town()
+    east, north = town.sites["east"], town.sites["north"]
+    ticks = north.daemon.groups["east.rooms"].counters.ticks
+    north.signs = HOT
+    town.after(30.0)
+    assert "east.rooms" not in north.daemon.groups
+    assert (east.group.elsewhere, east.group.suspended) == (False, True)
+    assert east.group.counters.ticks >= ticks
+
+
+def test_a_peer_that_promised_room_and_has_none_refuses_and_changes_nothing() -> None:
+    town = hot_town(ballast=True)
+    east, north = town.sites["east"], town.sites["north"]
+    assert list(north.daemon.groups) == ["rooms"]
+    assert north.peering.lending.counters.refused >= 1
+    assert (east.group.elsewhere, east.group.suspended) == (False, True)
+    east.signs = COOL
+    town.after(70.0)
+    assert not east.group.suspended
+
+
+def test_a_disk_that_keeps_no_notes_keeps_nobody_from_lending() -> None:
+    town = Town(("east", "north"), shares=False, trusted=("east", "north"), heartbeat_s=5.0, room_kb=600)
+
+    def refuse(_name: str, _data: bytes) -> None:
+        raise PlatformError("state: No space left on device")
+
+    town.drawers["east"].save = refuse
+    town.after(5.0)
+    town.sites["east"].signs = HOT
+    town.after(30.0)
+    assert "east.rooms" in town.sites["north"].daemon.groups
 
 
 def test_what_is_lent_is_told_nothing_here_and_held_safe_nowhere_twice() -> None:

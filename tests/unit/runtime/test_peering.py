@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent import Model
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.peers.codes import divergence
+from edge_agent.runtime import fusing
 from edge_agent.runtime.assembly import prepare
 from edge_agent.runtime.config import Config, DeviceConfig, PopulationConfig
 from edge_agent.runtime.governor import Signs
+from edge_agent.runtime.peer_checks import check_shares
 from edge_agent.runtime.peer_config import ObjectiveConfig, RoleConfig, ShareConfig
-from edge_agent.runtime.peering import check_shares
 from edge_agent.runtime.playback import replay
 from edge_agent.runtime.recorder import frames
 from edge_agent.wire import messages
@@ -234,6 +236,31 @@ def test_a_factor_that_cannot_be_shared_is_named(factor: str, expected: str) -> 
         check_shares(config, [prepared], "device.toml")
     assert str(refused.value).endswith(expected)
     assert str(refused.value).startswith("device.toml: population[0].")
+
+
+def two_factors(A_deps: list[list[int]], B_deps: list[list[int]]) -> Model:
+    """Return a model of two factors of 2 states that says nothing, with these dependencies."""
+    A = [np.full((2,) * (1 + len(deps)), 0.5) for deps in A_deps]
+    B = [np.full((2,) * (1 + len(deps)) + (1,), 0.5) for deps in B_deps]
+    return Model.from_arrays(A, B, A_deps=A_deps, B_deps=B_deps)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (two_factors([[0, 1]], [[0], [1]]), "found '0', expected one that some modality depends on alone"),
+        (two_factors([[0]], [[0, 1], [1]]), "found '0', expected one whose transitions depend on no other"),
+        (two_factors([[0]], [[0], [1]]), "found '0' of 2 states, expected at most 1"),
+    ],
+    ids=["seen with another", "moved by another", "large"],
+)
+def test_a_factor_that_evidence_cannot_carry_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model: Model, expected: str
+) -> None:
+    monkeypatch.setattr(fusing, "MAX_STATES", 1)
+    with pytest.raises(ConfigError) as refused:
+        fusing.shared_factor(ShareConfig(factor="0"), model, "share[0]")
+    assert str(refused.value) == f"share[0].factor: {expected}"
 
 
 def test_preferences_of_another_length_are_named() -> None:

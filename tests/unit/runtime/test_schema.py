@@ -122,6 +122,10 @@ BAD += [
     ),
     (PEERS + P2 + "step = 'arrival'\nshare = [{factor = 'f'}]", "step: found 'arrival', expected 'rate'"),
     (PEERS + POPULATION + "size = 500\nshare = [{factor = 'f'}]", "size: found 500, expected at most 256"),
+    (PEERS + f'place = "{"x" * 500}"\n' + P2, "peers.place: found 500 characters, expected at most"),
+    (PEERS + f'capabilities = ["{"x" * 500}"]\n' + P2, "peers.capabilities: found 'xxxxxxxxxxxxxxxxxxxx'..."),
+    (PEERS + f"capabilities = {['x'] * 500}\n" + P2, "peers.capabilities: found 500, expected at most"),
+    (SHARE + "factor = 'f'\ncontroller = 'a/b'", "share[0].controller: found 'a/b'"),
 ]
 
 

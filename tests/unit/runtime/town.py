@@ -27,8 +27,9 @@ from edge_agent.runtime.governor import Governor, Signs
 from edge_agent.runtime.lending import Keys
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.parts import Parts
+from edge_agent.runtime.peer_checks import check_shares
 from edge_agent.runtime.peer_config import ObjectiveConfig, PeersConfig, RoleConfig, ShareConfig
-from edge_agent.runtime.peering import Peering, check_shares
+from edge_agent.runtime.peering import Peering
 from edge_agent.runtime.profile import Profile, ThermalProfile
 from edge_agent.runtime.recorder import Recorder
 from edge_agent.runtime.roster import Roster

@@ -1,5 +1,6 @@
 """A bundle loads as written, or not at all."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,32 @@ def test_truncated_is_refused(signed: Path, cut: int) -> None:
     signed.write_bytes(signed.read_bytes()[:cut])
     with pytest.raises(BundleError):
         bundle.read(signed)
+
+
+def archive(path: Path, entries: list[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        for name, data in entries:
+            made.writestr(name, data)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archives_that_no_writer_of_ours_makes_are_refused(signed: Path) -> None:
+    for entries, message in (
+        (
+            [(f"{n}.npy", b"") for n in range(bundle.MAX_ENTRIES + 1)],
+            f"{bundle.MAX_ENTRIES + 1} entries, at most",
+        ),
+        ([("a.npy", b"1"), ("a.npy", b"2")], "a.npy stands in it twice"),
+    ):
+        archive(signed, entries)
+        with pytest.raises(BundleError, match=message):
+            bundle.read(signed)
+
+
+def test_a_key_of_another_type_is_named(tmp_path: Path) -> None:
+    bundle.write(tmp_path / "b.eab", FIELDS | {"io": []}, ENTRIES)
+    with pytest.raises(BundleError, match=r"manifest.json: io is list, which is not its type"):
+        bundle.read(tmp_path / "b.eab")
 
 
 def test_appended_and_prepended_bytes_are_refused(signed: Path) -> None:
