@@ -60,6 +60,8 @@ def generated() -> str:
     lines = ["## Topics", ""]
     for channel in (*CHANNELS, ANNOUNCEMENT):
         lines += section(channel)
+    lines += ["### Gates", "", "A device knows these `gates` of a document and ignores others:", ""]
+    lines += table(bodies.GATES)
     lines += ["### Rotation of the hub's keys", "", "Each of `rotations` is a signed document with:", ""]
     return "\n".join([*lines, *table(bodies.KEYS)])
 

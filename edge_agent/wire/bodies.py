@@ -123,7 +123,20 @@ DESIRED: Schema = {
         "should run",
     ),
     "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
-    "gates": Field(dict, "limits that shadow run and trial must keep, see protocol/rollout.py"),
+    "gates": Field(dict, "name → limit that shadow run or trial must keep, a number of 0 or more"),
+}
+
+GATES: Schema = {
+    "shadow_seconds": Field(float, "how long it runs beside the old one; 60 if not given", unit="s"),
+    "trial_seconds": Field(float, "how long it acts before it is kept; 300 if not given", unit="s"),
+    "steps": Field(float, "fewest agent-steps that a verdict needs; 100 if not given"),
+    "agreement": Field(float, "least share of equal actions in the shadow run; 0 if not given"),
+    "missed_rate": Field(float, "most missed deadlines a tick; 0.01 if not given"),
+    "contradiction_rate": Field(float, "most contradictions an agent-step; 0.05 if not given"),
+    "free_energy_rise": Field(
+        float, "most free energy a step above the old one's; 1 if not given", unit="nat"
+    ),
+    "memory": Field(float, "most the daemon may take; 0 leaves it to its plan; 0 if not given", unit="bytes"),
 }
 
 KEYS: Schema = {

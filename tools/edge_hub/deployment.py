@@ -9,6 +9,7 @@ saves the rollout whenever it has changed.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -193,15 +194,19 @@ def gates(pairs: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     ConfigError
-        A value is not a number.
+        A name is no gate's, which devices would ignore, or a value is not a number of 0 or more.
     """
     found: dict[str, float] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
+        if name not in bodies.GATES:
+            raise ConfigError(f"--gate: found {pair!r}, expected one of {', '.join(bodies.GATES)}")
         try:
             found[name] = float(value)
         except ValueError as error:
             raise ConfigError(f"--gate: found {pair!r}, expected NAME=NUMBER") from error
+        if not 0.0 <= found[name] < math.inf:
+            raise ConfigError(f"--gate: found {pair!r}, expected a number of 0 or more")
     return found
 
 

@@ -45,6 +45,8 @@ KEYS = ["keys", "--fleet", "f"]
         ([*DEPLOY, "--canary", "50%,20%"], "--canary: found '50%,20%', expected growing percentages"),
         ([*DEPLOY, "--canary", "half"], "--canary: found 'half'"),
         ([*DEPLOY, "--gate", "steps=many"], "--gate: found 'steps=many', expected NAME=NUMBER"),
+        ([*DEPLOY, "--gate", "steps=nan"], "--gate: found 'steps=nan', expected a number of 0 or more"),
+        ([*DEPLOY, "--gate", "mised_rate=0"], "--gate: found 'mised_rate=0', expected one of shadow_seconds"),
         ([*DEPLOY, "--new", "bad.toml"], "--population: found none, expected the name of the new one"),
         ([*DEPLOY, "--population", "p", "--new", "none.toml"], "none.toml: No such file"),
         ([*DEPLOY, "--population", "p", "--new", "bad.toml"], "bad.toml: not TOML"),

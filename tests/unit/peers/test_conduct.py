@@ -186,6 +186,8 @@ def test_nobody_vouches_for_itself_and_who_left_no_longer_counts() -> None:
     reputations = Reputations()
     for witness in ("w1", "w2"):
         reputations.hear(witness, (("a", 0, 60), ("b", 5, 0)))
+    for witness in ("w3", "w4"):
+        reputations.hear(witness, (("a", 1, 0),))
     reputations.hear("a", (("a", 60, 0),))
     assert reputations["a"] < 500
     assert reputations["b"] == reputations["nobody"] == 1000

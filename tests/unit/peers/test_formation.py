@@ -226,7 +226,7 @@ def test_a_digest_names_who_does_what_for_which_version() -> None:
 
 def test_a_room_that_is_left_with_its_task_takes_its_coalition_along() -> None:
     formation = Formation()
-    for number in range(cells.LEAF):
+    for number in range(cells.LEAF + 1):
         formation.put(Candidate(f"lamp-{number:02d}", ("light",), Place("house/hall")))
     formation.put(Candidate("robot", ("arm",), Place("shed")))
     formation.put_objective(Objective("saw", (Role("r", "arm"),), 1, Place("shed"), 0))

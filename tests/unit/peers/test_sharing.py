@@ -316,9 +316,14 @@ def test_what_a_third_says_of_others_is_nobodys_business() -> None:
     a.share_with(["a", "b", "c"])
     a.observe("room", 0, [1.0, 0.1, 0.1, 0.1])
     a.flush(UNIX)
+    a.receive("c", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
     a.advance(UNIX + 5)
     words = Evidence(
-        holdings=(Holding(ROOM, "c", 0, 1005, 2**32 - 1, 32), Holding(7, "a", 0, 1005, 0)),
+        holdings=(
+            Holding(ROOM, "c", 0, 1005, 0),
+            Holding(ROOM, "d", 0, 1005, 2**32 - 1, 32),
+            Holding(7, "a", 0, 1005, 0),
+        ),
         bases=(Base(7, 990, SURE),),
         newcomer=(7,),
     )

@@ -618,6 +618,7 @@ def test_what_is_replaced_or_dropped_while_under_way_is_rolled_back_and_says_why
     board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
     effects = board.follower.handle(board.inbox.pop(), 1.0, NOW)
     assert RollBack("rooms", OLD, "another bundle is desired") in effects
+    assert Parameters({}) in effects
     (asked,) = fetches(effects)
     assert messages.decode(asked.payload).body["bundle"] == other
     board.desire(3, populations=None)

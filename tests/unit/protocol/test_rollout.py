@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from edge_agent.protocol.rollout import (
     Verify,
     breach,
 )
+from edge_agent.wire import bodies
 
 GATES = Gates(shadow_seconds=60, trial_seconds=300, steps=100, agreement=0.5)
 GOOD = Health(
@@ -226,3 +227,9 @@ def test_a_bundle_that_takes_the_board_down_before_its_trial_is_given_up(stage: 
     assert isinstance(effect, RollBack)
     assert effect.bundle == "old"
     assert "restarted 5 times" in effect.reason
+
+
+def test_the_gates_of_a_document_are_those_that_the_protocol_names() -> None:
+    assert [field.name for field in fields(Gates)] == list(bodies.GATES)
+    for name, field in bodies.GATES.items():
+        assert field.meaning.endswith(f"; {getattr(Gates(), name):g} if not given")

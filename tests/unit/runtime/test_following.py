@@ -53,6 +53,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.prepared: Any = "golden vectors: agent 0 differs"
+        self.unreachable = "no such host"
         self.blocks: dict[int, bytes] = {}
         self.kept: set[str] = set()
         self._news: list[Fetched | Verified] = []
@@ -61,7 +62,7 @@ class Shop:
         self.blocks[index] = data
 
     def download(self, cut: Cut) -> None:
-        self._news.append(Fetched(cut.digest, "no such host"))
+        self._news.append(Fetched(cut.digest, self.unreachable))
 
     def verify(self, config: Any, bundle: str, signers: Collection[bytes]) -> None:
         assert set(signers) == {SECRET.public.raw}
@@ -101,7 +102,7 @@ class Site:
         self.shop.prepared = self.prepare()
         self.house.start()
 
-    def desire(self, version: int = 1, populations: Any = None, **gates: float) -> None:
+    def desire(self, version: int = 1, populations: Any = None, url: str = "", **gates: float) -> None:
         now = self.house.clock.time()
         document = {
             "fleet": "home",
@@ -109,7 +110,7 @@ class Site:
             "version": version,
             "issued": now,
             "expires": now + 1000.0,
-            "bundles": {CUT.digest: CUT.entry()},
+            "bundles": {CUT.digest: replace(CUT, url=url).entry()},
             "populations": {"rooms": {"bundle": CUT.digest}} if populations is None else populations,
             "gates": GATES | gates,
         }
@@ -308,6 +309,19 @@ def test_a_disk_that_takes_no_block_ends_the_rollout_with_its_reason(site: Site)
     site.serve()
     assert site.reported()["rollouts"]["rooms"]["reason"] == "bundles: No space left on device"
     assert site.running == "digest"
+
+
+@pytest.mark.parametrize("unreachable", ["", "no such host"])
+def test_a_bundle_with_an_address_is_downloaded_or_else_asked_of_the_hub(
+    site: Site, unreachable: str
+) -> None:
+    site.shop.unreachable = unreachable
+    site.desire(url="https://bundles/fan.eab")
+    site.house.after(1.0)
+    assert bool(site.house.sent(TOPICS.fetch)) == bool(unreachable)
+    if unreachable:
+        site.serve()
+    assert site.house.daemon.groups["rooms"].shadow.digest == CUT.digest
 
 
 def test_a_changed_configuration_is_told_to_the_hub(site: Site, prepare_rooms: Make) -> None:
