@@ -72,6 +72,7 @@ def test_what_comes_out_is_the_newest_of_what_went_in(
     )
     assert got == rows[len(rows) - len(got) :]
     assert len(got) == history.held
+    assert len(history.select(last=len(got))["tick"]) == len(got)
     one = history.select(agent=3, last=2)
     assert one["tick"].tolist() == [row[1] for row in got if row[0] == 3][-2:]
 
