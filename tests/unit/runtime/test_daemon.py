@@ -320,6 +320,22 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     assert house.daemon.pacing.period("rooms") == 1.0
 
 
+def test_a_population_that_comes_to_a_hot_board_gives_way_too(
+    make_house: MakeHouse, prepare_rooms: Callable[..., Any]
+) -> None:
+    parts = Parts(
+        rss=lambda: 1,
+        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
+        signs=lambda: Signs(temperature_c=90.0),
+    )
+    house = make_house(parts=parts, step="rate", rate_hz=1.0)
+    house.start()
+    house.after(20.0)
+    halls = replace(house.daemon.groups["rooms"].config, name="halls")
+    house.daemon.change([prepare_rooms(halls)], [])
+    assert house.daemon.groups["halls"].suspended
+
+
 def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
     own = [0.05]
     parts = Parts(
