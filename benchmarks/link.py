@@ -34,6 +34,7 @@ from edge_agent.protocol.session import (
     Connect,
     Delivered,
     Online,
+    Send,
     Session,
     SessionSettings,
     State,
@@ -141,7 +142,7 @@ def _replay(count: int) -> tuple[float, float, int]:
             box.turn(offline, clock.monotonic(), clock.time())
             wake.wait(0.05)
         box.online()
-        live = 0
+        live, numbers_of = 0, dict[int, int]()  # of what is sent, by token
         made, replayed = count, 0
         start = clock.monotonic()
         while replayed < count:
@@ -153,9 +154,13 @@ def _replay(count: int) -> tuple[float, float, int]:
             for event in device.client.events():
                 for effect in carry_out(session.handle(event, now), device.client):
                     if isinstance(effect, Delivered):
-                        live += box.in_flight(effect.token) > count
+                        live += numbers_of.pop(effect.token, 0) > count
                         box.delivered(effect.token)
-            device.perform(box.turn(session, now, clock.time()))
+            effects = box.turn(session, now, clock.time())
+            for sent in effects:
+                if isinstance(sent, Send):
+                    numbers_of[sent.token] = messages.decode(sent.publication.payload).seq
+            device.perform(effects)
             hub.turn()
             replayed = box.counters.delivered - live
             wake.wait(0.002)

@@ -62,15 +62,14 @@ class Commands:
 
     Parameters
     ----------
-    fleet, device : str
+    device : str
         Who we are.
     state : mapping, optional
         What `state` returned before the restart.
     """
 
-    def __init__(self, fleet: str, device: str, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, device: str, state: Mapping[str, Any] | None = None) -> None:
         self.counters = CommandCounters()
-        self._fleet = fleet
         self._device = device
         self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items()}
         self._running: set[str] = set()

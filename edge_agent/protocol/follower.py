@@ -167,8 +167,8 @@ class Follower:
     ) -> None:
         state = state or {}
         try:
-            self.twin = Twin(topics.fleet, topics.device, trust, state.get("twin"))
-            self.commands = Commands(topics.fleet, topics.device, state.get("commands"))
+            self.twin = Twin(topics.device, trust, state.get("twin"))
+            self.commands = Commands(topics.device, state.get("commands"))
             self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
             self.active = active_of(state)
             self.added = {n: dict(e) for n, e in state.get("added", {}).items()}

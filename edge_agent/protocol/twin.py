@@ -45,23 +45,22 @@ class Twin:
 
     Parameters
     ----------
-    fleet, device : str
+    device : str
         Who we are.
     trust : Trust
-        The configured keys; newer ones that were learnt are in ``state``.
+        The fleet, and the configured keys; newer ones that were learnt are in ``state``.
     state : mapping, optional
         What `state` returned before the restart.
     """
 
-    def __init__(self, fleet: str, device: str, trust: Trust, state: Mapping[str, Any] | None = None) -> None:
-        self._fleet = fleet
+    def __init__(self, device: str, trust: Trust, state: Mapping[str, Any] | None = None) -> None:
         self._device = device
         self.trust = trust
         self.document: Document | None = None
         self.refused: Refused | None = None
         self.counters = {"adopted": 0, "refused": 0}
         if state:
-            learnt = Trust.of_state(fleet, state["trust"])
+            learnt = Trust.of_state(trust.fleet, state["trust"])
             self.trust = learnt if learnt.version > trust.version else trust
             self.document = state["document"]
             if self.document is not None:

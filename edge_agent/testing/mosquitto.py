@@ -6,6 +6,7 @@ the same port with its retained messages and sessions kept, and is found or miss
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import random
 import shutil
@@ -101,8 +102,12 @@ class Mosquitto:
             It ended instead; the message is its last line.
         """
         self._process = process = subprocess.Popen(
-            [*self._command, "-c", str(self._config)], stderr=subprocess.PIPE, text=True
+            [*self._command, "-c", str(self._config)],
+            stdout=subprocess.DEVNULL,  # who waits for the end of ours need not wait for the broker's
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        atexit.register(self.kill)  # a program that ends by an error leaves no broker behind
         stderr = process.stderr
         last = "it said nothing"
         while stderr is not None and (line := stderr.readline()):

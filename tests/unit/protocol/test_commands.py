@@ -19,7 +19,7 @@ def order(id_: str, name: str = "reset", key: signatures.SecretKey = HUB, **othe
 
 
 def make(state=None) -> Commands:
-    return Commands("f", "d", state)
+    return Commands("d", state)
 
 
 def test_a_command_runs_once_and_is_answered_every_time() -> None:

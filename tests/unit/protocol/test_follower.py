@@ -473,6 +473,17 @@ def test_a_download_that_is_complete_needs_no_block() -> None:
     assert not fetches(board.follower.tick(1e5, NOW))
 
 
+def test_a_bundle_whose_download_came_to_nothing_is_downloaded_when_it_is_desired_again() -> None:
+    board = Board(url="https://example.invalid/new.eab")
+    board.desire()
+    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.follower.fetched(NEW, 1.0, NOW)
+    board.follower.failed("rooms", NEW, "golden", 2.0, NOW)
+    board.desire(2)
+    effects = board.follower.handle(board.inbox.pop(), 3.0, NOW)
+    assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
+
+
 def test_once_the_file_is_complete_no_more_blocks_are_asked_for() -> None:
     board = Board()
     board.desire()
@@ -652,6 +663,7 @@ def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> 
     board.desire(2, populations=halls)
     board.settle(2)
     assert board.reported["rollouts"] == {}
+    assert (board.left, board.follower.running("halls")) == ([], NEW)
     board.desire(3, populations=None)
     board.settle(2)
     assert board.left == ["halls"]

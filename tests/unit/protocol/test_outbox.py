@@ -191,6 +191,19 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
     assert device.store.skipped(10) == ()
 
 
+def test_what_comes_makes_room_for_itself() -> None:
+    device, broker = make(max_bytes=5000)
+    broker.stop()
+    rng = random.Random(3)
+    for _ in range(12):
+        for _ in range(10):
+            device.measure(rng.randbytes(80))
+        for _ in range(20):
+            device.turn()
+        assert device.outbox.size <= 5000
+    assert device.outbox.size > 4000
+
+
 def test_what_is_on_its_way_is_not_given_up() -> None:
     device, broker = make(Adversary(delay=3.0), max_bytes=2000, flush_seconds=0.0)
     for value in range(400):
@@ -343,6 +356,29 @@ def test_a_failed_transaction_is_tried_again_whole() -> None:
     assert not device.store.entries
 
 
+def test_what_happens_while_a_transaction_fails_is_not_forgotten() -> None:
+    device, _ = make(flush_seconds=0.0)
+    device.measure("stored")
+    device.turn()
+    device.store.slow, device.store.failing = True, "disk I/O error"
+    device.measure("being stored")
+    device.turn()  # what is stored goes out
+    assert device.outbox.writing
+    device.measure("came meanwhile")
+    device.turn()  # the broker has it: it is to be removed, after what is under way
+    assert device.outbox.counters.delivered == 1
+    device.store.finish()
+    device.turn()
+    waiting = ["stored", "being stored", "came meanwhile"]
+    assert device.outbox.backlog == sum(len(zlib.compress(msgpack.packb({"v": v}), 1)) for v in waiting)
+    device.store.slow, device.store.failing = False, ""
+    device.store.finish()
+    for _ in range(100):
+        device.turn()
+    assert (device.store.entries, device.outbox.backlog) == ({}, 0)
+    assert (device.outbox.counters.stored, device.outbox.counters.delivered) == (3, 3)
+
+
 def test_closing_stores_what_waits_and_removes_what_arrived() -> None:
     device, broker = make(max_age=1000.0)
     device.measure(1)
@@ -434,6 +470,18 @@ def test_memory_gives_up_the_oldest_samples_first_and_state_last() -> None:
     device.measure("y" * 2000 + str(random.Random(1).randbytes(2000)))
     device.outbox.close(device.clock.time(), lambda: None)
     assert len(device.store.entries) == len(kept) + 1  # one may be larger than the limit
+
+
+def test_memory_is_bounded_while_the_store_is_at_work() -> None:
+    device, _ = make(pending_bytes=500, flush_seconds=0.0)
+    device.store.slow = True
+    for value in range(20):
+        device.measure(value)
+    device.turn()
+    assert device.outbox.writing
+    for value in range(100):
+        device.measure(value)
+        assert device.outbox.backlog <= 500
 
 
 def confirm(device: Device, *ranges: object, outbox: str = "memory") -> None:

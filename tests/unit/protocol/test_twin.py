@@ -18,7 +18,7 @@ WRONG = {"p": {"bundle": CUT.digest, "config": ["no object"]}}
 
 
 def make(state=None) -> Twin:
-    return Twin("f", "d", Trust("f", (HUB.public.raw,)), state)
+    return Twin("d", Trust("f", (HUB.public.raw,)), state)
 
 
 def document(version: int, **other: object) -> dict[str, object]:
@@ -90,7 +90,7 @@ def test_a_restart_forgets_neither_version_nor_keys() -> None:
 def test_the_newer_of_the_configured_and_the_learnt_keys_are_believed() -> None:
     for configured, believed in ((0, HUB), (1, NEW), (2, NEW)):
         learnt = {"trust": Trust("f", (HUB.public.raw,), version=1).state(), "document": None}
-        twin = Twin("f", "d", Trust("f", (NEW.public.raw,), version=configured), learnt)
+        twin = Twin("d", Trust("f", (NEW.public.raw,), version=configured), learnt)
         assert twin.trust.keys == (believed.public.raw,)
         assert twin.version == 0
 

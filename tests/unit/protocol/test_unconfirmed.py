@@ -21,6 +21,11 @@ def test_what_was_overtaken_by_many_goes_again_and_is_held_no_longer(unconfirmed
     assert list(unconfirmed.numbers) == [*range(250 - OVERTAKEN, 250), *range(251, 301)]
 
 
+def test_every_range_that_the_hub_names_is_free(unconfirmed: Unconfirmed) -> None:
+    free, _ = unconfirmed.confirm([(1, 2), (4, 4)], ())
+    assert [held.seq for held in free] == [1, 2, 4]
+
+
 def test_the_hub_may_be_silent_for_so_long_after_each_word(unconfirmed: Unconfirmed) -> None:
     assert unconfirmed.overdue(0.0) == []
     unconfirmed.confirm([(300, 300)], ())
