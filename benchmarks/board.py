@@ -49,7 +49,7 @@ def package_figures() -> Iterator[Figure]:
     """Yield the sizes of the packages in ``dist``."""
     for package in PACKAGES:
         for path in (ROOT / "dist").glob(f"{package}_*_arm64.deb"):
-            fields = ["dpkg-deb", "--field", path, "Installed-Size"]
+            fields: list[str | Path] = ["dpkg-deb", "--field", path, "Installed-Size"]
             installed = subprocess.run(fields, capture_output=True, text=True, check=True).stdout
             yield Figure(package, "package", round(path.stat().st_size / 2**20, 1), "MiB")
             yield Figure(package, "installed", round(int(installed) / 1024, 1), "MiB")

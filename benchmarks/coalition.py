@@ -14,6 +14,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -24,7 +25,7 @@ from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from edge_agent import Model
 from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.formation import Formation, form
-from edge_agent.protocol.peers.objectives import Candidate, Objective, worth
+from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, worth
 from edge_agent.protocol.peers.peer import PeerSettings
 from edge_agent.testing import worlds
 from edge_agent.testing.broker import Adversary, MemoryBroker
@@ -91,7 +92,7 @@ def optimum() -> Iterator[Figure]:
         yield Figure("200 agents", "worth", tree, "1", baseline, round(tree / other, 4), better=MORE)
 
 
-def value(coalitions: dict) -> int:
+def value(coalitions: dict[str, Coalition]) -> int:
     return sum(coalition.value for coalition in coalitions.values())
 
 
@@ -114,7 +115,7 @@ def change() -> Iterator[Figure]:
     nothing = seconds(lambda: form(candidates, objectives), 2)
     times, changed = [], []
     for one in random.Random(5).sample(candidates, 300):
-        for action in (lambda: made.drop(one.name), lambda: made.put(one)):  # noqa: B023
+        for action in (partial(made.drop, one.name), partial(made.put, one)):
             start = time.thread_time()
             action()
             changed.append(len(made.settle()))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.cases import run
 from benchmarks.device import Device
@@ -57,7 +58,7 @@ class Generator:
 
     def __init__(self, port: int, topic: str) -> None:
         self.received = 0
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
         self.client.on_message = self._count
         self.client.connect("127.0.0.1", port)
         self.client.subscribe(topic, 0)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from edge_agent.engine import planning
 from edge_agent.engine.model import Model
+from edge_agent.engine.storage import Tensor
 
 PORTS = 2
 XLOG2X, EXP, CODE = 13, 15, 13
 
 
-def _applied(tensor, rows: int) -> float:
+def _applied(tensor: Tensor, rows: int) -> float:
     """Multiply-adds of ``rows`` rows, two operations each."""
     return 2 * len(tensor.codes) * rows / tensor.rows
 

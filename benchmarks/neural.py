@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +40,7 @@ ROUND_S = 0.01
 Loop = Callable[[NDArray[np.float32]], object]
 
 
-def converted(name: str, target: str, **options: int) -> NeuralModel:
+def converted(name: str, target: str, window: int = 1, window_axis: int = 0) -> NeuralModel:
     """Return a network converted here, for inputs like those it was trained on."""
     with tempfile.TemporaryDirectory() as folder:
         x = (2 * np.random.default_rng(1).normal(size=(400, *SHAPES[name]))).astype(np.float32)
@@ -52,7 +52,8 @@ def converted(name: str, target: str, **options: int) -> NeuralModel:
             name=name,
             calibration=calibration,
             target=target,
-            **options,
+            window=window,
+            window_axis=window_axis,
         )
         network_bundle.write(network_bundle.convert(order, "onnx"))
         return NeuralModel.load(output)
@@ -158,7 +159,7 @@ def compared(case: str, raw: Callable[[], object], ours: Callable[[], object]) -
     yield Figure(case, "spread", round(float(high - low), 3), "of the ratio")
 
 
-CASES: dict[str, Callable[[], Iterator[Figure]]] = {
+CASES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     f"{target}-{name}-{batch}": partial(stepping, target, name, batch)
     for target in RAW
     for name in SHAPES

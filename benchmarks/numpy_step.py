@@ -7,6 +7,7 @@ predicted beliefs of planning are kept as the next prior, and nothing is allocat
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import ModelArrays
 
@@ -45,6 +46,6 @@ class NumpyStep:
         G -= G.max(axis=1, keepdims=True)
         np.exp(G, out=G)
         G /= G.sum(axis=1, keepdims=True)
-        actions = G.argmax(axis=1)
+        actions: NDArray[np.intp] = G.argmax(axis=1)
         self.prior[:] = self.next.reshape(len(self.agents), -1, self.prior.shape[1])[self.agents, actions]
         return actions

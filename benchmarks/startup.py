@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.cases import run
 from benchmarks.device import Device
@@ -46,7 +47,7 @@ def first_decision() -> float:
     with tempfile.TemporaryDirectory() as name:
         broker = Mosquitto(Path(name))
         broker.start()
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client = paho.Client(CallbackAPIVersion.VERSION2)
         client.on_message = lambda _client, _data, _message: decided.set()
         client.connect("127.0.0.1", broker.port)
         client.subscribe("z/a7/set", 0)

@@ -58,7 +58,7 @@ def median_of(
     clock: Callable[[], float],
 ) -> float:
     """Return the median seconds of a step over whole runs of ten ticks."""
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or len(times) < 2 * TICKS:
         reset()
@@ -178,7 +178,7 @@ def limit_case() -> Iterator[Figure]:
         yield Figure(name, "traffic", round(limit.bytes_moved(model) / seconds / 1e9, 2), "GB/s")
 
 
-CASES = {
+CASES: dict[str, Callable[[], Iterator[Figure]]] = {
     **{name: partial(model_case, name) for name in MODELS},
     "numpy": numpy_case,
     "threads": threads_case,

@@ -7,26 +7,36 @@ so that policies share prefixes, keeps the predicted beliefs of planning as the 
 fixed-point iterations as pymdp does.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 from pymdp import control
 from pymdp.algos import run_factorized_fpi
 
 BATCHES = (64, 256, 1024, 4096)
 HIGHEST = partial(jnp.einsum, precision="highest")
 
+Arrays = list[jax.Array]
+Deps = list[list[int]]
+# A, B, C, D, A_deps, B_deps, policies
+Model = tuple[Arrays, Arrays, Arrays, Arrays, Deps, Deps, NDArray[np.int64]]
+Step = Callable[[Arrays, jax.Array], tuple[Arrays, jax.Array]]
 
-def read(path):
+
+def read(path: Path) -> Model:
     data = np.load(path)
 
-    def series(letter):
+    def series(letter: str) -> Arrays:
         names = sorted(k for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
         return [jnp.asarray(data[k], jnp.float32) for k in names]
 
@@ -34,25 +44,25 @@ def read(path):
     return series("A"), series("B"), series("C"), series("D"), A_deps, B_deps, np.asarray(data["policies"])
 
 
-def best_time(step, *args):
-    jax.block_until_ready(step(*args))
-    times = []
+def best_time(step: Step, prior: Arrays, obs: jax.Array) -> float:
+    jax.block_until_ready(step(prior, obs))
+    times: list[float] = []
     end = time.perf_counter() + 2.0
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
-        jax.block_until_ready(step(*args))
+        jax.block_until_ready(step(prior, obs))
         times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
-def pymdp_step(model):
+def pymdp_step(model: Model) -> Step:
     """Return a step of one agent through pymdp's own functions."""
     A, B, C, _, A_deps, B_deps, policies = model
     plans = jnp.asarray(policies)
     E = jnp.ones(len(policies)) / len(policies)
     controls = [b.shape[-1] for b in B]
 
-    def step(prior, obs):
+    def step(prior: Arrays, obs: jax.Array) -> tuple[Arrays, jax.Array]:
         one_hot = [jax.nn.one_hot(obs[m], a.shape[0]) for m, a in enumerate(A)]
         qs = run_factorized_fpi(A, one_hot, prior, A_deps, num_iter=16)
         q_pi, _ = control.update_posterior_policies(
@@ -64,31 +74,31 @@ def pymdp_step(model):
     return step
 
 
-def single(model):
+def single(model: Model) -> float:
     """Time one agent, everything in one compiled call."""
     return best_time(jax.jit(pymdp_step(model)), model[3], jnp.zeros(len(model[0]), jnp.int32))
 
 
-def vmapped(model, n):
+def vmapped(model: Model, n: int) -> float:
     """Time ``n`` agents of a shared model: vmap over beliefs."""
     step = jax.jit(jax.vmap(pymdp_step(model)))
     prior = [jnp.tile(d, (n, 1)) for d in model[3]]
     return best_time(step, prior, jnp.zeros((n, len(model[0])), jnp.int32)) / n
 
 
-def batched(model, n):
+def batched(model: Model, n: int) -> float:
     """Time a shared model, ``n`` agents: every contraction is one matrix product for all of them."""
     A, B, C, D, A_deps, _, policies = model
     horizon, factors = policies.shape[1], len(B)
     logA = [jnp.log(jnp.clip(a, 1e-16)) for a in A]
     ambiguity = [-(a * la).sum(0) for a, la in zip(A, logA, strict=True)]
-    groups = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for m, deps in enumerate(A_deps):
         groups.setdefault(tuple(deps), []).append(m)
     letters = "abcdefg"
 
-    def term(beliefs):  # [n, K, S_f] a factor -> [n, K]
-        total = 0.0
+    def term(beliefs: Arrays) -> jax.Array | float:  # [n, K, S_f] a factor -> [n, K]
+        total: jax.Array | float = 0.0
         for deps, members in groups.items():
             axes = ",".join(f"nk{letters[i]}" for i in range(len(deps)))
             index = letters[: len(deps)]
@@ -101,7 +111,8 @@ def batched(model, n):
                 total -= flat @ ambiguity[m].ravel()
         return total
 
-    def expand(beliefs):  # every control of the one controllable factor; the others evolve by themselves
+    def expand(beliefs: Arrays) -> Arrays:
+        # every control of the one controllable factor; the others evolve by themselves
         out = []
         for f, b in enumerate(B):
             q = beliefs[f]
@@ -113,8 +124,7 @@ def batched(model, n):
 
     actions = max(b.shape[-1] for b in B)
 
-    @jax.jit
-    def step(prior, obs):
+    def step(prior: Arrays, obs: jax.Array) -> tuple[Arrays, jax.Array]:
         if factors == 1:
             ll = sum(logA[m][obs[:, m]] for m in range(len(A)))
             qs = [jax.nn.softmax(ll + jnp.log(jnp.clip(prior[0], 1e-16)))]
@@ -127,7 +137,7 @@ def batched(model, n):
                     fixed[deps[0]] = fixed[deps[0]] + lls[m]
             joint = [m for m, deps in enumerate(A_deps) if len(deps) == 2]
 
-            def iterate(log_q, _):
+            def iterate(log_q: Arrays, _: None) -> tuple[Arrays, None]:
                 q = [jax.nn.softmax(x) for x in log_q]
                 out = list(fixed)
                 for m in joint:
@@ -140,10 +150,10 @@ def batched(model, n):
             qs = [jax.nn.softmax(x) for x in log_q]
         beliefs = [q[:, None] for q in qs]
         G = jnp.zeros((qs[0].shape[0], 1))
-        roots = None
+        roots: Arrays = []
         for _ in range(horizon):
             beliefs = expand(beliefs)
-            roots = roots if roots is not None else beliefs
+            roots = roots or beliefs
             G = jnp.repeat(G, actions, axis=1) + term(beliefs)
         q_pi = jax.nn.softmax(16.0 * G)
         marginal = q_pi.reshape(q_pi.shape[0], actions, -1).sum(-1)
@@ -151,15 +161,15 @@ def batched(model, n):
         return [jnp.take_along_axis(r, action[:, None, None], axis=1)[:, 0] for r in roots], action
 
     prior = [jnp.tile(d, (n, 1)) for d in D]
-    return best_time(step, prior, jnp.zeros((n, len(A)), jnp.int32)) / n
+    return best_time(jax.jit(step), prior, jnp.zeros((n, len(A)), jnp.int32)) / n
 
 
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         model = read(Path(sys.argv[1]) / f"{name}.npz")
-        results = {"model": name, "single": single(model)}
+        results: dict[str, str | float] = {"model": name, "single": single(model)}
         for label, peer in (("vmap", vmapped), ("batched", batched)):
             times = {n: peer(model, n) for n in BATCHES}
-            best = min(times, key=times.get)
+            best = min(times, key=times.__getitem__)
             results |= {label: times[best], f"{label}_batch": best}
         print(json.dumps(results), flush=True)

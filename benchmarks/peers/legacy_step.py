@@ -4,18 +4,22 @@
 infer_policies and sample_action of one agent that follows the reference trace.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 from pymdp.legacy.agent import Agent
 
 SECONDS = 2.0
 
 
-def series(data, letter):
+def series(data: NpzFile, letter: str) -> NDArray[np.object_]:
     names = [f"{letter}_{i}" for i in range(len(data.files)) if f"{letter}_{i}" in data.files]
     out = np.empty(len(names), dtype=object)
     for i, name in enumerate(names):
@@ -23,7 +27,7 @@ def series(data, letter):
     return out
 
 
-def step_time(golden, name):
+def step_time(golden: Path, name: str) -> float:
     with np.load(golden / "models" / f"{name}.npz") as data:
         A, B, C, D = (series(data, letter) for letter in "ABCD")
         A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))

@@ -42,7 +42,7 @@ def model_case(name: str) -> Iterator[Figure]:
 
 
 def _timed(script: str, folder: Path, name: str) -> dict[str, float]:
-    command = [PYTHON, HERE / script, folder, name]
+    command: list[str | Path] = [PYTHON, HERE / script, folder, name]
     found: dict[str, float] = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )

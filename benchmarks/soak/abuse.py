@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.soak.lab import DEVICES, FLEET, ROOMS, Lab
 from edge_agent.wire.topics import DeviceTopics
@@ -33,7 +34,7 @@ class Abuse:
         self.failures: list[str] = []
         self._lab = lab
         self._over = threading.Event()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", lab.broker.port)
         self._client.loop_start()
