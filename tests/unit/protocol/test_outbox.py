@@ -201,7 +201,7 @@ def test_what_comes_makes_room_for_itself() -> None:
         for _ in range(20):
             device.turn()
         assert device.outbox.size <= 5000
-    assert device.outbox.size > 4000
+    assert device.outbox.size > 3000
 
 
 def test_what_is_on_its_way_is_not_given_up() -> None:
@@ -369,7 +369,7 @@ def test_what_happens_while_a_transaction_fails_is_not_forgotten() -> None:
     assert device.outbox.counters.delivered == 1
     device.store.finish()
     device.turn()
-    waiting = ["stored", "being stored", "came meanwhile"]
+    waiting = ["being stored", "came meanwhile"]
     assert device.outbox.backlog == sum(len(zlib.compress(msgpack.packb({"v": v}), 1)) for v in waiting)
     device.store.slow, device.store.failing = False, ""
     device.store.finish()
