@@ -23,11 +23,11 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.report import Table, write_table
 from tests.fuzz import TARGETS
 
 WORK = Path("build/fuzz")
 CORPUS = Path(__file__).parent / "corpus"
-REPORT = Path("benchmarks/results/fuzz.json")
 MAX_LENGTH = 8192
 SLICE_SECONDS = 60.0
 STUCK_SECONDS = 3600
@@ -139,14 +139,9 @@ def table(totals: dict[str, Total]) -> str:
 
 def report(totals: dict[str, Total], seconds: float) -> None:
     """Write the figures for the benchmarks' report."""
-    document = {
-        "command": f"make fuzz SECONDS={seconds:g}",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "rows": [{"target": name, **asdict(figures)} for name, figures in totals.items()],
-        "notes": NOTES,
-    }
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(json.dumps(document, indent=1) + "\n")
+    rows = [{"target": name, **asdict(figures)} for name, figures in totals.items()]
+    today = datetime.now(UTC).date().isoformat()
+    write_table("fuzz", Table(f"make fuzz SECONDS={seconds:g}", today, rows, list(NOTES)))
 
 
 if __name__ == "__main__":
