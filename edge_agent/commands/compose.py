@@ -56,6 +56,11 @@ class Composed:
     plan: Plan
 
     @property
+    def config(self) -> Config:
+        """The configuration, with what the hub rolled out."""
+        return self.settings.config
+
+    @property
     def budget_source(self) -> str:
         """Where the budget comes from, for messages."""
         if self.plan.budget == cgroup_limit():
@@ -109,14 +114,17 @@ def _load_for(config: Config) -> None:
 
 def _prepare(settings: Settings) -> tuple[Settings, list[Prepared]]:
     """Load the bundles that the hub rolled out; if one of them is bad, those that are configured."""
-    from edge_agent.commands.compose_hub import followed
     from edge_agent.runtime import assembly
 
-    config = followed(settings.config)
-    if config != settings.config:
+    if settings.config.broker is not None and settings.config.hub.keys:
+        from edge_agent.services.active_bundles import followed
+
+        config = followed(settings.config)
         try:
             prepared = assembly.prepare_all(config, settings.profile, settings.config_path)
         except EdgeAgentError as error:
+            if config == settings.config:
+                raise
             log.error("hub: %s; the configured bundles run", error)
         else:
             return replace(settings, config=config), prepared

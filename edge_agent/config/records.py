@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from edge_agent.config.strict import CHECKED
+
 if TYPE_CHECKING:
     from edge_agent.config.bounds import (
         Agents,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
         Threads,
     )
     from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, ShareConfig
-
-CHECKED = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_a_population_of_the_hub_stays_over_a_restart_and_goes_when_it_is_taken_
             lab.boot("pi")
             wait_for(lab, capsys, 1)
     assert lab.hub("command", "reload", "--sign", str(lab.key), "--wait", "0.3") == 0
-    until(lambda: "reload: 0 populations made, 0 let go" in lab.log("pi"))
+    until(lambda: "reload: 0 populations made, 0 removed" in lab.log("pi"))
     words = ["--sign", str(lab.key), "--state", str(lab.folder / "hub"), "--wait", "0.5"]
     assert lab.hub("retire", "rooms", *words, "--answers", "1") == 1  # the owner's own
     assert lab.hub("retire", "halls", *words) == 0

@@ -128,6 +128,10 @@ class Checkpoints:
         self.counters = CheckpointCounters()
         self.resumed: list[str] = []
 
+    def status(self) -> dict[str, Any]:
+        """Return the counters in plain types."""
+        return asdict(self.counters)
+
     def resume(self, groups: Mapping[str, Group]) -> None:
         """Give populations back what the last run wrote; a damaged file is noted and left alone."""
         try:

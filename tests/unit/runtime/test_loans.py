@@ -26,7 +26,7 @@ def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600, b
     town.smells = {"east": 2, "north": 0}
     town.after(5.0)
     if ballast:
-        arena = town.sites["north"].daemon.roster.arena
+        arena = town.sites["north"].populations.arena
         arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
     town.sites["east"].signs = HOT
     town.after(30.0)
@@ -38,7 +38,7 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     east, north = town.sites["east"], town.sites["north"]
     assert east.group.suspended
     ticks = east.group.counters.ticks
-    guest = north.daemon.groups["east.rooms"]
+    guest = north.populations.groups["east.rooms"]
     assert not guest.suspended
     steps = guest.counters.ticks
     assert steps > ticks
@@ -50,12 +50,12 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     town.smells.pop("east")
     east.signs = COOL
     town.after(70.0)
-    assert "east.rooms" not in north.daemon.groups
+    assert "east.rooms" not in north.populations.groups
     assert not east.group.suspended
     assert east.group.counters.ticks > steps
     assert int(east.population.beliefs(0)[0].argmax()) == 1
     assert learned != b""
-    figures = (east.peering.lending.counters, north.peering.lending.counters)
+    figures = (east.peering.loans.counters, north.peering.loans.counters)
     assert (figures[0].lent, figures[0].returned) == (1, 1)
     assert (figures[1].adopted, figures[1].given_back) == (1, 1)
     assert north.peering.peer.members.presence("north").room == 600 * 1024
@@ -64,10 +64,10 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
 def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
     town = hot_town()
     east, north = town.sites["east"], town.sites["north"]
-    ticks = north.daemon.groups["east.rooms"].counters.ticks
+    ticks = north.populations.groups["east.rooms"].counters.ticks
     north.signs = HOT
     town.after(30.0)
-    assert "east.rooms" not in north.daemon.groups
+    assert "east.rooms" not in north.populations.groups
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
     assert east.group.counters.ticks >= ticks
 
@@ -75,8 +75,8 @@ def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
 def test_a_peer_that_promised_room_and_has_none_refuses_and_changes_nothing() -> None:
     town = hot_town(ballast=True)
     east, north = town.sites["east"], town.sites["north"]
-    assert list(north.daemon.groups) == ["rooms"]
-    assert north.peering.lending.counters.refused >= 1
+    assert list(north.populations.groups) == ["rooms"]
+    assert north.peering.loans.counters.refused >= 1
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
     east.signs = COOL
     town.after(70.0)
@@ -93,7 +93,7 @@ def test_a_disk_that_keeps_no_notes_keeps_nobody_from_lending() -> None:
     town.after(5.0)
     town.sites["east"].signs = HOT
     town.after(30.0)
-    assert "east.rooms" in town.sites["north"].daemon.groups
+    assert "east.rooms" in town.sites["north"].populations.groups
 
 
 def test_what_is_lent_is_told_nothing_here_and_held_safe_nowhere_twice() -> None:
@@ -118,13 +118,13 @@ def test_an_owner_that_starts_anew_gets_back_what_was_learned_meanwhile() -> Non
     town = hot_town()
     town.smells["east"] = 1
     town.after(10.0)
-    guest = town.sites["north"].daemon.groups["east.rooms"]
+    guest = town.sites["north"].populations.groups["east.rooms"]
     town.kill("east")
     again = town.add("east")
     assert again.group.suspended  # before it has heard a thing: north may be running it
     town.smells.pop("east")
     town.after(5.0)
-    assert "east.rooms" not in town.sites["north"].daemon.groups
+    assert "east.rooms" not in town.sites["north"].populations.groups
     assert not again.group.suspended
     assert again.group.counters.ticks >= guest.counters.ticks > 20
     assert int(again.population.beliefs(0)[0].argmax()) == 1
@@ -139,13 +139,13 @@ def test_an_owner_that_lost_its_notes_has_its_population_to_itself_at_once() -> 
     town.drawers["east"].files = {"loans": b"torn"}
     again = town.add("east")
     town.after(8.0)
-    assert "east.rooms" not in town.sites["north"].daemon.groups
+    assert "east.rooms" not in town.sites["north"].populations.groups
     assert not again.group.suspended
 
 
 def test_without_keys_or_room_nothing_moves() -> None:
     for town in (hot_town(trusted=()), hot_town(trusted=("north",)), hot_town(room_kb=0)):
-        assert list(town.sites["north"].daemon.groups) == ["rooms"]
+        assert list(town.sites["north"].populations.groups) == ["rooms"]
         assert town.sites["east"].group.suspended
 
 
@@ -156,8 +156,8 @@ def test_a_forged_offer_is_refused_and_counted() -> None:
     town.broker.publish("edge/v1/house/peer/east/handover", forged, qos=0)
     town.after(0.1)
     north = town.sites["north"].peering
-    assert north.status()["refusals"] == {"east": {"malformed": 1}}
-    assert north.lending.counters.adopted == 1
+    assert north.status.status()["refusals"] == {"east": {"malformed": 1}}
+    assert north.loans.counters.adopted == 1
 
 
 def test_a_parcel_comes_out_as_it_went_in() -> None:
