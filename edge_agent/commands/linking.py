@@ -160,7 +160,7 @@ def make_following(
         keeper.set_aside()
         follower = begin(None)
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
-    return Following(follower, keeper, ThreadedWorkshop(blocks, profile, wake), tools, clock)
+    return Following(follower, keeper, ThreadedWorkshop(blocks, profile, config.hub, wake), tools, clock)
 
 
 def make_peering(composed: Composed, clock: Clock) -> Peering | None:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 from edge_agent.protocol.commands import Begin, Command
-from edge_agent.protocol.follower import Download, Follower, FollowerEffect, Leave, Parameters, Publish
+from edge_agent.protocol.follower import Download, Follower, FollowerEffect, Leave, Parameters, Publish, Warn
 from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.rollout import ENDED, Commit, RollBack, Shadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
+from edge_agent.protocol.twin import TELEMETRY_SECONDS
 from edge_agent.runtime.agenda import Agenda, Keeper
 from edge_agent.runtime.link import Link
 from edge_agent.runtime.obeying import Tools, obey
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
 
 log = logging.getLogger("edge_agent")
-
-MIN_TELEMETRY_S = 0.1
 
 
 class Following:
@@ -52,6 +51,7 @@ class Following:
         self.dropped = 0
         self._workshop = workshop
         self._tools = tools
+        self.failed_downloads = 0
         self._clock = clock
         self._agenda = Agenda(keeper, self._perform, clock)
         self._staging = Staging(follower, workshop, clock)
@@ -118,6 +118,7 @@ class Following:
             "malformed": self.follower.malformed,
             "unsaved": self._agenda.unsaved,
             "dropped": self.dropped,
+            "failed_downloads": self.failed_downloads,
             "rollouts": {n: r.stage.value for n, r in self.follower.rollouts.items()},
         }
 
@@ -150,6 +151,8 @@ class Following:
                 self._parameters(daemon, values)
             case Begin(command):
                 self._obey(daemon, command)
+            case Warn(text):
+                log.warning("hub: %s", text)
 
     def _write(self, cut: Cut, index: int, data: bytes) -> None:
         try:
@@ -162,14 +165,15 @@ class Following:
 
     def _fetched(self, item: Fetched) -> None:
         if item.reason:
+            self.failed_downloads += 1
             log.warning("hub: %s; the hub is asked for the blocks", item.reason)
             self._agenda.take(self.follower.unavailable(item.bundle, *self._now()))
         else:
             self._agenda.take(self.follower.fetched(item.bundle, *self._now()))
 
     def _parameters(self, daemon: Daemon, values: Mapping[str, Any]) -> None:
-        seconds = values.get("telemetry_seconds")
-        if isinstance(seconds, (int, float)) and seconds >= MIN_TELEMETRY_S and daemon.parts.uplink:
+        seconds, (low, high) = values.get("telemetry_seconds"), TELEMETRY_SECONDS
+        if isinstance(seconds, (int, float)) and low <= seconds <= high and daemon.parts.uplink:
             daemon.parts.uplink.telemetry.seconds = float(seconds)
 
     def _obey(self, daemon: Daemon, command: Command) -> None:

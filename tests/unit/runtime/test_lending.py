@@ -175,6 +175,18 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         unpack(data)
 
 
+ACT = {"control": "fan", "topic": "t", "template": "", "qos": 0, "safe": ""}
+OBSERVE = {"modality": "co2", "topic": "t", "pointer": "", "scale": 1, "offset": 0, "stale_s": 1}
+
+
+def test_a_signed_parcel_may_have_other_topics() -> None:
+    import zlib
+
+    group = Town(("east",), shares=False).sites["east"].group
+    content = msgpack.unpackb(zlib.decompress(pack(group))) | {"act": [ACT], "observe": [OBSERVE]}
+    assert unpack(zlib.compress(msgpack.packb(content))).config.act[0].topic == "t"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -186,6 +198,11 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         {"observe": [3]},
         {"counters": {"colour": 1}},
         {"name": "a/b"},
+        {"agents": ["a+"]},
+        {"agents": "#{index}"},
+        {"act": [{**ACT, "topic": "z/#"}]},
+        {"act": [{**ACT, "topic": "z/\0"}]},
+        {"observe": [{**OBSERVE, "topic": "z/+/x"}]},
     ],
 )
 def test_a_signed_parcel_can_still_be_wrong(change: dict) -> None:
