@@ -7,14 +7,12 @@ memory on a board, smaller, and gone with the power; the log says so.
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import PeerError, PlatformError
+from edge_agent.errors import ConfigError, PeerError, PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.outbox import SqliteStore
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("edge_agent")
 
 OUTBOX = "outbox.db"
-STATE = "follower.json"
-BUNDLES = "bundles"
 VOLATILE_BYTES = 4_000_000
 DAY_S = 86_400.0
 
@@ -124,43 +120,27 @@ def make_following(
         A key file is not as it must be.
     """
     config, profile = composed.settings.config, composed.settings.profile
-    if config.broker is None or not config.hub.keys:
+    keeper = composed.state.keeper
+    if keeper is None:
         return None
     from edge_agent.adapters.blocks import BlockStore
-    from edge_agent.adapters.state import StateFile
+    from edge_agent.adapters.hub_state import BUNDLES
+    from edge_agent.commands.kept_state import make_follower
     from edge_agent.commands.workshop import ThreadedWorkshop
-    from edge_agent.protocol.follower import Follower
     from edge_agent.runtime.following import Following
     from edge_agent.runtime.obeying import Tools
-    from edge_agent.wire import signatures
-    from edge_agent.wire.documents import Trust
-    from edge_agent.wire.topics import DeviceTopics
 
-    folder = Path(config.device.state_dir)
-    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
-    keeper, blocks = StateFile(folder / STATE), BlockStore(folder / BUNDLES)
+    folder = Path(config.device.state_dir) / BUNDLES
     try:
-        (folder / BUNDLES).mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = keeper.read()
-    except (OSError, PlatformError) as error:
-        log.error("hub: %s; it is not obeyed", error)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
         return None
-    begin = partial(
-        Follower,
-        DeviceTopics(config.device.fleet, config.device.name),
-        Trust(config.device.fleet, keys, config.hub.threshold),
-        {item.config.name: (item.digest, len(item.names)) for item in composed.prepared},
-        blocks.had,
-        random.Random(),  # noqa: S311 - spreads requests
-    )
-    try:
-        follower = begin(state)
-    except PlatformError as error:
-        log.error("hub: %s: %s; begun anew", folder / STATE, error)
-        keeper.set_aside()
-        follower = begin(None)
+    configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
+    follower = make_follower(config, composed.state.kept, configured)
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
-    return Following(follower, keeper, ThreadedWorkshop(blocks, profile, config.hub, wake), tools, clock)
+    workshop = ThreadedWorkshop(BlockStore(folder), profile, config.hub, wake)
+    return Following(follower, keeper, workshop, tools, clock)
 
 
 def make_peering(composed: Composed, clock: Clock) -> Peering | None:
@@ -187,22 +167,27 @@ def make_peering(composed: Composed, clock: Clock) -> Peering | None:
     return Peering(config, clock, keys, profile, StateDirectory(Path(config.device.state_dir)))
 
 
-def followed(config: Config) -> Config:
-    """Return the configuration with the bundles that the hub rolled out and the populations it added."""
-    if config.broker is None or not config.hub.keys:
+def followed(config: Config, state: Mapping[str, Any] | None) -> Config:
+    """Return the configuration with the bundles that the hub rolled out and the populations it added, by what
+    was kept of the hub.
+    """
+    if state is None:
         return config
-    from edge_agent.adapters.state import StateFile
+    from edge_agent.adapters.hub_state import BUNDLES, STATE
     from edge_agent.protocol.follower import active_of
     from edge_agent.runtime.config import build_population
+    from edge_agent.wire.population_topics import check_population_topics
+    from edge_agent.wire.topics import check_name
 
     folder = Path(config.device.state_dir)
     here = {entry.name for entry in config.population}
     try:
-        state = StateFile(folder / STATE).read() or {}
         active = active_of(state)
         added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
-    except (PlatformError, PeerError, KeyError, TypeError, AttributeError) as error:
-        log.warning("hub: %s; the configured bundles run", error)
+        for entry in added:
+            check_population_topics(asdict(entry), check_name(entry.name, "name"), f"population {entry.name}")
+    except (ConfigError, PeerError, KeyError, TypeError, AttributeError) as error:
+        log.warning("hub: %s: %s; the configured bundles run", folder / STATE, error)
         return config
     paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
     population = tuple(

@@ -11,20 +11,24 @@ import logging
 import os
 import random
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.check import add_settings_options
+from edge_agent.commands.kept_state import take
 from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.commands.reloading import Reloader
 from edge_agent.commands.wiring import board_signs, connect_sources, sinks
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, EdgeAgentError
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.adapters.starts import StartCount
+    from edge_agent.commands.composition import Composed
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.config import BrokerConfig, RecorderConfig
     from edge_agent.runtime.daemon import Daemon
@@ -48,8 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
-    composed = compose(arguments.config, arguments.profile)
-    composed.plan.check(composed.budget_source)
+    composed = compose(arguments.config, arguments.profile, take)
+    starts = composed.state.starts
+    try:
+        composed.plan.check(composed.budget_source)
+        with ExitStack() as closing:  # whatever fails: a thread that was left would keep the process
+            return _run(arguments, composed, closing)
+    except EdgeAgentError:
+        if starts is not None:
+            starts.end()  # what is wrong was said, and is not in what was kept
+        raise
+
+
+def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) -> int:
 
     from edge_agent.adapters.actuators import Commands
     from edge_agent.adapters.clock import SystemClock
@@ -70,16 +85,21 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
+    closing.callback(loop.close)
     roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
     for item in composed.prepared:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
     programs = Commands(config.commands)
+    closing.callback(programs.close)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
     telling = None if config.broker is None else Telling(config, composed.settings.profile, loop.wake)
+    if telling is not None:
+        closing.callback(lambda: telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
+        lost_state=composed.state.kept.lost,
         peering=make_peering(composed, clock),
         uplink=None if telling is None else telling.uplink,
         tidy=tidy,
@@ -103,16 +123,11 @@ def run(arguments: argparse.Namespace) -> int:
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
+    closing.callback(server.close)
     notifier = Notifier.from_environment()
-    try:
-        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
-    finally:
-        if telling is not None:
-            telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
-        programs.close()
-        notifier.close()
-        server.close()
-        loop.close()
+    closing.callback(notifier.close)
+    supervision = Supervision(notifier, daemon.summary)
+    return _serve(daemon, loop, clock, supervision, reloader, composed.state.starts)
 
 
 def _recorder(config: RecorderConfig) -> Recorder | None:
@@ -153,7 +168,14 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, reloader: Reloader) -> int:
+def _serve(
+    daemon: Daemon,
+    loop: Loop,
+    clock: Clock,
+    supervision: Supervision,
+    reloader: Reloader,
+    starts: StartCount | None = None,
+) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -173,10 +195,14 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, r
             deadline = daemon.turn(woken_at)
             supervision.turned(daemon.completed, clock.monotonic())
             reloader.turn(daemon)
+            if starts is not None:
+                starts.turned(daemon.link is not None and daemon.link.online, clock.monotonic())
             woken_at = loop.wait(deadline)
     except Exception:  # the only one in the project: this is the outermost loop
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
     supervision.stopping()
     daemon.stop()
+    if starts is not None:
+        (starts.end if status == EXIT_DONE else starts.fail)()
     return status

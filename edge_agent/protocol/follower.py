@@ -185,6 +185,8 @@ class Follower:
             check_values(dict(state), "state")
             if state.get("v", STATE_VERSION) != STATE_VERSION:
                 raise PeerError(f"v: found {state['v']!r}, expected {STATE_VERSION}")
+            if state and "twin" not in state:
+                raise PeerError("twin: missing, expected the document in force and the keys")
             if state.get("owner", owner) != owner:
                 raise PeerError(f"owner: found {state['owner']!r}, expected {owner!r}")
             self.twin = Twin(topics.device, trust, state.get("twin"), floor)

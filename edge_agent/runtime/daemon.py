@@ -153,6 +153,8 @@ class Daemon:
         peering = self.parts.peering
         life = None if peering is None else peering.peer.incarnation if online else peering.will()
         body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
+        if online and self.parts.lost_state:
+            body["lost_state"] = list(self.parts.lost_state)
         message = Message(body, t=self.clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 

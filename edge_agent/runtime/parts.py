@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,12 +44,14 @@ class Parts:
 
     ``rss`` returns the bytes of the process in memory now; ``sinks`` take the actions that do not go to
     MQTT (``file``, ``command``, ``plugin``); ``signs`` tells the governor how the board is; ``boot`` is
-    unique to this start of the process; ``tidy`` gives memory back that is no longer in use. ``recorder``
-    may be exchanged while the daemon runs.
+    unique to this start of the process; ``lost_state`` has a line for each file of state that could not be
+    used; ``tidy`` gives memory back that is no longer in use. ``recorder`` may be exchanged while the
+    daemon runs.
     """
 
     rss: Callable[[], int]
     boot: str = ""
+    lost_state: Sequence[str] = ()
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     recorder: Recorder | None = None
