@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from edge_agent.errors import PeerError, PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.governor import Signs
+from edge_agent.runtime.lending import bundle_id
 from edge_agent.runtime.parcel import pack, unpack
-from edge_agent.wire import messages
+from edge_agent.wire import messages, signatures
+from edge_agent.wire.handover import Handover, signed, to_body
 from edge_agent.wire.messages import Message
 
 from .town import Town
@@ -158,6 +163,24 @@ def test_a_forged_offer_is_refused_and_counted() -> None:
     north = town.sites["north"].peering
     assert north.status()["refusals"] == {"east": {"malformed": 1}}
     assert north.lending.counters.adopted == 1
+
+
+@pytest.mark.parametrize("sender", ["east", "stranger"])
+def test_an_offer_signed_by_an_unknown_key_changes_nothing(sender: str) -> None:
+    """A whole offer, made as a device makes it, with a key that nobody here was told of."""
+    town = hot_town()
+    north = town.sites["north"]
+    before = (list(north.daemon.groups), north.peering.lending.status())
+    parcel = pack(Town(("east",), shares=False).sites["east"].group)
+    head = Handover("offer", 99, sender, "north", "rooms", bundle_id(north.group.digest), size=len(parcel))
+    head = replace(head, digest=hashlib.sha256(parcel).digest(), parts=1, room=1)
+    signature = signatures.generate("nobody").sign(signed(head))
+    body = to_body(replace(head, data=parcel, signature=signature))
+    town.broker.publish(f"edge/v1/house/peer/{sender}/handover", messages.encode(Message(body)), qos=1)
+    town.after(0.5)
+    assert (list(north.daemon.groups), north.peering.lending.status()) == before
+    refusals = north.peering.status()["refusals"]
+    assert refusals == ({"east": {"malformed": 1}} if sender == "east" else {})
 
 
 def test_a_parcel_comes_out_as_it_went_in() -> None:
