@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edge_agent.adapters.mqtt import MqttSettings
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.config import BrokerConfig, RecorderConfig
+    from edge_agent.runtime.connection_log import ConnectionLog
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.recorder import Recorder
     from edge_agent.runtime.supervision import Supervision
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
     from edge_agent.runtime.checkpoint import Checkpoints
+    from edge_agent.runtime.connection_log import ConnectionLog
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.governor import Governor
     from edge_agent.runtime.link import Link
@@ -94,18 +96,20 @@ def run(arguments: argparse.Namespace) -> int:
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)
+    connection_log: ConnectionLog | None = None
     if config.broker is not None:
         client = PahoClient(
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
         )
         session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
         daemon.attach(Link(session, client, clock))
+        connection_log = ConnectionLog(session, f"{config.broker.host}:{config.broker.port}")
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
     notifier = Notifier.from_environment()
     try:
-        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
+        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader, connection_log)
     finally:
         if telling is not None:
             telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
@@ -153,7 +157,14 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, reloader: Reloader) -> int:
+def _serve(
+    daemon: Daemon,
+    loop: Loop,
+    clock: Clock,
+    supervision: Supervision,
+    reloader: Reloader,
+    connection_log: ConnectionLog | None = None,
+) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -168,10 +179,13 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, r
         settle()
         daemon.start()
         supervision.started()
+        log.info("ready: %s", daemon.summary())
         woken_at = None
         while not ending:
             deadline = daemon.turn(woken_at)
             supervision.turned(daemon.completed, clock.monotonic())
+            if connection_log is not None:
+                connection_log.update(clock.monotonic())
             reloader.turn(daemon)
             woken_at = loop.wait(deadline)
     except Exception:  # the only one in the project: this is the outermost loop

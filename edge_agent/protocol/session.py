@@ -203,6 +203,10 @@ class Session:
         self.settings = settings
         self.state = State.WAITING
         self.reason = "not tried yet"
+        self.last_reason = ""
+        """Why the last connection or attempt ended; it stays while the next connection holds."""
+        self.failures = 0
+        """How many connections and attempts ended."""
         self.counters = SessionCounters()
         self.deadline: float | None = None
         self._birth = birth
@@ -353,7 +357,8 @@ class Session:
         was_online = self.state is State.ONLINE
         if not was_online and event.unsupported:
             self._version = self._other_version()
-        self.reason = event.reason
+        self.reason = self.last_reason = event.reason
+        self.failures += 1
         effects = self._enter(State.WAITING, now)
         if was_online:
             self.counters.disconnects += 1

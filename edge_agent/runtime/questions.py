@@ -162,6 +162,7 @@ def _broker(daemon: Daemon) -> dict[str, Any]:
     return {
         "state": session.state.value,
         "reason": session.reason,
+        "last_reason": session.last_reason,
         "version": session.version,
         "coalesced": daemon.link.coalesced,
         **asdict(session.counters),

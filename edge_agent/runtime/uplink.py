@@ -45,6 +45,7 @@ class Uplink:
         self.unreadable = 0
         self._damaged = damaged
         self._peers: dict[str, int | float] = {}
+        self._kept_out: dict[str, int] = {}
         self._quiet_until = -math.inf
         self._daemon: Daemon | None = None
         self._link: Link | None = None
@@ -75,6 +76,7 @@ class Uplink:
             body = self.telemetry.due(counters(daemon), daemon.parts.rss(), now)
             if body is not None:
                 self._add_peers(daemon, body)
+                self._add_broker(link, body)
                 self.outbox.append(body, t, now)
         try:
             link.perform(self.outbox.turn(link.session, now, t))
@@ -102,6 +104,14 @@ class Uplink:
         changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
         if changed:
             body["peers"] = changed
+
+    def _add_broker(self, link: Link, body: dict[str, Any]) -> None:
+        """Add what was kept out, if it changed; a complete body has all of it, unless it is all 0."""
+        before, self._kept_out = self._kept_out, dict(link.kept_out())
+        told = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._kept_out.items() if told.get(key, 0) != value}
+        if changed:
+            body["broker"] = changed
 
     def _online(self) -> None:
         self.telemetry.online()

@@ -51,6 +51,11 @@ TELEMETRY: Schema = {
     "peers": Field(
         dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
     ),
+    "broker": Field(
+        dict,
+        "what the device did not let in: overflow, too_long, oversize_disconnects (numbers); only where they "
+        "changed",
+    ),
     "samples": Field(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
