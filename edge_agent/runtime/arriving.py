@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.errors import EdgeAgentError
 from edge_agent.memory.budget import Line, Plan, region_bytes
 from edge_agent.runtime import models
-from edge_agent.runtime.assembly import Prepared
+from edge_agent.runtime.assembly import POPULATION_BYTES, Prepared
 
 if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
@@ -80,6 +80,7 @@ def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
     name, regions = item.config.name, item.regions(item.config.name)
     lines = [
         Line(name, "model (mapped)", item.model.nbytes),
+        Line(name, "objects", POPULATION_BYTES),
         Line(name, "topic table", item.topic_bytes),
         *(Line(owner, "columns", region_bytes([(owner, columns)]), 0) for owner, columns in regions),
     ]

@@ -37,6 +37,7 @@ from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
 
 TIDY_S = 30.0
+MAX_WILL_BYTES = 65_535  # MQTT 3.1.1 section 3.1.3.3, MQTT 5.0 section 3.1.3.4
 CHECKPOINT, TIDY, GOVERN = "checkpoint", "tidy", "govern"
 
 
@@ -147,14 +148,17 @@ class Daemon:
             self.link.stop()
 
     def birth(self, online: bool) -> Publication:
-        """Return the birth message, or the will."""
+        """Return the birth message, or the will, which is without populations where those are too many."""
         device = self.config.device
         running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
         peering = self.parts.peering
         life = None if peering is None else peering.peer.incarnation if online else peering.will()
         body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
-        message = Message(body, t=self.clock.time())
-        return Publication(self.topics.birth, encode(message), qos=1, retain=True)
+        payload = encode(Message(body, t=self.clock.time()))
+        if not online and len(payload) > MAX_WILL_BYTES:
+            del body["populations"]
+            payload = encode(Message(body, t=self.clock.time()))
+        return Publication(self.topics.birth, payload, qos=1, retain=True)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a question that came over the control socket; see ``runtime.questions``."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.shadow import Shadow
 
 MAX_ROWS = 10_000
+MAX_NAMED = 20
 
 
 def answer(daemon: Daemon, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,10 +60,14 @@ def status(daemon: Daemon) -> dict[str, Any]:
 
 
 def summary(daemon: Daemon) -> str:
-    """Return one line for the service manager: rung of the governor, agents a population, broker."""
+    """Return one line for the service manager and the log: rung of the governor, agents, broker."""
     governor = daemon.parts.governor
     rung = "full" if governor is None else governor.name
-    sizes = ", ".join(f"{name} {len(group.names)}" for name, group in daemon.groups.items())
+    if len(daemon.groups) <= MAX_NAMED:
+        sizes = ", ".join(f"{name} {len(group.names)}" for name, group in daemon.groups.items())
+    else:
+        agents = sum(len(group.names) for group in daemon.groups.values())
+        sizes = f"{agents} agents in {len(daemon.groups)} populations"
     broker = "none" if daemon.link is None else daemon.link.session.state.value
     return f"{rung}; {sizes}; broker {broker}"
 

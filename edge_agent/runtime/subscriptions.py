@@ -1,16 +1,18 @@
 """Which topics bring observations, and to which population a message that came belongs.
 
 Theory of operation. A population's topics are asked for when it comes and given up when it goes; several may
-want the same. A bulk topic names its population; any other is looked up in each population's channels. What
-comes on a topic that is nobody's is counted.
+want the same. A bulk topic names its population. Any other is looked up in the channels of the populations
+that asked for that very topic, and of those that asked for a wildcard or for many topics. What comes on a
+topic that is nobody's is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from edge_agent.runtime.group import Group
 from edge_agent.runtime.link import Link
+from edge_agent.runtime.sensing import MAX_FILTERS
 from edge_agent.wire.topics import DeviceTopics
 
 
@@ -31,6 +33,8 @@ class Subscriptions:
         self._groups = groups
         self._bulk_prefix = topics.bulk_in("")
         self._link: Link | None = None
+        self._exact: dict[str, list[Group]] = {}
+        self._others: list[Group] = []
 
     def attach(self, link: Link) -> None:
         """Ask ``link`` for topics."""
@@ -38,13 +42,30 @@ class Subscriptions:
 
     def begin(self, group: Group) -> None:
         """Ask for the topics of a population."""
+        filters = self._filters(group)
+        if self._exactly(filters):
+            for topic in filters:
+                self._exact.setdefault(topic, []).append(group)
+        else:
+            self._others.append(group)
         if self._link is not None:
-            self._link.subscribe(self._filters(group))
+            self._link.subscribe(filters)
 
     def end(self, groups: Iterable[Group]) -> None:
         """Give the topics of populations up."""
+        given_up: list[str] = []
+        for group in groups:
+            filters = self._filters(group)
+            given_up += filters
+            if not self._exactly(filters):
+                self._others.remove(group)
+                continue
+            for topic in filters:
+                self._exact[topic].remove(group)
+                if not self._exact[topic]:
+                    del self._exact[topic]
         if self._link is not None:
-            self._link.unsubscribe([topic for group in groups for topic in self._filters(group)])
+            self._link.unsubscribe(given_up)
 
     def take(self, messages: Mapping[str, bytes], arrived: float) -> None:
         """Hand messages, by topic, to the populations that they are for."""
@@ -54,9 +75,14 @@ class Subscriptions:
                 group.intake.bulk(payload, arrived)
                 continue
             known = False
-            for candidate in self._groups.values():
+            for candidate in (*self._exact.get(topic, ()), *self._others):
                 known |= candidate.intake.message(topic, payload, arrived)
             self.unknown += not known
+
+    @staticmethod
+    def _exactly(filters: Sequence[str]) -> bool:
+        """Whether a population can be found by the topics it asks for, with little memory."""
+        return len(filters) <= MAX_FILTERS and not any("+" in topic for topic in filters)
 
     def _filters(self, group: Group) -> list[str]:
         bulk = [self._topics.bulk_in(group.config.name)] if group.config.bulk else []

@@ -35,7 +35,11 @@ BIRTH: Schema = {
     "version": Field(str, "version of edge-agent"),
     "boot": Field(str, "unique id of this start of the process"),
     "profile": Field(str, "the firmware profile it runs with"),
-    "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
+    "populations": Field(
+        dict,
+        "name → {bundle: digest (str), size: agents (int)}; not in a will that would be longer than 65,535 "
+        "bytes, MQTT's limit",
+    ),
     "incarnation": Field(int, "number of this connection: tells peers whose end a will announces"),
 }
 
