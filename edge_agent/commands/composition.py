@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.adapters.signs import cgroup_limit
+from edge_agent.adapters.state_lock import StateLock
 from edge_agent.adapters.withheld import own_digests, whole_digests, without
 from edge_agent.errors import EdgeAgentError
 
@@ -54,6 +55,7 @@ class Composed:
     settings: Settings
     prepared: list[Prepared]
     plan: Plan
+    lock: StateLock | None = None
 
     @property
     def budget_source(self) -> str:
@@ -65,8 +67,12 @@ class Composed:
         return f"{self.settings.profile_path}: memory_mb"
 
 
-def compose(config: Path, profile: str | None) -> Composed:
-    """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong."""
+def compose(config: Path, profile: str | None, own_state: bool = False) -> Composed:
+    """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong.
+
+    With ``own_state`` the state directory is locked before anything in it is looked at; PlatformError if
+    another daemon has it.
+    """
     reading = Reading(config, profile)
     with without(*own_digests()):
         for library in DAEMON_LIBRARIES:  # the child works meanwhile
@@ -83,6 +89,7 @@ def compose(config: Path, profile: str | None) -> Composed:
         Path(document["profile_path"]),
     )
     _load_for(settings.config)
+    lock = StateLock(Path(settings.config.device.state_dir)) if own_state else None
     base = rss_bytes()
     settings, prepared = _prepare(settings)
     if settings.config.peers is not None:
@@ -90,7 +97,7 @@ def compose(config: Path, profile: str | None) -> Composed:
 
         check_shares(settings.config, prepared, str(config))
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
-    return Composed(settings, prepared, plan)
+    return Composed(settings, prepared, plan, lock)
 
 
 def _load_for(config: Config) -> None:

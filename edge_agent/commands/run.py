@@ -23,6 +23,7 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
+    from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
     from edge_agent.protocol.ports import Clock
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
-    composed = compose(arguments.config, arguments.profile)
+    composed = compose(arguments.config, arguments.profile, own_state=True)
     composed.plan.check(composed.budget_source)
 
     from edge_agent.adapters.actuators import Commands
@@ -109,7 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     notifier = Notifier.from_environment()
     try:
-        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader, connection_log)
+        return _serve(
+            daemon, loop, clock, Supervision(notifier, daemon.summary), reloader, server, connection_log
+        )
     finally:
         if telling is not None:
             telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
@@ -117,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
         notifier.close()
         server.close()
         loop.close()
+        if composed.lock is not None:
+            composed.lock.close()
 
 
 def _recorder(config: RecorderConfig) -> Recorder | None:
@@ -163,6 +168,7 @@ def _serve(
     clock: Clock,
     supervision: Supervision,
     reloader: Reloader,
+    server: ControlServer,
     connection_log: ConnectionLog | None = None,
 ) -> int:
     ending: list[int] = []
@@ -187,7 +193,8 @@ def _serve(
             if connection_log is not None:
                 connection_log.update(clock.monotonic())
             reloader.turn(daemon)
-            woken_at = loop.wait(deadline)
+            server.tick()
+            woken_at = loop.wait(min(deadline, server.deadline))
     except Exception:  # the only one in the project: this is the outermost loop
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -220,8 +222,58 @@ def test_another_user_may_not_ask(device: Any) -> None:
     assert "PermissionError" in done.stderr
 
 
+def test_a_second_daemon_on_one_state_directory_is_refused_and_touches_nothing(device: Any) -> None:
+    device.start()
+    state = device.folder / "state"
+    device.until(lambda: (state / "outbox.db").exists())
+    before = (state / "outbox.db").stat().st_ino
+    text = (device.folder / "device.toml").read_text()
+    (device.folder / "second.toml").write_text(text.replace('socket = "s"', 'socket = "other"'))
+    refused = device.command("run", "--config", "second.toml")
+    assert refused.returncode == PlatformError.exit_code
+    assert refused.stderr.count("\n") == 1
+    assert f"{state}: another daemon (pid {device.process.pid}) uses this state directory" in refused.stderr
+    assert (state / "outbox.db").stat().st_ino == before
+    assert list(state.glob("*.damaged*")) == []
+    assert not (device.folder / "other").exists()
+    device.kill()
+    device.start()  # the lock went with the process
+
+
+def test_a_process_without_descriptors_works_on_and_answers_again(device: Any) -> None:
+    configure(device.folder, 'name = "dev"', 'name = "dev"\ncheckpoint_s = 0.05')
+    device.start()
+    pid = device.process.pid
+    device.until(lambda: device.status()["checkpoint"]["written"] > 0)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, hard))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(device.folder / "s"))
+        log = device.folder / "log"
+        device.until(lambda: "no client can be taken in: Too many open files" in log.read_text())
+        device.drive(1, 1500, "on")
+        device.drive(1, 300, "off")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert device.status()["checkpoint"]["failed"] > 0
+    device.until(lambda: device.status()["checkpoint"]["reason"] == "")
+    assert log.read_text().count("no client can be taken in") == 1
+    assert device.end() == 0
+
+
+def test_idle_clients_do_not_lock_status_out(device: Any) -> None:
+    device.start()
+    idle = []
+    for _ in range(8):
+        idle.append(socket.socket(socket.AF_UNIX))
+        idle[-1].connect(str(device.folder / "s"))
+    assert device.status() != {}
+    for connection in idle:
+        connection.close()
+
+
 def test_a_socket_in_use_is_refused(device: Any) -> None:
     device.start()
+    configure(device.folder, 'state_dir = "state"', 'state_dir = "other"')
     refused = device.command("run", "--config", "device.toml")
     assert refused.returncode == PlatformError.exit_code
     assert "a daemon already listens there" in refused.stderr.splitlines()[-1]
