@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.adapters import signs
+from edge_agent.adapters.login import Login
 
 FREE_BYTES = 64 * 1024 * 1024
 FREE_SHARE = 0.05
-TIMEOUT_S = 3.0
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # more than any struct timex
 
@@ -112,18 +111,17 @@ def budget(needed: int, root: Path = signs.ROOT) -> Finding:
     )
 
 
-def reachable(host: str, port: int) -> Finding:
-    """Try the broker's port."""
-    try:
-        socket.create_connection((host, port), TIMEOUT_S).close()
-    except OSError as error:
-        return Finding(
-            "broker",
-            False,
-            f"{host}:{port}: {error.strerror or error}",
-            "check broker.host, the cable and the firewall",
-        )
-    return Finding("broker", True, f"{host}:{port} answers")
+def login(where: str, found: Login) -> Finding:
+    """Judge a login at the broker ``where``."""
+    if not found.reason:
+        return Finding("broker", True, f"{where}: logged in (MQTT {'5' if found.version == 5 else '3.1.1'})")
+    if "login refused" in found.reason:
+        remedy = "give the broker this device's user and password, or correct broker.username"
+    elif "certificate" in found.reason:
+        remedy = "renew the certificate, correct broker.ca_file, and set the clock"
+    else:
+        remedy = "check broker.host, broker.port, the cable and the firewall"
+    return Finding("broker", False, found.reason, remedy)
 
 
 def secrets(paths: Sequence[Path]) -> Iterator[Finding]:

@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
+from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.commands.reloading import Reloader
 from edge_agent.commands.wiring import board_signs, connect_sources, sinks
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.wire.signatures import check_private
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.loop import Loop
-    from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.protocol.ports import Clock
-    from edge_agent.runtime.config import BrokerConfig, RecorderConfig
+    from edge_agent.runtime.config import Config, RecorderConfig
     from edge_agent.runtime.connection_log import ConnectionLog
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.recorder import Recorder
@@ -58,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.files import StateDirectory
     from edge_agent.adapters.loop import Loop
-    from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.systemd import Notifier
     from edge_agent.commands.linking import Telling, make_announcing, make_following, make_peering
     from edge_agent.memory.arena import Arena
@@ -73,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.runtime.supervision import Supervision
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
+    client = _client(config, arguments.config, loop)
     roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
     for item in composed.prepared:
         roster.add(item)
@@ -98,10 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)
     connection_log: ConnectionLog | None = None
-    if config.broker is not None:
-        client = PahoClient(
-            mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
-        )
+    if config.broker is not None and client is not None:
         session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
         daemon.attach(Link(session, client, clock))
         connection_log = ConnectionLog(session, f"{config.broker.host}:{config.broker.port}")
@@ -131,35 +128,15 @@ def _recorder(config: RecorderConfig) -> Recorder | None:
     return Recorder(FileTape(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
 
 
-def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
-    """Return the adapter's settings; raises ConfigError if the password file is not as it must be."""
-    from edge_agent.adapters.mqtt import MqttSettings
+def _client(config: Config, path: Path, loop: Loop) -> PahoClient | None:
+    from edge_agent.adapters.mqtt import PahoClient
 
-    def path(text: str) -> Path | None:
-        return Path(text) if text else None
-
-    return MqttSettings(
-        host=broker.host,
-        client_id=client_id,
-        port=broker.port,
-        username=broker.username or None,
-        password=_password(Path(broker.password_file)) if broker.password_file else None,
-        tls=broker.tls,
-        ca=path(broker.ca_file),
-        certificate=path(broker.cert_file),
-        key=path(broker.key_file),
-        keepalive=broker.keepalive_s,
-    )
-
-
-def _password(path: Path) -> str:
-    check_private(path)
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except IndexError:
-        raise ConfigError(f"{path}: empty, expected the password in its first line") from None
+    if config.broker is None:
+        return None
+    client = PahoClient(mqtt_settings(config.broker, client_id(config), path), loop.wake)
+    if line := expired(config.broker):
+        log.warning("%s", line)
+    return client
 
 
 def _serve(
