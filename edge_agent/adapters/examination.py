@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_agent.adapters import signs
 from edge_agent.adapters.login import Login
+from edge_agent.adapters.process import user_name
 
 FREE_BYTES = 64 * 1024 * 1024
 FREE_SHARE = 0.05
@@ -95,6 +96,22 @@ def disk(path: Path) -> Finding:
         f"{free // 2**20} MiB free",
         "free some space: sudo journalctl --vacuum-size=50M",
     )
+
+
+def owners(folder: Path) -> Iterator[Finding]:
+    """Look for files in the state directory that belong to another user than the directory."""
+    try:
+        own = folder.stat().st_uid
+        others = [path for path in sorted(folder.iterdir()) if path.lstat().st_uid != own]
+    except OSError:  # not made yet, or gone meanwhile
+        return
+    for path in others:
+        yield Finding(
+            str(path),
+            False,
+            f"belongs to user {user_name(path.lstat().st_uid)}, the directory to {user_name(own)}",
+            f"sudo chown {user_name(own)} {path}",
+        )
 
 
 def budget(needed: int, root: Path = signs.ROOT) -> Finding:

@@ -54,6 +54,7 @@ def examine(config: Path | None) -> list[Finding]:
     device, broker = document["config"]["device"], document["config"]["broker"]
     findings.append(Finding("configuration", True, str(config)))
     findings.append(examination.disk(Path(device["state_dir"])))
+    findings += examination.owners(Path(device["state_dir"]))
     findings.append(examination.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
         findings += _broker(config_records.build(document["config"]), config)

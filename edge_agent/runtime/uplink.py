@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.group import Group
 
-RETRY_S = 5.0
+RETRY_S = 1.0
 
 
 class Uplink:
