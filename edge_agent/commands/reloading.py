@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import BudgetError, EdgeAgentError
+from edge_agent.memory.budget import region_bytes
 
 if TYPE_CHECKING:
     from edge_agent.commands.composition import Composed
@@ -79,7 +80,16 @@ class Reloader:
         from edge_agent.runtime.reload import changes
 
         todo = changes(daemon.config, new.settings.config)
-        daemon.change([new.prepared[number] for number in todo.make], todo.gone)
+        items = [new.prepared[number] for number in todo.make]
+        try:
+            daemon.change(items, todo.gone)
+        except BudgetError as error:
+            needed = region_bytes(region for item in items for region in item.regions(item.config.name))
+            raise BudgetError(
+                f"{error}; they are planned beside what runs: set device.spare_kb to at least "
+                f"{-(-needed // 1024)}, and restart",
+                error.missing,
+            ) from error
         daemon.config = replace(daemon.config, population=new.settings.config.population)
         log.info("reload: %d populations made, %d let go", len(todo.make), len(todo.gone))
         if todo.restart:

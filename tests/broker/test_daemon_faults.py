@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import socket
@@ -192,6 +193,43 @@ def test_a_changed_configuration_is_taken_and_a_bad_one_is_not(device: Any) -> N
     device.until(lambda: "the old configuration stays" in (device.folder / "log").read_text())
     assert "rate_hz: found -1" in (device.folder / "log").read_text()
     assert device.status()["populations"]["rooms"]["agents"] == 5
+
+
+def test_room_for_a_population_that_is_added_is_named_with_the_key_that_gives_it(device: Any) -> None:
+    """Added with what the message says, it fits."""
+    path = device.folder / "device.toml"
+    text = path.read_text()
+    section = text[text.index("[[population]]") :].replace('"rooms"', '"halls"').replace("room-", "hall-")
+    section = section.replace("size = 3", "size = 500")
+    device.start()
+    path.write_text(text + section)
+    device.hang_up()
+    log = device.folder / "log"
+    device.until(lambda: "the old configuration stays" in log.read_text())
+    line = next(x for x in log.read_text().splitlines() if "the old configuration stays" in x)
+    found = re.search(r"set device.spare_kb to at least (\d+), and restart", line)
+    assert found is not None
+    assert list(device.status()["populations"]) == ["rooms"]
+    device.kill()
+    text = text.replace('name = "dev"', f'name = "dev"\nspare_kb = {found[1]}')
+    path.write_text(text)
+    device.start()
+    path.write_text(text + section)
+    device.hang_up()
+    device.until(lambda: list(device.status()["populations"]) == ["rooms", "halls"])
+
+
+def test_null_is_not_observed_and_no_fault(device: Any) -> None:
+    device.start()
+    device.drive(0, 1500, "on")
+    before = device.status()["populations"]["rooms"]["observations"]
+    for payload in (b'{"co2": null}', b"null", b'{"co2": null, "battery": 5}'):
+        device.client.publish("z/room-0", payload, 1).wait_for_publish(10)
+    device.client.publish("z/room-0", b'{"co2": "much"}', 1).wait_for_publish(10)
+    device.until(lambda: device.status()["populations"]["rooms"]["faults"] != {})
+    rooms = device.status()["populations"]["rooms"]
+    assert rooms["observations"] == before
+    assert rooms["faults"] == {"not_a_number": 1}
 
 
 def test_a_broker_that_goes_and_comes_is_found_again(device: Any, mosquitto: Any) -> None:
