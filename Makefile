@@ -53,7 +53,8 @@ screenshots: setup ## docs/images: the terminal and the report, from a run of th
 	$(PY) tools/dev/docs/screenshots.py
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
+	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl mkfs.ext4 setpriv ip systemd-analyze \
+		$(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -119,9 +120,10 @@ rollouts: setup ## what devices obey: bundles, keys, new populations, a hub kill
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_hub_driver.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_new_population.py tests/broker/test_tls_acl.py tests/broker/test_telemetry.py
 
-faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
-	@tools/ensure_system.sh mosquitto
-	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
+faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, floods of small messages and of all sizes, disks that refuse
+	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py \
+		tests/broker/test_oversize.py tests/broker/test_disks.py tests/broker/test_login.py
 
 bench-daemon: setup ## the daemon's figures: time, memory, start
 	@tools/ensure_system.sh mosquitto

@@ -296,7 +296,7 @@ class Outbox:
             self._removable += removable
             self._told += told
             self._unreadable += unreadable
-            self._due = now + 5 * self.settings.flush_seconds
+            self._due = now + self.settings.flush_seconds  # a disk that has room again is used at once
             contents = self._store.contents()
             if contents.name != self.name:  # it was set aside and started anew
                 self.name, self._last, self._durable = contents.name, contents.last, contents.last

@@ -35,7 +35,11 @@ BIRTH: Schema = {
     "version": BodyField(str, "version of edge-agent"),
     "boot": BodyField(str, "unique id of this start of the process"),
     "profile": BodyField(str, "the firmware profile it runs with"),
-    "populations": BodyField(dict, "name → {bundle: digest (str), size: agents (int)}"),
+    "populations": BodyField(
+        dict,
+        "name → {bundle: digest (str), size: agents (int)}; not in a will that would be longer than 65,535 "
+        "bytes, MQTT's limit",
+    ),
     "incarnation": BodyField(int, "number of this connection: tells peers whose end a will announces"),
     "lost_state": BodyField(
         list,
@@ -57,6 +61,11 @@ TELEMETRY: Schema = {
     "outbox": BodyField(str, "which outbox numbered it; another one starts again from 1"),
     "peers": BodyField(
         dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
+    ),
+    "broker": BodyField(
+        dict,
+        "what the device did not let in: overflow, too_long, oversize_disconnects (numbers); only where they "
+        "changed",
     ),
     "samples": BodyField(
         dict,
