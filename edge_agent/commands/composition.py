@@ -116,7 +116,7 @@ def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
     """Load what the hub rolled out; if a bundle is bad or the plan over its budget, what is configured."""
     from edge_agent.commands.linking import followed
 
-    config = followed(settings.config, state.kept.state)
+    config = followed(settings.config, state.follower)
     if config != settings.config:
         try:
             composed = _planned(replace(settings, config=config), state, base)

@@ -120,8 +120,8 @@ def make_following(
         A key file is not as it must be.
     """
     config, profile = composed.settings.config, composed.settings.profile
-    keeper = composed.state.keeper
-    if keeper is None:
+    keeper, kept = composed.state.keeper, composed.state.kept
+    if keeper is None or kept is None:
         return None
     from edge_agent.adapters.blocks import BlockStore
     from edge_agent.adapters.hub_state import BUNDLES
@@ -137,7 +137,7 @@ def make_following(
         log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
         return None
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
-    follower = make_follower(config, composed.state.kept, configured)
+    follower = make_follower(config, kept, configured)
     tools = Tools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
     workshop = ThreadedWorkshop(BlockStore(folder), profile, config.hub, wake)
     return Following(follower, keeper, workshop, tools, clock)

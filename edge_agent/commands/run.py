@@ -99,7 +99,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
-        lost_state=composed.state.kept.lost,
+        lost_state=composed.state.lost,
         peering=make_peering(composed, clock),
         uplink=None if telling is None else telling.uplink,
         tidy=tidy,
