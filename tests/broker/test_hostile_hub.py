@@ -275,7 +275,7 @@ def test_what_the_hub_added_and_no_longer_fits_gives_way_to_what_is_configured(
 ) -> None:
     kept = adopted(lab, hub, capsys)
     state = json.loads(kept.read_text())
-    halls = json.loads(HALLS) | {"bundle": str(lab.first), "rate_hz": 1.0, "size": 1_000_000}
+    halls = json.loads(HALLS) | {"bundle": str(lab.first), "rate_hz": 1.0, "size": 100_000_000}
     kept.write_text(json.dumps(state | {"added": {"halls": halls}}))
     lab.boot("pi")
     until(lambda: hub.last(TOPICS.birth).get("online") is True)
