@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters.state import DamagedFileError, StateFile
+from edge_agent.adapters.state_file import DamagedFileError, StateFile
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.twin import NO_FLOOR, Floor, floor_of
 from edge_agent.wire.documents import MOST_INTEGER

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge_agent.adapters.state import StateFile
+from edge_agent.adapters.state_file import StateFile
 from edge_agent.errors import PlatformError
 
 log = logging.getLogger("edge_agent")

@@ -23,8 +23,8 @@ from edge_agent.errors import ConfigError, PlatformError
 if TYPE_CHECKING:
     from edge_agent.adapters.hub_state import HubState, Kept
     from edge_agent.adapters.starts import StartCount
-    from edge_agent.protocol.follower import Follower
-    from edge_agent.runtime.config import Config
+    from edge_agent.config.records import Config
+    from edge_agent.protocol.hub_client import HubClient
 
 log = logging.getLogger("edge_agent")
 
@@ -96,7 +96,7 @@ def obeys(config: Config) -> bool:
     return config.broker is not None and bool(config.hub.keys)
 
 
-def make_follower(config: Config, kept: Kept, configured: dict[str, tuple[str, int]]) -> Follower:
+def make_follower(config: Config, kept: Kept, configured: dict[str, tuple[str, int]]) -> HubClient:
     """Return the follower that goes on from what was kept.
 
     Raises
@@ -106,19 +106,19 @@ def make_follower(config: Config, kept: Kept, configured: dict[str, tuple[str, i
     ConfigError
         A key file is not as it must be.
     """
-    from edge_agent.adapters.blocks import BlockStore
+    from edge_agent.adapters.bundle_folder import BundleFolder
     from edge_agent.adapters.hub_state import BUNDLES
-    from edge_agent.protocol.follower import Follower
+    from edge_agent.protocol.hub_client import HubClient
     from edge_agent.wire import signatures
     from edge_agent.wire.documents import Trust
     from edge_agent.wire.topics import DeviceTopics
 
     keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
-    return Follower(
+    return HubClient(
         DeviceTopics(config.device.fleet, config.device.name),
         Trust(config.device.fleet, keys, config.hub.threshold),
         configured,
-        BlockStore(Path(config.device.state_dir) / BUNDLES).had,
+        BundleFolder(Path(config.device.state_dir) / BUNDLES).had,
         random.Random(),  # noqa: S311 - spreads requests
         kept.state,
         kept.floor,
@@ -147,7 +147,7 @@ def _without_failed(keeper: HubState, folder: Path) -> Kept:
     """Set aside what the last starts failed with: the hub's state, or else the checkpoint."""
     from edge_agent.adapters.hub_state import Kept
     from edge_agent.adapters.starts import LIMIT
-    from edge_agent.adapters.state import StateFile
+    from edge_agent.adapters.state_file import StateFile
 
     kept, reason = keeper.read(), f"{LIMIT} starts with it failed"
     if kept.state is not None:

@@ -2,9 +2,9 @@
 
 Theory of operation. Agents have names, which a list or a pattern gives; topics have fields, which names and
 numbers fill in. A configuration file, a population that a hub adds and one that a peer lends are checked by
-the same function, on plain dicts: the device has checked types and fields before (``runtime.schema``,
-``runtime.parcel``), the hub has not, so what is of another type is passed over here. Since every name is a
-safe level, a topic needs filling in for the longest name only.
+the same function, on plain dicts: the device has checked types and fields before (``config.checks``,
+``runtime.peers.loan_payload``), the hub has not, so what is of another type is passed over here. Since every
+name is a safe level, a topic needs filling in for the longest name only.
 """
 
 from __future__ import annotations

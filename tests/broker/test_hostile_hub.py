@@ -12,12 +12,12 @@ import paho.mqtt.client as paho
 import pytest
 
 from edge_agent.adapters.starts import LIMIT
-from edge_agent.testing import fan
 from edge_agent.wire import blocks, bundle, documents, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 from tests.broker.conftest import until
 from tests.broker.lab import Lab, wait_for
+from tests.support import fan
 
 pytestmark = pytest.mark.broker
 TOPICS = DeviceTopics("lab", "pi")

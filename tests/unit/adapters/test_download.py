@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.adapters.blocks import BlockStore
+from edge_agent.adapters.bundle_folder import BundleFolder
 from edge_agent.adapters.download import url_fault
 from edge_agent.wire import blocks
 
@@ -79,7 +79,7 @@ def fetch(folder: Path, url: str, seconds: float = NEVER, redirects: bool = Fals
         end.set()
 
     cut = blocks.cut("0" * 64, "m", FILE, url, block=1000)
-    BlockStore(folder).download(cut, done, seconds, redirects)
+    BundleFolder(folder).download(cut, done, seconds, redirects)
     assert end.wait(PATIENCE), "no news of the download"
     ((digest, reason),) = told
     assert digest == cut.digest
@@ -89,7 +89,7 @@ def fetch(folder: Path, url: str, seconds: float = NEVER, redirects: bool = Fals
 
 
 def kept(folder: Path) -> set[int]:
-    return BlockStore(folder).had(blocks.cut("0" * 64, "m", FILE, block=1000))
+    return BundleFolder(folder).had(blocks.cut("0" * 64, "m", FILE, block=1000))
 
 
 MANY_HEADERS = b"".join(b"X-%d: y\r\n" % n for n in range(200))
@@ -236,7 +236,7 @@ def test_a_store_that_fails_unexpectedly_is_told(tmp_path: Path, monkeypatch: py
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw this\n")
 
-    monkeypatch.setattr(BlockStore, "write", fail)
+    monkeypatch.setattr(BundleFolder, "write", fail)
     assert "RuntimeError: nobody foresaw this" in fetch(tmp_path, (tmp_path / "m").as_uri())
 
 

@@ -1,0 +1,197 @@
+"""What ``run`` puts between the daemon and its hub: the outbox on disk, and what makes it obey.
+
+A disk that refuses the outbox must not end the daemon: it then lies beside the control socket, which is
+memory on a board, smaller, and gone with the power; the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import ConfigError, PeerError, PlatformError
+
+if TYPE_CHECKING:
+    from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+    from edge_agent.commands.compose import Composed
+    from edge_agent.config.profile import Profile
+    from edge_agent.config.records import Config
+    from edge_agent.protocol.ports import Clock
+    from edge_agent.runtime.peers.coordinator import PeerCoordinator
+    from edge_agent.runtime.recording.recorder import Recorder
+    from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+    from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
+    from edge_agent.runtime.rollout.hub_driver import HubDriver
+
+log = logging.getLogger("edge_agent")
+
+OUTBOX = "outbox.db"
+VOLATILE_BYTES = 4_000_000
+DAY_S = 86_400.0
+
+
+class TelemetryLink:
+    """The uplink and the store under it.
+
+    Parameters
+    ----------
+    config : Config
+        The device's configuration.
+    profile : Profile
+        The board's limits.
+    wake : callable
+        Wakes the loop, from any thread.
+
+    Raises
+    ------
+    PlatformError
+        Neither the state directory nor the socket's takes the outbox.
+    """
+
+    def __init__(self, config: Config, profile: Profile, wake: Callable[[], None]) -> None:
+        from edge_agent.protocol.outbox import Outbox, OutboxSettings
+        from edge_agent.protocol.telemetry import Telemetry
+        from edge_agent.runtime.assembly import OUTBOX_PENDING_BYTES
+        from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
+        from edge_agent.wire.topics import DeviceTopics
+
+        limit = int(config.hub.outbox_mb * 1e6)
+        try:
+            self._store = _open(Path(config.device.state_dir), wake)
+        except PlatformError as error:
+            folder = Path(config.device.socket).parent
+            log.warning("telemetry: %s; kept in %s instead, until the power goes", error, folder)
+            self._store, limit = _open(folder, wake), min(limit, VOLATILE_BYTES)
+        settings = OutboxSettings(
+            max_bytes=limit,
+            max_age=config.hub.outbox_days * DAY_S,
+            pending_bytes=OUTBOX_PENDING_BYTES,
+            confirm=config.hub.confirm,
+        )
+        topics = DeviceTopics(config.device.fleet, config.device.name)
+        self._outbox = Outbox(settings, topics.telemetry, self._store)
+        self.uplink: TelemetryPublisher = TelemetryPublisher(
+            Telemetry(config.device.telemetry_s, profile.telemetry_bytes_s),
+            self._outbox,
+            lambda: self._store.damaged,
+        )
+
+    def close(self, t: float, wait: Callable[[], object]) -> None:
+        """Store what is pending and close the file; ``wait`` blocks until the loop is woken."""
+        self._outbox.close(t, wait)
+        self._store.close()
+
+
+def _open(folder: Path, wake: Callable[[], None]) -> SqliteOutboxStore:
+    from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{folder}: {error.strerror}") from error
+    return SqliteOutboxStore(folder / OUTBOX, wake)
+
+
+def make_announcing(config: Config) -> HomeAssistantPublisher | None:
+    """Return what shows the device to a Home Assistant; None if there is none."""
+    if config.broker is None or not config.broker.home_assistant:
+        return None
+    from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+
+    return HomeAssistantPublisher(config.broker.home_assistant, config.device.telemetry_s)
+
+
+def make_following(
+    composed: Composed,
+    clock: Clock,
+    wake: Callable[[], None],
+    reload: Callable[[], None],
+    recorder: Callable[[], Recorder | None],
+) -> HubDriver | None:
+    """Return what makes the device obey its hub; None without a broker, without keys, or if the disk
+    refuses to keep what was obeyed.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    config, profile = composed.settings.config, composed.settings.profile
+    keeper, kept = composed.state.keeper, composed.state.kept
+    if keeper is None or kept is None:
+        return None
+    from edge_agent.adapters.bundle_folder import BundleFolder
+    from edge_agent.adapters.hub_state import BUNDLES
+    from edge_agent.commands.kept_state import make_follower
+    from edge_agent.runtime.rollout.command_handlers import CommandTools
+    from edge_agent.runtime.rollout.hub_driver import HubDriver
+    from edge_agent.services.bundle_worker import BundleWorker
+
+    folder = Path(config.device.state_dir) / BUNDLES
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
+        return None
+    configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
+    follower = make_follower(config, kept, configured)
+    tools = CommandTools(reload=reload, recorder=recorder, max_rate_hz=profile.max_rate_hz)
+    workshop = BundleWorker(BundleFolder(folder), profile, config.hub, wake)
+    return HubDriver(follower, keeper, workshop, tools, clock)
+
+
+def make_peering(composed: Composed, clock: Clock) -> PeerCoordinator | None:
+    """Return what makes the device work with its peers; None without a broker or without ``peers``.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    config, profile = composed.settings.config, composed.settings.profile
+    if config.broker is None or config.peers is None:
+        return None
+    from edge_agent.adapters.durable_files import StateDirectory
+    from edge_agent.runtime.peers.coordinator import PeerCoordinator
+    from edge_agent.runtime.peers.loans import LoanKeys
+    from edge_agent.wire import signatures
+
+    keys = None
+    if config.peers.key_file:
+        files = config.peers.keys.items()
+        known = {device: signatures.load_public(Path(path)) for device, path in files}
+        keys = LoanKeys(signatures.load_secret(Path(config.peers.key_file)), known)
+    return PeerCoordinator(config, clock, keys, profile, StateDirectory(Path(config.device.state_dir)))
+
+
+def followed(config: Config, state: Mapping[str, Any] | None) -> Config:
+    """Return the configuration with the bundles that the hub rolled out and the populations it added, by what
+    was kept of the hub.
+    """
+    if state is None:
+        return config
+    from edge_agent.adapters.hub_state import BUNDLES, STATE
+    from edge_agent.config.records import build_population
+    from edge_agent.protocol.hub_client import active_of
+    from edge_agent.wire.population_topics import check_population_topics
+    from edge_agent.wire.topics import check_name
+
+    folder = Path(config.device.state_dir)
+    here = {entry.name for entry in config.population}
+    try:
+        active = active_of(state)
+        added = [build_population(e) for name, e in state.get("added", {}).items() if name not in here]
+        for entry in added:
+            check_population_topics(asdict(entry), check_name(entry.name, "name"), f"population {entry.name}")
+    except (ConfigError, PeerError, KeyError, TypeError, AttributeError) as error:
+        log.warning("hub: %s: %s; the configured bundles run", folder / STATE, error)
+        return config
+    paths = {name: folder / BUNDLES / f"{digest}.eab" for name, digest in active.items()}
+    population = tuple(
+        replace(entry, bundle=str(paths[entry.name])) if entry.name in paths else entry
+        for entry in (*config.population, *added)
+    )
+    return replace(config, population=population)
