@@ -122,10 +122,10 @@ def _load_for(config: Config) -> None:
 
 def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
     """Load what the hub rolled out; if a bundle is bad or the plan over its budget, what is configured."""
-    if state.kept.state is not None:
+    if state.client is not None:
         from edge_agent.services.active_bundles import followed
 
-        config = followed(settings.config, state.kept.state)
+        config = followed(settings.config, state.client)
         if config != settings.config:
             try:
                 composed = _planned(replace(settings, config=config), state, base)

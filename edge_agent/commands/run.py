@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
         rss_bytes,
         client=client,
         boot=os.urandom(8).hex(),
-        lost_state=composed.state.kept.lost,
+        lost_state=composed.state.lost,
         sinks=sinks(programs, config),
         max_recording_bytes=int(config.recorder.max_mb * 1e6),
     )
