@@ -133,8 +133,12 @@ def test_hundreds_of_populations_come_online(device: Any) -> None:
     head = head.replace('name = "dev"', 'name = "dev"\nmemory_mb = 256')
     (device.folder / "device.toml").write_text(head + "".join(many))
     device.start()
-    device.client.publish("z/p699", b'{"co2": 1500}')
-    device.until(lambda: device.said("z/p699/set") == [b'{"fan": "on"}'])
+
+    def convinced() -> bool:
+        device.client.publish("z/p699", b'{"co2": 1500}')
+        return device.said("z/p699/set")[-1:] == [b'{"fan": "on"}']
+
+    device.until(convinced)
     device.kill()
     topics = DeviceTopics("lab", "dev")
     device.until(lambda: decode(device.said(topics.birth)[-1]).body["online"] is False)
