@@ -72,6 +72,11 @@ bench-check: setup ## fail where a ratio or a size is a tenth worse than in the 
 bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
 	$(PY) -m benchmarks.compare --keep $(RELEASE)
 
+test-homeassistant: setup ## the daemon in a real Home Assistant, installed into build/homeassistant once (as root)
+	@tools/ensure_system.sh mosquitto
+	@tests/homeassistant/install.sh
+	.venv/bin/pytest tests/homeassistant/discovery.py
+
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)

@@ -100,12 +100,19 @@ def _open(folder: Path, wake: Callable[[], None]) -> SqliteStore:
 
 
 def make_announcing(config: Config) -> Announcing | None:
-    """Return what shows the device to a Home Assistant; None if there is none."""
-    if config.broker is None or not config.broker.home_assistant:
-        return None
-    from edge_agent.runtime.announcing import Announcing
+    """Return what shows the device to a Home Assistant; None if there is none, and none was told before."""
+    from edge_agent.runtime.discovery_record import NAME
 
-    return Announcing(config.broker.home_assistant, config.device.telemetry_s)
+    folder = Path(config.device.state_dir)
+    if config.broker is None or not (config.broker.home_assistant or (folder / NAME).exists()):
+        return None
+    from edge_agent.adapters.files import StateDirectory
+    from edge_agent.runtime.announcing import Announcing
+    from edge_agent.wire.topics import DeviceTopics
+
+    topics = DeviceTopics(config.device.fleet, config.device.name)
+    prefix, seconds = config.broker.home_assistant, config.device.telemetry_s
+    return Announcing(prefix, seconds, topics, StateDirectory(folder))
 
 
 def make_following(

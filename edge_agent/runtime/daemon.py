@@ -142,6 +142,8 @@ class Daemon:
         if self.parts.recorder is not None:
             self.parts.recorder.close()
         if self.link is not None:
+            if self.parts.announcing is not None:
+                self.parts.announcing.stop()
             if self.parts.peering is not None:
                 self.parts.peering.stop()
             self.link.stop()
@@ -195,6 +197,8 @@ class Daemon:
             self.parts.following.changed()
         if self.parts.peering is not None:
             self.parts.peering.changed()
+        if self.parts.announcing is not None:
+            self.parts.announcing.changed()
         if self.link is not None and self.link.online:
             self.link.publish(self.birth(True))
 

@@ -75,6 +75,7 @@ REPORTED: Schema = {
 }
 
 STATE: Schema = {
+    "online": Field(bool, "false in the last state before an orderly stop; true if missing"),
     "rss": Field(int, "resident memory of the daemon", required=True, unit="bytes"),
     "rung": Field(str, "the governor's rung: full, or what it does without", required=True),
     "backlog": Field(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
@@ -90,6 +91,8 @@ ANNOUNCEMENT: Schema = {
         required=True,
     ),
     "state_topic": Field(str, "up/state of the device", required=True),
+    "availability_topic": Field(str, "up/state of the device"),
+    "availability_template": Field(str, "takes online out of the state"),
     "qos": Field(int, "of the state", required=True),
 }
 
