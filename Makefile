@@ -77,6 +77,11 @@ test-homeassistant: setup ## the daemon in a real Home Assistant, installed into
 	@tests/homeassistant/install.sh
 	.venv/bin/pytest tests/homeassistant/discovery.py
 
+test-zigbee2mqtt: setup ## the daemon and a real Zigbee2MQTT without a radio, installed into build/zigbee2mqtt once
+	@tools/ensure_system.sh mosquitto
+	@tests/zigbee2mqtt/install.sh
+	.venv/bin/pytest tests/zigbee2mqtt/commands.py
+
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)
