@@ -33,7 +33,7 @@ LEVELS = {"off": 0, "low": 1, "medium": 2, "high": 3}
 
 
 def write_bundle(path: Path, control: str, values: list[str]) -> None:
-    """Write a model that acts with CO2's bin: an action leads from its own state to the wanted one, the first."""
+    """Write a model that acts with CO2's bin; an action leads from its state to the wanted one, the first."""
     count = len(values)
     meta = {
         "modalities": [{"name": "co2", "unit": "ppm", "edges": [600 + 600 * n for n in range(count - 1)]}],
