@@ -82,6 +82,10 @@ test-zigbee2mqtt: setup ## the daemon and a real Zigbee2MQTT without a radio, in
 	@tests/zigbee2mqtt/install.sh
 	.venv/bin/pytest tests/zigbee2mqtt/commands.py
 
+test-brokers: setup ## the daemon at Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
+	@tests/brokers/install.sh
+	.venv/bin/pytest tests/brokers/daemon.py
+
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)

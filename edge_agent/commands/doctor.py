@@ -12,6 +12,7 @@ from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.examination import Finding
 from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.runtime.config import BrokerConfig
 
 
 def add(subparsers: Any) -> None:
@@ -51,7 +52,21 @@ def examine(config: Path | None) -> list[Finding]:
     findings.append(examination.disk(Path(device["state_dir"])))
     findings.append(examination.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
-        findings.append(examination.reachable(broker["host"], broker["port"]))
+        answers = examination.reachable(broker["host"], broker["port"])
+        findings.append(answers)
+        if answers.good:
+            findings.append(_retained_messages(BrokerConfig(**broker), device["fleet"], device["name"]))
         names = [broker[key] for key in ("password_file", "key_file") if broker[key]]
         findings += examination.secrets([Path(name) for name in names])
     return findings
+
+
+def _retained_messages(broker: BrokerConfig, fleet: str, device: str) -> Finding:
+    from edge_agent.adapters import retained_check
+    from edge_agent.commands.run import mqtt_settings
+
+    try:
+        settings = mqtt_settings(broker, f"{fleet}-{device}")
+        return retained_check.retained_messages(settings, fleet, device)
+    except ConfigError as error:
+        return Finding(retained_check.WHAT, False, f"not tried: {error}", "correct the file")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge_agent")
 
+GOODBYE_S = 1.0
+"""Seconds that the last messages may take to leave: safe values, the goodbye, the last state."""
+
 
 def add(subparsers: Any) -> None:
     """Add the command."""
@@ -94,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
     )
     daemon = Daemon(config, roster, composed.plan, clock, parts)
+    client: PahoClient | None = None
     if config.broker is not None:
         client = PahoClient(
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
@@ -107,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
     finally:
+        if client is not None:  # its thread would take the last messages along
+            client.close(GOODBYE_S)
         if telling is not None:
             telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
         programs.close()
