@@ -16,7 +16,9 @@ was done for a Home Assistant that had just said that it is online.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
@@ -30,6 +32,8 @@ from edge_agent.wire.topics import DeviceTopics
 if TYPE_CHECKING:
     from edge_agent.runtime.checkpoint import Store
     from edge_agent.runtime.daemon import Daemon
+
+log = logging.getLogger("edge_agent")
 
 FIRST_S = 1.0
 """Seconds between the first two states after an announcement."""
@@ -62,6 +66,7 @@ class Announcing:
         self._pause = FIRST_S
         self._said = 0.0
         self._announced: tuple[str, ...] | None = None
+        self._shown: tuple[str, ...] = ()
         self._removed: set[str] = set()
         self._heard = False
         self._emptying: dict[int, str] = {}
@@ -92,7 +97,7 @@ class Announcing:
         if now < self._next:
             return
         self._announce(daemon, link, now)
-        link.publish(Publication(daemon.topics.state, discovery.encode(state(daemon)), qos=0))
+        link.publish(Publication(daemon.topics.state, discovery.encode(state(daemon, self._shown)), qos=0))
         self._said, self._next = now, now + min(self._pause, self._seconds)
         self._pause = min(2 * self._pause, self._seconds)
 
@@ -104,7 +109,7 @@ class Announcing:
         """Say that the device goes offline."""
         daemon, link = self._daemon, self._link
         if daemon is not None and link is not None and self._announced is not None:
-            payload = discovery.encode(state(daemon) | {"online": False})
+            payload = discovery.encode(state(daemon, self._shown) | {"online": False})
             link.publish(Publication(daemon.topics.state, payload, qos=0))
 
     def _announce(self, daemon: Daemon, link: Link, now: float) -> None:
@@ -113,11 +118,16 @@ class Announcing:
         if populations == before:
             return
         self._announced = populations
-        self._record.note(populations)
+        self._shown = discovery.fitting(daemon.topics, populations, self._seconds)
+        if self._shown != populations:
+            count = len(self._shown)
+            log.warning("home assistant: shows the first %d of %d populations", count, len(populations))
+        self._record.note(self._shown)
         returning = [name for name in self._record.gone if name not in self._removed]
         if before is None and returning:
             self._remove_at = now + SETTLE_S
-            self._publish(daemon, link, (*populations, *returning))
+            both = discovery.fitting(daemon.topics, (*self._shown, *returning), self._seconds)
+            self._publish(daemon, link, both)
         else:
             self._remove(daemon, link)
         self._pause = FIRST_S
@@ -125,7 +135,7 @@ class Announcing:
     def _remove(self, daemon: Daemon, link: Link) -> None:
         """Announce the populations, and that all others are gone."""
         self._remove_at = math.inf
-        self._publish(daemon, link, self._announced or (), self._record.gone)
+        self._publish(daemon, link, self._shown, self._record.gone)
         self._removed.update(self._record.gone)
         if self._heard:
             self._heard = False
@@ -167,8 +177,8 @@ class Announcing:
         self._next = min(self._next, self._said + FIRST_S)
 
 
-def state(daemon: Daemon) -> dict[str, Any]:
-    """Return the state that the announcement's templates take apart."""
+def state(daemon: Daemon, populations: Collection[str]) -> dict[str, Any]:
+    """Return the state of the device and of these populations, as the announcement's templates read it."""
     governor, uplink = daemon.parts.governor, daemon.parts.uplink
     return {
         "online": True,
@@ -178,5 +188,6 @@ def state(daemon: Daemon) -> dict[str, Any]:
         "populations": {
             name: {"agents": len(daemon.groups[name].names), **values}
             for name, values in counters(daemon).items()
+            if name in populations
         },
     }

@@ -24,6 +24,8 @@ from edge_agent.wire.topics import DeviceTopics
 
 EXPIRES_AFTER = 3.0
 """A value is believed for so many intervals between states."""
+MAX_BYTES = 200_000
+"""Of an announcement, without what it removes; a broker may refuse messages of more than 256 KB."""
 
 _DEVICE: Mapping[str, tuple[str, dict[str, str]]] = {
     "rss": (
@@ -71,18 +73,7 @@ def announcement(
     """Return the message of a device whose state comes every ``seconds``."""
     found: dict[str, Any] = {}
     for population in ("", *populations):
-        kinds = _POPULATION if population else _DEVICE
-        for id_, (key, (name, fields)) in zip(components(topics, population), kinds.items(), strict=True):
-            place = f".get('populations', {{}}).get('{population}', {{}})" if population else ""
-            found[id_] = {
-                "platform": "sensor",
-                "unique_id": id_,
-                "name": f"{population} {name}".strip(),
-                "value_template": f"{{{{ value_json{place}.get('{key}') }}}}",
-                "expire_after": round(EXPIRES_AFTER * seconds) + 1,
-                "entity_category": "diagnostic",
-                **fields,
-            }
+        found |= _sensors(topics, population, seconds)
     return {
         "device": {
             "identifiers": [f"edge-agent:{topics.fleet}:{topics.device}"],
@@ -98,6 +89,35 @@ def announcement(
         "availability_template": "{{ 'online' if value_json.get('online', true) else 'offline' }}",
         "qos": 0,
     }
+
+
+def _sensors(topics: DeviceTopics, population: str, seconds: float) -> dict[str, Any]:
+    """Return the components of a population; with an empty name, those of the device itself."""
+    kinds = _POPULATION if population else _DEVICE
+    place = f".get('populations', {{}}).get('{population}', {{}})" if population else ""
+    return {
+        id_: {
+            "platform": "sensor",
+            "unique_id": id_,
+            "name": f"{population} {name}".strip(),
+            "value_template": f"{{{{ value_json{place}.get('{key}') }}}}",
+            "expire_after": round(EXPIRES_AFTER * seconds) + 1,
+            "entity_category": "diagnostic",
+            **fields,
+        }
+        for id_, (key, (name, fields)) in zip(components(topics, population), kinds.items(), strict=True)
+    }
+
+
+def fitting(topics: DeviceTopics, populations: Iterable[str], seconds: float) -> tuple[str, ...]:
+    """Return as many of the first populations as an announcement of `MAX_BYTES` has room for."""
+    found, room = [], MAX_BYTES - len(encode(announcement(topics, "", "", (), seconds)))
+    for population in populations:
+        room -= len(encode(_sensors(topics, population, seconds)))
+        if room < 0:
+            break
+        found.append(population)
+    return tuple(found)
 
 
 def without(message: Mapping[str, Any], gone: Iterable[str]) -> dict[str, Any]:

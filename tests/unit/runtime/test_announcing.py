@@ -51,7 +51,7 @@ class Home:
         parts = Parts(rss=lambda: 1, announcing=Announcing(prefix, 10.0, topics, self.folder))
         self.house = self._make(parts=parts)
         for name in populations:
-            config = replace(self.house.daemon.groups["rooms"].config, name=name)
+            config = replace(self.house.daemon.groups["rooms"].config, name=name, history_kb=1)
             self.house.daemon.change([self._prepare(config)], [])
         self.house.start()
         self.after(0.0)
@@ -239,6 +239,21 @@ def test_a_device_that_moved_leaves_nothing_behind(home: Home) -> None:
     home.after(30.0)
     assert house.sent(CONFIG) == [b""]
     assert house.sent(discovery.topic("ha/elsewhere", TOPICS))
+
+
+def test_more_populations_than_a_broker_takes_are_not_all_shown(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"{number:060d}" for number in range(120)]
+    house = home.start(*names)
+    home.after(20.0)
+    (payload,) = {*house.sent(CONFIG)[-1:]}
+    assert 150_000 < len(payload) < 200_000
+    shown = home.home_assistant.registry
+    assert home.ids("rooms", *names[:10]) < shown < home.ids("rooms", *names)
+    assert not home.home_assistant.unavailable()
+    assert len(house.sent(house.topics.state)[-1]) < 100_000
+    assert "of 121 populations" in caplog.text
 
 
 def test_a_disk_that_refuses_does_not_keep_it_from_announcing(
