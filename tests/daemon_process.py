@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_agent.testing import fan
+from tests.support import fan
 
 PATIENCE_S = 45.0
 """Seconds after which what should have happened counts as never happening."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_agent.adapters.examination import Finding
+from edge_agent.adapters.doctor_checks import Finding
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Deliver, Delivered, Effect, Session, SessionSettings, carry_out

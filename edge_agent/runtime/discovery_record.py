@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable
 
 from edge_agent.errors import PlatformError
-from edge_agent.runtime.checkpoint import Store
+from edge_agent.runtime.population.checkpoint import StateStore
 
 NAME = "home-assistant.json"
 MOST_GONE = 64
@@ -28,7 +28,7 @@ class DiscoveryRecord:
 
     Parameters
     ----------
-    store : Store, optional
+    store : StateStore, optional
         Where it is kept; without one it is forgotten at the end.
     topic : str
         Where the announcement is retained from now on; empty if the device does not announce itself any more.
@@ -41,7 +41,7 @@ class DiscoveryRecord:
         Topics of announcements that have to be emptied.
     """
 
-    def __init__(self, store: Store | None, topic: str) -> None:
+    def __init__(self, store: StateStore | None, topic: str) -> None:
         self._store = store
         self._topic = topic
         self._present: tuple[str, ...] = ()
