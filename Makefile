@@ -73,6 +73,20 @@ bench-check: setup ## fail where a ratio or a size is a tenth worse than in the 
 bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
 	$(PY) -m benchmarks.compare --keep $(RELEASE)
 
+test-homeassistant: setup ## the daemon in a real Home Assistant, installed into build/homeassistant once (as root)
+	@tools/ensure_system.sh mosquitto
+	@tests/homeassistant/install.sh
+	.venv/bin/pytest tests/homeassistant/discovery.py
+
+test-zigbee2mqtt: setup ## the daemon and a real Zigbee2MQTT without a radio, installed into build/zigbee2mqtt once
+	@tools/ensure_system.sh mosquitto
+	@tests/zigbee2mqtt/install.sh
+	.venv/bin/pytest tests/zigbee2mqtt/commands.py
+
+test-brokers: setup ## the daemon at Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
+	@tests/brokers/install.sh
+	.venv/bin/pytest tests/brokers/daemon.py
+
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)

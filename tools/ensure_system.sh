@@ -22,6 +22,8 @@ declare -A package=(
     [zstd]="zstd"
     [systemd-analyze]="systemd"
     [buildah]="buildah"
+    [node]="nodejs"
+    [npm]="npm"
     [qemu-aarch64-static]="qemu-user-static"
 )
 PATH="$PATH:/usr/sbin:/sbin"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters import doctor_checks
+from edge_agent.adapters import doctor_checks, retained_check
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.doctor_checks import Finding
 from edge_agent.adapters.login import log_in
@@ -76,6 +76,8 @@ def _broker(config: Config, path: Path) -> Iterator[Finding]:
     if line:
         yield Finding("certificate", False, line, "have it renewed, and check the clock")
     yield doctor_checks.login(f"{settings.host}:{settings.port}", login)
+    if not login.reason:
+        yield retained_check.retained_messages(settings, config.device.fleet, config.device.name)
     if not login.limited:
         yield Finding(
             "packet lengths",

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge_agent")
 
+GOODBYE_S = 1.0
+"""Seconds that the last messages may take to leave: safe values, the goodbye, the last state."""
+
 
 def add(subparsers: Any) -> None:
     """Add the command."""
@@ -80,6 +83,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.runtime.population.checkpoint import Checkpoints
     from edge_agent.runtime.populations import Populations
     from edge_agent.runtime.reporting.connection_log import ConnectionLog
+    from edge_agent.runtime.reporting.discovery_record import NAME as DISCOVERY_RECORD
     from edge_agent.runtime.reporting.watchdog import Watchdog
     from edge_agent.services.reloader import Reloader
     from edge_agent.services.telemetry_outbox import TelemetryOutbox
@@ -96,6 +100,8 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
     if outbox is not None:
         closing.callback(lambda: outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
+    if client is not None:  # its thread would take the last messages along
+        closing.callback(client.close, GOODBYE_S)
     builder = DaemonBuilder(
         populations,
         clock,
@@ -113,9 +119,9 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     if outbox is not None:
         telemetry = Telemetry(device.telemetry_s, profile.telemetry_bytes_s)
         builder.publish_telemetry(telemetry, outbox.outbox, outbox.damaged)
-    if broker is not None and broker.home_assistant:
-        builder.show_home_assistant(broker.home_assistant, device.telemetry_s)
     store = StateDirectory(Path(device.state_dir))
+    if broker is not None and (broker.home_assistant or (Path(device.state_dir) / DISCOVERY_RECORD).exists()):
+        builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
     daemon = builder.build(
         composed.prepared,
         checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_a_day),

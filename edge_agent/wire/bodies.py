@@ -91,6 +91,7 @@ REPORTED: Schema = {
 }
 
 STATE: Schema = {
+    "online": BodyField(bool, "false in the last state before an orderly stop; true if missing"),
     "rss": BodyField(int, "resident memory of the daemon", required=True, unit="bytes"),
     "rung": BodyField(str, "the governor's rung: full, or what it does without", required=True),
     "backlog": BodyField(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
@@ -108,6 +109,8 @@ ANNOUNCEMENT: Schema = {
         required=True,
     ),
     "state_topic": BodyField(str, "up/state of the device", required=True),
+    "availability_topic": BodyField(str, "up/state of the device"),
+    "availability_template": BodyField(str, "takes online out of the state"),
     "qos": BodyField(int, "of the state", required=True),
 }
 

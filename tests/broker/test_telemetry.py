@@ -48,6 +48,15 @@ def test_the_hub_sees_true_figures_and_no_gaps(device: Any) -> None:
     device.until(lambda: json.loads(device.said(topic)[-1])["populations"]["rooms"]["decisions"] >= steps)
 
 
+def test_the_last_state_before_an_orderly_stop_says_so(device: Any) -> None:
+    topic = "edge/v1/lab/dev/up/state"
+    for _ in range(5):
+        device.start()
+        device.until(lambda: device.said(topic) and json.loads(device.said(topic)[-1])["online"])
+        assert device.end() == 0
+        device.until(lambda: json.loads(device.said(topic)[-1])["online"] is False)
+
+
 def ingest(database: Path, port: int, seconds: float) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "edge_hub.cli", "ingest", str(database), "--json", "--for", str(seconds)]
     words += ["--broker", f"127.0.0.1:{port}", "--fleet", "lab"]

@@ -378,6 +378,8 @@ class Herald:
         if self._items:
             self.populations.change([self._items.pop()], [])
 
+    def changed(self) -> None: ...
+
 
 def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:
     halls = replace(make_house(step="rate").config.population[0], name="halls", rate_hz=5.0)
