@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.adapters.paho import ReasonCode
+from edge_agent.adapters.paho_loader import ReasonCode
 
 _CREDENTIALS = (0x86, 0x87)
 """Bad user name or password, not authorized (MQTT 5.0 section 3.2.2.2); paho maps 3.1.1's codes to them."""

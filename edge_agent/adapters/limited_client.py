@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 
 from edge_agent.adapters.packet_lengths import PacketLengths
-from edge_agent.adapters.paho import CallbackAPIVersion, Client, MQTTErrorCode, MQTTProtocolVersion
+from edge_agent.adapters.paho_loader import CallbackAPIVersion, Client, MQTTErrorCode, MQTTProtocolVersion
 from edge_agent.protocol.ports import MQTT_5
 
 log = logging.getLogger("edge_agent")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.connection_errors import refusal_text, trouble_text
 from edge_agent.adapters.limited_client import LimitedClient
 from edge_agent.adapters.packet_lengths import OversizeError, PacketLengths
-from edge_agent.adapters.paho import (
+from edge_agent.adapters.paho_loader import (
     Client,
     ConnectFlags,
     DisconnectFlags,

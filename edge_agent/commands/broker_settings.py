@@ -11,7 +11,7 @@ from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.mqtt import MqttSettings
-    from edge_agent.runtime.config import BrokerConfig, Config
+    from edge_agent.config.records import BrokerConfig, Config
 
 FILES = ("password_file", "key_file", "ca_file", "cert_file")
 

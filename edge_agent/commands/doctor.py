@@ -8,15 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters import examination
+from edge_agent.adapters import doctor_checks
 from edge_agent.adapters.config_files import Reading
-from edge_agent.adapters.examination import Finding
+from edge_agent.adapters.doctor_checks import Finding
 from edge_agent.adapters.login import log_in
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.output import add_output_options, print_json
+from edge_agent.config import records as config_records
+from edge_agent.config.records import Config
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.runtime import config as config_records
-from edge_agent.runtime.config import Config
 
 
 def add(subparsers: Any) -> None:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine(config: Path | None) -> list[Finding]:
     """Return all findings; a configuration that is wrong is one of them."""
-    findings = list(examination.board())
+    findings = list(doctor_checks.board())
     if config is None:
         return findings
     try:
@@ -53,13 +53,13 @@ def examine(config: Path | None) -> list[Finding]:
         return [*findings, Finding("configuration", False, str(error), "correct the file")]
     device, broker = document["config"]["device"], document["config"]["broker"]
     findings.append(Finding("configuration", True, str(config)))
-    findings.append(examination.disk(Path(device["state_dir"])))
-    findings += examination.owners(Path(device["state_dir"]))
-    findings.append(examination.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
+    findings.append(doctor_checks.disk(Path(device["state_dir"])))
+    findings += doctor_checks.owners(Path(device["state_dir"]))
+    findings.append(doctor_checks.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
         findings += _broker(config_records.build(document["config"]), config)
         names = [broker[key] for key in ("password_file", "key_file") if broker[key]]
-        findings += examination.secrets([Path(name) for name in names])
+        findings += doctor_checks.secrets([Path(name) for name in names])
     return findings
 
 
@@ -75,7 +75,7 @@ def _broker(config: Config, path: Path) -> Iterator[Finding]:
         return
     if line:
         yield Finding("certificate", False, line, "have it renewed, and check the clock")
-    yield examination.login(f"{settings.host}:{settings.port}", login)
+    yield doctor_checks.login(f"{settings.host}:{settings.port}", login)
     if not login.limited:
         yield Finding(
             "packet lengths",

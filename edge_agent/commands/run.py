@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
+from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
-from edge_agent.commands.reloading import Reloader
-from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED
+from edge_agent.services.reloader import Reloader
 
 if TYPE_CHECKING:
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
+    from edge_agent.config.records import Config, RecorderConfig
     from edge_agent.protocol.ports import Clock
-    from edge_agent.runtime.config import Config, RecorderConfig
     from edge_agent.runtime.connection_log import ConnectionLog
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.recorder import Recorder
-    from edge_agent.runtime.supervision import Supervision
+    from edge_agent.runtime.recording.recorder import Recorder
+    from edge_agent.runtime.reporting.watchdog import Watchdog
 
 log = logging.getLogger("edge_agent")
 
@@ -46,40 +46,40 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
-    from edge_agent.commands.composition import compose
+    from edge_agent.commands.compose import compose
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
     composed = compose(arguments.config, arguments.profile, own_state=True)
     composed.plan.check(composed.budget_source)
 
-    from edge_agent.adapters.actuators import Commands
-    from edge_agent.adapters.clock import SystemClock
+    from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.adapters.control import ControlServer
-    from edge_agent.adapters.files import StateDirectory
+    from edge_agent.adapters.durable_files import StateDirectory
     from edge_agent.adapters.loop import Loop
+    from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.linking import Telling, make_announcing, make_following, make_peering
+    from edge_agent.commands.compose_hub import TelemetryLink, make_announcing, make_following, make_peering
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
-    from edge_agent.runtime.checkpoint import Checkpoints
     from edge_agent.runtime.connection_log import ConnectionLog
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.governor import Governor
-    from edge_agent.runtime.link import Link
+    from edge_agent.runtime.governor.governor import Governor
+    from edge_agent.runtime.mqtt_dispatch import MqttDispatch
     from edge_agent.runtime.parts import Parts
-    from edge_agent.runtime.roster import Roster
-    from edge_agent.runtime.supervision import Supervision
+    from edge_agent.runtime.population.checkpoint import Checkpoints
+    from edge_agent.runtime.populations import Populations
+    from edge_agent.runtime.reporting.watchdog import Watchdog
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
     client = _client(config, arguments.config, loop)
-    roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
+    roster = Populations(Arena(composed.plan.arena), connect=connect_sources)
     for item in composed.prepared:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
-    programs = Commands(config.commands)
+    programs = ProgramRunner(config.commands)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    telling = None if config.broker is None else Telling(config, composed.settings.profile, loop.wake)
+    telling = None if config.broker is None else TelemetryLink(config, composed.settings.profile, loop.wake)
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     connection_log: ConnectionLog | None = None
     if config.broker is not None and client is not None:
         session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
-        daemon.attach(Link(session, client, clock))
+        daemon.attach(MqttDispatch(session, client, clock))
         connection_log = ConnectionLog(session, f"{config.broker.host}:{config.broker.port}")
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     notifier = Notifier.from_environment()
     try:
         return _serve(
-            daemon, loop, clock, Supervision(notifier, daemon.summary), reloader, server, connection_log
+            daemon, loop, clock, Watchdog(notifier, daemon.summary), reloader, server, connection_log
         )
     finally:
         if telling is not None:
@@ -122,10 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recorder(config: RecorderConfig) -> Recorder | None:
-    from edge_agent.adapters.tape import FileTape
-    from edge_agent.runtime.recorder import Recorder
+    from edge_agent.adapters.recording_file import SegmentedFile
+    from edge_agent.runtime.recording.recorder import Recorder
 
-    return Recorder(FileTape(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
+    return Recorder(SegmentedFile(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
 
 
 def _client(config: Config, path: Path, loop: Loop) -> PahoClient | None:
@@ -143,7 +143,7 @@ def _serve(
     daemon: Daemon,
     loop: Loop,
     clock: Clock,
-    supervision: Supervision,
+    supervision: Watchdog,
     reloader: Reloader,
     server: ControlServer,
     connection_log: ConnectionLog | None = None,

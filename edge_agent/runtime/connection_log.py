@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 
-from edge_agent.protocol.session import Session, State
+from edge_agent.protocol.session import Session, SessionState
 
 STEADY_S = 60.0
 MAX_REASONS = 8
@@ -33,7 +33,7 @@ class ConnectionLog:
     def update(self, now: float) -> None:
         """Say what changed; ``now`` in monotonic seconds."""
         session = self._session
-        online = session.state is State.ONLINE
+        online = session.state is SessionState.ONLINE
         if self._since is not None and (not online or session.counters.connects != self._connects):
             self._unsteady = now - self._since < STEADY_S
             self._since = None

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
+from edge_agent.config.profile import Profile, ThermalProfile
+from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.memory.arena import Arena
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime import assembly
-from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.daemon import MAX_WILL_BYTES, Daemon
-from edge_agent.runtime.link import Link
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.profile import Profile, ThermalProfile
-from edge_agent.runtime.roster import Roster
-from edge_agent.testing import fan
+from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire.messages import decode
+from tests.support import fan
 
 FEW, MANY = 100, 400
 PROFILE = Profile(
@@ -63,12 +63,12 @@ class Town:
         prepared = assembly.prepare_all(config, PROFILE, Path("device.toml"))
         plan = assembly.make_plan(config, PROFILE, prepared, 0)
         self.models = {id(item.model) for item in prepared}
-        self.roster = Roster(Arena(plan.arena))
+        self.roster = Populations(Arena(plan.arena))
         for item in prepared:
             self.roster.add(item)
         self.daemon = Daemon(config, self.roster, plan, self.clock, Parts(rss=lambda: 0))
         session = Session(SessionSettings(), self.daemon.birth, [], random.Random(0))
-        self.daemon.attach(Link(session, self.broker.client("dev"), self.clock))
+        self.daemon.attach(MqttDispatch(session, self.broker.client("dev"), self.clock))
         self.daemon.start()
         for _ in range(3):
             self.daemon.turn()
