@@ -129,14 +129,14 @@ def test_hundreds_of_populations_come_online(device: Any) -> None:
     text = (device.folder / "device.toml").read_text()
     head, section = text.split("[[population]]", 1)
     section = section.replace("size = 3", "size = 1\nhistory_kb = 1").replace("z/{agent}", "z/{population}")
-    many = [f"[[population]]{section}".replace('"rooms"', f'"p{number}"') for number in range(700)]
+    many = [f"[[population]]{section}".replace('"rooms"', f'"p{number}"') for number in range(900)]
     head = head.replace('name = "dev"', 'name = "dev"\nmemory_mb = 256')
     (device.folder / "device.toml").write_text(head + "".join(many))
     device.start()
 
     def convinced() -> bool:
-        device.client.publish("z/p699", b'{"co2": 1500}')
-        return device.said("z/p699/set")[-1:] == [b'{"fan": "on"}']
+        device.client.publish("z/p899", b'{"co2": 1500}')
+        return device.said("z/p899/set")[-1:] == [b'{"fan": "on"}']
 
     device.until(convinced)
     device.kill()
