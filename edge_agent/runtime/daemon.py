@@ -152,7 +152,16 @@ class Daemon:
         running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
         peering = self.parts.peering
         life = None if peering is None else peering.peer.incarnation if online else peering.will()
-        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
+        body = bodies.birth(
+            online,
+            device.name,
+            __version__,
+            self.parts.boot,
+            device.profile,
+            running,
+            life,
+            self.parts.rss(),
+        )
         message = Message(body, t=self.clock.time())
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 

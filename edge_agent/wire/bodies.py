@@ -1,33 +1,43 @@
 """What stands in the bodies of our messages, as tables that readers check against and docs/protocol.md is
 made of.
 
-Theory of operation. A schema maps keys to fields: type, whether it must be there, unit, meaning. `check`
-refuses a body that lacks a required key or has a known key of another type; unknown keys pass, so that an
-old reader understands a new writer. Types are msgpack's: a number that is whole may come as an int where
-a float is meant.
+Theory of operation. A schema maps keys to fields: type, bounds, whether it must be there, unit, meaning, and
+what is inside. ``wire.body_checks`` holds bodies against them. Types are msgpack's: a number that is whole
+may come as an int where a float is meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from edge_agent.errors import PeerError
+from edge_agent.wire.body_checks import MAX_COUNT, Field, Schema, check
 from edge_agent.wire.messages import Body
 
+__all__ = ["Field", "Schema", "birth", "check"]
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One key of a body. ``kind`` is bool, int, float, str, bytes, dict or list."""
+MAX_VERSION = 2**62
+"""The most a version of a document may be: the next one still fits."""
+MAX_BLOCKS = 2**31 - 1
 
-    kind: type
-    meaning: str
-    required: bool = False
-    unit: str = ""
-
-
-Schema = Mapping[str, Field]
+_COUNTER = Field(float, "a counter since start", least=-MAX_COUNT, most=MAX_COUNT)
+_TEXT = Field(str, "a text")
+_RANGES = Field(list, "[first, last]", least=2, most=2, each=Field(int, "a number", least=0, most=MAX_COUNT))
+_RUNNING = Field(
+    dict,
+    "what runs",
+    inside={
+        "bundle": Field(str, "digest"),
+        "size": Field(int, "agents", least=0, most=2**31 - 1),
+    },
+)
+_SIGNATURES = Field(
+    dict,
+    "a signature",
+    inside={
+        "key": Field(bytes, "public key", required=True),
+        "signature": Field(bytes, "Ed25519", required=True),
+    },
+)
 
 BIRTH: Schema = {
     "online": Field(bool, "false in the will and in the goodbye", required=True),
@@ -35,42 +45,91 @@ BIRTH: Schema = {
     "version": Field(str, "version of edge-agent"),
     "boot": Field(str, "unique id of this start of the process"),
     "profile": Field(str, "the firmware profile it runs with"),
-    "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
-    "incarnation": Field(int, "number of this connection: tells peers whose end a will announces"),
+    "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}", each=_RUNNING),
+    "incarnation": Field(
+        int, "number of this connection: tells peers whose end a will announces", least=0, most=MAX_COUNT
+    ),
+    "rss": Field(
+        int, "resident memory of the daemon when it connected", unit="bytes", least=0, most=MAX_COUNT
+    ),
 }
 
 TELEMETRY: Schema = {
     "populations": Field(
-        dict, "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers)"
+        dict,
+        "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers)",
+        each=Field(dict, "counters", each=_COUNTER),
     ),
-    "rss": Field(int, "resident memory of the daemon", unit="bytes"),
+    "rss": Field(int, "resident memory of the daemon", unit="bytes", least=0, most=MAX_COUNT),
     "historical": Field(bool, "sent later than it was measured; false if missing"),
     "delta": Field(bool, "only what changed since the message before; false if missing"),
-    "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
+    "skipped": Field(
+        list, "[first, last] ranges of sequence numbers that were thinned out on the device", each=_RANGES
+    ),
     "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
     "peers": Field(
-        dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
+        dict,
+        "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed",
+        each=_COUNTER,
     ),
     "samples": Field(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
         "index into "
         "names); dt (bytes, uint32 LE, milliseconds since t0); values (bytes, float32 LE)",
+        inside={
+            "names": Field(list, "of measurements", each=_TEXT),
+            "t0": Field(float, "Unix time"),
+            "series": Field(bytes, "indices"),
+            "dt": Field(bytes, "milliseconds"),
+            "values": Field(bytes, "figures"),
+        },
     ),
 }
 
 REPORTED: Schema = {
     "version": Field(
-        int, "version of the desired document that was last taken over; 0 is none", required=True
+        int,
+        "version of the desired document that was last taken over; 0 is none",
+        required=True,
+        least=0,
+        most=MAX_VERSION,
     ),
-    "trust": Field(int, "version of the set of hub keys that is believed; 0 is the configured one"),
+    "trust": Field(
+        int,
+        "version of the set of hub keys that is believed; 0 is the configured one",
+        least=0,
+        most=MAX_VERSION,
+    ),
     "populations": Field(
-        dict, "name → {bundle: digest (str), size: agents (int)}: what runs now", required=True
+        dict,
+        "name → {bundle: digest (str), size: agents (int)}: what runs now",
+        required=True,
+        each=_RUNNING,
     ),
     "rollouts": Field(
-        dict, "population → {bundle: digest, stage: str, reason: str, blocks: had (int), of: blocks (int)}"
+        dict,
+        "population → {bundle: digest, stage: str, reason: str, blocks: had (int), of: blocks (int)}",
+        each=Field(
+            dict,
+            "one rollout",
+            inside={
+                "bundle": Field(str, "digest"),
+                "stage": Field(str, "of the rollout"),
+                "reason": Field(str, "why it ended"),
+                "blocks": Field(int, "had", least=0, most=MAX_COUNT),
+                "of": Field(int, "blocks", least=0, most=MAX_COUNT),
+            },
+        ),
     ),
-    "refused": Field(dict, "the last document not taken over: {version: int, reason: str}"),
+    "refused": Field(
+        dict,
+        "the last document not taken over: {version: int, reason: str}",
+        inside={
+            "version": Field(int, "of the document", least=-MAX_COUNT, most=MAX_COUNT),
+            "reason": Field(str, "why"),
+        },
+    ),
     "parameters": Field(dict, "name → value in force"),
 }
 
@@ -99,16 +158,26 @@ SIGNED: Schema = {
         list,
         "each {key: public key (bytes, 32), signature: Ed25519 over PURPOSE NUL doc (bytes, 64)}",
         required=True,
+        each=_SIGNATURES,
     ),
     "rotations": Field(
-        list, "signed documents of purpose 'keys', oldest first, each signed by the keys before it"
+        list,
+        "signed documents of purpose 'keys', oldest first, each signed by the keys before it",
+        each=Field(
+            dict,
+            "a signed document",
+            inside={
+                "doc": Field(bytes, "the document", required=True),
+                "signatures": Field(list, "of it", required=True, each=_SIGNATURES),
+            },
+        ),
     ),
 }
 
 DESIRED: Schema = {
     "fleet": Field(str, "the fleet it is for", required=True),
     "device": Field(str, "the device it is for", required=True),
-    "version": Field(int, "only goes up", required=True),
+    "version": Field(int, "only goes up", required=True, least=0, most=MAX_VERSION),
     "issued": Field(float, "when it was signed", required=True, unit="Unix s"),
     "expires": Field(float, "after this it must not be taken over", required=True, unit="Unix s"),
     "bundles": Field(
@@ -116,14 +185,37 @@ DESIRED: Schema = {
         "digest → {name: str, size: bytes (int), block: bytes a block (int), blocks: [SHA-256 in hex], "
         "url: str "
         "(optional: fetched from there instead)}",
+        each=Field(
+            dict,
+            "one bundle",
+            inside={
+                "name": Field(str, "of the bundle"),
+                "size": Field(int, "bytes", least=0, most=MAX_COUNT),
+                "block": Field(int, "bytes of a block", least=0, most=MAX_COUNT),
+                "blocks": Field(list, "SHA-256 in hex", each=_TEXT),
+                "url": Field(str, "where it is"),
+            },
+        ),
     ),
     "populations": Field(
         dict,
         "name → {bundle: digest (str), config: what a new population is made of (dict, optional)}: what "
         "should run",
+        each=Field(
+            dict,
+            "one population",
+            inside={
+                "bundle": Field(str, "digest"),
+                "config": Field(dict, "what a new population is made of"),
+            },
+        ),
     ),
     "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
-    "gates": Field(dict, "name → limit that shadow run or trial must keep, a number of 0 or more"),
+    "gates": Field(
+        dict,
+        "name → limit that shadow run or trial must keep, a number of 0 or more",
+        each=Field(float, "a limit"),
+    ),
 }
 
 GATES: Schema = {
@@ -141,9 +233,9 @@ GATES: Schema = {
 
 KEYS: Schema = {
     "fleet": Field(str, "the fleet it is for", required=True),
-    "version": Field(int, "only goes up", required=True),
-    "keys": Field(list, "public keys in hex (64 digits)", required=True),
-    "threshold": Field(int, "how many of them must sign", required=True),
+    "version": Field(int, "only goes up", required=True, least=0, most=MAX_VERSION),
+    "keys": Field(list, "public keys in hex (64 digits)", required=True, each=_TEXT),
+    "threshold": Field(int, "how many of them must sign", required=True, least=0, most=MAX_COUNT),
 }
 
 COMMAND: Schema = {
@@ -164,41 +256,29 @@ REPLY: Schema = {
 
 CONFIRM: Schema = {
     "outbox": Field(str, "which outbox numbered it", required=True),
-    "ranges": Field(list, "[first, last] ranges of sequence numbers", required=True),
+    "ranges": Field(list, "[first, last] ranges of sequence numbers", required=True, each=_RANGES),
 }
 
 FETCH: Schema = {
     "bundle": Field(str, "digest of the bundle", required=True),
-    "blocks": Field(list, "indices of the blocks asked for, in order", required=True),
+    "blocks": Field(
+        list,
+        "indices of the blocks asked for, in order",
+        required=True,
+        each=Field(int, "index", least=0, most=MAX_BLOCKS),
+    ),
 }
 
 BLOCK: Schema = {
     "bundle": Field(str, "digest of the bundle", required=True),
-    "index": Field(int, "which block", required=True),
-    "data": Field(bytes, "at most 131072 bytes; its SHA-256 stands in the desired document", required=True),
+    "index": Field(int, "which block", required=True, least=0, most=MAX_BLOCKS),
+    "data": Field(
+        bytes,
+        "at most 131072 bytes; its SHA-256 stands in the desired document",
+        required=True,
+        most=131_072,
+    ),
 }
-
-
-def check(schema: Schema, body: Mapping[str, Any], what: str) -> None:
-    """Check a body; ``what`` names it in the message.
-
-    Raises
-    ------
-    PeerError
-        A required key is missing or a known key has another type.
-    """
-    for key, field in schema.items():
-        if key not in body:
-            if field.required:
-                raise PeerError(f"{what}: {key} is missing")
-        elif not _fits(body[key], field.kind):
-            raise PeerError(f"{what}: {key} is {type(body[key]).__name__}, expected {field.kind.__name__}")
-
-
-def _fits(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def birth(
@@ -209,8 +289,9 @@ def birth(
     profile: str,
     populations: Mapping[str, tuple[str, int]],
     incarnation: int | None = None,
+    rss: int | None = None,
 ) -> Body:
-    """Return a birth body; ``populations`` maps names to (bundle digest, agents)."""
+    """Return a birth body; ``populations`` maps names to (bundle digest, agents), ``rss`` is in bytes."""
     body: Body = {
         "online": online,
         "device": device,
@@ -219,4 +300,5 @@ def birth(
         "profile": profile,
         "populations": {n: {"bundle": digest, "size": size} for n, (digest, size) in populations.items()},
     }
-    return body if incarnation is None else body | {"incarnation": incarnation}
+    optional = {"incarnation": incarnation, "rss": rss}
+    return body | {key: value for key, value in optional.items() if value is not None}

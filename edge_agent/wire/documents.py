@@ -16,6 +16,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import bodies
+from edge_agent.wire.body_checks import check_plain
 from edge_agent.wire.bundle import canonical_json
 from edge_agent.wire.signatures import PUBLIC_KEY_BYTES, PublicKey, SecretKey
 
@@ -80,6 +81,7 @@ class Trust:
             raise PeerError(f"{purpose}: the document is not JSON") from error
         if not isinstance(document, dict):
             raise PeerError(f"{purpose}: the document is {type(document).__name__}, expected an object")
+        check_plain(document, purpose)
         bodies.check(schema, document, purpose)
         if document["fleet"] != self.fleet:
             raise PeerError(f"{purpose}: for fleet {document['fleet']!r}, expected {self.fleet!r}")
@@ -96,8 +98,6 @@ class Trust:
         bodies.check(bodies.SIGNED, body, "signed document")
         trust = self
         for rotation in body.get("rotations", ())[:MAX_ROTATIONS]:
-            if not isinstance(rotation, dict):
-                raise PeerError(f"rotations: found {type(rotation).__name__}, expected a map")
             if _version(rotation) <= trust.version:
                 continue
             document = trust.opened(rotation, KEYS, bodies.KEYS)
@@ -120,12 +120,9 @@ class Trust:
         message = _message(purpose, text)
         signers: set[bytes] = set()
         for item in body["signatures"][:MAX_KEYS]:
-            match item:
-                case {"key": bytes(key), "signature": bytes(signature)}:
-                    if key in self.keys and PublicKey(key, "").verifies(message, signature):
-                        signers.add(key)
-                case _:
-                    raise PeerError(f"{purpose}: a signature is not {{key, signature}}")
+            key = item["key"]
+            if key in self.keys and PublicKey(key, "").verifies(message, item["signature"]):
+                signers.add(key)
         if len(signers) < self.threshold:
             found = f"{len(signers)} of the {self.threshold} signatures needed"
             raise PeerError(f"{purpose}: {found} are by keys that are believed")
@@ -152,7 +149,7 @@ def _keys(document: Document) -> tuple[bytes, ...]:
     for text in document["keys"][:MAX_KEYS]:
         try:
             raw = bytes.fromhex(text)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise PeerError("rotations: a key is not hex") from error
         if len(raw) != PUBLIC_KEY_BYTES:
             raise PeerError(f"rotations: a key has {len(raw)} bytes, expected {PUBLIC_KEY_BYTES}")
