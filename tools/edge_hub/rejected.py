@@ -36,10 +36,14 @@ class Rejection(NamedTuple):
 
 
 class Rejected:
-    """The messages that one command could not take in. ``count`` is of all, ``kept`` are the newest."""
+    """The messages that one command could not take in.
+
+    ``count`` is of all, ``unforeseen`` of those on which our own code failed; ``kept`` are the newest.
+    """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.count = 0
+        self.unforeseen = 0
         self.kept: deque[Rejection] = deque(maxlen=MAX_KEPT)
         self._now = now
 
@@ -58,6 +62,7 @@ class Rejected:
         except EdgeAgentError:
             raise
         except Exception as error:
+            self.unforeseen += 1
             log.exception("unforeseen, with a message on %r", topic)
             self._note(topic, payload, f"unforeseen {type(error).__name__}: {error}")
 

@@ -135,4 +135,5 @@ def test_whatever_a_device_sends_the_others_are_stored(sent: list[dict[object, o
         archive.gaps()
         archive.close()
     assert stored["f", "a", "x"] == [7]
+    assert archive.rejected.unforeseen == 0
     assert archive.rejected.count + sum(map(len, stored.values())) == len(sent) + 1

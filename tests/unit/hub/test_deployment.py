@@ -272,6 +272,7 @@ def test_whatever_one_device_says_the_others_commit(said: list[tuple[str, dict[o
         desk.deployment._now = lambda: float(next(clock))
         desk.deployment.run(lambda _: desk.commits() if TOPICS.desired in desk.link.published else None)
         assert desk.rollout.members["pi"].state == "committed"
+        assert desk.deployment.fleet.rejected.unforeseen == 0
         console = Console(file=io.StringIO(), width=200)
         console.print(fleet_table(desk.deployment.fleet, NOW, 200))
         for device in desk.deployment.fleet.devices.values():
