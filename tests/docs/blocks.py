@@ -39,6 +39,7 @@ set -euo pipefail
 [ "$$" != 1 ] || ip link set lo up
 PATH="$PATH:/usr/sbin:/sbin"
 export HOME={folder}
+unset XDG_STATE_HOME
 mosquitto -c {folder}/broker.conf &
 disown
 until grep -q running {folder}/broker.log 2>/dev/null; do sleep 0.05; done

@@ -183,7 +183,7 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
         device.turn()
     gaps = Gaps()
     for message in arrived(broker):
-        gaps.skip(message.body.get("skipped", ()), "t")
+        gaps.skip(message.body.get("skipped", ()))
         gaps.note(message.seq)
     assert device.outbox.counters.thinned > 500
     assert gaps.missing == set()
@@ -334,7 +334,7 @@ def test_an_entry_that_the_disk_changed_is_told_as_skipped() -> None:
         device.turn()
     gaps = Gaps()
     for message in arrived(broker):
-        gaps.skip(message.body.get("skipped", ()), "t")
+        gaps.skip(message.body.get("skipped", ()))
         gaps.note(message.seq)
     assert gaps.missing == set()
     assert device.outbox.counters.damaged == 2
