@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
-from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings
-from edge_agent.testing.pump import Pump
 from edge_agent.wire import bundle, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -28,6 +27,7 @@ from edge_hub import connection
 from edge_hub.archive import Archive
 from edge_hub.cli import main, parser
 from tests.broker.ending import end_all
+from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
 PROCESS = Path(__file__).with_name("device_process.py")
@@ -240,7 +240,7 @@ class Sender:
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         topics = DeviceTopics("lab", "sender")
-        self.store = SqliteStore(folder / "outbox.db", lambda: None)
+        self.store = SqliteOutboxStore(folder / "outbox.db", lambda: None)
         settings = OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=1.0)
         self.outbox = Outbox(settings, topics.telemetry, self.store)
         self.session = Session(
@@ -251,7 +251,7 @@ class Sender:
         )
         wake = threading.Event()
         client = PahoClient(MqttSettings("127.0.0.1", "sender", lab.port), wake.set)
-        self.pump = Pump(self.session, client, SystemClock(), wake)
+        self.pump = SessionLoop(self.session, client, SystemClock(), wake)
         for value in range(1000):
             self.outbox.append({"rss": value}, time.time(), time.monotonic())
         self.pump.start()

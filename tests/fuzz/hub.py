@@ -19,7 +19,7 @@ from unittest.mock import Mock
 import msgpack
 
 from edge_agent.errors import PeerError
-from edge_agent.protocol.follower import Follower
+from edge_agent.protocol.hub_client import HubClient
 from edge_agent.protocol.peers.peer import Peer, PeerSettings
 from edge_agent.protocol.ports import Received
 from edge_agent.wire import blocks, documents, messages, presence
@@ -31,8 +31,8 @@ from edge_hub.archive import Archive
 from edge_hub.connection import Connection, Incoming
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
+from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import FleetRollout, Member
-from edge_hub.store import HubStore
 from edge_hub.tables import fleet_table
 from tests.fuzz.wire import HUB
 
@@ -120,14 +120,14 @@ def _follow(topic: str, payload: bytes) -> None:
         return set()
 
     configured = {"rooms": (OLD, 5)}
-    follower = Follower(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
+    follower = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
     if topic == TOPICS.block:
         ours = Received(TOPICS.desired, _signed(canonical_json(DESIRED), documents.DESIRED), 1, True)
         follower.handle(ours, 0.0, NOW)
     for now in (0.0, 1.0):
         follower.handle(Received(topic, payload, 1, False), now, NOW)
         follower.tick(now + 100.0, NOW)
-    again = Follower(
+    again = HubClient(
         TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), follower.state()
     )
     again.start(0.0, NOW)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from edge_hub.fleet import Fleet
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 Name = tuple[str, str]
 """Fleet and device."""

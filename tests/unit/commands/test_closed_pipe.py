@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import closed_pipe
-from edge_agent.testing import fan
+from tests.support import fan
 
 LINES = "from edge_agent.closed_pipe import run; import sys; sys.exit(run(lambda: print('x' * {}) or {}))"
 

@@ -11,7 +11,7 @@ from edge_agent.wire import bodies, messages
 from edge_agent.wire.messages import Message
 from edge_hub import absent
 from edge_hub.fleet import Fleet
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 
 def heard(*names: str, fleet: str = "f") -> Fleet:

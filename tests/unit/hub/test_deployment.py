@@ -20,8 +20,8 @@ from edge_agent.wire.topics import DeviceTopics, parse
 from edge_hub.connection import Incoming
 from edge_hub.deployment import MOST_UNSENT, Deployment
 from edge_hub.desired import Desired
+from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import FleetRollout, Member
-from edge_hub.store import HubStore
 from edge_hub.tables import fleet_table
 from tests.unit.hub.link import HUB, NOW, STRANGER, TOPICS, Link, retained, write_bundle
 

@@ -59,7 +59,7 @@ def test_what_is_let_in_is_plain_and_nothing_else_is_kept_out(body: dict[Any, An
             messages.decode(payload)
 
 
-def of(field: bodies.Field) -> st.SearchStrategy[Any]:
+def of(field: bodies.BodyField) -> st.SearchStrategy[Any]:
     """Return values of a field's kind, in and out of its bounds, and sometimes of another."""
     kinds: dict[type, st.SearchStrategy[Any]] = {
         bool: st.booleans(),

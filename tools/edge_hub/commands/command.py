@@ -19,8 +19,8 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.commands.deploy import check_fleet
 from edge_hub.commands.devices import collect
+from edge_hub.device_selector import select
 from edge_hub.rejected import Rejected, printable
-from edge_hub.selector import select
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:

@@ -19,7 +19,7 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_hub import absent, connection
 from edge_hub.archive import Archive
 from edge_hub.fleet import Fleet
-from edge_hub.store import HubStore, default_folder
+from edge_hub.hub_folder import HubStore, default_folder
 from edge_hub.tables import drawn, fleet_table
 
 
