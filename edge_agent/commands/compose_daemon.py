@@ -94,7 +94,7 @@ class DaemonBuilder:
         self.scheduler = Scheduler()
         self.schedule = StepSchedule(self.scheduler, populations, clock)
         self.recorder = Recorder(max_recording_bytes)
-        self.birth = Birth(self.topics, populations, boot, lost_state, clock)
+        self.birth = Birth(self.topics, populations, boot, lost_state, rss, clock)
         self.dispatch: MqttDispatch | None = None
         self.subscriptions: Subscriptions | None = None
         if client is not None:

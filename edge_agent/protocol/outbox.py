@@ -175,13 +175,7 @@ class Outbox:
             return
         if not self.settings.confirm or body["outbox"] != self.name:
             return
-        ranges: list[Range] = []
-        for pair in body["ranges"]:
-            match pair:
-                case [int(first), int(last)]:
-                    ranges.append((first, last))
-                case _:
-                    self.counters.malformed += 1
+        ranges: list[Range] = [(first, last) for first, last in body["ranges"]]
         in_flight = {seq for seq, _, _ in self._in_flight.values()}
         free, late = self._unconfirmed.confirm(ranges, in_flight)
         self._removable += [(held.seq, held.size) for held in free]

@@ -26,7 +26,7 @@ def row(device: Any) -> dict[str, Any]:
     for topic, payload in list(device.heard):
         if "/up/" in topic:
             fleet.take(topic, payload, time.time())
-    assert fleet.bad == 0, fleet.last_bad
+    assert fleet.rejected.count == 0, fleet.rejected.last
     return fleet.devices["dev"].row() if "dev" in fleet.devices else {}
 
 

@@ -27,6 +27,8 @@ class Birth:
         Unique to this start of the process.
     lost_state : sequence of str
         A line for each file of state that could not be used.
+    rss : callable
+        Returns the bytes of the process in memory.
     clock : Clock
         Unix time.
     """
@@ -37,6 +39,7 @@ class Birth:
         populations: Populations,
         boot: str,
         lost_state: Sequence[str],
+        rss: Callable[[], int],
         clock: Clock,
     ) -> None:
         self.incarnation: Callable[[bool], int | None] = lambda _online: None
@@ -47,6 +50,7 @@ class Birth:
         self._populations = populations
         self._boot = boot
         self._lost_state = lost_state
+        self._rss = rss
         self._clock = clock
 
     def message(self, online: bool) -> Publication:
@@ -55,7 +59,14 @@ class Birth:
         groups = self._populations.groups
         running = {name: (group.digest, len(group.names)) for name, group in groups.items()}
         body = bodies.birth(
-            online, device.name, __version__, self._boot, device.profile, running, self.incarnation(online)
+            online,
+            device.name,
+            __version__,
+            self._boot,
+            device.profile,
+            running,
+            self.incarnation(online),
+            self._rss(),
         )
         if online and self._lost_state:
             body["lost_state"] = list(self._lost_state)

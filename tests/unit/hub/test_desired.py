@@ -74,7 +74,7 @@ def test_what_every_device_would_refuse_is_not_sent(parameters: dict[str, object
     ours = desired(link)
     ours.publish("pi", {}, 0, NOW)
     before = link.document()
-    with pytest.raises(PeerError, match=r"^edge/v1/f/pi/down/desired\.parameters\.x"):
+    with pytest.raises(PeerError, match=r"^edge/v1/f/pi/down/desired: parameters\.x"):
         ours.publish("pi", {"parameters": parameters}, 0, NOW + 1.0)
     assert link.document() == before
     assert ours.of("pi") == before

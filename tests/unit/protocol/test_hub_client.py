@@ -761,7 +761,7 @@ def test_a_document_that_was_cleared_stays_in_force_and_one_that_was_refused_is_
         ({"v": 99}, "v: found 99, expected 1"),
         ({"owner": "f/e"}, "owner: found 'f/e', expected 'f/d'"),
         ({"twin": {"trust": {"keys": [], "threshold": 0, "version": 0}, "document": None}}, "threshold"),
-        ({"added": {"\ud800": {}}}, "found '\\ud800'"),
+        ({"added": {"\ud800": {}}}, "a key is '\\ud800'"),
         ({"active": {"rooms": 2**64}}, "found an integer of 65 bits"),
     ],
 )

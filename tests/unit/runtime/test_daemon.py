@@ -162,6 +162,7 @@ def test_birth_and_will(make_house: MakeHouse) -> None:
     assert birth["online"] is True
     assert (birth["device"], birth["profile"], birth["version"]) == ("dev", "generic", __version__)
     assert birth["populations"] == {"rooms": {"bundle": "digest", "size": 3}}
+    assert birth["rss"] == 123
     house.broker.cut("dev")
     house.broker.run()
     assert decode(house.broker.retained[house.topics.birth].payload).body["online"] is False

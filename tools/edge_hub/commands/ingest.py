@@ -1,9 +1,15 @@
 """``edge-hub ingest``: telemetry into SQLite, with the gaps a device.
 
-A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a
-hub that was killed loses nothing once it is back. With ``--group`` several of them share the load (a shared
-subscription) and may share the database. What is stored is confirmed to its device, which may be waiting
-for that.
+A message is acknowledged to the broker only after its transaction. What is stored is confirmed to its device;
+one that waits for that (``hub.confirm`` in device.toml) sends again what is not confirmed.
+
+Alone, it has a session that the broker keeps, so a hub that was killed loses nothing once it is back. With
+``--group`` several workers share the load (a shared subscription) and may share the database. They are
+stateless: a kept session would hold a dead worker's share until that very worker is back. The others take all
+new messages at once, and what a killed worker had not stored comes again from devices that wait for
+confirmation.
+
+A message that can't be taken in is set aside in the database, with its reason; ``--rejected`` lists them.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE
+from edge_agent.errors import EXIT_DONE, ConfigError
 from edge_agent.wire import messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -33,6 +39,9 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
     parser.add_argument(
+        "--rejected", action="store_true", help="list the messages that were set aside, and end"
+    )
+    parser.add_argument(
         "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
     )
     connection.add_arguments(parser)
@@ -43,13 +52,16 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take telemetry in until the time is over or somebody interrupts; then tell the gaps."""
+    if arguments.rejected:
+        return _list_rejected(arguments)
     archive = Archive(arguments.database)
     end = time.monotonic() + arguments.seconds
     share = f"$share/{arguments.group}/" if arguments.group else ""
-    session = f"edge-hub-ingest-{arguments.group or 'alone'}-{arguments.worker}"
+    # The name stays the same, so that a session that an older version left at the broker is ended.
+    name = f"edge-hub-ingest-{arguments.group or 'alone'}-{arguments.worker}"
     filters = (f"{share}edge/v1/{arguments.fleet}/+/up/telemetry",)
     try:
-        with connection.Connection(arguments, filters, session=session) as link:
+        with connection.Connection(arguments, filters, name=name, kept=not arguments.group) as link:
             while (left := end - time.monotonic()) > 0:
                 batch = list(link.messages(min(left, 1.0)))
                 if batch:
@@ -60,11 +72,26 @@ def run(arguments: argparse.Namespace) -> int:
                             _confirm(link, key, numbers)
     finally:
         log.info(
-            "worker %s: %d stored, %d repeated, %d malformed",
-            *(arguments.worker, archive.stored, archive.repeated, archive.malformed),
+            "worker %s: %d stored, %d repeated, %d rejected",
+            *(arguments.worker, archive.stored, archive.repeated, archive.rejected.count),
         )
+        archive.rejected.tell()
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
+        archive.close()
+    return EXIT_DONE
+
+
+def _list_rejected(arguments: argparse.Namespace) -> int:
+    if not arguments.database.exists():
+        raise ConfigError(f"{arguments.database}: No such file")
+    archive = Archive(arguments.database)
+    try:
+        for row in archive.set_aside():
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["t"]))
+            told = f"{row['id']} {when} {row['topic']}, {row['size']} bytes: {row['reason']}"
+            print(json.dumps(row) if arguments.json else told)
+    finally:
         archive.close()
     return EXIT_DONE
 
