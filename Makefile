@@ -53,7 +53,7 @@ screenshots: setup ## docs/images: the terminal and the report, from a run of th
 	$(PY) tools/docs/screenshots.py
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze promtool clang unshare $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -93,8 +93,9 @@ asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer,
 wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
 	tools/wheels/build.sh
 
-deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
-	tools/deb/build.sh arm64
+deb: wheels ## dist/*.deb: packages for 64 bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)
+	tools/deb/build.sh bookworm arm64
+	tools/deb/build.sh trixie arm64
 
 wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
 	tools/image/wheelhouse.sh
@@ -108,6 +109,12 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/docs/reference.py
+
+# Not there: tests of foreign machines and of the packages, which bring their own root file systems (arm64, packages,
+# native), and tests of this machine's broker faults, which `make test` runs with the broker that Debian 12 has.
+test-trixie: setup ## Debian 13: build with gcc 14 and Python 3.13, every warning an error, and run the tests there
+	@tools/ensure_system.sh mmdebstrap unshare
+	tools/test_in_root.sh full trixie -n 2 --dist loadfile tests/unit tests/golden tests/sim tests/fuzz tests/docs
 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip

@@ -18,7 +18,7 @@ fetch_headers() {
     tools/ensure_system.sh mmdebstrap
     mkdir -p "$headers.$$"
     mmdebstrap --quiet --arch=arm64 --variant=extract --include=libpython3.11-dev \
-        bookworm - $(tools/apt_sources.sh) >"$headers.$$/root.tar"
+        bookworm - $(tools/apt_sources.sh bookworm) >"$headers.$$/root.tar"
     tar -xf "$headers.$$/root.tar" -C "$headers.$$" \
         ./usr/include/python3.11 ./usr/include/aarch64-linux-gnu/python3.11
     rm "$headers.$$/root.tar"

@@ -140,7 +140,7 @@ static Row settle_classes(const Model *m, const Strip *s, const float *prior, fl
     Classes c = {work, work + block, work + 2 * block, work + 3 * block, work + 5 * block};
     float lane_work[m->widest], offset[LANES] __attribute__((aligned(64))) = {0};
     weigh_factors(m, s, prior, x, offset, lane_work);
-    uint8_t patterns[LANES], met[LANES];
+    uint8_t patterns[LANES] = {0}, met[LANES];
     int32_t count = 0;
     for (int32_t lane = 0; lane < LANES; lane++) {
         int32_t pattern = lane < s->active ? 0 : patterns[0], k = 0; /* idle lanes add no pattern */

@@ -173,7 +173,8 @@ static int take_rows(const Feed *feed, const Given *given, int64_t start, int64_
 
 /* step(observations, agents): outputs into the columns of those agents; where an action is the largest entry of
  * an output, its index into the first rows of `chosen`, in the order of the call */
-static PyObject *feed_step(Feed *feed, PyObject *const *args, Py_ssize_t count) {
+static PyObject *feed_step(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const Feed *feed = (Feed *)self;
     Given given = {0};
     int failed = read_given(feed, args, count, &given);
     if (!failed && feed->windows.window) push(feed, &given);
@@ -189,7 +190,8 @@ static PyObject *feed_step(Feed *feed, PyObject *const *args, Py_ssize_t count) 
 }
 
 /* infer(observations, agents): into the windows alone */
-static PyObject *feed_infer(Feed *feed, PyObject *const *args, Py_ssize_t count) {
+static PyObject *feed_infer(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const Feed *feed = (Feed *)self;
     Given given = {0};
     int failed = read_given(feed, args, count, &given);
     if (!failed && feed->windows.window) push(feed, &given);
@@ -257,8 +259,9 @@ static PyObject *feed_create(PyTypeObject *type, PyObject *args, PyObject *keywo
     return (PyObject *)feed;
 }
 
-static void feed_dealloc(Feed *feed) {
-    PyTypeObject *type = Py_TYPE((PyObject *)feed);
+static void feed_dealloc(PyObject *self) {
+    Feed *feed = (Feed *)self;
+    PyTypeObject *type = Py_TYPE(self);
     PyBuffer_Release(&feed->window);
     PyBuffer_Release(&feed->seen);
     PyBuffer_Release(&feed->chosen);
@@ -268,7 +271,7 @@ static void feed_dealloc(Feed *feed) {
     Py_XDECREF(feed->invoke);
     Py_XDECREF(feed->take);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(feed);
+    release(self);
     Py_DECREF(type);
 }
 

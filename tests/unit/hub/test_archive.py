@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 from edge_agent.wire import messages
@@ -21,18 +22,19 @@ def test_repetitions_fall_away_and_gaps_are_what_is_missing(tmp_path: Path) -> N
     assert (row["messages"], row["thinned"], row["gaps"]) == (4, 3, 1)
     assert (archive.stored, archive.repeated) == (4, 1)
     archive.close()
-    (row,) = Archive(tmp_path / "t.db").gaps()
+    with closing(Archive(tmp_path / "t.db")) as again:
+        (row,) = again.gaps()
     assert row["gaps"] == 1
 
 
 def test_without_an_outbox_a_restart_loses_nothing(tmp_path: Path) -> None:
-    archive = Archive(tmp_path / "t.db")
-    archive.store([say(1, None, 10.0), say(1, None, 20.0), say(1, None, 20.0)])
-    assert (archive.stored, archive.gaps()) == (2, [])
+    with closing(Archive(tmp_path / "t.db")) as archive:
+        archive.store([say(1, None, 10.0), say(1, None, 20.0), say(1, None, 20.0)])
+        assert (archive.stored, archive.gaps()) == (2, [])
 
 
 def test_malformed_ones_are_counted_and_the_rest_is_stored(tmp_path: Path) -> None:
-    archive = Archive(tmp_path / "t.db")
     noise = [(TOPIC, b"x"), ("elsewhere", b""), say(2**63), say(4, skipped=[5]), say(5, rss="much")]
-    archive.store([*noise, say(1)])
+    with closing(Archive(tmp_path / "t.db")) as archive:
+        archive.store([*noise, say(1)])
     assert (archive.stored, archive.malformed) == (1, 5)
