@@ -80,8 +80,9 @@ def files(folder: Path) -> dict[str, guest.File]:
 
 def packages() -> list[Path]:
     """Build the packages from this tree and return them."""
-    subprocess.run([ROOT / "tools/wheels/build.sh", "aarch64"], check=True, capture_output=True)
-    subprocess.run([ROOT / "tools/deb/build.sh", "bookworm", "arm64"], check=True, capture_output=True)
+    tools = ROOT / "tools/packaging"
+    subprocess.run([tools / "wheels/build.sh", "aarch64"], check=True, capture_output=True)
+    subprocess.run([tools / "deb/build.sh", "bookworm", "arm64"], check=True, capture_output=True)
     return sorted((ROOT / "dist").glob("*+deb12_arm64.deb"))
 
 

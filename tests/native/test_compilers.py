@@ -47,7 +47,7 @@ def test_no_compiler_of_this_machine_warns(compiler: str) -> None:
 def test_debian_13_builds_and_imports_the_kernels_and_runs_the_engine() -> None:
     """gcc 14 with -Werror, Python 3.13, and the engine's unit tests, golden traces of pymdp among them."""
     done = run(
-        ROOT / "tools/test_in_root.sh",
+        ROOT / "tools/dev/test_in_root.sh",
         *("short", "trixie", "tests/unit/engine", "-p", "no:cacheprovider"),
         HYPOTHESIS_PROFILE="repeatable",
     )

@@ -68,9 +68,9 @@ def debs() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != made_of:
             shutil.rmtree(DEBS)
-            run("tools/wheels/build.sh", "x86_64")
+            run("tools/packaging/wheels/build.sh", "x86_64")
             for release in RELEASES:
-                run("tools/deb/build.sh", release, "amd64", DEBS)
+                run("tools/packaging/deb/build.sh", release, "amd64", DEBS)
             stamp.write_text(made_of)
     return DEBS
 
@@ -82,7 +82,7 @@ class Board:
         self.release, self.root = release, root
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        inside = [ROOT / "tools/in_root.sh", self.root, *command]
+        inside = [ROOT / "tools/packaging/in_root.sh", self.root, *command]
         return subprocess.run(inside, capture_output=True, text=True, check=False)
 
     def apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -99,7 +99,7 @@ class Board:
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     release, kept = request.param, ROOTS / request.param
     root = tmp_path_factory.mktemp(release) / "root"
-    run("tools/debian_root.sh", release, kept, "python3", "systemd", "procps")
+    run("tools/packaging/debian_root.sh", release, kept, "python3", "systemd", "procps")
     run("cp", "--archive", "--reflink=auto", kept, root)
     yield Board(release, root)
     shutil.rmtree(root)
@@ -159,7 +159,7 @@ def test_an_upgrade_of_debian_upgrades_the_package() -> None:
 
 def test_no_other_release_is_built() -> None:
     done = subprocess.run(
-        [ROOT / "tools/deb/build.sh", "buster"], capture_output=True, text=True, check=False
+        [ROOT / "tools/packaging/deb/build.sh", "buster"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stderr == "found buster, expected a Debian release: bookworm or trixie\n"

@@ -1,0 +1,141 @@
+"""What the device tells its hub about itself: counters on a timer, through the outbox on disk.
+
+Theory of operation. `TelemetryPublisher.turn` asks ``protocol.telemetry`` whether a body is due, and hands it
+to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has confirmed
+it) and sends it when the session has room. Nothing here needs a network: without one the outbox fills, inside
+its limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the daemon goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from edge_agent.errors import PlatformError
+from edge_agent.protocol.outbox import Outbox
+from edge_agent.protocol.ports import Clock, Received
+from edge_agent.protocol.telemetry import Telemetry
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.reporting.population_counters import population_counters
+from edge_agent.runtime.step_schedule import StepSchedule
+from edge_agent.wire.topics import DeviceTopics
+
+RETRY_S = 5.0
+
+
+class TelemetryPublisher:
+    """Telemetry and its outbox.
+
+    Parameters
+    ----------
+    telemetry : Telemetry
+        When to say what.
+    outbox : Outbox
+        Where it waits.
+    damaged : callable
+        Returns how many files of the outbox were set aside.
+    topics : DeviceTopics
+        The device's.
+    populations, schedule : Populations, StepSchedule
+        Whose counters are sent.
+    dispatch : MqttDispatch
+        Sends; confirmations of the hub come in there too.
+    clock : Clock
+        Time.
+    rss : callable
+        Returns the bytes of the process in memory.
+    peer_figures : callable, optional
+        Returns the counters of the device among its peers.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        outbox: Outbox,
+        damaged: Callable[[], int],
+        *,
+        topics: DeviceTopics,
+        populations: Populations,
+        schedule: StepSchedule,
+        dispatch: MqttDispatch,
+        clock: Clock,
+        rss: Callable[[], int],
+        peer_figures: Callable[[], dict[str, int | float]] | None = None,
+    ) -> None:
+        self.telemetry = telemetry
+        self.outbox = outbox
+        self.unreadable = 0
+        self._damaged = damaged
+        self._populations = populations
+        self._schedule = schedule
+        self._dispatch = dispatch
+        self._clock = clock
+        self._rss = rss
+        self._peer_figures = peer_figures
+        self._peers: dict[str, int | float] = {}
+        self._quiet_until = -math.inf
+        dispatch.heed(outbox.delivered, self._online)
+        if outbox.settings.confirm:
+            dispatch.listen(topics.confirm, self._confirmed)
+
+    def start(self) -> None:
+        """Nothing to do before the first turn."""
+
+    @property
+    def deadline(self) -> float:
+        """When `turn` has something to do, monotonic seconds."""
+        stored = self.outbox.deadline
+        due = self.telemetry.deadline if stored is None else min(self.telemetry.deadline, stored)
+        return max(due, self._quiet_until)
+
+    def turn(self) -> None:
+        """Measure what is due, store what was measured, send what there is room for."""
+        now, t = self._clock.monotonic(), self._clock.time()
+        if now < self._quiet_until:
+            return
+        if now >= self.telemetry.deadline:
+            body = self.telemetry.due(
+                population_counters(self._populations, self._schedule), self._rss(), now
+            )
+            if body is not None:
+                self._add_peers(body)
+                self.outbox.append(body, t, now)
+        try:
+            self._dispatch.perform(self.outbox.turn(self._dispatch.session, now, t))
+        except PlatformError:
+            self.unreadable += 1
+            self._quiet_until = now + RETRY_S
+
+    def stop(self) -> None:
+        """Nothing to say at the end; `services.telemetry_outbox` stores what is pending."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what is in the outbox and what happened to it, in plain types."""
+        return {
+            "outbox": self.outbox.name,
+            "backlog_bytes": self.outbox.backlog,
+            "damaged_files": self._damaged(),
+            "unreadable": self.unreadable,
+            "failure": self.outbox.failure,
+            **asdict(self.outbox.counters),
+        }
+
+    def _add_peers(self, body: dict[str, Any]) -> None:
+        """Add what changed among peers, or all of it to a complete body."""
+        if self._peer_figures is None:
+            return
+        before, self._peers = self._peers, self._peer_figures()
+        told = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
+        if changed:
+            body["peers"] = changed
+
+    def _online(self) -> None:
+        self.telemetry.online()
+        self.outbox.online()
+
+    def _confirmed(self, message: Received) -> None:
+        self.outbox.confirmed(message.payload)
