@@ -127,6 +127,9 @@ def test_a_support_bundle_holds_what_helps_and_no_secret(
     assert "tom" not in texts["device.toml"]
     assert texts["status.json"].startswith("not to be had")
     assert "numpy" in json.loads(texts["versions.json"])
+    board = json.loads(texts["board.json"])
+    assert board["memory_bytes"]["total"] > board["memory_bytes"]["available"] > 0
+    assert isinstance(board["processes"], list)
 
 
 @pytest.mark.parametrize("key", ["password", "secret_key", "token", "  username"])
