@@ -1,8 +1,8 @@
 """Figures of the board and of its edge-agent processes, for people who look for a fault; read by psutil.
 
-Theory of operation. The daemon itself reads a few numbers from /proc and /sys (``board_sensors``, ``process``):
-psutil would cost it about 1 MB of resident memory. Commands are processes of their own that end, so they import it.
-A figure that this board does not have, or that this user may not read, is None or left out.
+Theory of operation. The daemon itself reads a few numbers from /proc and /sys (``board_sensors``,
+``process``): psutil would cost it 0.8 MB of resident memory. Commands are processes of their own that end, so
+they import it. A figure that this board does not have, or that this user may not read, is None or left out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PROGRAM = "edge-agent"
 def board(folder: Path) -> dict[str, Any]:
     """Return figures of processors, memory, temperatures, and of the file system that holds ``folder``.
 
-    Memory and disks are in bytes, frequencies in MHz, temperatures in degrees Celsius, ``booted`` in seconds since
-    1970, ``load`` the mean length of the run queue over 1, 5 and 15 minutes.
+    Memory and disks are in bytes, frequencies in MHz, temperatures in degrees Celsius, ``booted`` in seconds
+    since 1970, ``load`` the mean length of the run queue over 1, 5 and 15 minutes.
     """
     frequency = psutil.cpu_freq()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -101,7 +101,7 @@ def _versions() -> str:
 
 
 def _board(config: Path | None) -> str:
-    """Return figures of the board, of the disk that holds the configuration, and of edge-agent's processes."""
+    """Return figures of the board, of the configuration's disk, and of edge-agent's processes."""
     from edge_agent.adapters import board_figures
 
     figures = board_figures.board(Path("/") if config is None else config.absolute())

@@ -34,9 +34,7 @@ def test_a_process_of_edge_agent_is_found_and_no_other(tmp_path: Path) -> None:
         assert os.getpid() not in found
         figures = found[ours.pid]
         pages = int(Path(f"/proc/{ours.pid}/statm").read_text().split()[1])
-        status = dict(
-            line.split(":\t") for line in Path(f"/proc/{ours.pid}/status").read_text().splitlines()
-        )
+        status = dict(line.split(":\t") for line in Path(f"/proc/{ours.pid}/status").read_text().splitlines())
         assert figures["rss_bytes"] == pages * os.sysconf("SC_PAGE_SIZE")
         assert figures["threads"] == int(status["Threads"])
         assert figures["command"] == "metrics"
