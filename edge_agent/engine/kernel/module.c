@@ -78,7 +78,8 @@ static int read_agents(const Core *core, PyObject *object, Py_buffer *view, Tick
 }
 
 static PyObject *new_actions(const Core *core, int64_t count, int64_t **data, Py_buffer *view) {
-    PyObject *out = PyObject_CallFunction(numpy_empty, "((Li)O)", (long long)count, (int)core->model.factors, int64_type);
+    PyObject *out =
+        PyObject_CallFunction(numpy_empty, "((Li)O)", (long long)count, (int)core->model.factors, int64_type);
     if (!out) return NULL;
     if (PyObject_GetBuffer(out, view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)) {
         Py_DECREF(out);
@@ -142,7 +143,8 @@ static int read_tables(PyObject *tuple, Table *tables, int32_t room, Py_buffer *
         Py_buffer *view = &views[*held];
         if (PyObject_GetBuffer(item, view, PyBUF_STRIDES)) return -1;
         (*held)++;
-        tables[i] = (Table){view->buf, {view->strides[0], view->strides[1], view->strides[2]}, (int32_t)view->itemsize, 0};
+        tables[i] =
+            (Table){view->buf, {view->strides[0], view->strides[1], view->strides[2]}, (int32_t)view->itemsize, 0};
     }
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -152,7 +154,8 @@ static PyObject *core_run(PyObject *self, PyObject *args) {
     Core *core = (Core *)self;
     PyObject *observations, *agents, *evidence, *soft, *actions, *start, *G, *q_pi, *out = NULL;
     int act;
-    if (!PyArg_ParseTuple(args, "OOOOOOOOp", &observations, &agents, &evidence, &soft, &actions, &start, &G, &q_pi, &act))
+    if (!PyArg_ParseTuple(args, "OOOOOOOOp", &observations, &agents, &evidence, &soft, &actions, &start, &G, &q_pi,
+                          &act))
         return NULL;
     if (ready(core)) return NULL;
     Py_buffer views[MAX_FACTORS + MAX_MODALITIES + 8];
@@ -256,17 +259,15 @@ static void core_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-static PyMethodDef core_methods[] = {
-    {"step", (PyCFunction)(void (*)(void))core_step, METH_FASTCALL, NULL},
-    {"infer", (PyCFunction)(void (*)(void))core_infer, METH_FASTCALL, NULL},
-    {"run", core_run, METH_VARARGS, NULL},
-    {"set_plan", core_set_plan, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL}};
+static PyMethodDef core_methods[] = {{"step", (PyCFunction)(void (*)(void))core_step, METH_FASTCALL, NULL},
+                                     {"infer", (PyCFunction)(void (*)(void))core_infer, METH_FASTCALL, NULL},
+                                     {"run", core_run, METH_VARARGS, NULL},
+                                     {"set_plan", core_set_plan, METH_VARARGS, NULL},
+                                     {NULL, NULL, 0, NULL}};
 
-static PyGetSetDef core_properties[] = {
-    {"tick", get_tick, set_tick, NULL, NULL},
-    {"contradictions", get_contradictions, set_contradictions, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef core_properties[] = {{"tick", get_tick, set_tick, NULL, NULL},
+                                        {"contradictions", get_contradictions, set_contradictions, NULL, NULL},
+                                        {NULL, NULL, NULL, NULL, NULL}};
 
 static PyType_Slot core_slots[] = {{Py_tp_new, core_create},
                                    {Py_tp_dealloc, core_dealloc},
@@ -299,9 +300,8 @@ static PyObject *thread_floats(PyObject *module, PyObject *args) {
     return PyLong_FromLongLong(tick_bytes(&m, lanes, rows) / 4);
 }
 
-static PyMethodDef methods[] = {{"isas", isas, METH_NOARGS, NULL},
-                                {"thread_floats", thread_floats, METH_VARARGS, NULL},
-                                {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {
+    {"isas", isas, METH_NOARGS, NULL}, {"thread_floats", thread_floats, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_kernel", "Vector kernel of the engine.", -1, methods, NULL, NULL, NULL, NULL};

@@ -125,8 +125,7 @@ static int view_of(PyObject *callable, int64_t rows, int64_t width, int flags, P
         return -1;
     }
     if (view->len == rows * width * 4) return 0;
-    PyErr_Format(bundle_error, "the runtime gave %zd bytes, expected %lld", view->len,
-                 (long long)(rows * width * 4));
+    PyErr_Format(bundle_error, "the runtime gave %zd bytes, expected %lld", view->len, (long long)(rows * width * 4));
     PyBuffer_Release(view);
     Py_CLEAR(*object);
     return -1;
@@ -226,14 +225,14 @@ static int feed_fill(Feed *feed, PyObject *args) {
     feed->batch = batch;
     feed->rank = (int)PyTuple_Size(shape);
     Py_ssize_t outputs = PyTuple_Size(columns);
-    if (size < 1 || batch < 1 || feed->rank > MAX_RANK || outputs > MAX_OUTPUTS || outputs != PyTuple_Size(feed->take)) {
+    if (size < 1 || batch < 1 || feed->rank > MAX_RANK || outputs > MAX_OUTPUTS ||
+        outputs != PyTuple_Size(feed->take)) {
         PyErr_Format(PyExc_ValueError, "%d axes and %zd outputs, expected at most %d and %d", feed->rank, outputs,
                      MAX_RANK, MAX_OUTPUTS);
         return -1;
     }
     feed->width = 1;
-    for (int i = 0; i < feed->rank; i++)
-        feed->width *= feed->shape[i] = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
+    for (int i = 0; i < feed->rank; i++) feed->width *= feed->shape[i] = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
     feed->input_width = feed->width * length;
     if (PyErr_Occurred()) return -1;
     if (feed->width != outer * inner || feed->width < 1) {
@@ -275,10 +274,9 @@ static void feed_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-static PyMethodDef feed_methods[] = {
-    {"step", (PyCFunction)(void (*)(void))feed_step, METH_FASTCALL, NULL},
-    {"infer", (PyCFunction)(void (*)(void))feed_infer, METH_FASTCALL, NULL},
-    {NULL, NULL, 0, NULL}};
+static PyMethodDef feed_methods[] = {{"step", (PyCFunction)(void (*)(void))feed_step, METH_FASTCALL, NULL},
+                                     {"infer", (PyCFunction)(void (*)(void))feed_infer, METH_FASTCALL, NULL},
+                                     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot feed_slots[] = {
     {Py_tp_new, feed_create}, {Py_tp_dealloc, feed_dealloc}, {Py_tp_methods, feed_methods}, {0, NULL}};
