@@ -60,6 +60,8 @@ class DaemonBuilder:
         The broker's side; without one the daemon works alone.
     boot : str
         Unique to this start of the process.
+    lost_state : sequence of str
+        A line for each file of state that could not be used.
     sinks : mapping of str to Sink
         Take the actions that do not go to MQTT.
     jitter : random.Random, optional
@@ -78,6 +80,7 @@ class DaemonBuilder:
         *,
         client: MqttClient | None = None,
         boot: str = "",
+        lost_state: Sequence[str] = (),
         sinks: Mapping[str, Sink] | None = None,
         jitter: random.Random | None = None,
         session: SessionSettings | None = None,
@@ -90,7 +93,7 @@ class DaemonBuilder:
         self.scheduler = Scheduler()
         self.schedule = StepSchedule(self.scheduler, populations, clock)
         self.recorder = Recorder(max_recording_bytes)
-        self.birth = Birth(self.topics, populations, boot, clock)
+        self.birth = Birth(self.topics, populations, boot, lost_state, clock)
         self.dispatch: MqttDispatch | None = None
         self.subscriptions: Subscriptions | None = None
         if client is not None:
@@ -269,6 +272,10 @@ class DaemonBuilder:
             recording_file=recording_file,
             tidy=tidy,
         )
+
+    def online(self) -> bool:
+        """Whether messages reach the broker now."""
+        return self.dispatch is not None and self.dispatch.online
 
     def _announce(self) -> None:
         if self.dispatch is not None and self.dispatch.online:

@@ -10,6 +10,8 @@ import argparse
 import logging
 import os
 import signal
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +19,15 @@ from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, EdgeAgentError
+from edge_agent.services.kept_state import take
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.adapters.starts import StartCount
+    from edge_agent.commands.compose import Composed
     from edge_agent.config.records import BrokerConfig, RecorderConfig
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.daemon import Daemon
@@ -47,9 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
-    composed = compose(arguments.config, arguments.profile)
-    composed.plan.check(composed.budget_source)
+    composed = compose(arguments.config, arguments.profile, take)
+    starts = composed.state.starts
+    try:
+        composed.plan.check(composed.budget_source)
+        with ExitStack() as closing:  # whatever fails: a thread that was left would keep the process
+            return _run(arguments, composed, closing)
+    except EdgeAgentError:
+        if starts is not None:
+            starts.end()  # what is wrong was said, and is not in what was kept
+        raise
 
+
+def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) -> int:
     from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.durable_files import StateDirectory
@@ -57,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
+    from edge_agent.commands.compose import compose
     from edge_agent.commands.compose_daemon import DaemonBuilder
     from edge_agent.commands.compose_hub import join_peers, obey_hub
     from edge_agent.memory.arena import Arena
@@ -70,11 +86,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     config, profile = composed.settings.config, composed.settings.profile
     clock, loop = SystemClock(), Loop()
+    closing.callback(loop.close)
     device, broker = config.device, config.broker
     populations = Populations(config, composed.plan, Arena(composed.plan.arena), connect=connect_sources)
     programs = ProgramRunner(config.commands)
+    closing.callback(programs.close)
     reloader = Reloader(lambda: compose(arguments.config, arguments.profile), populations, loop.wake)
     outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
+    if outbox is not None:
+        closing.callback(lambda: outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
     client_id = f"{device.fleet}-{device.name}"
     builder = DaemonBuilder(
         populations,
@@ -82,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         rss_bytes,
         client=None if broker is None else PahoClient(mqtt_settings(broker, client_id), loop.wake),
         boot=os.urandom(8).hex(),
+        lost_state=composed.state.kept.lost,
         sinks=sinks(programs, config),
         max_recording_bytes=int(config.recorder.max_mb * 1e6),
     )
@@ -103,16 +124,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     status = builder.status
     server = ControlServer(Path(device.socket), device.socket_mode, loop.selector, status.answer)
+    closing.callback(server.close)
     notifier = Notifier.from_environment()
-    try:
-        return _serve(daemon, loop, clock, Watchdog(notifier, status.summary), reloader)
-    finally:
-        if outbox is not None:
-            outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
-        programs.close()
-        notifier.close()
-        server.close()
-        loop.close()
+    closing.callback(notifier.close)
+    online = builder.online
+    return _serve(
+        daemon, loop, clock, Watchdog(notifier, status.summary), reloader, online, composed.state.starts
+    )
 
 
 def _recording_file(config: RecorderConfig) -> RecordingFile | None:
@@ -152,7 +170,15 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Watchdog, reloader: Reloader) -> int:
+def _serve(
+    daemon: Daemon,
+    loop: Loop,
+    clock: Clock,
+    supervision: Watchdog,
+    reloader: Reloader,
+    online: Callable[[], bool],
+    starts: StartCount | None,
+) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -172,10 +198,14 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Watchdog, relo
             deadline = daemon.turn(woken_at)
             supervision.turned(daemon.completed, clock.monotonic())
             reloader.turn()
+            if starts is not None:
+                starts.turned(online(), clock.monotonic())
             woken_at = loop.wait(deadline)
     except Exception:  # the only one in the project: this is the outermost loop
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
     supervision.stopping()
     daemon.stop()
+    if starts is not None:
+        (starts.end if status == EXIT_DONE else starts.fail)()
     return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.populations import Populations
@@ -23,11 +23,20 @@ class Birth:
         What runs.
     boot : str
         Unique to this start of the process.
+    lost_state : sequence of str
+        A line for each file of state that could not be used.
     clock : Clock
         Unix time.
     """
 
-    def __init__(self, topics: DeviceTopics, populations: Populations, boot: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        topics: DeviceTopics,
+        populations: Populations,
+        boot: str,
+        lost_state: Sequence[str],
+        clock: Clock,
+    ) -> None:
         self.incarnation: Callable[[bool], int | None] = lambda _online: None
         """Returns the incarnation that a birth announces, or that a will ends; a device with peers sets
         it.
@@ -35,6 +44,7 @@ class Birth:
         self._topics = topics
         self._populations = populations
         self._boot = boot
+        self._lost_state = lost_state
         self._clock = clock
 
     def message(self, online: bool) -> Publication:
@@ -45,5 +55,7 @@ class Birth:
         body = bodies.birth(
             online, device.name, __version__, self._boot, device.profile, running, self.incarnation(online)
         )
+        if online and self._lost_state:
+            body["lost_state"] = list(self._lost_state)
         payload = encode(Message(body, t=self._clock.time()))
         return Publication(self._topics.birth, payload, qos=1, retain=True)

@@ -15,10 +15,11 @@ from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 from edge_agent.protocol.command_guard import Begin, Command
-from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Leave, Parameters, Publish
+from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Leave, Parameters, Publish, Warn
 from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.rollout import ENDED, Commit, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
+from edge_agent.protocol.twin import TELEMETRY_SECONDS
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.rollout.bundle_port import BundlePort, Fetched
@@ -28,8 +29,6 @@ from edge_agent.runtime.rollout.stages import RolloutStages
 from edge_agent.wire.blocks import Cut
 
 log = logging.getLogger("edge_agent")
-
-MIN_TELEMETRY_S = 0.1
 
 
 class HubDriver:
@@ -71,6 +70,7 @@ class HubDriver:
     ) -> None:
         self.client = client
         self.dropped = 0
+        self.failed_downloads = 0
         self._bundles = bundles
         self._stages = stages
         self._handlers = handlers
@@ -137,6 +137,7 @@ class HubDriver:
             "malformed": self.client.malformed,
             "unsaved": self._queue.unsaved,
             "dropped": self.dropped,
+            "failed_downloads": self.failed_downloads,
             "rollouts": {n: r.stage.value for n, r in self.client.rollouts.items()},
         }
 
@@ -166,6 +167,8 @@ class HubDriver:
                 self._parameters(values)
             case Begin(command):
                 self._obey(command)
+            case Warn(text):
+                log.warning("hub: %s", text)
 
     def _write(self, cut: Cut, index: int, data: bytes) -> None:
         try:
@@ -178,14 +181,15 @@ class HubDriver:
 
     def _fetched(self, item: Fetched) -> None:
         if item.reason:
+            self.failed_downloads += 1
             log.warning("hub: %s; the hub is asked for the blocks", item.reason)
             self._queue.take(self.client.unavailable(item.bundle, *self._now()))
         else:
             self._queue.take(self.client.fetched(item.bundle, *self._now()))
 
     def _parameters(self, values: Mapping[str, Any]) -> None:
-        seconds = values.get("telemetry_seconds")
-        if isinstance(seconds, (int, float)) and seconds >= MIN_TELEMETRY_S:
+        seconds, (low, high) = values.get("telemetry_seconds"), TELEMETRY_SECONDS
+        if isinstance(seconds, (int, float)) and low <= seconds <= high:
             self._set_telemetry_seconds(float(seconds))
 
     def _obey(self, command: Command) -> None:

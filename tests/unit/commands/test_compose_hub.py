@@ -16,6 +16,7 @@ from edge_agent.memory.arena import Arena
 from edge_agent.memory.budget import Plan
 from edge_agent.runtime.populations import Populations
 from edge_agent.services.active_bundles import followed
+from edge_agent.services.kept_state import look, take
 from edge_agent.services.telemetry_outbox import TelemetryOutbox
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -58,7 +59,8 @@ def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_pa
     found = records.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
     for state in DAMAGED:
         (tmp_path / "follower.json").write_text(state)
-        assert followed(found) == found, state
+        assert followed(found, look(found).kept.state or {}) == found, state
+        assert (tmp_path / "follower.json").read_text() == state  # who only looks changes nothing
 
 
 def composed(folder: Path, text: str) -> Any:
@@ -68,7 +70,7 @@ def composed(folder: Path, text: str) -> Any:
     settings = SimpleNamespace(
         config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
     )
-    return SimpleNamespace(settings=settings, prepared=[])
+    return SimpleNamespace(settings=settings, prepared=[], state=take(settings.config))
 
 
 def builder(made: Any) -> DaemonBuilder:
@@ -101,8 +103,9 @@ def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "follower.json").write_text('{"twin": 5}')
     assert follow(composed(tmp_path, text)) is not None
-    assert "follower.json" in caplog.text
-    assert "begun anew" in caplog.text
+    assert "follower.json: the hub's state is not what was kept" in caplog.text
+    assert "set aside as follower.json.damaged" in caplog.text
+    assert (tmp_path / "state" / "follower.json.damaged").read_text() == '{"twin": 5}'
     assert follow(composed(tmp_path, TEXT)) is None  # without keys nobody is obeyed
     with pytest.raises(ConfigError, match=r"none\.pub: No such file"):
         follow(composed(tmp_path, text.replace("hub.pub", "none.pub")))

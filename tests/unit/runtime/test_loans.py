@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from edge_agent.errors import PeerError, PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.governor.governor import BoardSigns
 from edge_agent.runtime.peers.loan_payload import pack, unpack
-from edge_agent.wire import messages
+from edge_agent.runtime.peers.loans import bundle_id
+from edge_agent.wire import messages, signatures
+from edge_agent.wire.loan import LoanMessage, signed, to_body
 from edge_agent.wire.messages import Message
 
 from .town import Town
@@ -160,6 +165,24 @@ def test_a_forged_offer_is_refused_and_counted() -> None:
     assert north.loans.counters.adopted == 1
 
 
+@pytest.mark.parametrize("sender", ["east", "stranger"])
+def test_an_offer_signed_by_an_unknown_key_changes_nothing(sender: str) -> None:
+    """A whole offer, made as a device makes it, with a key that nobody here was told of."""
+    town = hot_town()
+    north = town.sites["north"]
+    before = (list(north.populations.groups), north.peering.loans.status())
+    parcel = pack(Town(("east",), shares=False).sites["east"].group)
+    head = LoanMessage("offer", 99, sender, "north", "rooms", bundle_id(north.group.digest), size=len(parcel))
+    head = replace(head, digest=hashlib.sha256(parcel).digest(), parts=1, room=1)
+    signature = signatures.generate("nobody").sign(signed(head))
+    body = to_body(replace(head, data=parcel, signature=signature))
+    town.broker.publish(f"edge/v1/house/peer/{sender}/handover", messages.encode(Message(body)), qos=1)
+    town.after(0.5)
+    assert (list(north.populations.groups), north.peering.loans.status()) == before
+    refusals = north.peering.status.status()["refusals"]
+    assert refusals == ({"east": {"malformed": 1}} if sender == "east" else {})
+
+
 def test_a_parcel_comes_out_as_it_went_in() -> None:
     group = Town(("east",), shares=False).sites["east"].group
     parcel = unpack(pack(group))
@@ -175,6 +198,18 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         unpack(data)
 
 
+ACT = {"control": "fan", "topic": "t", "template": "", "qos": 0, "safe": ""}
+OBSERVE = {"modality": "co2", "topic": "t", "pointer": "", "scale": 1, "offset": 0, "stale_s": 1}
+
+
+def test_a_signed_parcel_may_have_other_topics() -> None:
+    import zlib
+
+    group = Town(("east",), shares=False).sites["east"].group
+    content = msgpack.unpackb(zlib.decompress(pack(group))) | {"act": [ACT], "observe": [OBSERVE]}
+    assert unpack(zlib.compress(msgpack.packb(content))).config.act[0].topic == "t"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -186,6 +221,11 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         {"observe": [3]},
         {"counters": {"colour": 1}},
         {"name": "a/b"},
+        {"agents": ["a+"]},
+        {"agents": "#{index}"},
+        {"act": [{**ACT, "topic": "z/#"}]},
+        {"act": [{**ACT, "topic": "z/\0"}]},
+        {"observe": [{**OBSERVE, "topic": "z/+/x"}]},
     ],
 )
 def test_a_signed_parcel_can_still_be_wrong(change: dict) -> None:

@@ -86,6 +86,38 @@ def test_another_size_or_bundle_starts_afresh(make_house: MakeHouse) -> None:
     assert other.group.counters.steps == 0
 
 
+def kept(shelf: Shelf) -> Any:
+    return checkpoint.decode(shelf.files[checkpoint.NAME])
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": "3"}, {"steps": -1}, {"steps": True}, {"of a later version": 3}]
+)
+def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    shelf = Shelf()
+    house = with_checkpoints(make_house, shelf)
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    house.daemon.stop()
+    (name,) = house.populations.groups
+    populations = kept(shelf)
+    bad = populations[name] | {"counters": change}
+    again = make_house()
+    resumed, (fault,) = checkpoint.resume(
+        {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}
+    )
+    assert resumed == [name]
+    assert "population 'bad' cannot go on from it" in str(fault)
+    shelf.files[checkpoint.NAME] = sealed({"populations": {name: bad}})
+    last = with_checkpoints(make_house, shelf)
+    last.start()
+    assert last.group.counters.steps == 0
+    assert last.status.status()["checkpoint"]["failed"] == 1
+    assert "cannot go on from it" in caplog.text
+
+
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_damaged_checkpoint_is_believed(place: int, flip: int) -> None:
     good = checkpoint.encode({})
