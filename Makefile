@@ -23,9 +23,12 @@ setup: .venv/.stamp ## make .venv with everything for development
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
-lint: setup ## ruff, mypy --strict, the floors
+C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] tests/native/*.c tools/packaging/wheels/*.h)
+
+lint: setup ## ruff, clang-format, mypy --strict, the floors
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/clang-format --dry-run -Werror $(C_SOURCES)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
@@ -86,6 +89,13 @@ build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
 	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
 	@touch $@
+
+release: setup ## check, build, checksum and tag VERSION=x.y.z into dist/release-VERSION (DRY_RUN=1: only check)
+	@[ -n "$(VERSION)" ] || { echo "VERSION: found nothing, expected make release VERSION=x.y.z" >&2; exit 2; }
+	$(PY) tools/dev/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
+
+hooks: setup ## run the programs of make lint before each commit in this clone
+	.venv/bin/pre-commit install
 
 asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 	.venv/bin/pytest tests/native/sanitizers.py

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 
 root=$PWD/build/roots/$release-test
 tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev git \
-    mosquitto mosquitto-clients openssl iproute2 procps systemd
+    mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd
 exec 9>"$root.in-use"
 flock 9
 
