@@ -16,11 +16,13 @@ help: ## list the targets
 setup: .venv/.stamp ## make .venv with everything for development
 
 # The kernels are built at install: their sources are prerequisites, the Python files are used in place.
-.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
+DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
+
+.venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
 	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PIP) install -c constraints.txt --no-build-isolation $(DISTRIBUTIONS)
 	@touch $@
 
 C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] tests/native/*.c tools/packaging/wheels/*.h)
@@ -48,7 +50,7 @@ docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or
 
 build/exports/.stamp: pyproject.toml
 	@[ -x build/exports/bin/python ] || python3 -m venv build/exports
-	build/exports/bin/python -m pip --disable-pip-version-check -q install '.[convert]' onnxscript torch inferactively-pymdp==1.0.4
+	build/exports/bin/python -m pip --disable-pip-version-check -q install . ./tools/edge_convert onnxscript torch inferactively-pymdp==1.0.4
 	@touch $@
 
 screenshots: setup ## docs/images: the terminal and the report, from a run of the demo
@@ -100,7 +102,7 @@ hooks: setup ## run the programs of make lint before each commit in this clone
 asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 	.venv/bin/pytest tests/native/sanitizers.py
 
-wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
+wheels: setup ## dist/*.whl: edge-agent per architecture (abi3, manylinux), edge-convert and edge-hub for all
 	tools/packaging/wheels/build.sh
 
 deb: wheels ## dist/*.deb: packages for 64 bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)

@@ -11,7 +11,6 @@ import platform
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from edge_agent.adapters.control import ask
 from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.commands.status import add_socket_option
 from edge_agent.errors import PlatformError
+from edge_agent.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -133,7 +133,7 @@ def _build() -> Metric:
         "Always 1; the labels say what is installed",
         labels=["version", "python_version", "machine"],
     )
-    info.add_metric([version("edge-agent"), platform.python_version(), platform.machine()], 1.0)
+    info.add_metric([__version__, platform.python_version(), platform.machine()], 1.0)
     return info
 
 

@@ -5,8 +5,6 @@ machine. The arm64 packages of Debian 12 are installed by ``tests/arm64``. What 
 ``build/debs`` under the digest of all that goes into it.
 """
 
-import fcntl
-import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,20 +13,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.testing import fan
+from tests.packages.conftest import ROOT, run, unless_kept
 
-ROOT = Path(__file__).parents[2]
 DEBS = ROOT / "build" / "debs"
 ROOTS = ROOT / "build" / "roots"
 RELEASES = {"bookworm": "+deb12", "trixie": "+deb13"}
-SOURCES = (
-    "CMakeLists.txt",
-    "constraints.txt",
-    "edge_agent",
-    "firmware_profiles",
-    "pyproject.toml",
-    "systemd",
-    "tools",
-)
 CONFIG = """
 [device]
 name = "dev"
@@ -42,36 +31,14 @@ size = 3
 pytestmark = pytest.mark.timeout(900)  # the first run installs two releases of Debian
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {(done.stdout + done.stderr)[-4000:]}"
-    return done
-
-
-def digest() -> str:
-    total = hashlib.sha256()
-    for source in SOURCES:
-        path = ROOT / source
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and file.suffix not in (".pyc", ".so"):
-                total.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
-    return total.hexdigest()
-
-
 @pytest.fixture(scope="module")
-def debs() -> Path:
+def debs(wheels: dict[str, Path]) -> Path:
     """The folder with the amd64 packages of both releases."""
-    made_of = digest()
-    stamp = DEBS / "digest"
-    DEBS.mkdir(parents=True, exist_ok=True)
-    with (DEBS.parent / "debs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists() or stamp.read_text() != made_of:
-            shutil.rmtree(DEBS)
-            run("tools/packaging/wheels/build.sh", "x86_64")
+    with unless_kept("debs", [DEBS]) as needed:
+        if needed:
+            shutil.rmtree(DEBS, ignore_errors=True)
             for release in RELEASES:
                 run("tools/packaging/deb/build.sh", release, "amd64", DEBS)
-            stamp.write_text(made_of)
     return DEBS
 
 

@@ -1,8 +1,8 @@
 """Make a release from a clean commit: ``python tools/dev/release.py 0.2.0 [--dry-run]``.
 
 Theory of operation. Everything that can be wrong is checked first: the version's form, an unused tag, a clean
-tree, the version of each pyproject.toml, a dated section in CHANGELOG.md. Then the wheels and Debian packages
-are built and copied to ``dist/release-VERSION`` with ``SHA256SUMS`` and the section as ``NOTES.md``, and the
+tree, the versions in each pyproject.toml, a dated section in CHANGELOG.md. Then wheels and Debian packages are
+built and copied to ``dist/release-VERSION`` with ``SHA256SUMS`` and the section as ``NOTES.md``, and the
 commit is tagged ``vVERSION``. Nothing is pushed: pushing the tag starts ``.github/workflows/release.yml``.
 With ``--dry-run`` nothing is built or tagged.
 """
@@ -34,9 +34,14 @@ def problems(root: Path, version: str) -> list[str]:
     if _git(root, "tag", "--list", f"v{version}"):
         found.append(f"tag v{version}: exists already")
     for path in [root / "pyproject.toml", *sorted(root.glob("tools/*/pyproject.toml"))]:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"]
-        if declared != version:
-            found.append(f"{path.relative_to(root)}: version: found {declared!r}, expected {version!r}")
+        project, name = tomllib.loads(path.read_text(encoding="utf-8"))["project"], path.relative_to(root)
+        if project["version"] != version:
+            found.append(f"{name}: version: found {project['version']!r}, expected {version!r}")
+        found += [
+            f"{name}: dependencies: found {needed!r}, expected 'edge-agent=={version}'"
+            for needed in project.get("dependencies", ())
+            if needed.startswith("edge-agent==") and needed != f"edge-agent=={version}"
+        ]
     if not notes((root / "CHANGELOG.md").read_text(encoding="utf-8"), version):
         found.append(f"CHANGELOG.md: found no text under '## {version} - YYYY-MM-DD'")
     return found

@@ -26,12 +26,12 @@ git ls-files -z --cached --others --exclude-standard |
 run() { tools/packaging/in_root.sh "$root" "$@"; }
 run_pip() { run /venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
 
-recipe=$(cat pyproject.toml constraints.txt CMakeLists.txt edge_agent/*/kernel/* | sha256sum)
+recipe=$(cat pyproject.toml tools/*/pyproject.toml constraints.txt CMakeLists.txt edge_agent/*/kernel/* | sha256sum)
 if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then
     [ -x "$root/venv/bin/python" ] || run python3 -m venv /venv
     case $form in
         short) wanted=(-e /src pytest pytest-timeout hypothesis) ;;
-        full) wanted=(-e '/src[dev]') ;;
+        full) wanted=(-e '/src[dev]' -e /src/tools/edge_convert -e /src/tools/edge_hub) ;;
     esac
     run_pip install -c /src/constraints.txt scikit-build-core cmake ninja
     CFLAGS=-Werror run_pip install -c /src/constraints.txt --no-build-isolation "${wanted[@]}"

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from edge_agent.version import __version__
+
 RELEASE = Path(__file__).parents[3] / "tools" / "dev" / "release.py"
+HUB = "tools/edge_hub/pyproject.toml"
 CHANGELOG = """# Changelog
 
 ## Unreleased
@@ -41,8 +45,9 @@ def git(root: Path, *arguments: str) -> str:
 def repository(tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     (root / "tools" / "edge_hub").mkdir(parents=True)
-    for folder in (root, root / "tools" / "edge_hub"):
-        (folder / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "0.2.0"\n')
+    project = '[project]\nname = "x"\nversion = "0.2.0"\n'
+    (root / "pyproject.toml").write_text(project)
+    (root / "tools/edge_hub/pyproject.toml").write_text(f'{project}dependencies = ["edge-agent==0.2.0"]\n')
     (root / "CHANGELOG.md").write_text(CHANGELOG)
     (root / ".gitignore").write_text("dist/\n")
     git(tmp_path, "init", "--quiet", str(root))
@@ -99,7 +104,8 @@ def test_a_release_has_checksums_notes_and_a_tag(repository: Path) -> None:
         ("0.2", None, "VERSION: found '0.2', expected a form like 0.2.0"),
         ("0.2.0", "untracked", "working tree: found 1 changed or untracked files, expected none"),
         ("0.2.0", "tag", "tag v0.2.0: exists already"),
-        ("0.3.0", None, "tools/edge_hub/pyproject.toml: version: found '0.2.0', expected '0.3.0'"),
+        ("0.3.0", None, f"{HUB}: version: found '0.2.0', expected '0.3.0'"),
+        ("0.3.0", None, f"{HUB}: dependencies: found 'edge-agent==0.2.0', expected 'edge-agent==0.3.0'"),
         ("0.3.0", None, "CHANGELOG.md: found no text under '## 0.3.0 - YYYY-MM-DD'"),
         ("0.2.0", "undated", "CHANGELOG.md: found no text under '## 0.2.0 - YYYY-MM-DD'"),
     ],
@@ -121,3 +127,15 @@ def test_what_is_not_ready_is_refused_with_a_line_each(
     assert expected in done.stderr.splitlines()
     assert git(repository, "tag") == tags
     assert not (repository / "dist").exists()
+
+
+def test_the_versions_of_this_tree_agree() -> None:
+    """Of the three distributions, of what they need of each other, and of what the programs print."""
+    root = RELEASE.parents[2]
+    projects = [
+        tomllib.loads(path.read_text())["project"]
+        for path in (root / "pyproject.toml", *sorted((root / "tools").glob("*/pyproject.toml")))
+    ]
+    assert [project["name"] for project in projects] == ["edge-agent", "edge-convert", "edge-hub"]
+    assert {project["version"] for project in projects} == {__version__}
+    assert all(f"edge-agent=={__version__}" in project["dependencies"] for project in projects[1:])

@@ -40,9 +40,9 @@ trap 'rm -rf "$work"' EXIT
 install_packages() { # TREE EXTRA: the wheel with an extra into TREE's site-packages
     tools/packaging/pip_for_board.sh "$machine" "$minor" install --target "$1/$site" --no-compile "$wheel${2:+[$2]}"
     rm -rf "$1/$site/bin"
-    # What a board never reads: tests, compilers' and converters' code, stubs, headers, static libraries.
+    # What a board never reads: tests, compilers' code, stubs, headers, static libraries.
     find "$1/$site" -type d \( -name tests -o -path '*/numpy/_core/include' \) -prune -exec rm -r {} +
-    rm -rf "$1/$site"/{edge_convert,numpy/{f2py,distutils},onnxruntime/{transformers,quantization,tools,datasets}}
+    rm -rf "$1/$site"/{numpy/{f2py,distutils},onnxruntime/{transformers,quantization,tools,datasets}}
     find "$1/$site" \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete
     compile "$1"
 }
