@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.testing import fan
 from tests.packages.conftest import ROOT, run, unless_kept
+from tests.support import fan
 
 DEBS = ROOT / "build" / "debs"
 ROOTS = ROOT / "build" / "roots"
