@@ -1,4 +1,7 @@
-"""Of all tests: hypothesis judges answers, never how long they took on a busy machine."""
+"""Of all tests: hypothesis judges answers, never how long they took on a busy machine.
+
+``HYPOTHESIS_PROFILE`` chooses another profile: ``repeatable`` draws the same examples in every run.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 settings.register_profile("project", deadline=None)
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "mutation",
     deadline=None,

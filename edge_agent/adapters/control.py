@@ -175,7 +175,9 @@ def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         raise PlatformError(f"{path}: nobody listens; the daemon ended without a goodbye") from error
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror or error}") from error
-    answer: dict[str, Any] = json.loads(received) if received else {"error": "the daemon hung up"}
+    if not received.endswith(b"\n"):
+        raise PlatformError(f"{path}: the daemon ended the connection before it had answered")
+    answer: dict[str, Any] = json.loads(received)
     if "error" in answer:
         raise PlatformError(str(answer["error"]))
     return answer

@@ -92,7 +92,7 @@ def test_the_daemon_process_is_without_the_libraries_of_others(folder: Path) -> 
     script = (
         "import sys; from edge_agent.cli import main; main(['check', '--config', 'device.toml', '--json']);"
         "print([m for m in ('pydantic', 'asyncio', 'edge_agent.neural', 'onnxruntime', 'matplotlib', 'rich',"
-        "'nacl', '_ssl', '_hashlib', 'http.client', 'email') if m in sys.modules])"
+        "'psutil', 'nacl', '_ssl', '_hashlib', 'http.client', 'email') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True

@@ -1,6 +1,7 @@
 import math
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
@@ -15,6 +16,22 @@ from edge_hub.archive import Archive
 from edge_hub.rejected import MAX_KEPT, MAX_PAYLOAD
 
 TOPIC = "edge/v1/f/a/up/telemetry"
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test opens: an open database at its end is a warning, and so an error."""
+    opened: list[Archive] = []
+    made = Archive.__init__
+
+    def note(self: Archive, path: Path) -> None:
+        made(self, path)
+        opened.append(self)
+
+    monkeypatch.setattr(Archive, "__init__", note)
+    yield
+    for archive in opened:
+        archive.close()
 
 
 def say(seq: int, outbox: str | None = "x", t: float = 0.0, **body: object) -> tuple[str, bytes]:
