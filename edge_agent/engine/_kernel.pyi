@@ -28,5 +28,13 @@ class Core:
         /,
     ) -> NDArray[np.int64] | None: ...
     def set_plan(
-        self, ops: Any, fold: Any, lists: Any, values: int, selection: int, stochastic: int, /
+        self,
+        ops: Any,
+        fold: Any,
+        lists: Any,
+        values: int,
+        penalties: int,
+        selection: int,
+        stochastic: int,
+        /,
     ) -> None: ...

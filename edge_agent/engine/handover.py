@@ -1,4 +1,6 @@
-"""What a population hands to the kernel of its model: tensors with their tables, ln E, scratch rows."""
+"""What a population hands to the kernel of its model: tensors with their tables, options, ln E, scratch
+rows.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.induction import nearer
 from edge_agent.engine.model import Model
-from edge_agent.engine.tables import tables
+from edge_agent.engine.options import TIE
+from edge_agent.engine.tables import logarithm, tables
 
 
 def strip_rows(model: Model) -> int:
@@ -28,6 +32,23 @@ def log_habits(model: Model) -> NDArray[np.float32]:
     if model.E is None:
         return np.zeros(len(model.policies), np.float32)
     return np.log(np.maximum(model.E.astype(np.float64), 1e-16)).astype(np.float32)
+
+
+def options(model: Model) -> tuple[Any, ...]:
+    """Return what the kernel takes of the agent's options, and of inductive planning."""
+    chosen = model.options
+    flat = [np.zeros(0, np.uint8), *(w.ravel() for w in model.ways)]
+    rows = [np.zeros(0, np.uint16), *(nearer(w) for w in model.ways)]
+    return (
+        chosen.gamma,
+        chosen.alpha,
+        TIE if model.rules > 1 else 0.0,
+        logarithm(chosen.inductive_epsilon),
+        chosen.num_iter,
+        np.concatenate(rows),
+        np.concatenate(flat),
+        np.cumsum([w.size for w in flat[:-1]], dtype=np.int64),
+    )
 
 
 def tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:

@@ -17,10 +17,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import alike, payload, storage
+from edge_agent.engine import alike, novelty, payload, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
+from edge_agent.engine.options import RULES, AgentOptions
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.reference import log
 from edge_agent.engine.storage import Tensor
@@ -47,6 +48,12 @@ class Model:
     E : ndarray of float32, shape (P,), or None
         Prior over policies; None when uniform.
     policies : ndarray of int64, shape (P, T, F)
+    novelty : dict of int to Tensor
+        Information gain on the parameters of tensors, by the tensor's number: A first, then B.
+    ways : tuple of ndarray of uint8
+        Of inductive planning, [depth, S_f] a factor (``induction``); empty without it.
+    rules : int
+        1: made by a release without options, whose ties and contradictions were others (``options.RULES``).
     """
 
     name: str
@@ -60,8 +67,10 @@ class Model:
     A_deps: Deps
     B_deps: Deps
     folds: Folds
-    gamma: float
-    alpha: float
+    options: AgentOptions
+    novelty: Mapping[int, Tensor] = field(default_factory=dict)
+    ways: tuple[NDArray[np.uint8], ...] = ()
+    rules: int = RULES
     node_budget: int = field(default=NODE_BUDGET, compare=False)
 
     @classmethod
@@ -77,8 +86,13 @@ class Model:
         A_deps: Sequence[Sequence[int]] | None = None,
         B_deps: Sequence[Sequence[int]] | None = None,
         policy_len: int = 1,
-        gamma: float = 16.0,
-        alpha: float = 16.0,
+        gamma: float | None = None,
+        alpha: float | None = None,
+        options: AgentOptions | None = None,
+        pA: Sequence[ArrayLike] | None = None,
+        pB: Sequence[ArrayLike] | None = None,
+        H: Sequence[ArrayLike] | None = None,
+        I: Sequence[ArrayLike] | None = None,
         meta: Mapping[str, Any] | None = None,
         name: str = "model",
         node_budget: int = NODE_BUDGET,
@@ -109,6 +123,11 @@ class Model:
             policy_len=policy_len,
             gamma=gamma,
             alpha=alpha,
+            options=options,
+            pA=pA,
+            pB=pB,
+            H=H,
+            I=I,
         )
         return cls.quantized(arrays, meta=meta, name=name, node_budget=node_budget)
 
@@ -135,8 +154,11 @@ class Model:
             A_deps=arrays.A_deps,
             B_deps=arrays.B_deps,
             folds=_folds(arrays),
-            gamma=arrays.gamma,
-            alpha=arrays.alpha,
+            options=arrays.options,
+            novelty={
+                i: storage.store(w, controls=i >= len(arrays.A)) for i, w in novelty.gains(arrays).items()
+            },
+            ways=tuple(i.astype(np.uint8) for i in arrays.I or ()) if arrays.options.use_inductive else (),
             node_budget=node_budget,
         )
         model.plan(model.policy_len, True)  # the node budget is checked here
@@ -205,9 +227,19 @@ class Model:
             self.policies,
             self.A_deps,
             self.B_deps,
-            self.gamma,
-            self.alpha,
+            self.options,
+            I=tuple(w.astype(np.float64) for w in self.ways) or None,
         )
+
+    @property
+    def gamma(self) -> float:
+        """Precision of the posterior over policies."""
+        return self.options.gamma
+
+    @property
+    def alpha(self) -> float:
+        """Precision of drawn actions."""
+        return self.options.alpha
 
     @property
     def num_states(self) -> tuple[int, ...]:
@@ -239,6 +271,7 @@ class Model:
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
+            + sum(w.nbytes for w in self.ways)
             + self.alike.nbytes
             + plan.nbytes
         )
@@ -247,16 +280,19 @@ class Model:
     def mixed(self) -> tuple[Mixed, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
-        return (*(NONE for _ in self.A), *transitions, *(NONE for _ in self._merging.tensors))
+        others = len(self._merging.tensors) + len(self.novelty)
+        return (*(NONE for _ in self.A), *transitions, *(NONE,) * others)
 
     @cached_property
     def _merging(self) -> Merging:
-        return merging(self.A, self.A_deps, self.num_states, self.folds, len(self.A) + len(self.B))
+        first = len(self.A) + len(self.B)
+        apart = [m for m in self.novelty if m < len(self.A)]  # states of equal columns gain differently
+        return merging(self.A, self.A_deps, self.num_states, self.folds, first, apart)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What the kernel computes with: A, B, and A over classes of states for planning."""
-        return (*self.A, *self.B, *self._merging.tensors)
+        """What the kernel computes with: A, B, A over classes of states for planning, and novelty."""
+        return (*self.A, *self.B, *self._merging.tensors, *self.novelty.values())
 
     @cached_property
     def alike(self) -> alike.Alike:
@@ -308,8 +344,10 @@ class Model:
             raise ModelError(f"horizon: {horizon}, expected 1 to {self.policy_len}")
         key = (horizon, epistemic)
         if key not in self._plans:
+            first = len(self.A) + len(self.B) + len(self._merging.tensors)
             tree = Tree(
                 self.num_states,
+                self.num_obs,
                 self.num_controls,
                 self.A_deps,
                 self.B_deps,
@@ -317,6 +355,10 @@ class Model:
                 self.folds,
                 self._merging.groups,
                 self.node_budget,
+                self.options.use_utility,
+                self.options.use_states_info_gain,
+                {i: first + k for k, i in enumerate(self.novelty)},
+                bool(self.ways),
             )
             self._plans[key] = program(tree, horizon, epistemic)
         return self._plans[key]

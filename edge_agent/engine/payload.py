@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_agent.engine import storage, validation
 from edge_agent.engine.arrays import Deps, all_policies, model_arrays
+from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
 from edge_agent.engine.planning import Folds, groups_of
 from edge_agent.engine.storage import Tensor
 from edge_agent.wire import bundle as bundles
@@ -67,13 +69,24 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
             tuple(used[f"utility_{g}.npy"] for g in range(len(groups))),
             tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
         ),
-        "gamma": float(text["gamma"]),
-        "alpha": float(text["alpha"]),
+        "options": _options(text),
+        "rules": RULES if "options" in text else 1,
+        "novelty": {
+            int(i): storage.loaded(f"novelty_{i}", d, used, math.inf)
+            for i, d in text.get("novelty", {}).items()
+        },
+        "ways": tuple(used[f"I_{f}.npy"] for f in range(len(B))) if "I_0.npy" in arrays else (),
     }
     unused = sorted(set(arrays) - used.seen)
     if unused:
         raise ValueError(f"{unused[0]} is not part of the model")
     return out
+
+
+def _options(text: Mapping[str, Any]) -> AgentOptions:
+    if "options" in text:
+        return AgentOptions.from_plain(text["options"])
+    return replace(BEFORE_OPTIONS, gamma=float(text["gamma"]), alpha=float(text["alpha"]))
 
 
 def check(model: Model) -> None:
@@ -109,9 +122,18 @@ def check(model: Model) -> None:
         policies=model.policies,
         A_deps=model.A_deps,
         B_deps=model.B_deps,
-        gamma=model.gamma,
-        alpha=model.alpha,
+        options=replace(model.options, use_param_info_gain=False),
+        I=model.ways or None,
     )
+    stored = (*model.A, *model.B)
+    if model.options.use_param_info_gain and not model.novelty:
+        raise ValueError("use_param_info_gain: there is no novelty tensor")
+    for i, weights in model.novelty.items():
+        if not 0 <= i < len(stored):
+            raise ValueError(f"novelty_{i}: there are {len(stored)} tensors")
+        _fits(f"novelty_{i}", weights, stored[i].width, stored[i].rows)
+    if any(ways.dtype != np.uint8 for ways in model.ways):
+        raise ValueError("I: expected uint8")
     for deps, utility, ambiguity in zip(
         model.folds.groups, model.folds.utility, model.folds.ambiguity, strict=True
     ):
@@ -125,24 +147,31 @@ def check(model: Model) -> None:
 
 def entries(model: Model) -> dict[str, bytes]:
     """Return the payload of a bundle; the same model gives the same bytes."""
-    description = {
+    description: dict[str, Any] = {
         "A": [storage.described(a) for a in model.A],
         "B": [storage.described(b) for b in model.B],
         "A_deps": model.A_deps,
         "B_deps": model.B_deps,
         "policy_len": model.policy_len,
-        "gamma": model.gamma,
-        "alpha": model.alpha,
     }
+    if model.rules == 1:
+        description |= {"gamma": model.gamma, "alpha": model.alpha}
+    else:
+        description["options"] = model.options.plain()
+    if model.novelty:
+        description["novelty"] = {str(i): storage.described(w) for i, w in model.novelty.items()}
     out = {DESCRIPTION: bundles.canonical_json(description)}
     for letter, tensors in (("A", model.A), ("B", model.B)):
         for i, tensor in enumerate(tensors):
             out |= storage.entries(f"{letter}_{i}", tensor)
+    for i, tensor in model.novelty.items():
+        out |= storage.entries(f"novelty_{i}", tensor)
     vectors: dict[str, Sequence[NDArray[Any]]] = {
         "C": model.C,
         "D": model.D,
         "utility": model.folds.utility,
         "ambiguity": model.folds.ambiguity,
+        "I": model.ways,
     }
     for label, arrays in vectors.items():
         out |= {f"{label}_{i}.npy": storage.npy(array) for i, array in enumerate(arrays)}

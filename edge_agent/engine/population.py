@@ -55,10 +55,12 @@ class Population:
     allocate : callable, optional
         Takes the columns of ``columns(model, size, threads)`` and returns zeroed arrays by name, for instance
         ``functools.partial(arena.allocate, "office")``. Default: arrays of its own.
-    selection : {"marginal", "full"}
-        Choose each factor's action by its marginal probability, or the first action of the best policy.
-    stochastic : bool
-        Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie).
+    selection : {"marginal", "full"}, optional
+        Choose each factor's action by its marginal probability, or the first action of the best policy;
+        default the model's ``sampling_mode``.
+    stochastic : bool, optional
+        Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie);
+        default the model's ``action_selection``.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class Population:
         threads: int = 1,
         allocate: Allocate | None = None,
         *,
-        selection: str = "marginal",
-        stochastic: bool = False,
+        selection: str | None = None,
+        stochastic: bool | None = None,
     ) -> None:
+        selection = model.options.sampling_mode if selection is None else selection
         if selection not in SELECTIONS:
             raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
+        if stochastic is None:
+            stochastic = model.options.action_selection == "stochastic"
         columns = self.columns(model, size, threads)
         arrays = (allocate or _own)(columns)
         self.model = self._preferring = model
@@ -96,8 +101,7 @@ class Population:
             np.concatenate(model.D),
             None if model.E is None else handover.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
-            model.gamma,
-            model.alpha,
+            handover.options(model),
             self._belief,
             self._action,
             self._free_energy,
@@ -289,7 +293,9 @@ class Population:
 
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)
-        self._core.set_plan(program.ops, program.fold, program.lists, program.values, *self._selection)
+        self._core.set_plan(
+            program.ops, program.fold, program.lists, program.values, program.penalties, *self._selection
+        )
 
     def reset(self, agents: ArrayLike | None = None) -> None:
         """Start again from D: all agents, or some."""

@@ -6,32 +6,37 @@ Theory of operation. An agent holds q(s), a product of one categorical distribut
 2. infer: q(s) minimises the variational free energy F = E_q[ln q(s) - ln p(o, s)] (Friston et al. 2017,
    "Active inference: a process theory", eq. 2.1; Da Costa et al. 2020, "Active inference on discrete state
    spaces: a synthesis", section 4). One factor: Bayes' rule, exact. Several: fixed-point iteration,
-   ln q_f = E_{q of the others}[ln A(o|s)] + ln prior_f, 16 times from a uniform q, as pymdp's JAX agent does
-   (Heins et al. 2022, "pymdp: a Python library for active inference in discrete state spaces");
+   ln q_f = E_{q of the others}[ln A(o|s)] + ln prior_f, num_iter times from a uniform q, as pymdp's JAX agent
+   does (Heins et al. 2022, "pymdp: a Python library for active inference in discrete state spaces"). Or, as
+   an option, the marginals of the exact posterior under that factorised prior ("exact");
 3. plan: the negative expected free energy of a policy is, summed over its steps and over modalities,
    H[q(o)] - E_q(s)[H[p(o|s)]] (information gain about states) + E_q(o)[C] (utility) (Da Costa et al. 2020,
-   eq. 20 ff.), and the posterior over policies is softmax(gamma G + ln E);
-4. act: of each factor the first action with the largest sum of q(pi); the lowest index wins a tie.
+   eq. 20 ff.), and, as options, the information gain on parameters (``novelty``) and the inductive value
+   (``induction``); the posterior over policies is softmax(gamma G + ln E);
+4. act: the first action of the most probable policy ("full"), or each factor's action with the largest sum of
+   q(pi) ("marginal"), or one drawn in proportion to these to the power of alpha. The lowest index wins a tie.
 
-Probabilities are clipped at the float64 epsilon inside logarithms, as pymdp does.
+Probabilities are clipped at the float64 epsilon inside logarithms, as pymdp does. What is odd for the model's
+own expectations is counted as a contradiction (``surprise``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_agent.engine import induction, novelty
 from edge_agent.engine.arrays import ModelArrays
+from edge_agent.engine.options import TIE
 
 Float = NDArray[np.float64]
 Beliefs = list[Float]
 
 EPSILON = float(np.finfo(np.float64).eps)
-ITERATIONS = 16
-TIE = 1e-9
 
 
 class Decision(NamedTuple):
@@ -102,8 +107,10 @@ def infer(
     lls = log_likelihoods(model, observation)
     extra = [np.zeros(n) for n in model.num_states] if evidence is None else list(evidence)
     log_prior = [log(p) + e for p, e in zip(prior, extra, strict=True)]
+    if model.options.inference_algo == "exact":
+        return exact_marginals(log_prior, lls, model.A_deps)
     log_q = [np.zeros(n) for n in model.num_states]
-    for _ in range(ITERATIONS if len(log_q) > 1 else 1):
+    for _ in range(model.options.num_iter if len(log_q) > 1 else 1):
         q = [softmax(x) for x in log_q]
         log_q = [x.copy() for x in log_prior]
         for ll, deps in zip(lls, model.A_deps, strict=True):
@@ -117,22 +124,57 @@ def infer(
     return qs, complexity - accuracy
 
 
+def exact_marginals(
+    log_prior: Sequence[Float], lls: Sequence[Float], A_deps: Sequence[tuple[int, ...]]
+) -> tuple[Beliefs, float]:
+    """Return the marginals of p(s | o), in proportion to the product of priors and likelihoods, and -ln p(o).
+
+    The joint table is summed by NumPy, which plans the order: variable elimination, one factor after another.
+    """
+    offset, operands = 0.0, list[object]()
+    for table, factors in [*((p, [f]) for f, p in enumerate(log_prior)), *zip(lls, A_deps, strict=True)]:
+        offset += float(table.max())
+        operands += [np.exp(table - table.max()), list(factors)]
+    qs = []
+    for f in range(len(log_prior)):
+        marginal = np.einsum(*operands, [f], optimize="greedy")  # type: ignore[call-overload]
+        total = float(marginal.sum())
+        qs.append(marginal / total)
+    return qs, -(math.log(total) + offset)
+
+
 def expected_free_energy(
     model: ModelArrays, qs: Sequence[Float], *, horizon: int | None = None, epistemic: bool = True
 ) -> Float:
     """Return the negative expected free energy [P] of every policy from beliefs ``qs``."""
     G = np.zeros(len(model.policies))
+    options = model.options
+    penalties = [
+        induction.penalty(ways, most_probable(q), options.inductive_epsilon)
+        for ways, q in zip(model.I or (), qs, strict=bool(model.I))
+        if options.use_inductive
+    ]
+    gains = novelty.gains(model)
     for p, policy in enumerate(model.policies):
-        states = list(qs)
+        before = list(qs)
         for t, action in enumerate(policy[:horizon]):
-            states = predict(model, states, action)
-            for a, c, deps in zip(model.A, model.C, model.A_deps, strict=True):
+            states = predict(model, before, action)
+            for m, (a, c, deps) in enumerate(zip(model.A, model.C, model.A_deps, strict=True)):
                 parents = [states[d] for d in deps]
                 outcomes = contract(a, parents)
-                G[p] += float(outcomes @ (c[t] if c.ndim == 2 else c))
-                if epistemic:
+                if options.use_utility:
+                    G[p] += float(outcomes @ (c[t] if c.ndim == 2 else c))
+                if epistemic and options.use_states_info_gain:
                     ambiguity = -(a * log(a)).sum(axis=0)
                     G[p] += float(-(outcomes @ log(outcomes)) - contract(ambiguity, parents))
+                if epistemic and m in gains:
+                    G[p] += float(outcomes @ contract(gains[m], parents))
+            for f, (state, deps) in enumerate(zip(states, model.B_deps, strict=True)):
+                if epistemic and len(model.A) + f in gains:
+                    gain = gains[len(model.A) + f][..., action[f]]
+                    G[p] += float(state @ contract(gain, [before[d] for d in deps]))
+            G[p] += sum(float(penalty @ states[f]) for f, penalty in enumerate(penalties))
+            before = states
     return G
 
 
@@ -141,16 +183,41 @@ def policy_posterior(model: ModelArrays, G: Float) -> Float:
     return softmax(model.gamma * G + log(model.E))
 
 
-def marginal_action(model: ModelArrays, q_pi: Float) -> NDArray[np.int64]:
-    """Return the most probable first action of each factor [F], as pymdp selects by default.
+def most_probable(values: Float) -> int:
+    """Return the lowest index whose value is the largest, or less by no more than ``TIE``."""
+    return int(np.argmax(values >= values.max() - TIE))
 
-    Probabilities that differ by less than rounding does are a tie, and the lowest index wins it.
-    """
-    action = []
-    for f, count in enumerate(model.num_controls):
-        marginal = np.bincount(model.policies[:, 0, f], q_pi, count)
-        action.append(int(np.argmax(marginal >= marginal.max() - TIE)))
-    return np.array(action, dtype=np.int64)
+
+def draw(values: Float, alpha: float, uniform: float) -> int:
+    """Return an index drawn in proportion to values^alpha; ``uniform``: a number in [0, 1)."""
+    cumulated = np.cumsum(softmax(alpha * log(values)))
+    return int(min(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"), len(values) - 1))
+
+
+def uniform(seed: int, agent: int, tick: int, factor: int = 0) -> float:
+    """Return the number in [0, 1) that an agent draws at a tick: Philox4x64-10, as NumPy has it."""
+    generator = np.random.Philox(key=[seed & (2**64 - 1), agent], counter=[tick, factor, 0, 0])
+    return float(np.random.Generator(generator).random())
+
+
+def choose(
+    model: ModelArrays, q_pi: Float, seed: int = 0, agent: int = 0, tick: int = 0
+) -> NDArray[np.int64]:
+    """Return the action [F] that the model's options select; seed, agent and tick give what is drawn."""
+    options = model.options
+
+    def selected(values: Float, factor: int) -> int:
+        if options.action_selection == "deterministic":
+            return most_probable(values)
+        return draw(values, options.alpha, uniform(seed, agent, tick, factor))
+
+    if options.sampling_mode == "full":
+        return np.array(model.policies[selected(q_pi, 0), 0], dtype=np.int64)
+    marginals = [
+        np.bincount(model.policies[:, 0, f], q_pi, count).astype(np.float64)
+        for f, count in enumerate(model.num_controls)
+    ]
+    return np.array([selected(marginal, f) for f, marginal in enumerate(marginals)], dtype=np.int64)
 
 
 def step(model: ModelArrays, prior: Sequence[Float], observation: Sequence[ArrayLike | int]) -> Decision:
@@ -158,4 +225,4 @@ def step(model: ModelArrays, prior: Sequence[Float], observation: Sequence[Array
     qs, F = infer(model, prior, observation)
     G = expected_free_energy(model, qs)
     q_pi = policy_posterior(model, G)
-    return Decision(qs, G, q_pi, marginal_action(model, q_pi), F)
+    return Decision(qs, G, q_pi, choose(model, q_pi), F)

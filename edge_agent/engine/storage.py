@@ -129,8 +129,10 @@ def described(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Tensor:
-    """Return the tensor of a bundle, its arrays mapped and checked.
+def loaded(
+    name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], largest: float = 1.0
+) -> Tensor:
+    """Return the tensor of a bundle, its arrays mapped and checked; no background above ``largest``.
 
     Raises
     ------
@@ -161,8 +163,8 @@ def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArr
         if len(columns) != len(codes) or (len(columns) and columns.max() >= width):
             raise ValueError(f"{name}.columns.npy: expected {len(codes)} columns below {width}")
     background = float(description["background"])
-    if not 0.0 <= background <= 1.0:
-        raise ValueError(f"{name}: background {background}, expected a probability")
+    if not 0.0 <= background <= largest:
+        raise ValueError(f"{name}: background {background}, expected 0 to {largest}")
     return Tensor(rows, width, palette, codes, columns, starts, background)
 
 

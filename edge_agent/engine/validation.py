@@ -161,7 +161,30 @@ def policy_count(controls: Sequence[int], policy_len: int) -> None:
         raise ModelError(f"policy_len: {policy_len} makes {count} policies, at most {MAX_POLICIES}")
 
 
-def positive(name: str, value: float) -> None:
-    """Check a precision."""
-    if not math.isfinite(value) or value <= 0:
-        raise ModelError(f"{name}: {value!r}, expected a positive number")
+def counts(values: tuple[Float, ...], like: Sequence[Float], letter: str) -> tuple[Float, ...]:
+    """Check Dirichlet counts: shaped as the tensors they are of, none below 0."""
+    if len(values) != len(like):
+        raise ModelError(f"{letter}: {len(values)} tensors, expected {len(like)}")
+    for i, (value, tensor) in enumerate(zip(values, like, strict=True)):
+        if value.shape != tensor.shape:
+            raise ModelError(f"{letter}_{i}: shape {value.shape}, expected {tensor.shape}")
+        negative = np.argwhere(value < 0)
+        if len(negative):
+            where = tuple(negative[0].tolist())
+            raise ModelError(f"{letter}_{i}: entry {where} is {value[where]:g}, expected a count from 0")
+    return values
+
+
+def indicators(values: tuple[Float, ...], states: Sequence[int], letter: str) -> tuple[Float, ...]:
+    """Check H ([S_f] a factor) or I ([depth, S_f] a factor): arrays of 0 and 1."""
+    if len(values) != len(states):
+        raise ModelError(f"{letter}: {len(values)} tensors, expected {len(states)}, one a factor")
+    for f, (value, n) in enumerate(zip(values, states, strict=True)):
+        wanted = (n,) if letter == "H" else (len(value), n)
+        if value.shape != wanted:
+            raise ModelError(f"{letter}_{f}: shape {value.shape}, expected {wanted}")
+        odd = np.argwhere((value != 0) & (value != 1))
+        if len(odd):
+            where = tuple(odd[0].tolist())
+            raise ModelError(f"{letter}_{f}: entry {where} is {value[where]:g}, expected 0 or 1")
+    return values

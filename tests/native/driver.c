@@ -91,8 +91,13 @@ int main(int argc, char **argv) {
     const int32_t *head = blob(NULL, 4);
     int32_t stored = *(const int32_t *)blob(NULL, 4);
     const float *precisions = blob(NULL, 4);
-    Model m = {.modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0],
-               .alpha = precisions[1]};
+    const int32_t *counts = blob(NULL, 4);
+    Model m = {.modalities = head[0], .factors = head[1], .policies = head[2]};
+    m.options = (Options){.gamma = precisions[0], .alpha = precisions[1], .tie = precisions[2],
+                          .log_epsilon = precisions[3], .num_iter = counts[0]};
+    m.options.nearer = blob(NULL, 2);
+    m.options.ways = blob(NULL, 1);
+    m.options.first_way = blob(NULL, 8);
     m.tensors = calloc((size_t)stored, sizeof(Tensor));
     for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
@@ -111,7 +116,7 @@ int main(int argc, char **argv) {
     m.log_E = blob(&habits, 4);
     if (!habits) m.log_E = NULL;
     m.first_act = blob(NULL, 1);
-    Plan plan = {.values = head[3]};
+    Plan plan = {.values = head[3], .penalties = counts[1]};
     int64_t words, observed;
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);

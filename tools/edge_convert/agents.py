@@ -44,21 +44,7 @@ class AgentSource:
 
     def model(self, name: str) -> Model:
         """Return the engine's model of this agent."""
-        arrays = self.arrays
-        return Model.from_arrays(
-            arrays.A,
-            arrays.B,
-            arrays.C,
-            arrays.D,
-            E=arrays.E,
-            policies=arrays.policies,
-            A_deps=arrays.A_deps,
-            B_deps=arrays.B_deps,
-            gamma=arrays.gamma,
-            alpha=arrays.alpha,
-            meta=self.meta or None,
-            name=name,
-        )
+        return Model.quantized(self.arrays, meta=self.meta or None, name=name)
 
 
 def agent_source(

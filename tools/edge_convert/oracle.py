@@ -42,7 +42,7 @@ class Oracle:
             self._qs = [self._rounding(q) for q in self._qs]
         G = self.expected_free_energy(self._qs)
         q_pi = reference.policy_posterior(model, G)
-        return Decision(self._qs, G, q_pi, reference.marginal_action(model, q_pi), free_energy)
+        return Decision(self._qs, G, q_pi, reference.choose(model, q_pi), free_energy)
 
     def act(self, action: Sequence[int]) -> None:
         """Predict the next prior from the action that was executed."""

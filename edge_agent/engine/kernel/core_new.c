@@ -84,6 +84,21 @@ static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
     return 0;
 }
 
+/* (gamma, alpha, tie, ln epsilon, num_iter, nearer, ways, first_way) */
+static int fill_options(Core *core, PyObject *tuple) {
+    Options *o = &core->model.options;
+    PyObject *nearer, *ways, *first_way;
+    int64_t states;
+    if (!PyArg_ParseTuple(tuple, "ffffiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter, &nearer,
+                          &ways, &first_way))
+        return -1;
+    if (!(o->nearer = core_hold(core, nearer, 2, 0, &states)) || !(o->ways = core_hold(core, ways, 1, 0, NULL)) ||
+        !(o->first_way = core_hold(core, first_way, 8, 0, NULL)))
+        return -1;
+    if (!states) o->nearer = NULL;
+    return 0;
+}
+
 static const Isa *find_isa(const char *name) {
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, name) && isa->supported()) return isa;
@@ -94,13 +109,14 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *belief, *action, *energy,
+        *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
-                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &m->gamma, &m->alpha,
-                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, 
+                          &PyTuple_Type, &options, &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -127,7 +143,7 @@ int core_fill(Core *core, PyObject *args) {
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
-    if (fill_alike(core, &m->alike, alike)) return -1;
+    if (fill_alike(core, &m->alike, alike) || fill_options(core, options)) return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
         return -1;

@@ -1,7 +1,7 @@
 /* Predict and infer: from belief codes, last actions and outcomes to belief codes and free energy.
  *
  * Scratch rows: beliefs [states], prior [states], then work space (module.c: inference_rows). Bayes' rule for
- * one factor works on probabilities; fixed-point iteration for several on logarithms, 16 times at most. A lane
+ * one factor works on probabilities; fixed-point iteration for several on logarithms, num_iter times at most. A lane
  * stops changing once an iteration moves it by less than SETTLED: a rule of that lane alone, so its bits do not
  * depend on its neighbours. */
 #ifndef EDGE_AGENT_INFER_H
@@ -9,7 +9,6 @@
 
 #include "tensor.h"
 
-#define ITERATIONS 16
 #define SETTLED 1e-5f
 #define EPSILON 2.220446e-16f
 #define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */

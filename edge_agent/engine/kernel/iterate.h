@@ -104,7 +104,7 @@ INLINE Row soften(const float *logits, int32_t n, float *q, float *fresh, Mask s
 static void iterate(const Model *m, const Shape *z, const float *log_prior, const float *ll, float *q, float *work) {
     float *logits = work, *fresh = work + (int64_t)z->rows * LANES;
     Mask settled = none();
-    for (int32_t turn = 0; turn < ITERATIONS; turn++) {
+    for (int32_t turn = 0; turn < m->options.num_iter; turn++) {
         memcpy(logits, log_prior, sizeof(float) * LANES * (size_t)z->rows);
         const float *table = ll;
         for (int32_t i = 0; i < m->modalities; i++)

@@ -56,8 +56,23 @@ enum {
     OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
     OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
+    OP_NOVELTY, /* row f = sum over c .. c + d of (tensor a applied to rows e..) (tensor b applied to rows e..) */
+    OP_PRODUCT, /* row d = rows b .. b + a . rows c.. */
     OP_WORDS = 8
 };
+
+/* What the agent's options (options.py) leave for the kernel to know. */
+typedef struct {
+    float gamma, alpha;
+    float tie;         /* probabilities that differ by no more are a tie */
+    float log_epsilon; /* of inductive planning */
+    int32_t num_iter;
+    const uint16_t *nearer;    /* inductive planning: [states], the row of ``ways`` that is a step nearer; NULL: none */
+    const uint8_t *ways;       /* 1: the state is in this row; a factor after the other, [depth][states of it] */
+    const int64_t *first_way;  /* [factors]: where a factor begins in ``ways`` */
+} Options;
+
+enum { UNREACHABLE = 65535 };
 
 typedef struct {
     int32_t factors, modalities, policies, states; /* states: of all factors together */
@@ -69,7 +84,7 @@ typedef struct {
     const float *D;           /* [states] */
     const float *log_E;       /* [policies] or NULL when uniform */
     const uint8_t *first_act; /* [policies][factors] */
-    float gamma, alpha;
+    Options options;
     int32_t widest; /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     Alike alike;
@@ -82,6 +97,7 @@ typedef struct {
     const float *fold;
     const int32_t *lists;
     int32_t values; /* row number of G of policy 0 */
+    int32_t penalties; /* row number of the inductive value of the first state, -1: there is none */
 } Plan;
 
 enum { SELECT_MARGINAL, SELECT_FULL };

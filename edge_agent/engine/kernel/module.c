@@ -192,12 +192,17 @@ done:
     return out;
 }
 
-/* set_plan(ops, fold, lists, values row, selection, stochastic) */
+/* set_plan(ops, fold, lists, values row, penalties row, selection, stochastic) */
 static PyObject *core_set_plan(Core *core, PyObject *args) {
     PyObject *arrays[PLAN_BUFFERS];
-    int values, selection, stochastic;
-    if (!PyArg_ParseTuple(args, "OOOiii", &arrays[0], &arrays[1], &arrays[2], &values, &selection, &stochastic))
+    int values, penalties, selection, stochastic;
+    if (!PyArg_ParseTuple(args, "OOOiiii", &arrays[0], &arrays[1], &arrays[2], &values, &penalties, &selection,
+                          &stochastic))
         return NULL;
+    if (penalties >= 0 && !core->model.options.nearer) {
+        PyErr_SetString(PyExc_ValueError, "penalties without ways");
+        return NULL;
+    }
     Py_buffer fresh[PLAN_BUFFERS] = {{0}};
     for (int i = 0; i < PLAN_BUFFERS; i++)
         if (PyObject_GetBuffer(arrays[i], &fresh[i], PyBUF_C_CONTIGUOUS)) {
@@ -208,7 +213,7 @@ static PyObject *core_set_plan(Core *core, PyObject *args) {
         PyBuffer_Release(&core->plan_buffers[i]);
         core->plan_buffers[i] = fresh[i];
     }
-    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values};
+    core->plan = (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values, penalties};
     core->population.selection = selection;
     core->population.stochastic = stochastic;
     Py_RETURN_NONE;
