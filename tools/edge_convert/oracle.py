@@ -1,79 +1,227 @@
 """The float64 reference, stepped for many agents along a history that something else acted out.
 
-The mathematics is ``edge_agent.engine.reference``, function by function. What is added here is that each
-prefix of actions is expanded once instead of once a policy: 155 expansions instead of 375 for three steps of
-five actions, and the ambiguity of a likelihood is worked out once a model instead of once an expansion.
+The mathematics is ``edge_agent.engine.reference``, function by function. What is added here is that agents are stepped
+together, and that the policies' common prefixes are expanded once, level by level: 155 expansions instead of 375 for
+three steps of five actions, and a handful of array operations instead of a thousand. Arrays have the agents as their
+first axis, or prefixes and agents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine import reference
+from edge_agent.engine import induction, novelty, reference
 from edge_agent.engine.arrays import ModelArrays
-from edge_agent.engine.reference import Beliefs, Decision, Float
+from edge_agent.engine.reference import Beliefs, Float
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The distinct prefixes of one length: which one of the level before each extends, and by which action."""
+
+    parents: Int
+    actions: Int
 
 
 class Oracle:
-    """One agent of the reference; ``step`` decides, ``act`` says which action was really executed.
+    """``agents`` agents of the reference; ``step`` decides, ``act`` says which actions were really executed.
 
-    ``rounding`` is applied to the posterior [S_f] of each factor before it is kept.
+    ``rounding`` is applied to the posterior [N, S_f] of each factor before it is kept.
     """
 
-    def __init__(self, model: ModelArrays, rounding: Callable[[Float], Float] | None = None) -> None:
+    def __init__(
+        self, model: ModelArrays, agents: int = 1, rounding: Callable[[Float], Float] | None = None
+    ) -> None:
         self._model = model
+        self._agents = agents
         self._rounding = rounding
-        self._ambiguity = [-(a * reference.log(a)).sum(axis=0) for a in model.A]
-        self._prior: Beliefs = list(model.D)
-        self._qs: Beliefs = list(model.D)
+        self._logs = [reference.log(a) for a in model.A]
+        self._ambiguity = [-(a * log).sum(axis=0) for a, log in zip(model.A, self._logs, strict=True)]
+        self._novelty = novelty.gains(model)
+        self._levels, self._leaves = _prefixes(model.policies)
+        self.restart()
 
     def restart(self) -> None:
         """Begin anew from D."""
-        self._prior = self._qs = list(self._model.D)
+        self._prior: Beliefs = [np.tile(d, (self._agents, 1)) for d in self._model.D]
+        self._qs: Beliefs = list(self._prior)
 
-    def step(self, observation: Sequence[int]) -> Decision:
-        """Return the reference's decision after ``observation``."""
+    def follow(self, other: Oracle) -> None:
+        """Take over the priors of other agents."""
+        self._prior = list(other._prior)
+
+    def infer(self, outcomes: Int, soft: Mapping[int, Float] | None = None) -> Beliefs:
+        """Return the posteriors [N, S_f] after outcomes [N, M], or distributions [N, O_m] in their place."""
         model = self._model
-        self._qs, free_energy = reference.infer(model, self._prior, observation)
+        logs = self._likelihoods(outcomes, soft or {})
+        if model.options.inference_algo == "exact":
+            rows = [
+                reference.exact_marginals(
+                    [reference.log(p[n]) for p in self._prior], [ll[n] for ll in logs], model.A_deps
+                )[0]
+                for n in range(self._agents)
+            ]
+            self._qs = [np.stack([row[f] for row in rows]) for f in range(len(model.B))]
+        else:
+            self._qs = self._iterated(logs)
         if self._rounding is not None:
             self._qs = [self._rounding(q) for q in self._qs]
-        G = self.expected_free_energy(self._qs)
-        q_pi = reference.policy_posterior(model, G)
-        return Decision(self._qs, G, q_pi, reference.choose(model, q_pi), free_energy)
+        return self._qs
 
-    def act(self, action: Sequence[int]) -> None:
-        """Predict the next prior from the action that was executed."""
-        self._prior = reference.predict(self._model, self._qs, action)
+    def step(self, outcomes: Int, soft: Mapping[int, Float] | None = None) -> tuple[Beliefs, Float]:
+        """Return posteriors [N, S_f] and q(pi) [N, P]."""
+        qs = self.infer(outcomes, soft)
+        return qs, self.policy_posterior(self.expected_free_energy(qs))
+
+    def act(self, actions: Int) -> None:
+        """Predict the next priors from the actions [N, F] that were executed."""
+        self._prior = self._predicted(self._qs, actions)
+
+    def policy_posterior(self, G: Float) -> Float:
+        """Return q(pi) [N, P] for G [N, P]."""
+        model = self._model
+        return _softmax(model.gamma * G + reference.log(model.E))
 
     def expected_free_energy(self, qs: Sequence[Float]) -> Float:
-        """Return what ``reference.expected_free_energy`` returns."""
-        model = self._model
-        known: dict[tuple[int, ...], tuple[Beliefs, float]] = {(): (list(qs), 0.0)}
-        G = np.empty(len(model.policies))
-        for p, policy in enumerate(model.policies):
-            prefix: tuple[int, ...] = ()
-            for t, action in enumerate(policy):
-                states, value = known[prefix]
-                prefix = (*prefix, *action.tolist())
-                if prefix not in known:
-                    states = reference.predict(model, states, action)
-                    known[prefix] = states, value + self._gain(states, t)
-            G[p] = known[prefix][1]
-        return G
+        """Return the negative expected free energy [N, P] from beliefs [N, S_f]."""
+        penalties = self._penalties(qs)
+        states: Beliefs = [q[np.newaxis] for q in qs]
+        value = np.zeros((1, len(qs[0])))
+        for t, level in enumerate(self._levels):
+            before = [q[level.parents] for q in states]
+            actions = np.repeat(level.actions[:, np.newaxis], value.shape[1], axis=1)
+            states = self._predicted(before, actions)
+            value = value[level.parents] + self._gain(states, t) + self._learned(before, states, actions)
+            for penalty, state in zip(penalties, states, strict=False):
+                value = value + (state * penalty).sum(axis=-1)
+        return np.ascontiguousarray(value[self._leaves].T)
 
-    def _gain(self, states: Sequence[Float], t: int) -> float:
-        gain = 0.0
+    def _likelihoods(self, outcomes: Int, soft: Mapping[int, Float]) -> list[Float]:
+        out = []
+        for m, log in enumerate(self._logs):
+            if m in soft:
+                out.append(np.tensordot(soft[m], log, axes=(1, 0)))
+                continue
+            seen = outcomes[:, m]
+            table = log[np.maximum(seen, 0)]
+            table[seen < 0] = 0.0
+            out.append(table)
+        return out
+
+    def _iterated(self, logs: Sequence[Float]) -> Beliefs:
         model = self._model
-        for a, c, ambiguity, deps in zip(model.A, model.C, self._ambiguity, model.A_deps, strict=True):
+        prior = [reference.log(p) for p in self._prior]
+        log_q = [np.zeros_like(p) for p in prior]
+        for _ in range(model.options.num_iter if len(prior) > 1 else 1):
+            q = [_softmax(x) for x in log_q]
+            log_q = list(prior)
+            for ll, deps in zip(logs, model.A_deps, strict=True):
+                for f in deps:
+                    log_q[f] = log_q[f] + _contract(ll, deps, [q[d] for d in deps], keep=f)
+        return [_softmax(x) for x in log_q]
+
+    def _predicted(self, qs: Sequence[Float], actions: Int) -> Beliefs:
+        """Return B(u) applied to beliefs [..., S_f]; ``actions`` [..., F]."""
+        out = []
+        for f, (b, deps) in enumerate(zip(self._model.B, self._model.B_deps, strict=True)):
+            new = np.empty((*actions.shape[:-1], b.shape[0]))
+            for u in np.unique(actions[..., f]):
+                mine = actions[..., f] == u
+                new[mine] = _expect(b[..., u], deps, [qs[d][mine] for d in deps])
+            out.append(new)
+        return out
+
+    def _gain(self, states: Sequence[Float], t: int) -> Float:
+        model, options = self._model, self._model.options
+        gain = np.zeros(states[0].shape[:-1])
+        for m, (a, c, deps) in enumerate(zip(model.A, model.C, model.A_deps, strict=True)):
             parents = [states[d] for d in deps]
-            outcomes = reference.contract(a, parents)
-            utility = outcomes @ (c[t] if c.ndim == 2 else c)
-            entropy = -(outcomes @ reference.log(outcomes))
-            gain += float(utility + entropy - reference.contract(ambiguity, parents))
+            outcomes = _expect(a, deps, parents)
+            if options.use_utility:
+                gain += outcomes @ (c[t] if c.ndim == 2 else c)
+            if options.use_states_info_gain:
+                gain -= (outcomes * reference.log(outcomes)).sum(axis=-1)
+                gain -= _expect(self._ambiguity[m][np.newaxis], deps, parents)[..., 0]
+            if m in self._novelty:
+                gain += (outcomes * _expect(self._novelty[m], deps, parents)).sum(axis=-1)
         return gain
+
+    def _learned(self, before: Sequence[Float], states: Sequence[Float], actions: Int) -> Float:
+        gain = np.zeros(states[0].shape[:-1])
+        for f, (state, deps) in enumerate(zip(states, self._model.B_deps, strict=True)):
+            weights = self._novelty.get(len(self._model.A) + f)
+            if weights is None:
+                continue
+            for u in np.unique(actions[..., f]):
+                mine = actions[..., f] == u
+                expected = _expect(weights[..., u], deps, [before[d][mine] for d in deps])
+                gain[mine] += (state[mine] * expected).sum(axis=-1)
+        return gain
+
+    def _penalties(self, qs: Sequence[Float]) -> list[Float]:
+        """Return the inductive value [N, S_f] of each state."""
+        options = self._model.options
+        if not options.use_inductive or self._model.I is None:
+            return []
+        return [
+            np.stack([induction.penalty(ways, reference.most_probable(row), options.inductive_epsilon) for row in q])
+            for ways, q in zip(self._model.I, qs, strict=True)
+        ]
+
+
+def deterministic(model: ModelArrays) -> ModelArrays:
+    """Return the model with the most probable action chosen, never drawn."""
+    return replace(model, options=replace(model.options, action_selection="deterministic"))
+
+
+def _prefixes(policies: Int) -> tuple[list[_Level], Int]:
+    """Return the distinct prefixes of each length, and the last one's number for each policy."""
+    levels = []
+    owner = np.zeros(len(policies), np.int64)
+    for t in range(policies.shape[1]):
+        keys = np.column_stack([owner, policies[:, t]])
+        kinds, owner = np.unique(keys, axis=0, return_inverse=True)
+        owner = owner.ravel().astype(np.int64)
+        levels.append(_Level(kinds[:, 0], kinds[:, 1:]))
+    return levels, owner
+
+
+def _softmax(x: Float) -> Float:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    out: Float = e / e.sum(axis=-1, keepdims=True)
+    return out
+
+
+def _expect(tensor: Float, deps: Sequence[int], parents: Sequence[Float]) -> Float:
+    """Return ``tensor`` [R, *states of deps] summed against beliefs [..., S_d]: [..., R]."""
+    out = parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1)
+    out = out.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
+    for belief in reversed(parents[:-1]):
+        out = _sum_last(out, belief)
+    return out
+
+
+def _contract(table: Float, deps: Sequence[int], q: Sequence[Float], keep: int) -> Float:
+    """Return ``table`` [N, *states of deps] summed against all beliefs [N, S_d] but that of ``keep``."""
+    place = list(deps).index(keep)
+    out = np.moveaxis(table, 1 + place, 1)
+    for belief in reversed([b for i, b in enumerate(q) if i != place]):
+        out = _sum_last(out, belief)
+    return out
+
+
+def _sum_last(table: Float, belief: Float) -> Float:
+    """Return ``table`` [*batch, ..., S] summed against beliefs [*batch, S]."""
+    batch = belief.ndim - 1
+    middle = table.shape[batch:-1]
+    flat = table.reshape(*table.shape[:batch], -1, table.shape[-1])
+    return (flat @ belief[..., np.newaxis])[..., 0].reshape(*table.shape[:batch], *middle)
 
 
 class World:

@@ -76,10 +76,10 @@ def test_golden_models_stay_near_their_source_on_pymdps_own_traces(name: str) ->
     with np.load(GOLDEN / "traces" / f"{name}.npz") as trace:
         recording = samples.Trace(trace["obs"][:10, None], trace["act"][:10, None])
         expected = trace["ref_act"][:10]
-    fidelity = agent_fidelity.measure(source.arrays, source.model("m"), recording, "trace", 0)
+    fidelity = agent_fidelity.measure(source, source.model("m"), recording, "trace", 0)
     assert fidelity.figures()["max_posterior_kl"] <= 1e-3
     assert fidelity.figures()["action_agreement"] == 1.0
-    assert np.array_equal(fidelity.reference_actions[:, 0], expected)
+    assert np.array_equal(fidelity.reference.wanted[:, 0], expected)
 
 
 def test_a_recording_of_several_runs_begins_each_from_d(command: Any, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_recording_of_several_runs_begins_each_from_d(command: Any, tmp_path: 
     assert result["evaluation"]["max_posterior_kl"] <= 1e-3
     source = pymdp_npz.read(path)
     runs = samples.trace(recording, source.model("m").num_obs, source.model("m").num_controls)
-    fidelity = agent_fidelity.measure(source.arrays, source.model("m"), runs, "runs", 0)
-    assert np.array_equal(fidelity.reference_actions[:, 0], expected)
+    fidelity = agent_fidelity.measure(source, source.model("m"), runs, "runs", 0)
+    assert np.array_equal(fidelity.reference.wanted[:, 0], expected)
     assert fidelity.history.restarts == {10, 20, 30, 40, 50}
 
 

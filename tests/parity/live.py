@@ -1,0 +1,61 @@
+"""Export every live agent of an environment: ``live.py KIND FOLDER [NAME ...]``, KIND: jax, legacy or random.
+
+Writes ``FOLDER/NAME.npz``, or ``FOLDER/NAME.refused`` with the line that the user sees.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ModelError
+from edge_convert import export_pymdp
+
+SHAPES = [(f, m) for f in range(1, 9) for m in (max(1, f // 2), f, 2 * f, min(16, f + 5))][:30]
+BATCH = 10
+RANDOM_STEPS = 50
+
+
+def main(kind: str, folder: Path, names: list[str]) -> int:
+    """Export the agents; print one line each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, agent, options in agents(kind, names):
+        for old in (folder / f"{name}.npz", folder / f"{name}.refused"):
+            old.unlink(missing_ok=True)
+        try:
+            export_pymdp(agent, folder / f"{name}.npz", **options)
+        except ModelError as error:
+            (folder / f"{name}.refused").write_text(str(error))
+        print(name, flush=True)
+    return 0
+
+
+def agents(kind: str, names: list[str]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Yield a name, an agent and what is given to ``export_pymdp``."""
+    if kind == "random":
+        yield from random_agents(names)
+        return
+    for name, make in importlib.import_module(f"{kind}_agents").CASES.items():
+        if not names or name in names:
+            agent, options = make()
+            yield name, agent, options
+
+
+def random_agents(names: list[str]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Yield 300 seeded random models: 30 shapes of ten."""
+    import jax_agents
+
+    for number, (factors, modalities) in enumerate(SHAPES):
+        title = f"{factors}x{modalities}"
+        if names and title not in names:
+            continue
+        agent = jax_agents.random_agent(number, factors, modalities, BATCH)
+        for n in range(BATCH):
+            yield f"{title}_{number}_{n}", agent, {"batch": n, "traces": RANDOM_STEPS, "seed": n}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,74 @@
+"""Whether fixed-point iteration forks: several fixed points, of which rounded weights choose another one.
+
+Theory of operation. With several factors, pymdp's iteration ends at one of several fixed points, and which one may
+hang on the last digits of a weight: no number of bits is enough. It is looked for without the kernel: float64 beliefs
+with the source's weights against float64 beliefs with the weights that the bundle stores, along the same history.
+"exact" inference has one answer; the same comparison is made for it where iteration forks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.engine.arrays import ModelArrays
+from edge_convert.agent_fidelity import History
+from edge_convert.decisions import divergence
+from edge_convert.oracle import Oracle
+
+APART = 0.1  # nats: many times what rounding weights does to a belief that has one fixed point
+
+
+class Forks(NamedTuple):
+    """Steps that were looked at, steps that fork, the largest KL, and the largest KL under exact inference."""
+
+    steps: int
+    forked: int
+    max_kl: float
+    exact_kl: float | None
+
+    def words(self) -> str:
+        """Return what the user is told."""
+        said = (
+            f"fixed-point iteration forks at {self.forked} of {self.steps} steps (KL up to {self.max_kl:.3g} from "
+            "rounding weights alone, in float64)"
+        )
+        if self.exact_kl is None:
+            return said
+        return f"{said}; --inference exact has one answer, KL up to {self.exact_kl:.3g} there"
+
+
+def look(source: ModelArrays, stored: ModelArrays, histories: Sequence[History]) -> Forks | None:
+    """Return the forks along ``histories``; None where the model's inference cannot fork, or does not."""
+    if len(source.B) == 1 or source.options.inference_algo != "fpi":
+        return None
+    kl = np.concatenate([_apart(source, stored, history).ravel() for history in histories])
+    forked = int((kl > APART).sum())
+    if not forked:
+        return None
+    exact = [_apart(_exact(source), _exact(stored), history).max() for history in histories]
+    return Forks(kl.size, forked, float(kl.max()), float(max(exact)))
+
+
+def _exact(model: ModelArrays) -> ModelArrays:
+    return replace(model, options=replace(model.options, inference_algo="exact"))
+
+
+def _apart(source: ModelArrays, stored: ModelArrays, history: History) -> NDArray[np.float64]:
+    """Return the largest KL of a factor [T, N]; both go on from the source's belief."""
+    ticks, size = history.outcomes.shape[:2]
+    ours, theirs = Oracle(source, size), Oracle(stored, size)
+    found = np.empty((ticks, size))
+    for t in range(ticks):
+        if t in history.restarts:
+            ours.restart()
+        theirs.follow(ours)
+        outcomes, soft = history.outcomes[t], history.distributions(t)
+        pairs = zip(ours.infer(outcomes, soft), theirs.infer(outcomes, soft), strict=True)
+        found[t] = np.max([divergence(p, q) for p, q in pairs], axis=0)
+        ours.act(history.executed[t])
+    return found

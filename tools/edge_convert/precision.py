@@ -1,0 +1,89 @@
+"""Eight bits everywhere, sixteen where the gate is missed: the search for a bundle that is near enough.
+
+Theory of operation. The first try has 8 bits everywhere. If it misses a limit, the tensors and the beliefs are ranked by
+what each alone in 8 bits does to the posterior (``agent_sensitivity``), and go to 16 bits one after another, the worst
+first, until every limit holds. What is lossless in 8 bits (at most 256 distinct values) is left alone. All candidates
+are measured along the history of the first one; the last is measured anew, in rollouts of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from edge_agent.engine import Model
+from edge_convert import agent_sensitivity
+from edge_convert.agent_fidelity import AgentFidelity, Measurement
+from edge_convert.agent_sensitivity import BELIEFS, TensorSensitivity
+from edge_convert.agents import AgentSource
+from edge_convert.order import Bits
+
+WIDE = 16
+
+
+class Candidate(NamedTuple):
+    """A model, its fidelity, the limits it misses (in words), and what is in 16 bits."""
+
+    model: Model
+    fidelity: AgentFidelity
+    broken: list[str]
+    wide: tuple[str, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Return the line of this try in the report."""
+        figures = (self.fidelity.agent or self.fidelity.reference).figures()
+        names = ("clear_agreement", "max_regret", "max_posterior_kl")
+        return {
+            "16 bits": ", ".join(self.wide) or "none",
+            "model_bytes": self.model.nbytes,
+            **{name: figures[name] for name in names},
+            "verdict": "holds" if not self.broken else "misses",
+        }
+
+
+class Search(NamedTuple):
+    """The candidate that was chosen, all that were tried, and the ranking they were tried in."""
+
+    chosen: Candidate
+    tried: list[Candidate]
+    ranking: list[TensorSensitivity]
+
+
+def search(
+    source: AgentSource,
+    name: str,
+    measurement: Measurement,
+    judge: Callable[[AgentFidelity], list[str]],
+    bits: Bits,
+) -> Search:
+    """Return the first candidate that keeps every limit, or the last one tried."""
+    everything = _everything(source)
+    first = everything if bits == "16" else ()
+    model = source.model(name, dict.fromkeys(first, WIDE))
+    fidelity = measurement.measure(model)
+    tried = [Candidate(model, fidelity, judge(fidelity), first)]
+    if not tried[0].broken or bits != "auto":
+        return Search(tried[0], tried, [])
+    ranking = agent_sensitivity.rank(source.arrays, model, fidelity.history)
+    wide: tuple[str, ...] = ()
+    for row in ranking:
+        if row.max_kl == 0.0 and row.mean_policy_tv == 0.0:
+            continue
+        wide = (*wide, row.tensor)
+        model = source.model(name, dict.fromkeys(wide, WIDE))
+        near = measurement.along(model, fidelity)
+        tried.append(Candidate(model, near, judge(near), wide))
+        if not tried[-1].broken:
+            break
+    best = tried[-1]
+    if not best.broken:
+        final = measurement.measure(best.model)
+        best = Candidate(best.model, final, judge(final), best.wide)
+        tried[-1] = best
+    return Search(best, tried, ranking)
+
+
+def _everything(source: AgentSource) -> tuple[str, ...]:
+    arrays = source.arrays
+    tensors: Sequence[str] = [f"A_{m}" for m in range(len(arrays.A))]
+    return (*tensors, *(f"B_{f}" for f in range(len(arrays.B))), BELIEFS)
