@@ -19,12 +19,15 @@ Float = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 PALETTE = 256
+TINY = 1e-30
+"""Probabilities below it are stored as 0: inference clips at 2e-16 where that matters, and float32 ends at
+1e-38."""
 _ROUNDS = 40
 
 
 def palette_codes(tensor: Float) -> tuple[NDArray[np.float32], Codes]:
     """Return (palette, codes): ``palette[codes]`` stands for ``tensor``, whose columns are distributions."""
-    single = tensor.astype(np.float32)
+    single = np.where(tensor < TINY, 0.0, tensor).astype(np.float32)
     values, codes = np.unique(single, return_inverse=True)
     if len(values) <= PALETTE:
         return values, codes.reshape(tensor.shape).astype(np.uint8)

@@ -94,7 +94,8 @@ int main(int argc, char **argv) {
     const int32_t *counts = blob(NULL, 4);
     Model m = {.modalities = head[0], .factors = head[1], .policies = head[2]};
     m.options = (Options){.gamma = precisions[0], .alpha = precisions[1], .tie = precisions[2],
-                          .log_epsilon = precisions[3], .num_iter = counts[0]};
+                          .log_epsilon = precisions[3], .num_iter = counts[1], .rules = counts[2],
+                          .exact = counts[3], .reset = counts[4]};
     m.options.nearer = blob(NULL, 2);
     m.options.ways = blob(NULL, 1);
     m.options.first_way = blob(NULL, 8);
@@ -116,7 +117,7 @@ int main(int argc, char **argv) {
     m.log_E = blob(&habits, 4);
     if (!habits) m.log_E = NULL;
     m.first_act = blob(NULL, 1);
-    Plan plan = {.values = head[3], .penalties = counts[1]};
+    Plan plan = {.values = head[3], .penalties = counts[0]};
     int64_t words, observed;
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);

@@ -73,8 +73,8 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
         np.array(handover.options(model)[:4], "<f4"),
-        np.array([handover.options(model)[4], plan.penalties], "<i4"),
-        *handover.options(model)[5:],
+        np.array([plan.penalties, *handover.options(model)[4:8]], "<i4"),
+        *handover.options(model)[8:],
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))

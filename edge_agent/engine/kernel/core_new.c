@@ -84,13 +84,13 @@ static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
     return 0;
 }
 
-/* (gamma, alpha, tie, ln epsilon, num_iter, nearer, ways, first_way) */
+/* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way) */
 static int fill_options(Core *core, PyObject *tuple) {
     Options *o = &core->model.options;
     PyObject *nearer, *ways, *first_way;
     int64_t states;
-    if (!PyArg_ParseTuple(tuple, "ffffiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter, &nearer,
-                          &ways, &first_way))
+    if (!PyArg_ParseTuple(tuple, "ffffiiiiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter,
+                          &o->rules, &o->exact, &o->reset, &nearer, &ways, &first_way))
         return -1;
     if (!(o->nearer = core_hold(core, nearer, 2, 0, &states)) || !(o->ways = core_hold(core, ways, 1, 0, NULL)) ||
         !(o->first_way = core_hold(core, first_way, 8, 0, NULL)))

@@ -11,7 +11,6 @@
 
 #define SETTLED 1e-5f
 #define EPSILON 2.220446e-16f
-#define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
 #define EXPLAINED 20.0f       /* nats: by this much the outcomes fit better once the belief is dropped */
 #define IMPOSSIBLE 1e-35f
 #define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
@@ -40,9 +39,10 @@ static void decode(const Model *m, const Strip *s, float *beliefs) {
 /* Codes of one factor from values proportional to its posterior, whose largest is ``top``; and the beliefs that
  * decode() would give for them. */
 static void encode(const float *values, int32_t count, Row top, uint8_t *codes, int64_t stride, float *beliefs) {
-    Row inverse = divide(constant(1.0f), top), sum = constant(0.0f);
+    Row inverse = divide(constant(1.0f), top), sum = constant(0.0f), zero = constant(0.0f);
     for (int32_t k = 0; k < count; k++) {
-        Row rounded = add(row_code(mul(load(values + (int64_t)k * LANES), inverse)), constant(ROUND));
+        Row part = larger(mul(load(values + (int64_t)k * LANES), inverse), zero); /* rounding can go below it */
+        Row rounded = add(row_code(part), constant(ROUND));
         to_bytes(codes + k * stride, rounded);
         Row c = sub(rounded, constant(ROUND));
         c = mul(c, c);
@@ -218,38 +218,19 @@ static void note(const Strip *s, Mask who) {
     for (int32_t lane = 0; lane < LANES; lane++) s->contradicted[lane] |= chosen[lane] != 0;
 }
 
-/* Bayes' rule for the only factor: codes, beliefs and free energy from ``prior``, which is used up. */
-static void infer_exact(const Model *m, const Strip *s, float *prior, float *beliefs, float *work) {
-    int32_t n = m->num_states[0];
-    float offset[LANES] __attribute__((aligned(64))) = {0};
-    Mask everyone;
-    EACH everyone.v[i] = (VI){} - 1;
-    Row sum, top;
-    weigh(m, s, everyone, prior, offset, work);
-    extent(prior, n, &sum, &top);
-    Mask lost = less(top, constant(IMPOSSIBLE));
-    if (any(lost)) { /* the observation contradicts the belief: start again from the likelihood */
-        note(s, lost);
-        Row even = constant(1.0f / (float)n);
-        for (int32_t k = 0; k < n; k++) {
-            float *p = prior + (int64_t)k * LANES;
-            store(p, choose(lost, even, load(p)));
-        }
-        store(offset, choose(lost, constant(0.0f), load(offset)));
-        weigh(m, s, lost, prior, offset, work);
-        extent(prior, n, &sum, &top);
-        lost = less(top, constant(IMPOSSIBLE));
-        if (any(lost)) { /* no state explains it: back to D */
-            for (int32_t k = 0; k < n; k++) {
-                float *p = prior + (int64_t)k * LANES;
-                store(p, choose(lost, constant(m->D[k]), load(p)));
-            }
-            extent(prior, n, &sum, &top);
-            store(offset, choose(lost, constant(-36.04365f), load(offset)));
+/* The prior of lanes in ``who`` becomes even, or what was saved. */
+static void replace_prior(const Model *m, Mask who, const float *saved, float *prior) {
+    for (int32_t f = 0; f < m->factors; f++) {
+        Row even = constant(1.0f / (float)m->num_states[f]);
+        for (int32_t k = 0; k < m->num_states[f]; k++) {
+            int64_t row = (int64_t)(m->first_state[f] + k) * LANES;
+            store(prior + row, choose(who, saved ? load(saved + row) : even, load(prior + row)));
         }
     }
-    encode(prior, n, top, s->belief, s->belief_stride, beliefs);
-    if (s->free_energy) store(s->free_energy, sub(constant(0.0f), add(row_log(sum), load(offset))));
+}
+
+INLINE void copy_rows(float *out, const float *from, int64_t rows) {
+    memcpy(out, from, sizeof(float) * LANES * (size_t)rows);
 }
 
 #endif

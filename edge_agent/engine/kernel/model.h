@@ -67,6 +67,8 @@ typedef struct {
     float tie;         /* probabilities that differ by no more are a tie */
     float log_epsilon; /* of inductive planning */
     int32_t num_iter;
+    int32_t rules;     /* 1: ties and contradictions as of bundles without options */
+    int32_t exact, reset;
     const uint16_t *nearer;    /* inductive planning: [states], the row of ``ways`` that is a step nearer; NULL: none */
     const uint8_t *ways;       /* 1: the state is in this row; a factor after the other, [depth][states of it] */
     const int64_t *first_way;  /* [factors]: where a factor begins in ``ways`` */
