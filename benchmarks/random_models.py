@@ -10,22 +10,18 @@ in probability) are counted where they differ.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cases import run
-from benchmarks.figures import Figure, at_most
 from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays, model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.population import Population
-from edge_agent.errors import ModelError
+from edge_agent.engine.precision import Precision
 
 Float = NDArray[np.float64]
 
@@ -139,3 +135,70 @@ def not_a_number(arrays: ModelArrays, seed: int, ticks: int = 8, agents: int = 5
         found += sum(int((~np.isfinite(v)).sum()) for v in values)
         found += sum(int((np.abs(v.sum(axis=1) - 1) > 1e-4).sum()) for v in values[: len(arrays.B)])
     return found
+
+
+@dataclass
+class Differences:
+    """What was counted of one model or of many; ``worst`` is the largest KL of a belief, nats."""
+
+    clear: int = 0
+    different: int = 0
+    worst: float = 0.0
+    contradictions: int = 0
+    steps: int = 0
+
+    def add(self, other: Differences) -> None:
+        """Count those of ``other`` too."""
+        self.clear += other.clear
+        self.different += other.different
+        self.worst = max(self.worst, other.worst)
+        self.contradictions += other.contradictions
+        self.steps += other.steps
+
+
+def differences(arrays: ModelArrays, precision: Precision | None, seed: int, ticks: int = 12) -> Differences:
+    """Let a population and the reference see the same, do what the reference decides, and compare decisions."""
+    population = Population(Model.quantized(arrays, precision=precision), 1)
+    generator = np.random.default_rng(seed)
+    prior, out = list(arrays.D), Differences()
+    place = [int(generator.choice(len(d), p=d)) for d in arrays.D]
+    for _ in range(ticks):
+        columns = [
+            a[(slice(None), *[place[d] for d in deps])]
+            for a, deps in zip(arrays.A, arrays.A_deps, strict=True)
+        ]
+        observation = [int(generator.choice(len(c), p=c / c.sum())) for c in columns]
+        expected = reference.step(arrays, prior, observation)
+        found = population.step([observation])[0]
+        out.steps += 1
+        for f, q in enumerate(expected.qs):
+            mine = np.maximum(population.beliefs(f)[0].astype(np.float64), reference.EPSILON)
+            out.worst = max(out.worst, float(q @ (reference.log(q) - np.log(mine))))
+        if gap(arrays, expected.q_pi) > CLEAR:
+            out.clear += 1
+            out.different += int((found != expected.act).any())
+        population.act([expected.act])
+        prior = reference.predict(arrays, expected.qs, expected.act)
+        place = [
+            int(
+                generator.choice(
+                    len(b), p=(column := b[(slice(None), *[place[d] for d in deps], u)]) / column.sum()
+                )
+            )
+            for b, deps, u in zip(arrays.B, arrays.B_deps, expected.act, strict=True)
+        ]
+    out.contradictions = population.contradictions
+    return out
+
+
+def gap(arrays: ModelArrays, q_pi: Float) -> float:
+    """Return by how much the action that is chosen is more probable than the next, the least of all factors."""
+    first, gaps = arrays.policies[:, 0], [1.0]
+    if arrays.options.sampling_mode == "full":
+        best = q_pi.argmax()
+        others = (first != first[best]).any(axis=1)
+        return float(q_pi[best] - q_pi[others].max()) if others.any() else 1.0
+    for f, count in enumerate(arrays.num_controls):
+        two = np.sort(np.bincount(first[:, f], q_pi, count))[-2:]
+        gaps += [float(two[1] - two[0])] if count > 1 else []
+    return min(gaps)

@@ -75,6 +75,8 @@ def tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ..
         one.rows,
         one.width,
         states,
+        one.codes.itemsize,
+        model.belief_bits[f] // 8 if states else 1,
         background_of(one),
         common,
         one.palette,

@@ -81,8 +81,8 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = handover.tensor(model, i, room)
         mixed = model.mixed[i]
-        blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
-        blobs += [*tensor[5:], np.array(deps, "<i4")]
+        blobs += [np.array([*tensor[:5], len(mixed.pattern)], "<i4"), np.array(tensor[5:7], "<f4")]
+        blobs += [*tensor[7:], np.array(deps, "<i4")]
     blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
     habits = np.zeros(0, np.float32) if model.E is None else handover.log_habits(model)
     blobs += [

@@ -32,8 +32,7 @@ static void encode_all(const Model *m, const Strip *s, const float *q, float *be
         int64_t row = (int64_t)m->first_state[f] * LANES;
         Row sum, top;
         extent(q + row, m->num_states[f], &sum, &top);
-        uint8_t *codes = s->belief + m->first_state[f] * s->belief_stride;
-        encode(q + row, m->num_states[f], top, codes, s->belief_stride, beliefs + row);
+        encode(m, s, f, q + row, top, beliefs + row);
     }
 }
 
@@ -122,7 +121,7 @@ static void infer_bayes(const Model *m, const Strip *s, float *prior, float *bel
             extent(prior, n, &sum, &top);
         }
     }
-    encode(prior, n, top, s->belief, s->belief_stride, beliefs);
+    encode(m, s, 0, prior, top, beliefs);
     if (s->free_energy) store(s->free_energy, energy);
 }
 

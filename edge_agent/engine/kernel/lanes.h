@@ -94,10 +94,10 @@ INLINE Row from_bytes(const uint8_t *p) {
     EACH r.v[i] = __builtin_convertvector(((const VI *)wide)[i], V);
     return r;
 }
-/* Values from 0 to 255 to which ROUND was added. */
-INLINE void to_bytes(uint8_t *p, Row rounded) {
+/* Eight bits, from ``shift`` on, of values from 0 to 65535 to which ROUND was added. */
+INLINE void to_bytes(uint8_t *p, Row rounded, int shift) {
     int32_t wide[LANES] __attribute__((aligned(64)));
-    EACH ((VI *)wide)[i] = (VI)rounded.v[i];
+    EACH ((VI *)wide)[i] = (VI)rounded.v[i] >> shift;
     for (int i = 0; i < LANES; i++) p[i] = (uint8_t)wide[i];
 }
 INLINE Mask equal_bytes(const uint8_t *p, int value) {
