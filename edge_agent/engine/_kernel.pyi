@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 def isas() -> list[tuple[str, bool, int]]: ...
 def thread_floats(
-    states: int, outcomes: int, modalities: int, factors: int, lanes: int, rows: int, /
+    states: int, codes: int, outcomes: int, modalities: int, factors: int, lanes: int, rows: int, /
 ) -> int: ...
 
 class Core:

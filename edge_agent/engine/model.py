@@ -22,6 +22,7 @@ from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.options import RULES, AgentOptions
+from edge_agent.engine.precision import Precision
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.reference import log
 from edge_agent.engine.storage import Tensor
@@ -48,6 +49,8 @@ class Model:
     E : ndarray of float32, shape (P,), or None
         Prior over policies; None when uniform.
     policies : ndarray of int64, shape (P, T, F)
+    belief_bits : tuple of int
+        Bits of a belief's code, a factor: 8 or 16.
     novelty : dict of int to Tensor
         Information gain on the parameters of tensors, by the tensor's number: A first, then B.
     ways : tuple of ndarray of uint8
@@ -68,6 +71,7 @@ class Model:
     B_deps: Deps
     folds: Folds
     options: AgentOptions
+    belief_bits: tuple[int, ...]
     novelty: Mapping[int, Tensor] = field(default_factory=dict)
     ways: tuple[NDArray[np.uint8], ...] = ()
     rules: int = RULES
@@ -95,12 +99,15 @@ class Model:
         I: Sequence[ArrayLike] | None = None,
         meta: Mapping[str, Any] | None = None,
         name: str = "model",
+        precision: Precision | None = None,
         node_budget: int = NODE_BUDGET,
     ) -> Self:
         """Quantize a model; shapes and defaults are those of ``arrays.model_arrays``.
 
         Parameters
         ----------
+        precision : Precision, optional
+            Bits of weights and beliefs; default 8 for all.
         meta : Mapping, optional
             Names of modalities, states and controls; bin edges; units; control values (JSON).
         node_budget : int
@@ -129,7 +136,7 @@ class Model:
             H=H,
             I=I,
         )
-        return cls.quantized(arrays, meta=meta, name=name, node_budget=node_budget)
+        return cls.quantized(arrays, meta=meta, name=name, precision=precision, node_budget=node_budget)
 
     @classmethod
     def quantized(
@@ -138,15 +145,18 @@ class Model:
         *,
         meta: Mapping[str, Any] | None = None,
         name: str = "model",
+        precision: Precision | None = None,
         node_budget: int = NODE_BUDGET,
     ) -> Self:
         """Quantize checked arrays. See ``from_arrays``."""
+        bits = precision or Precision.uniform(arrays)
+        bits.check(arrays)
         uniform = bool((arrays.E[0] == arrays.E).all())
         model = cls(
             name=name,
             meta=dict(meta or {}),
-            A=tuple(storage.store(a, controls=False) for a in arrays.A),
-            B=tuple(storage.store(b, controls=True) for b in arrays.B),
+            A=tuple(storage.store(a, False, n) for a, n in zip(arrays.A, bits.A, strict=True)),
+            B=tuple(storage.store(b, True, n) for b, n in zip(arrays.B, bits.B, strict=True)),
             C=tuple(c.astype(np.float32) for c in arrays.C),
             D=tuple(d.astype(np.float32) for d in arrays.D),
             E=None if uniform else arrays.E.astype(np.float32),
@@ -155,9 +165,8 @@ class Model:
             B_deps=arrays.B_deps,
             folds=_folds(arrays),
             options=arrays.options,
-            novelty={
-                i: storage.store(w, controls=i >= len(arrays.A)) for i, w in novelty.gains(arrays).items()
-            },
+            belief_bits=bits.beliefs,
+            novelty={i: storage.store(w, i >= len(arrays.A), 16) for i, w in novelty.gains(arrays).items()},
             ways=tuple(i.astype(np.uint8) for i in arrays.I or ()) if arrays.options.use_inductive else (),
             node_budget=node_budget,
         )
@@ -245,6 +254,11 @@ class Model:
     def num_states(self) -> tuple[int, ...]:
         """States a factor."""
         return tuple(len(d) for d in self.D)
+
+    @property
+    def code_rows(self) -> tuple[int, ...]:
+        """Bytes of a belief, a factor."""
+        return tuple(n * bits // 8 for n, bits in zip(self.num_states, self.belief_bits, strict=True))
 
     @property
     def num_obs(self) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ TIE = 1e-4
 kernel, in the reference and in what the converter counts. Exact ties come out of float32 arithmetic 1e-5
 apart."""
 MAX_ITERATIONS = 256
+MAX_PRECISION = 1e6
 MAX_INDUCTIVE_DEPTH = 4096
 
 _CHOICES = {
@@ -60,7 +61,7 @@ class AgentOptions:
     action_selection : {"deterministic", "stochastic"}
         Take the most probable, or draw with precision ``alpha``.
     alpha, gamma : float
-        Precision of drawn actions and of the posterior over policies, from 0.
+        Precision of drawn actions and of the posterior over policies, 0 to 1e6.
     use_utility, use_states_info_gain, use_param_info_gain, use_inductive : bool
         Which terms the expected free energy has; the third needs ``pA`` or ``pB``, the fourth ``H`` or ``I``.
     inductive_depth : int
@@ -115,8 +116,8 @@ class AgentOptions:
             _refuse(name, value, "a number from 0 to 1")
         if name == "inductive_epsilon" and not (number and 0 < value <= 1):
             _refuse(name, value, "a number above 0, at most 1")
-        if not (number and value >= 0):
-            _refuse(name, value, "a number from 0")
+        if not (number and 0 <= value <= MAX_PRECISION):
+            _refuse(name, value, f"a number from 0 to {MAX_PRECISION:g}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

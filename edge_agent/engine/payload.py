@@ -70,6 +70,7 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
             tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
         ),
         "options": _options(text),
+        "belief_bits": tuple(map(int, text.get("belief_bits", [8] * len(B)))),
         "rules": RULES if "options" in text else 1,
         "novelty": {
             int(i): storage.loaded(f"novelty_{i}", d, used, math.inf)
@@ -126,6 +127,8 @@ def check(model: Model) -> None:
         I=model.ways or None,
     )
     stored = (*model.A, *model.B)
+    if len(model.belief_bits) != len(model.B) or not {8, 16}.issuperset(model.belief_bits):
+        raise ValueError(f"belief_bits: {list(model.belief_bits)}, expected {len(model.B)} times 8 or 16")
     if model.options.use_param_info_gain and not model.novelty:
         raise ValueError("use_param_info_gain: there is no novelty tensor")
     for i, weights in model.novelty.items():
@@ -158,6 +161,8 @@ def entries(model: Model) -> dict[str, bytes]:
         description |= {"gamma": model.gamma, "alpha": model.alpha}
     else:
         description["options"] = model.options.plain()
+    if max(model.belief_bits) > 8:
+        description["belief_bits"] = model.belief_bits
     if model.novelty:
         description["novelty"] = {str(i): storage.described(w) for i, w in model.novelty.items()}
     out = {DESCRIPTION: bundles.canonical_json(description)}

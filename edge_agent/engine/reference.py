@@ -37,16 +37,25 @@ Float = NDArray[np.float64]
 Beliefs = list[Float]
 
 EPSILON = float(np.finfo(np.float64).eps)
+NO_CHANCE = 16.0
+"""Nats of surprise above what is expected: a chance of one in ten million."""
+DEVIATIONS = 3.0
+EXPLAINED = 20.0
+"""Nats by which an observation must fit better without the belief, for the belief to be dropped ("reset")."""
 
 
 class Decision(NamedTuple):
-    """One step of one agent: ``qs`` a factor, ``G`` [P] (negative EFE), ``q_pi`` [P], ``act`` [F], ``F``."""
+    """One step of one agent: ``qs`` a factor, ``G`` [P] (negative EFE), ``q_pi`` [P], ``act`` [F], ``F``.
+
+    ``contradiction``: whether the observation was one to the agent's prediction (``contradicts``).
+    """
 
     qs: Beliefs
     G: Float
     q_pi: Float
     act: NDArray[np.int64]
     F: float
+    contradiction: bool = False
 
 
 def log(x: Float) -> Float:
@@ -122,6 +131,34 @@ def infer(
     )
     complexity = sum(float(q @ (log(q) - p)) for q, p in zip(qs, log_prior, strict=True))
     return qs, complexity - accuracy
+
+
+def contradicts(
+    model: ModelArrays, prior: Sequence[Float], observation: Sequence[ArrayLike | int], F: float
+) -> bool:
+    """Return whether the model, which expects ``prior``, gives the observation no chance; ``F`` is its free
+    energy.
+
+    Surprise is compared with what the model expects of its own observations. It is F where inference is
+    exact; with fixed-point iteration it is at most the sum over modalities of -ln p(o_m), since an iteration
+    that went astray raises F without a contradiction. Expected are the sum of the entropies H[p(o_m)],
+    ``NO_CHANCE`` nats and ``DEVIATIONS`` standard deviations: it grows with the modalities that were
+    observed.
+    """
+    surprise = expected = variance = 0.0
+    for a, o, deps in zip(model.A, observation, model.A_deps, strict=True):
+        outcomes = contract(a, [prior[d] for d in deps])
+        bits = -log(outcomes)
+        seen = np.asarray(o)
+        if not seen.ndim and seen < 0:
+            continue
+        surprise += float(seen @ bits) if seen.ndim else float(bits[int(seen)])
+        mean = float(outcomes @ bits)
+        expected += mean
+        variance += max(float(outcomes @ bits**2) - mean**2, 0.0)
+    exact = len(model.B) == 1 or model.options.inference_algo == "exact"
+    least = F if exact else min(F, surprise)
+    return F > NO_CHANCE and least > expected + NO_CHANCE + DEVIATIONS * math.sqrt(variance)
 
 
 def exact_marginals(
@@ -223,6 +260,11 @@ def choose(
 def step(model: ModelArrays, prior: Sequence[Float], observation: Sequence[ArrayLike | int]) -> Decision:
     """Infer, plan and choose for one agent whose prior is ``prior``."""
     qs, F = infer(model, prior, observation)
+    odd = contradicts(model, prior, observation, F)
+    if odd and model.options.on_contradiction == "reset":
+        again, least = infer(model, [np.full(n, 1.0 / n) for n in model.num_states], observation)
+        if F - least > EXPLAINED:
+            qs, F = again, least
     G = expected_free_energy(model, qs)
     q_pi = policy_posterior(model, G)
-    return Decision(qs, G, q_pi, choose(model, q_pi), F)
+    return Decision(qs, G, q_pi, choose(model, q_pi), F, odd)

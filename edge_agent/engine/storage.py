@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.quantize import palette_codes
+from edge_agent.engine.quantize import PALETTES, palette_codes
 from edge_agent.wire import npz
 
 ENTRY_COST = 1.15  # a listed entry costs this many dense ones: its column is looked up
@@ -39,7 +39,7 @@ class Tensor:
     rows: int
     width: int
     palette: NDArray[np.float32]
-    codes: NDArray[np.uint8]
+    codes: NDArray[np.uint8] | NDArray[np.uint16]
     columns: NDArray[np.uint16]
     starts: NDArray[np.uint32]
     background: float
@@ -48,6 +48,11 @@ class Tensor:
     def sparse(self) -> bool:
         """Whether only the entries that differ from the background are stored."""
         return len(self.starts) > 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of a code, 8 or 16."""
+        return 8 * self.codes.itemsize
 
     @property
     def nbytes(self) -> int:
@@ -65,9 +70,10 @@ class Tensor:
         return out
 
 
-def store(tensor: NDArray[np.float64], controls: bool) -> Tensor:
+def store(tensor: NDArray[np.float64], controls: bool, bits: int = 8) -> Tensor:
     """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value."""
-    palette, codes = palette_codes(tensor)
+    palette, found = palette_codes(tensor, bits)
+    codes: NDArray[Any] = found
     if controls:
         codes = np.moveaxis(codes, -1, 0)
         rows = codes.shape[0] * codes.shape[1]
@@ -126,7 +132,7 @@ def described(tensor: Tensor) -> dict[str, Any]:
         "width": tensor.width,
         "background": tensor.background,
         "entries": len(tensor.codes),
-    }
+    } | ({} if tensor.bits == 8 else {"bits": tensor.bits})
 
 
 def loaded(
@@ -142,11 +148,14 @@ def loaded(
     rows, width = int(description["rows"]), int(description["width"])
     sparse = description["layout"] == "sparse"
     palette = _typed(f"{name}.palette.npy", arrays, np.float32)
-    codes = _typed(f"{name}.codes.npy", arrays, np.uint8)
+    bits = int(description.get("bits", 8))
+    if bits not in PALETTES:
+        raise ValueError(f"{name}: codes of {bits} bits, expected 8 or 16")
+    codes = _typed(f"{name}.codes.npy", arrays, np.uint8 if bits == 8 else np.uint16)
     columns = _typed(f"{name}.columns.npy", arrays, np.uint16) if sparse else _EMPTY_COLUMNS
     starts = _typed(f"{name}.starts.npy", arrays, np.uint32) if sparse else _EMPTY_STARTS
-    if not 1 <= len(palette) <= 256 or not np.isfinite(palette).all() or (palette < 0).any():
-        raise ValueError(f"{name}.palette.npy: expected 1 to 256 finite values from 0")
+    if not 1 <= len(palette) <= PALETTES[bits] or not np.isfinite(palette).all() or (palette < 0).any():
+        raise ValueError(f"{name}.palette.npy: expected 1 to {PALETTES[bits]} finite values from 0")
     if len(codes) and codes.max() >= len(palette):
         raise ValueError(f"{name}.codes.npy: code {codes.max()}, the palette has {len(palette)}")
     if not sparse and len(codes) != rows * width:

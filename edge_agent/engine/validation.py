@@ -20,6 +20,7 @@ MAX_POLICIES = 65_536
 MAX_POLICY_LEN = 64
 MAX_FACTORS = 16
 MAX_MODALITIES = 64
+MAX_PREFERENCE = 1e30  # sums over a policy stay within float32
 
 Float = NDArray[np.float64]
 
@@ -114,6 +115,10 @@ def preferences(C: tuple[Float, ...], outcomes: Sequence[int], horizon: int) -> 
     for m, (c, n) in enumerate(zip(C, outcomes, strict=True)):
         if c.shape not in ((n,), (horizon, n)):
             raise ModelError(f"C_{m}: shape {c.shape}, expected ({n},) or ({horizon}, {n})")
+        large = np.argwhere(np.abs(c) > MAX_PREFERENCE)
+        if len(large):
+            where = tuple(large[0].tolist())
+            raise ModelError(f"C_{m}: entry {where} is {c[where]:g}, expected {MAX_PREFERENCE:g} at most")
     return C
 
 

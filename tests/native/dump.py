@@ -73,16 +73,16 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
         np.array(handover.options(model)[:4], "<f4"),
-        np.array([handover.options(model)[4], plan.penalties], "<i4"),
-        *handover.options(model)[5:],
+        np.array([plan.penalties, *handover.options(model)[4:8]], "<i4"),
+        *handover.options(model)[8:],
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = handover.tensor(model, i, room)
         mixed = model.mixed[i]
-        blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
-        blobs += [*tensor[5:], np.array(deps, "<i4")]
+        blobs += [np.array([*tensor[:5], len(mixed.pattern)], "<i4"), np.array(tensor[5:7], "<f4")]
+        blobs += [*tensor[7:], np.array(deps, "<i4")]
     blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
     habits = np.zeros(0, np.float32) if model.E is None else handover.log_habits(model)
     blobs += [

@@ -6,7 +6,6 @@ what its codes stand for. What is left, rounding beliefs to codes after every up
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ _Step = tuple[Beliefs, Float]
 
 
 class TensorSensitivity(NamedTuple):
-    """A tensor (or ``beliefs``), and what it alone in 8 bits does: posterior KL (nats), policy TV."""
+    """A tensor (or ``beliefs_f``, of a factor), and what it alone in 8 bits does: posterior KL (nats), policy TV."""
 
     tensor: str
     max_kl: float
@@ -47,12 +46,13 @@ def rank(source: ModelArrays, model: Model, history: History) -> list[TensorSens
     for i, b in enumerate(stored.B):
         mixed = replace(source, B=(*source.B[:i], b, *source.B[i + 1 :]))
         rows.append(_row(f"B_{i}", wanted, _decide(mixed, start, None)))
-    rows.append(_row(BELIEFS, wanted, _decide(source, start, rounded)))
+    for f in range(len(source.B)):
+        rows.append(_row(f"{BELIEFS}_{f}", wanted, _decide(source, start, f)))
     return sorted(rows, key=lambda row: (-row.max_kl, -row.mean_policy_tv, row.tensor))
 
 
-def _decide(arrays: ModelArrays, history: History, rounding: Callable[[Float], Float] | None) -> list[_Step]:
-    oracle = Oracle(arrays, history.outcomes.shape[1], rounding)
+def _decide(arrays: ModelArrays, history: History, coded: int | None) -> list[_Step]:
+    oracle = Oracle(arrays, history.outcomes.shape[1], {} if coded is None else {coded: rounded})
     steps = []
     for t in range(len(history.outcomes)):
         if t in history.restarts:

@@ -6,7 +6,7 @@ here: the engine's model, and the float64 reference that the model is measured a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays, model_arrays
+from edge_agent.engine.precision import Precision
 from edge_agent.errors import ModelError
 from edge_convert.agent_trace import AgentTrace
 
@@ -52,10 +53,9 @@ class AgentSource:
         tensors = (*self.arrays.A, *self.arrays.B, *self.arrays.C, *self.arrays.D)
         return sum(tensor.nbytes for tensor in tensors)
 
-    def model(self, name: str, bits: Mapping[str, int] | None = None) -> Model:
-        """Return the engine's model; ``bits``: 16 for tensors (``A_0``) or ``beliefs`` that 8 are too few for."""
-        wide = {"bits": bits} if bits else {}
-        return Model.quantized(self.arrays, meta=self.meta or None, name=name, **wide)
+    def model(self, name: str, precision: Precision | None = None) -> Model:
+        """Return the engine's model, 8 bits for everything without ``precision``."""
+        return Model.quantized(self.arrays, meta=self.meta or None, name=name, precision=precision)
 
     def inferring(self, algorithm: str) -> AgentSource:
         """Return this agent with another ``inference_algo`` than the live one has."""

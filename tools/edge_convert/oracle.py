@@ -32,15 +32,15 @@ class _Level:
 class Oracle:
     """``agents`` agents of the reference; ``step`` decides, ``act`` says which actions were really executed.
 
-    ``rounding`` is applied to the posterior [N, S_f] of each factor before it is kept.
+    ``rounding`` is applied to the posteriors [N, S_f] of the factors it names before they are kept.
     """
 
     def __init__(
-        self, model: ModelArrays, agents: int = 1, rounding: Callable[[Float], Float] | None = None
+        self, model: ModelArrays, agents: int = 1, rounding: Mapping[int, Callable[[Float], Float]] | None = None
     ) -> None:
         self._model = model
         self._agents = agents
-        self._rounding = rounding
+        self._rounding = rounding or {}
         self._logs = [reference.log(a) for a in model.A]
         self._ambiguity = [-(a * log).sum(axis=0) for a, log in zip(model.A, self._logs, strict=True)]
         self._novelty = novelty.gains(model)
@@ -70,8 +70,8 @@ class Oracle:
             self._qs = [np.stack([row[f] for row in rows]) for f in range(len(model.B))]
         else:
             self._qs = self._iterated(logs)
-        if self._rounding is not None:
-            self._qs = [self._rounding(q) for q in self._qs]
+        for f, rounded in self._rounding.items():
+            self._qs[f] = rounded(self._qs[f])
         return self._qs
 
     def step(self, outcomes: Int, soft: Mapping[int, Float] | None = None) -> tuple[Beliefs, Float]:

@@ -8,17 +8,19 @@ are measured along the history of the first one; the last is measured anew, in r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from edge_agent.engine import Model
+from edge_agent.engine.arrays import ModelArrays
+from edge_agent.engine.precision import Precision
 from edge_convert import agent_sensitivity
 from edge_convert.agent_fidelity import AgentFidelity, Measurement
 from edge_convert.agent_sensitivity import BELIEFS, TensorSensitivity
 from edge_convert.agents import AgentSource
 from edge_convert.order import Bits
 
-WIDE = 16
+NARROW, WIDE = 8, 16
 
 
 class Candidate(NamedTuple):
@@ -57,20 +59,19 @@ def search(
     bits: Bits,
 ) -> Search:
     """Return the first candidate that keeps every limit, or the last one tried."""
-    everything = _everything(source)
-    first = everything if bits == "16" else ()
-    model = source.model(name, dict.fromkeys(first, WIDE))
+    arrays = source.arrays
+    wide = everything(arrays) if bits == "16" else ()
+    model = source.model(name, precision(arrays, wide))
     fidelity = measurement.measure(model)
-    tried = [Candidate(model, fidelity, judge(fidelity), first)]
+    tried = [Candidate(model, fidelity, judge(fidelity), wide)]
     if not tried[0].broken or bits != "auto":
         return Search(tried[0], tried, [])
-    ranking = agent_sensitivity.rank(source.arrays, model, fidelity.history)
-    wide: tuple[str, ...] = ()
+    ranking = agent_sensitivity.rank(arrays, model, fidelity.history)
     for row in ranking:
         if row.max_kl == 0.0 and row.mean_policy_tv == 0.0:
             continue
         wide = (*wide, row.tensor)
-        model = source.model(name, dict.fromkeys(wide, WIDE))
+        model = source.model(name, precision(arrays, wide))
         near = measurement.along(model, fidelity)
         tried.append(Candidate(model, near, judge(near), wide))
         if not tried[-1].broken:
@@ -83,7 +84,25 @@ def search(
     return Search(best, tried, ranking)
 
 
-def _everything(source: AgentSource) -> tuple[str, ...]:
-    arrays = source.arrays
-    tensors: Sequence[str] = [f"A_{m}" for m in range(len(arrays.A))]
-    return (*tensors, *(f"B_{f}" for f in range(len(arrays.B))), BELIEFS)
+def everything(model: ModelArrays) -> tuple[str, ...]:
+    """Return the names of all that can be in 16 bits."""
+    factors = range(len(model.B))
+    tensors = (*(f"A_{m}" for m in range(len(model.A))), *(f"B_{f}" for f in factors))
+    return (*tensors, *(f"{BELIEFS}_{f}" for f in factors))
+
+
+def precision(model: ModelArrays, wide: Collection[str]) -> Precision:
+    """Return 16 bits for the names in ``wide``, 8 for the others."""
+
+    def bits(letter: str, count: int) -> tuple[int, ...]:
+        return tuple(WIDE if f"{letter}_{i}" in wide else NARROW for i in range(count))
+
+    return Precision(bits("A", len(model.A)), bits("B", len(model.B)), bits(BELIEFS, len(model.B)))
+
+
+def wide_of(model: Model) -> tuple[str, ...]:
+    """Return the names of what a model has in 16 bits."""
+    tensors = [(f"A_{m}", a.bits) for m, a in enumerate(model.A)]
+    tensors += [(f"B_{f}", b.bits) for f, b in enumerate(model.B)]
+    tensors += [(f"{BELIEFS}_{f}", n) for f, n in enumerate(model.belief_bits)]
+    return tuple(name for name, n in tensors if n == WIDE)

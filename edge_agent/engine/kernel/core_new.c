@@ -23,17 +23,18 @@ void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable,
     return view->buf;
 }
 
-/* (rows, width, states of the factor, background, its logarithm, palette, codes, columns, starts, tables,
+/* (rows, width, states of the factor, bytes of a code, bytes of a belief code, background, its logarithm, palette, codes, columns, starts, tables,
  * and the mixed form: pattern, columns, patterns, starts) */
-static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) {
+static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_bytes, PyObject *tuple) {
     PyObject *palette, *codes, *columns, *starts, *tables, *pattern, *mixed_columns, *mixed_patterns, *mixed_starts;
     int64_t values, listed, patterns;
-    if (!PyArg_ParseTuple(tuple, "iiiffOOOOOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
-                          &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns,
+    int code_bytes;
+    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOO", &t->rows, &t->width, states, &code_bytes, belief_bytes,
+                          &t->background, &t->log_background, &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns,
                           &mixed_patterns, &mixed_starts))
         return -1;
     float *table;
-    if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, 1, 0, NULL)) ||
+    if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, code_bytes, 0, NULL)) ||
         !(t->columns = core_hold(core, columns, 2, 0, NULL)) || !(t->starts = core_hold(core, starts, 4, 0, &listed)) ||
         !(table = core_hold(core, tables, 4, 0, NULL)) || !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
         !(t->mixed_columns = core_hold(core, mixed_columns, 2, 0, NULL)) ||
@@ -41,6 +42,7 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) 
         !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)))
         return -1;
     t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
+    t->wide = code_bytes == 2;
     t->sparse = listed > 0;
     t->single = t->sparse;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
@@ -84,13 +86,13 @@ static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
     return 0;
 }
 
-/* (gamma, alpha, tie, ln epsilon, num_iter, nearer, ways, first_way) */
+/* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way) */
 static int fill_options(Core *core, PyObject *tuple) {
     Options *o = &core->model.options;
     PyObject *nearer, *ways, *first_way;
     int64_t states;
-    if (!PyArg_ParseTuple(tuple, "ffffiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter, &nearer,
-                          &ways, &first_way))
+    if (!PyArg_ParseTuple(tuple, "ffffiiiiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter,
+                          &o->rules, &o->exact, &o->reset, &nearer, &ways, &first_way))
         return -1;
     if (!(o->nearer = core_hold(core, nearer, 2, 0, &states)) || !(o->ways = core_hold(core, ways, 1, 0, NULL)) ||
         !(o->first_way = core_hold(core, first_way, 8, 0, NULL)))
@@ -131,14 +133,17 @@ int core_fill(Core *core, PyObject *args) {
     if (!m->tensors) return PyErr_NoMemory(), -1;
     for (int32_t i = 0; i < stored; i++) {
         Tensor *t = &m->tensors[i];
-        int32_t states = 0;
-        if (fill_tensor(core, t, &states, PyTuple_GetItem(tensors, i))) return -1;
+        int32_t states = 0, belief_bytes = 1;
+        if (fill_tensor(core, t, &states, &belief_bytes, PyTuple_GetItem(tensors, i))) return -1;
         if (states) {
             int32_t f = i - m->modalities;
             m->num_states[f] = states;
             m->num_controls[f] = t->rows / states;
             m->first_state[f] = m->states;
             m->states += states;
+            m->wide_belief[f] = belief_bytes == 2;
+            m->first_code[f] = m->codes;
+            m->codes += states * belief_bytes;
         }
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;

@@ -54,6 +54,20 @@ INLINE V vlarger(V a, V b) { /* one instruction where there is one; values are n
     return vselect(a < b, b, a);
 #endif
 }
+INLINE V vsqrt(V x) { /* correctly rounded, as IEEE wants it */
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (V)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX__) && VECTOR_BYTES == 32
+    return (V)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__) && VECTOR_BYTES == 16
+    return (V)_mm_sqrt_ps((__m128)x);
+#elif defined(__ARM_NEON) && defined(__aarch64__) && VECTOR_BYTES == 16
+    return (V)vsqrtq_f32((float32x4_t)x);
+#else
+    for (int i = 0; i < VECTOR_BYTES / 4; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
 INLINE Row larger(Row a, Row b) { EACH a.v[i] = vlarger(a.v[i], b.v[i]); return a; }
 INLINE Row magnitude(Row a) { EACH a.v[i] = (V)((VI)a.v[i] & 0x7fffffff); return a; }
 INLINE Mask both(Mask a, Mask b) { EACH a.v[i] &= b.v[i]; return a; }
@@ -80,10 +94,10 @@ INLINE Row from_bytes(const uint8_t *p) {
     EACH r.v[i] = __builtin_convertvector(((const VI *)wide)[i], V);
     return r;
 }
-/* Values from 0 to 255 to which ROUND was added. */
-INLINE void to_bytes(uint8_t *p, Row rounded) {
+/* Eight bits, from ``shift`` on, of values from 0 to 65535 to which ROUND was added. */
+INLINE void to_bytes(uint8_t *p, Row rounded, int shift) {
     int32_t wide[LANES] __attribute__((aligned(64)));
-    EACH ((VI *)wide)[i] = (VI)rounded.v[i];
+    EACH ((VI *)wide)[i] = (VI)rounded.v[i] >> shift;
     for (int i = 0; i < LANES; i++) p[i] = (uint8_t)wide[i];
 }
 INLINE Mask equal_bytes(const uint8_t *p, int value) {
@@ -136,6 +150,7 @@ INLINE V vcode(V x) {
     return x * (r * (r * r));
 }
 
+INLINE Row row_sqrt(Row a) { EACH a.v[i] = vsqrt(a.v[i]); return a; }
 INLINE Row row_exp(Row a) { EACH a.v[i] = vexp(a.v[i]); return a; }
 INLINE Row row_log(Row a) { EACH a.v[i] = vlog(a.v[i]); return a; }
 INLINE Row row_xlog2x(Row a) { EACH a.v[i] = vxlog2x(a.v[i]); return a; }

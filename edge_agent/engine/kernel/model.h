@@ -21,8 +21,9 @@ enum {
 typedef struct {
     int32_t rows, width, sparse, values;
     int32_t single; /* sparse, and every row lists exactly one entry */
+    int32_t wide;   /* codes have 16 bits */
     const float *palette;
-    const uint8_t *codes;
+    const uint8_t *codes; /* uint16_t if wide */
     const uint16_t *columns;
     const uint32_t *starts;
     float background;
@@ -67,6 +68,8 @@ typedef struct {
     float tie;         /* probabilities that differ by no more are a tie */
     float log_epsilon; /* of inductive planning */
     int32_t num_iter;
+    int32_t rules;     /* 1: ties and contradictions as of bundles without options */
+    int32_t exact, reset;
     const uint16_t *nearer;    /* inductive planning: [states], the row of ``ways`` that is a step nearer; NULL: none */
     const uint8_t *ways;       /* 1: the state is in this row; a factor after the other, [depth][states of it] */
     const int64_t *first_way;  /* [factors]: where a factor begins in ``ways`` */
@@ -77,6 +80,8 @@ enum { UNREACHABLE = 65535 };
 typedef struct {
     int32_t factors, modalities, policies, states; /* states: of all factors together */
     int32_t num_states[MAX_FACTORS], first_state[MAX_FACTORS], num_controls[MAX_FACTORS];
+    int32_t wide_belief[MAX_FACTORS]; /* codes of this factor's beliefs have 16 bits: two rows of bytes a state */
+    int32_t first_code[MAX_FACTORS], codes; /* rows of belief codes: where a factor begins, and all */
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];

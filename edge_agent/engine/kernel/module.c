@@ -289,12 +289,13 @@ static PyObject *isas(PyObject *module, PyObject *unused) {
     return list;
 }
 
-/* thread_floats(states, widest, sum of outcomes, modalities, factors, lanes, strip rows): scratch of a thread */
+/* thread_floats(states, rows of belief codes, sum of outcomes, modalities, factors, lanes, strip rows): scratch of a
+ * thread */
 static PyObject *thread_floats(PyObject *module, PyObject *args) {
     (void)module;
     Model m = {0};
     int outcomes, lanes, rows;
-    if (!PyArg_ParseTuple(args, "iiiiii", &m.states, &outcomes, &m.modalities, &m.factors, &lanes, &rows)) return NULL;
+    if (!PyArg_ParseTuple(args, "iiiiiii", &m.states, &m.codes, &outcomes, &m.modalities, &m.factors, &lanes, &rows)) return NULL;
     m.num_obs[0] = outcomes;
     return PyLong_FromLongLong(tick_bytes(&m, lanes, rows) / 4);
 }

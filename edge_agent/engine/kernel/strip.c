@@ -10,7 +10,7 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
     if (s->outcomes) {
         predict(m, s, beliefs, prior, work);
         if (m->factors == 1)
-            infer_exact(m, s, prior, beliefs, work);
+            infer_bayes(m, s, prior, beliefs, work);
         else
             infer_iterated(m, s, prior, beliefs, work);
     }

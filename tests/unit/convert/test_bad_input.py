@@ -164,7 +164,7 @@ def bad(**changes: Any) -> dict[str, Any]:
         ({"A_deps": np.array("[[1]]")}, "A_deps[0]: [1], expected distinct factors from 0 to 0"),
         ({"A_deps": np.array("[[0]")}, "A_deps is not JSON"),
         ({"A_deps": np.array('[["0"]]')}, "A_deps is [['0']], expected a list of lists of factor numbers"),
-        ({"gamma": np.float64(-1)}, "gamma: -1.0, expected a number from 0"),
+        ({"gamma": np.float64(-1)}, "gamma: -1.0, expected a number from 0 to 1e+06"),
         ({"gamma": np.zeros(2)}, "gamma is float64 (2,), expected one value"),
         ({"policy_len": np.float64(1.5)}, "policy_len is float64 (), expected one int"),
         ({"policy_len": np.int64(0)}, "policy_len: 0, expected an integer from 1"),
