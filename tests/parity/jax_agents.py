@@ -1,7 +1,7 @@
 """Live agents of pymdp 1.x: one for each option, pymdp's own environments, and its notebooks' models.
 
-Runs where pymdp is installed (``make parity``). ``CASES`` maps a name to a function that returns the agent and what is
-given to ``export_pymdp`` beside it.
+Runs where pymdp is installed (``make parity``). ``CASES`` maps a name to a function that returns the agent
+and what is given to ``export_pymdp`` beside it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def case(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def grid(**options: Any) -> Agent:
-    """An agent on a 7 by 7 grid, three steps ahead, that likes the middle; everything else is pymdp's default."""
+    """An agent on a 7 by 7 grid, three steps ahead, that likes the middle; everything else is pymdp's
+    default.
+    """
     env = GridWorld(shape=(7, 7), success_prob=0.9)
     options.setdefault("policy_len", 3)
     return of(env, [jnp.zeros(49).at[24].set(3.0)], **options)
@@ -315,7 +317,14 @@ def C_over_time() -> Any:
     agent_C = [jnp.asarray(rng.normal(0, 1, (2, 5))), jnp.asarray(rng.normal(0, 1, 3))]
     A, B, _, D = tensors(7, (4, 3), (5, 3), ([0, 1], [1]), (3, 2))
     lists = {"A_dependencies": [[0, 1], [1]], "B_dependencies": [[0], [1]]}
-    return Agent([a[None] for a in A], [b[None] for b in B], [c[None] for c in agent_C], [d[None] for d in D], policy_len=2, **lists)
+    return Agent(
+        [a[None] for a in A],
+        [b[None] for b in B],
+        [c[None] for c in agent_C],
+        [d[None] for d in D],
+        policy_len=2,
+        **lists,
+    )
 
 
 @case
@@ -395,7 +404,9 @@ def env_cue_chaining() -> Any:
 @case
 def notebook_agent_demo() -> Any:
     A, B, C = agent_demo()
-    return Agent([jnp.asarray(a) for a in A], [jnp.asarray(b) for b in B], [jnp.asarray(c) for c in C], gamma=16.0)
+    return Agent(
+        [jnp.asarray(a) for a in A], [jnp.asarray(b) for b in B], [jnp.asarray(c) for c in C], gamma=16.0
+    )
 
 
 @case
@@ -438,7 +449,9 @@ def random_agent(seed: int, factors: int, modalities: int, batch: int = 1) -> Ag
     states = [int(n) for n in shape.integers(2, 5, factors)]
     outcomes = [int(n) for n in shape.integers(2, 5, modalities)]
     most = min(3, factors)
-    deps = [sorted(shape.choice(factors, shape.integers(1, most + 1), replace=False).tolist()) for _ in outcomes]
+    deps = [
+        sorted(shape.choice(factors, shape.integers(1, most + 1), replace=False).tolist()) for _ in outcomes
+    ]
     for f in range(factors):  # every factor is seen by some modality, as far as there are enough
         if f < modalities and not any(f in d for d in deps):
             deps[f] = sorted({*deps[f][: most - 1], f})

@@ -1,4 +1,6 @@
-"""From a discrete agent to a bundle: quantize, measure against the live agent and the reference, decide, write."""
+"""From a discrete agent to a bundle: quantize, measure against the live agent and the reference, decide,
+write.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ def _forks(source: AgentSource, chosen: Candidate) -> Forks | None:
 
 
 def _causes(source: AgentSource, search: Search) -> list[str]:
-    """Return what to look at, the worst first: the export, the tensor that loses most, the steps where it shows."""
+    """Return what to look at, the worst first: the export, the tensor that loses most, the steps where it
+    shows.
+    """
     fidelity = search.chosen.fidelity
     said = []
     if fidelity.export is not None and not source.altered:

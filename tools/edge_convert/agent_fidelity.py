@@ -1,15 +1,16 @@
 """How near a bundle's agent is to the agent it came from, measured on what agents go through.
 
-Theory of operation. All that are compared see the same outcomes and are told the same executed actions, so a difference
-in one decision does not count again in the next (``decisions`` defines the figures). There are two measures:
+Theory of operation. All that are compared see the same outcomes and are told the same executed actions, so a
+difference in one decision does not count again in the next (``decisions`` defines the figures). There are two
+measures:
 
 - against the user's agent: along the trace that ``export_pymdp`` kept of the live agent;
-- against the float64 reference: on a recording, or on rollouts in which the source model is the world and the bundle's
-  agents act; a second set of rollouts, in which the reference acts in the same world, gives the return that the source
-  would have had.
+- against the float64 reference: on a recording, or on rollouts in which the source model is the world and the
+  bundle's agents act; a second set of rollouts, in which the reference acts in the same world, gives the
+  return that the source would have had.
 
-The reference is run along the live agent's trace as well: where the bundle is near the reference and the reference is
-not near the agent, the export is at fault, not the bits.
+The reference is run along the live agent's trace as well: where the bundle is near the reference and the
+reference is not near the agent, the export is at fault, not the bits.
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ class Measurement:
         history, found, utility = _rollouts(self._source.arrays, model, self._seed)
         words = f"{ROLLOUT_AGENTS} rollouts of {ROLLOUT_STEPS} steps {SIMULATED}, seed {self._seed}"
         fidelity = self._along(model, history, found, words)
-        theirs = utility if fidelity.reference.agree.all() else _reference_return(self._source.arrays, self._seed)
+        theirs = (
+            utility if fidelity.reference.agree.all() else _reference_return(self._source.arrays, self._seed)
+        )
         return AgentFidelity(
             fidelity.reference, fidelity.agent, fidelity.export, (utility, theirs), fidelity.history
         )
@@ -146,7 +149,9 @@ class Measurement:
         return AgentFidelity(reference, mine, export, None, history)
 
 
-def measure(source: AgentSource, model: Model, recording: Trace | None, name: str, seed: int) -> AgentFidelity:
+def measure(
+    source: AgentSource, model: Model, recording: Trace | None, name: str, seed: int
+) -> AgentFidelity:
     """Return the fidelity of ``model`` to ``source`` on a recording, or on rollouts where there is none."""
     return Measurement(source, recording, name, seed).measure(model)
 
@@ -189,7 +194,9 @@ def _stepped(
 
 
 def _rollouts(arrays: ModelArrays, model: Model, seed: int) -> tuple[History, Decisions, float]:
-    """Let the bundle's agents act in the model's world; return history, decisions, and preference per step."""
+    """Let the bundle's agents act in the model's world; return history, decisions, and preference per
+    step.
+    """
     worlds = [World(arrays, seed + agent) for agent in range(ROLLOUT_AGENTS)]
     agents = Population(model, ROLLOUT_AGENTS, seed=seed)
     utility, seen, done, rows = 0.0, [], [], []

@@ -1,9 +1,9 @@
 """Lets a live agent run and writes down what it saw, believed and did.
 
-Theory of operation. The process is the agent's own model (``oracle.World``): states are drawn from D and B, outcomes
-from A. Runs of ``EPISODE`` steps begin from D; in every second one some of the executed actions are drawn from the
-policies' first actions instead of the agent's choice, so that an agent that stays at its goal is seen elsewhere too.
-The agent is told what was executed, so each of its decisions is its own.
+Theory of operation. The process is the agent's own model (``oracle.World``): states are drawn from D and B,
+outcomes from A. Runs of ``EPISODE`` steps begin from D; in every second one some of the executed actions are
+drawn from the policies' first actions instead of the agent's choice, so that an agent that stays at its goal
+is seen elsewhere too. The agent is told what was executed, so each of its decisions is its own.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def trace(
         if observations is None:
             world.act(executed.tolist())
         rows.append((seen, decided, executed))
-    return _trace(rows, model, restarts, origin | {"process": "its own" if observations is None else "given", "seed": seed})
+    process = "its own" if observations is None else "given"
+    return _trace(rows, model, restarts, origin | {"process": process, "seed": seed})
 
 
 def _outcome(world: World, model: ModelArrays, soft: bool, rng: np.random.Generator) -> list[Any]:
-    outcomes = world.observe().tolist()
+    outcomes: list[Any] = world.observe().tolist()
     if not soft:
         return outcomes
-    return [
-        (1 - w) * np.eye(n)[o] + w / n for o, n, w in zip(outcomes, model.num_obs, _SOFTNESS * rng.random(len(outcomes)), strict=True)
-    ]
+    weights = _SOFTNESS * rng.random(len(outcomes))
+    return [(1 - w) * np.eye(n)[o] + w / n for o, n, w in zip(outcomes, model.num_obs, weights, strict=True)]
 
 
 def _trace(rows: Sequence[Any], model: ModelArrays, restarts: set[int], meta: dict[str, Any]) -> AgentTrace:
@@ -83,7 +83,9 @@ def _trace(rows: Sequence[Any], model: ModelArrays, restarts: set[int], meta: di
     obs = np.array([[-1 if m in soft else int(o) for m, o in enumerate(row)] for row in seen], np.int64)
     return AgentTrace(
         obs=obs,
-        qs=tuple(np.stack([d.qs[f] for d in decided]).astype(np.float32) for f in range(len(model.num_states))),
+        qs=tuple(
+            np.stack([d.qs[f] for d in decided]).astype(np.float32) for f in range(len(model.num_states))
+        ),
         G=np.stack([d.G for d in decided]).astype(np.float32),
         q_pi=np.stack([d.q_pi for d in decided]).astype(np.float32),
         act=np.stack([d.act for d in decided]),

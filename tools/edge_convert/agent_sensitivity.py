@@ -28,7 +28,9 @@ _Step = tuple[Beliefs, Float]
 
 
 class TensorSensitivity(NamedTuple):
-    """A tensor (or ``beliefs_f``, of a factor), and what it alone in 8 bits does: posterior KL (nats), policy TV."""
+    """A tensor (or ``beliefs_f``, of a factor), and what it alone in 8 bits does: posterior KL (nats),
+    policy TV.
+    """
 
     tensor: str
     max_kl: float
@@ -46,8 +48,7 @@ def rank(source: ModelArrays, model: Model, history: History) -> list[TensorSens
     for i, b in enumerate(stored.B):
         mixed = replace(source, B=(*source.B[:i], b, *source.B[i + 1 :]))
         rows.append(_row(f"B_{i}", wanted, _decide(mixed, start, None)))
-    for f in range(len(source.B)):
-        rows.append(_row(f"{BELIEFS}_{f}", wanted, _decide(source, start, f)))
+    rows += [_row(f"{BELIEFS}_{f}", wanted, _decide(source, start, f)) for f in range(len(source.B))]
     return sorted(rows, key=lambda row: (-row.max_kl, -row.mean_policy_tv, row.tensor))
 
 

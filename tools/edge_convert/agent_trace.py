@@ -1,8 +1,8 @@
 """What a live agent saw, believed and did: the trace that ``export_pymdp`` keeps beside the model.
 
-===================  ==========================  ==============================================================
+===================  ==========================  =======================================================
 key                  shape                       what
-===================  ==========================  ==============================================================
+===================  ==========================  =======================================================
 ``trace_obs``        int [T, M]                  outcomes; -1 where the modality is in ``trace_soft_m``
 ``trace_soft_m``     float [T, O_m]              distributions over outcomes, of agents that take those
 ``trace_qs_f``       float [T, S_f]              the agent's posterior after each observation
@@ -12,7 +12,7 @@ key                  shape                       what
 ``trace_executed``   int [T, F]                  what was executed; in part at random, to get about
 ``trace_restarts``   int [R]                     the steps before which the agent began again from D
 ``trace_meta``       JSON object                 where it comes from: version, process, seed, options left out
-===================  ==========================  ==============================================================
+===================  ==========================  =======================================================
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def _integers(
     bad = np.argwhere((array < lowest) | (array >= np.array(counts)))
     if len(bad):
         where = tuple(bad[0].tolist())
-        raise ModelError(f"{path}: {key}: entry {where} is {array[where]}, expected {lowest} to below {counts}")
+        raise ModelError(
+            f"{path}: {key}: entry {where} is {array[where]}, expected {lowest} to below {counts}"
+        )
     return array
 
 

@@ -1,17 +1,20 @@
 """How near two agents are that saw the same and were told the same executed actions, decision by decision.
 
-Theory of operation. ``wanted`` is the agent that a bundle is held against (the user's own, or the float64 reference),
-``found`` the other. An agent chooses by the largest of some probabilities: those of policies (``sampling_mode``
-"full"), or of each factor's actions ("marginal"). Figures of a decision:
+Theory of operation. ``wanted`` is the agent that a bundle is held against (the user's own, or the float64
+reference),
+``found`` the other. An agent chooses by the largest of some probabilities: those of policies
+(``sampling_mode`` "full"), or of each factor's actions ("marginal"). Figures of a decision:
 
 - ``kl``: KL(wanted || found) of the posterior over states, nats, the worst factor;
 - ``tv``: total variation distance of the posteriors over policies;
 - ``gap``: by how much probability the wanted choice leads over the best choice of another action;
-- ``regret``: what found's action gives away: ln of the largest probability less ln of the largest that goes with
-  that action, nats, as the wanted agent sees it. It is 0 for an equal action, and for a tie whatever was chosen;
+- ``regret``: what found's action gives away: ln of the largest probability less ln of the largest that goes
+  with that action, nats, as the wanted agent sees it. It is 0 for an equal action, and for a tie whatever was
+  chosen;
 - ``agree``: whether the actions are the same. Of an agent that draws, the most probable actions are compared.
 
-A decision is clear where the gap is more than ``CLEAR``, and a tie where the best is ahead by no more than the share
+A decision is clear where the gap is more than ``CLEAR``, and a tie where the best is ahead by no more than
+the share
 ``TIE`` of it, the tolerance that kernel and reference choose with.
 """
 
@@ -36,7 +39,9 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What N agents held and chose at T steps: beliefs [T, N, S_f] a factor, q(pi) [T, N, P], actions [T, N, F]."""
+    """What N agents held and chose at T steps: beliefs [T, N, S_f] a factor, q(pi) [T, N, P], actions [T,
+    N, F].
+    """
 
     qs: tuple[Float, ...]
     q_pi: Float
@@ -113,11 +118,14 @@ def compare(model: ModelArrays, wanted: Decisions, found: Decisions, origin: str
 def divergence(p: Float, q: Float) -> Float:
     """Return KL(p || q) in nats over the last axis, with logarithms clipped as the reference clips them."""
     logs = np.log(np.maximum(p, EPSILON)) - np.log(np.maximum(q, EPSILON))
-    return np.maximum((p * logs).sum(axis=-1), 0.0)
+    out: Float = np.maximum((p * logs).sum(axis=-1), 0.0)
+    return out
 
 
 def most_probable(model: ModelArrays, q_pi: Float) -> Int:
-    """Return the action [..., F] that a deterministic agent takes at q(pi) [..., P]; the lowest index wins a tie."""
+    """Return the action [..., F] that a deterministic agent takes at q(pi) [..., P]; the lowest index wins
+    a tie.
+    """
     if model.options.sampling_mode == "full":
         chosen: Int = model.policies[_first_best(q_pi), 0]
         return chosen
@@ -140,7 +148,9 @@ def _choice(model: ModelArrays, wanted: Decisions, act: Int) -> tuple[Float, Flo
     if model.options.sampling_mode == "full":
         first = model.policies[:, 0]
         kinds, owner = np.unique(first, axis=0, return_inverse=True)
-        best = np.stack([wanted.q_pi[..., owner.ravel() == k].max(axis=-1) for k in range(len(kinds))], axis=-1)
+        best = np.stack(
+            [wanted.q_pi[..., owner.ravel() == k].max(axis=-1) for k in range(len(kinds))], axis=-1
+        )
         return _lead(best, _index(kinds, act), _index(kinds, wanted.act))
     sides = [
         _lead(marginal, act[..., f], wanted.act[..., f])
@@ -158,7 +168,9 @@ def _index(kinds: Int, actions: Int) -> Int:
 
 
 def _lead(values: Float, chosen: Int, wanted: Int) -> tuple[Float, Float, NDArray[np.bool_]]:
-    """Return regret of ``chosen``, lead of ``wanted`` over the others, and ties, for probabilities [..., K]."""
+    """Return regret of ``chosen``, lead of ``wanted`` over the others, and ties, for probabilities [...,
+    K].
+    """
     padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1))], axis=-1)
     best = values.max(axis=-1)
     mine, theirs = (

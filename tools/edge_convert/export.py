@@ -1,10 +1,10 @@
 """``export_pymdp(agent, path)``: writes a live pymdp agent as the ``.npz`` that ``convert`` reads.
 
-Theory of operation. Both generations are taken without importing them: the JAX agent (pymdp 1.x) has a batch axis in
-front of every tensor and its policies in an object; the legacy agent (0.x) has NumPy object arrays. Every option that
-decides is carried by its name or refused by its name (``pymdp_options``). Then the live agent itself runs, in the
-process that its own model describes or on observations that the user gives, and its trace is kept beside the
-model: it is what ``edge-convert`` measures the bundle against first.
+Theory of operation. Both generations are taken without importing them: the JAX agent (pymdp 1.x) has a batch
+axis in front of every tensor and its policies in an object; the legacy agent (0.x) has NumPy object arrays.
+Every option that decides is carried by its name or refused by its name (``pymdp_options``). Then the live
+agent itself runs, in the process that its own model describes or on observations that the user gives, and its
+trace is kept beside the model: it is what ``edge-convert`` measures the bundle against first.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def export_pymdp(
     traces : int
         Steps that the agent runs for its trace; 0: no trace.
     observations : array_like, optional
-        What it runs on: int [T, M], or a float [T, O_m] for each modality of an agent that takes distributions.
-        Default: outcomes of the process that its own A, B and D describe.
+        What it runs on: int [T, M], or a float [T, O_m] for each modality of an agent that takes
+        distributions. Default: outcomes of the process that its own A, B and D describe.
     seed : int
         Of that process, and of what the agent draws.
     allow : collection of str
@@ -115,7 +115,11 @@ def _given(
     if observations is None:
         return None
     counts = source.arrays.num_obs
-    if isinstance(observations, list | tuple) and np.ndim(observations[0]) == 2 and len(observations) == len(counts):
+    if (
+        isinstance(observations, list | tuple)
+        and np.ndim(observations[0]) == 2
+        and len(observations) == len(counts)
+    ):
         tables = [np.asarray(o) for o in observations]
         if all(table.dtype.kind == "f" for table in tables):
             return _soft(tables, counts)
@@ -128,8 +132,11 @@ def _given(
     bad = np.argwhere((table < -1) | (table >= np.array(counts)))
     if len(bad):
         t, m = bad[0].tolist()
-        raise ModelError(f"observations: step {t}, modality {m} is {table[t, m]}, expected -1 to {counts[m] - 1}")
-    return table.tolist()
+        raise ModelError(
+            f"observations: step {t}, modality {m} is {table[t, m]}, expected -1 to {counts[m] - 1}"
+        )
+    rows: list[list[Any]] = table.tolist()
+    return rows
 
 
 def _soft(tables: Sequence[NDArray[Any]], counts: Sequence[int]) -> list[list[Any]]:
@@ -138,5 +145,7 @@ def _soft(tables: Sequence[NDArray[Any]], counts: Sequence[int]) -> list[list[An
             raise ModelError(f"observations[{m}]: shape {table.shape}, expected ({len(tables[0])}, {count})")
         off = np.argwhere(~(np.abs(table.sum(axis=1) - 1.0) < 1e-3))
         if len(off) or (table < 0).any():
-            raise ModelError(f"observations[{m}]: step {int(off[0][0]) if len(off) else 0} is no distribution")
+            raise ModelError(
+                f"observations[{m}]: step {int(off[0][0]) if len(off) else 0} is no distribution"
+            )
     return [[table[t] for table in tables] for t in range(len(tables[0]))]

@@ -1,9 +1,10 @@
 """Whether fixed-point iteration forks: several fixed points, of which rounded weights choose another one.
 
-Theory of operation. With several factors, pymdp's iteration ends at one of several fixed points, and which one may
-hang on the last digits of a weight: no number of bits is enough. It is looked for without the kernel: float64 beliefs
-with the source's weights against float64 beliefs with the weights that the bundle stores, along the same history.
-"exact" inference has one answer; the same comparison is made for it where iteration forks.
+Theory of operation. With several factors, pymdp's iteration ends at one of several fixed points, and which
+one may hang on the last digits of a weight: no number of bits is enough. It is looked for without the kernel:
+float64 beliefs with the source's weights against float64 beliefs with the weights that the bundle stores,
+along the same history. "exact" inference has one answer; the same comparison is made for it where iteration
+forks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ APART = 0.1  # nats: many times what rounding weights does to a belief that has 
 
 
 class Forks(NamedTuple):
-    """Steps that were looked at, steps that fork, the largest KL, and the largest KL under exact inference."""
+    """Steps that were looked at, steps that fork, the largest KL, and the largest KL under exact
+    inference.
+    """
 
     steps: int
     forked: int
@@ -34,8 +37,8 @@ class Forks(NamedTuple):
     def words(self) -> str:
         """Return what the user is told."""
         said = (
-            f"fixed-point iteration forks at {self.forked} of {self.steps} steps (KL up to {self.max_kl:.3g} from "
-            "rounding weights alone, in float64)"
+            f"fixed-point iteration forks at {self.forked} of {self.steps} steps "
+            f"(KL up to {self.max_kl:.3g} from rounding weights alone, in float64)"
         )
         if self.exact_kl is None:
             return said

@@ -40,8 +40,8 @@ def agent_limits(
 ) -> tuple[Limit, ...]:
     """Return the limits of a discrete agent.
 
-    None is the default: of the clear decisions at most one in 2,000 another one, regret ≤ 0.1 nats (a choice that
-    has 0.9 of the best one's probability), posterior KL ≤ 0.01 nats. Ties break no limit.
+    None is the default: of the clear decisions at most one in 2,000 another one, regret ≤ 0.1 nats (a choice
+    that has 0.9 of the best one's probability), posterior KL ≤ 0.01 nats. Ties break no limit.
     """
     return (
         Limit("clear_agreement", "--min-agreement", 0.9995 if min_agreement is None else min_agreement, True),
@@ -59,7 +59,9 @@ def network_limits(min_agreement: float | None, min_sqnr: float | None) -> tuple
 
 
 def broken(figures: Mapping[str, float], limits: Sequence[Limit], where: str = "") -> list[str]:
-    """Return a sentence for each limit that ``figures`` miss; ``where`` says what they were measured against."""
+    """Return a sentence for each limit that ``figures`` miss; ``where`` says what they were measured
+    against.
+    """
     return [
         limit.broken(figures[limit.figure]) + (f" ({where})" if where else "")
         for limit in limits

@@ -1,9 +1,10 @@
 """Runs a live pymdp agent step by step, of either generation, without importing what its user did not.
 
-Theory of operation. Both generations are given one face: ``begin`` from D, ``decide`` after an observation, ``act``
-with what was executed. The JAX agent keeps no state: the prior is carried here, and its methods are compiled
-together once. The legacy agent is copied, so the user's own stays as it is. Options that the user exports without
-(``allow``) are off in the agent that runs here: what is compared with the bundle is the agent without them.
+Theory of operation. Both generations are given one face: ``begin`` from D, ``decide`` after an observation,
+``act`` with what was executed. The JAX agent keeps no state: the prior is carried here, and its methods are
+compiled together once. The legacy agent is copied, so the user's own stays as it is. Options that the user
+exports without (``allow``) are off in the agent that runs here: what is compared with the bundle is the agent
+without them.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ _COMPILED: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 def _compiled(kind: Any, agent: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return (decide, predict), compiled once for all agents whose options and shapes are the same.
 
-    Releases before 1.0.4 keep their policies in a static array, which cannot be looked up: theirs are compiled for
-    each agent.
+    Releases before 1.0.4 keep their policies in a static array, which cannot be looked up: theirs are
+    compiled for each agent.
     """
     import jax
 
@@ -133,7 +134,7 @@ class LegacyAgent:
         for name in without:
             if name in _WITHOUT:
                 setattr(self._agent, name, "VANILLA" if name == "inference_algo" else _WITHOUT[name])
-        self._kind = pymdp_options.class_of(agent) or type(agent)
+        self._kind: Any = pymdp_options.class_of(agent) or type(agent)
         self._seed = seed
         self.begin()
 
@@ -145,7 +146,9 @@ class LegacyAgent:
         self._kind.reset(self._agent)
 
     def decide(self, observation: Observation) -> Decided:
-        """Infer, plan and choose. The legacy agent draws from NumPy's global generator, which is left as it was."""
+        """Infer, plan and choose. The legacy agent draws from NumPy's global generator, which is left as it
+        was.
+        """
         soft = any(np.ndim(o) for o in observation)
         given: Any = [int(o) for o in observation]
         if soft:
@@ -156,13 +159,14 @@ class LegacyAgent:
         np.random.seed(self._seed)  # noqa: NPY002
         self._seed += 1
         try:
-            qs = self._kind.infer_states(self._agent, given, soft) if soft else self._kind.infer_states(self._agent, given)
+            qs = self._kind.infer_states(self._agent, given, *([True] if soft else []))
             q_pi, G = self._kind.infer_policies(self._agent)
             action = self._kind.sample_action(self._agent)
         finally:
             np.random.set_state(state)  # noqa: NPY002
         beliefs = [np.asarray(q, np.float64) for q in qs]
-        return Decided(beliefs, np.asarray(G, float).ravel(), np.asarray(q_pi, float).ravel(), np.asarray(action).astype(np.int64))
+        values, posterior = (np.asarray(v, np.float64).ravel() for v in (G, q_pi))
+        return Decided(beliefs, values, posterior, np.asarray(action).astype(np.int64))
 
     def act(self, action: NDArray[np.int64]) -> None:
         """Take ``action`` as executed."""

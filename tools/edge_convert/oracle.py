@@ -1,9 +1,9 @@
 """The float64 reference, stepped for many agents along a history that something else acted out.
 
-The mathematics is ``edge_agent.engine.reference``, function by function. What is added here is that agents are stepped
-together, and that the policies' common prefixes are expanded once, level by level: 155 expansions instead of 375 for
-three steps of five actions, and a handful of array operations instead of a thousand. Arrays have the agents as their
-first axis, or prefixes and agents.
+The mathematics is ``edge_agent.engine.reference``, function by function. What is added here is that agents
+are stepped together, and that the policies' common prefixes are expanded once, level by level: 155 expansions
+instead of 375 for three steps of five actions, and a handful of array operations instead of a thousand.
+Arrays have the agents as their first axis, or prefixes and agents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Level:
-    """The distinct prefixes of one length: which one of the level before each extends, and by which action."""
+    """The distinct prefixes of one length: which one of the level before each extends, and by which
+    action.
+    """
 
     parents: Int
     actions: Int
@@ -36,7 +38,10 @@ class Oracle:
     """
 
     def __init__(
-        self, model: ModelArrays, agents: int = 1, rounding: Mapping[int, Callable[[Float], Float]] | None = None
+        self,
+        model: ModelArrays,
+        agents: int = 1,
+        rounding: Mapping[int, Callable[[Float], Float]] | None = None,
     ) -> None:
         self._model = model
         self._agents = agents
@@ -170,7 +175,12 @@ class Oracle:
         if not options.use_inductive or self._model.I is None:
             return []
         return [
-            np.stack([induction.penalty(ways, reference.most_probable(row), options.inductive_epsilon) for row in q])
+            np.stack(
+                [
+                    induction.penalty(ways, reference.most_probable(row), options.inductive_epsilon)
+                    for row in q
+                ]
+            )
             for ways, q in zip(self._model.I, qs, strict=True)
         ]
 

@@ -1,9 +1,10 @@
 """Eight bits everywhere, sixteen where the gate is missed: the search for a bundle that is near enough.
 
-Theory of operation. The first try has 8 bits everywhere. If it misses a limit, the tensors and the beliefs are ranked by
-what each alone in 8 bits does to the posterior (``agent_sensitivity``), and go to 16 bits one after another, the worst
-first, until every limit holds. What is lossless in 8 bits (at most 256 distinct values) is left alone. All candidates
-are measured along the history of the first one; the last is measured anew, in rollouts of its own.
+Theory of operation. The first try has 8 bits everywhere. If it misses a limit, the tensors and the beliefs
+are ranked by what each alone in 8 bits does to the posterior (``agent_sensitivity``), and go to 16 bits one
+after another, the worst first, until every limit holds. What is lossless in 8 bits (at most 256 distinct
+values) is left alone. All candidates are measured along the history of the first one; the last is measured
+anew, in rollouts of its own.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ other options                  one value each, ``AgentOptions``' names     those
 ``meta``                       JSON object                                 {}
 =============================  ==========================================  ==============================
 
-A tensor may be given by its entries instead (``B_0.data``, ``B_0.coords`` ...): ``sparse_npz``. Whether the numbers
-are a model (distributions sum to 1, shapes fit each other) is checked by the engine.
+A tensor may be given by its entries instead (``B_0.data``, ``B_0.coords`` ...): ``sparse_npz``. Whether the
+numbers are a model (distributions sum to 1, shapes fit each other) is checked by the engine.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """What becomes of every option of a pymdp agent: carried, refused by name, or without effect on a decision.
 
-Theory of operation. ``JAX`` lists the constructor's parameters and the attributes of ``pymdp.agent.Agent`` (1.0.0 to
-1.0.4), ``LEGACY`` the constructor's parameters of ``pymdp.agent.Agent`` 0.0.7.1 and of ``pymdp.legacy.agent.Agent``
-(1.x). ``tests/parity`` walks the real constructors, so an option that pymdp adds is missing here until somebody has
-said what becomes of it. An agent of a version that is not known is treated the same way: an option that is not in
-the table, and is not at its default, is refused by its name.
+Theory of operation. ``JAX`` lists the constructor's parameters and the attributes of ``pymdp.agent.Agent``
+(1.0.0 to 1.0.4), ``LEGACY`` the constructor's parameters of ``pymdp.agent.Agent`` 0.0.7.1 and of
+``pymdp.legacy.agent.Agent`` (1.x). ``tests/parity`` walks the real constructors, so an option that pymdp adds
+is missing here until somebody has said what becomes of it. An agent of a version that is not known is treated
+the same way: an option that is not in the table, and is not at its default, is refused by its name.
 
-A refusal is one line: the option, what was found, and the remedy. ``allow`` names options that the user exports
-without all the same; they are written into the file, the manifest and the report.
+A refusal is one line: the option, what was found, and the remedy. ``allow`` names options that the user
+exports without all the same; they are written into the file, the manifest and the report.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ JAX: Mapping[str, Treatment] = {
     "sampling_mode": CARRIED,
     "inference_algo": Treatment(
         "refused",
-        "it infers over a window of past observations, the engine filters; use inference_algo='fpi' or 'exact'",
+        "it infers over a window of observations, the engine filters; use inference_algo='fpi' or 'exact'",
         _sequences,
     ),
     "inference_horizon": _SMOOTHS_ONLY,
@@ -131,96 +131,20 @@ JAX: Mapping[str, Treatment] = {
 
 
 def takes_joint_gain(agent: Any) -> bool:
-    """Whether this is a legacy agent whose information gain is that of the joint outcome of several modalities."""
+    """Whether this is a legacy agent whose information gain is that of the joint outcome of several
+    modalities.
+    """
     everything = [list(range(len(agent.B)))] * len(agent.A)
     joint = getattr(agent, "A_factor_list", None) in (None, everything)
     return len(agent.A) > 1 and joint and bool(getattr(agent, "use_states_info_gain", True))
 
 
 def stops_early(agent: Any) -> float:
-    """Return the change of free energy at which a legacy agent with several factors stops iterating; 0: never."""
+    """Return the change of free energy at which a legacy agent with several factors stops iterating; 0:
+    never.
+    """
     tolerance = float((getattr(agent, "inference_params", None) or {}).get("dF_tol", 0.0))
     return tolerance if len(agent.B) > 1 else 0.0
-
-
-_LEARNING = Treatment("no effect", "pymdp 1.x does not use it")
-_SMOOTHS_ONLY = Treatment("no effect", "of mmp and vmp alone, which are refused")
-_FREEZE = (
-    "its tables change while it runs, a bundle's do not; learn first, then export an agent with {0}=False"
-)
-
-JAX: Mapping[str, Treatment] = {
-    "A": _ARRAYS,
-    "B": _ARRAYS,
-    "C": Treatment("carried", "a row for each step of a policy where it has a time axis"),
-    "D": _ARRAYS,
-    "E": _ARRAYS,
-    "pA": Treatment("carried", "with use_param_info_gain"),
-    "pB": Treatment("carried", "with use_param_info_gain"),
-    "H": Treatment("carried", "as I, which pymdp made of it"),
-    "I": Treatment("carried", "with use_inductive"),
-    "A_dependencies": CARRIED,
-    "B_dependencies": CARRIED,
-    "B_action_dependencies": Treatment("carried", "flattened as in the agent; meta maps actions back"),
-    "num_controls": _SHAPES,
-    "control_fac_idx": Treatment("derived", "part of policies"),
-    "policy_len": Treatment("derived", "part of policies"),
-    "policies": CARRIED,
-    "gamma": CARRIED,
-    "alpha": CARRIED,
-    "inductive_depth": CARRIED,
-    "inductive_threshold": CARRIED,
-    "inductive_epsilon": CARRIED,
-    "use_utility": CARRIED,
-    "use_states_info_gain": CARRIED,
-    "use_param_info_gain": CARRIED,
-    "use_inductive": CARRIED,
-    "categorical_obs": Treatment("carried", "observations are distributions, in the trace as on the device"),
-    "preprocess_fn": Treatment(
-        "refused",
-        "the device cannot run Python code of yours; apply it before the reading is published",
-        _set("preprocess_fn"),
-    ),
-    "action_selection": CARRIED,
-    "sampling_mode": CARRIED,
-    "inference_algo": Treatment(
-        "refused",
-        "it infers over a window of past observations, the engine filters; use inference_algo='fpi' or 'exact'",
-        _sequences,
-    ),
-    "inference_horizon": _SMOOTHS_ONLY,
-    "num_iter": CARRIED,
-    "batch_size": Treatment("derived", "batch= says which agent"),
-    "learning_mode": Treatment("no effect", "of its own: see learn_A and learn_B"),
-    "learn_A": Treatment("refused", _FREEZE.format("learn_A"), _learns("learn_A")),
-    "learn_B": Treatment("refused", _FREEZE.format("learn_B"), _learns("learn_B")),
-    "learn_C": _NO_LEARNING,
-    "learn_D": _NO_LEARNING,
-    "learn_E": _NO_LEARNING,
-    "action_maps": Treatment("carried", "in meta"),
-    "num_obs": _SHAPES,
-    "num_modalities": _SHAPES,
-    "num_states": _SHAPES,
-    "num_factors": _SHAPES,
-    "num_controls_multi": Treatment("carried", "in meta"),
-}
-
-
-def _joint_gain(agent: Any) -> str | None:
-    several = len(agent.A) > 1 and getattr(agent, "A_factor_list", None) in (None, _everything(agent))
-    if getattr(agent, "use_states_info_gain", True) and several:
-        return f"use_states_info_gain=True with {len(agent.A)} modalities"
-    return None
-
-
-def _everything(agent: Any) -> list[list[int]]:
-    return [list(range(len(agent.B)))] * len(agent.A)
-
-
-def _stops_early(agent: Any) -> str | None:
-    """Return the early stop of a model with several factors; ``export`` measures whether it matters."""
-    tolerance = (getattr(agent, "inference_params", None) or {}).get("dF_tol", 0.0)
-    return f"inference_params dF_tol={tolerance:g}" if len(agent.B) > 1 and tolerance > 0 else None
 
 
 _LEARNING = Treatment("no effect", "of update_A, update_B and update_D, which your loop calls, not the agent")
@@ -236,7 +160,7 @@ LEGACY: Mapping[str, Treatment] = {
     "E": Treatment("carried", "the arrays"),
     "H": Treatment(
         "refused",
-        "inductive planning of the legacy agent is another formula; use pymdp.agent.Agent with use_inductive=True",
+        "the legacy agent has another formula for it; use pymdp.agent.Agent with use_inductive",
         _set("H"),
     ),
     "pA": Treatment("no effect", "of use_param_info_gain and learning alone"),
@@ -250,7 +174,9 @@ LEGACY: Mapping[str, Treatment] = {
     "gamma": CARRIED,
     "alpha": CARRIED,
     "use_utility": CARRIED,
-    "use_states_info_gain": Treatment("carried", "refused where several modalities gain jointly: ``joint_gain``"),
+    "use_states_info_gain": Treatment(
+        "carried", "refused where several modalities gain jointly: ``pymdp_source``"
+    ),
     "use_param_info_gain": Treatment(
         "refused",
         "the legacy agent takes 1/a - 1/sum for the gain, pymdp 1.x and the engine the exact one; "
@@ -261,10 +187,12 @@ LEGACY: Mapping[str, Treatment] = {
     "sampling_mode": CARRIED,
     "inference_algo": Treatment(
         "refused",
-        "it infers over a window of past observations, the engine filters; use inference_algo='VANILLA'",
+        "it infers over a window of observations, the engine filters; use inference_algo='VANILLA'",
         _sequences,
     ),
-    "inference_params": Treatment("carried", "num_iter; refused where dF_tol changes a belief: ``early_stop``"),
+    "inference_params": Treatment(
+        "carried", "num_iter; refused where dF_tol changes a belief: ``pymdp_source``"
+    ),
     "modalities_to_learn": _LEARNING,
     "lr_pA": _LEARNING,
     "factors_to_learn": _LEARNING,
@@ -288,16 +216,21 @@ LEGACY: Mapping[str, Treatment] = {
     "ii_threshold": _OF_H,
 }
 
+TRIED = ("inference_params", "use_states_info_gain")
+"""Legacy formulas that often do not matter: ``pymdp_source`` tries them on the agent's trace."""
+
 METHODS = ("infer_states", "infer_policies", "sample_action", "update_empirical_prior", "process_obs")
 """What decides; a subclass that has its own decides otherwise than the engine."""
 
 POLICY_SEARCH = Treatment(
     "refused",
-    "the engine scores each policy as a whole, as Agent.infer_policies does; plan with policies (policy_len) instead",
+    "the engine scores each policy as a whole, as Agent.infer_policies does; plan with policies (policy_len)",
 )
 
 
-def check(agent: Any, table: Mapping[str, Treatment], allow: Collection[str], policy_search: Any) -> tuple[str, ...]:
+def check(
+    agent: Any, table: Mapping[str, Treatment], allow: Collection[str], policy_search: Any
+) -> tuple[str, ...]:
     """Refuse what cannot be carried; return the names among ``allow`` that the agent does use.
 
     Raises
@@ -314,6 +247,8 @@ def check(agent: Any, table: Mapping[str, Treatment], allow: Collection[str], po
         if name not in allow:
             raise ModelError(f"agent: {found}: {remedy} (allow=({name!r},) exports without it)")
         allowed.append(name)
+    if table is LEGACY:
+        allowed += [name for name in TRIED if name in allow]
     return tuple(dict.fromkeys(allowed))
 
 
@@ -328,10 +263,18 @@ def _refusals(
         called = getattr(policy_search, "__qualname__", "a function")
         yield "policy_search", f"policy_search={called}", POLICY_SEARCH.words
     for name, found in _unknown(agent, table):
-        yield name, found, "this exporter knows pymdp 1.0.0 to 1.0.4 and 0.0.7.1, and this option is not theirs"
+        yield (
+            name,
+            found,
+            "this exporter knows pymdp 1.0.0 to 1.0.4 and 0.0.7.1, and this option is not theirs",
+        )
     for name in METHODS:
         if _overridden(agent, name):
-            yield name, f"{name} is your own", "the engine decides as pymdp's does; use pymdp's Agent as it is"
+            yield (
+                name,
+                f"{name} is your own",
+                "the engine decides as pymdp's does; use pymdp's Agent as it is",
+            )
 
 
 def _unknown(agent: Any, table: Mapping[str, Treatment]) -> list[tuple[str, str]]:
@@ -340,7 +283,7 @@ def _unknown(agent: Any, table: Mapping[str, Treatment]) -> list[tuple[str, str]
     if owner is None:
         return []
     out = []
-    for name, parameter in list(inspect.signature(owner.__init__).parameters.items())[1:]:
+    for name, parameter in list(inspect.signature(owner).parameters.items()):
         if name in table:
             continue
         value = getattr(agent, name, parameter.default)

@@ -1,7 +1,7 @@
 """The arrays and options of a live pymdp agent, by the keys that ``pymdp_npz`` reads.
 
-The two generations differ in more than their shapes: legacy plans with ln softmax(C) where JAX plans with C; legacy
-spreads time over C's second axis, JAX over its first; legacy likelihoods span every factor.
+The two generations differ in more than their shapes: legacy plans with ln softmax(C) where JAX plans with C;
+legacy spreads time over C's second axis, JAX over its first; legacy likelihoods span every factor.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def read_legacy(agent: Any, batch: int, meta: dict[str, Any], without: Collectio
     policies = [np.asarray(policy) for policy in agent.policies]
     lengths = {len(policy) for policy in policies}
     if len(lengths) > 1:
-        raise ModelError(f"agent: policies of {sorted(lengths)} steps, expected one length; pad the shorter ones")
+        raise ModelError(
+            f"agent: policies of {sorted(lengths)} steps, expected one length; pad the shorter ones"
+        )
     plans = np.stack(policies).astype(np.int64)
     out: Arrays = {"policies": plans, "policy_len": np.array(plans.shape[1])}
     for letter in "ABD":
@@ -97,11 +99,13 @@ def read_legacy(agent: Any, batch: int, meta: dict[str, Any], without: Collectio
     return out
 
 
-def check_formulas(agent: Any, model: ModelArrays, trace: AgentTrace | None, allowed: Collection[str]) -> None:
+def check_formulas(
+    agent: Any, model: ModelArrays, trace: AgentTrace | None, allowed: Collection[str]
+) -> None:
     """Refuse a legacy agent where its own formulas lead elsewhere than pymdp 1.x's.
 
-    Two of them often do not matter, so they are tried on the agent's trace: it stops iterating when its free energy
-    changes little, and it takes the information gain of all modalities together instead of their sum.
+    Two of them often do not matter, so they are tried on the agent's trace: it stops iterating when its free
+    energy changes little, and it takes the information gain of all modalities together instead of their sum.
 
     Raises
     ------
@@ -115,27 +119,30 @@ def check_formulas(agent: Any, model: ModelArrays, trace: AgentTrace | None, all
     if trace is None:
         name = "inference_params" if tolerance else "use_states_info_gain"
         raise ModelError(
-            f"agent: {name} of the legacy agent matters for some models, and only its trace shows it: expected "
-            f"traces above 0 (allow=({name!r},) exports without)"
+            f"agent: {name} of the legacy agent matters for some models, and only its trace shows it: "
+            f"expected traces above 0 (allow=({name!r},) exports without)"
         )
     history = History.of_trace(trace)
     for t, (kl, tv) in enumerate(_apart(model, trace, history)):
         if tolerance and kl > _APART_KL:
             raise ModelError(
-                f"agent: inference_params dF_tol={tolerance:g} stops the iteration early: at step {t} a belief is KL "
-                f"{kl:.2g} from {model.options.num_iter} iterations; set agent.inference_params['dF_tol'] = 0 "
-                "(allow=('inference_params',) exports without it)"
+                f"agent: inference_params dF_tol={tolerance:g} stops the iteration early: at step {t} a "
+                f"belief is KL {kl:.2g} from {model.options.num_iter} iterations; set "
+                "agent.inference_params['dF_tol'] = 0 (allow=('inference_params',) exports without it)"
             )
         if joint and kl <= _APART_KL and tv > _APART_TV:
             raise ModelError(
-                f"agent: use_states_info_gain=True with {len(model.A)} modalities: the legacy agent takes the gain of "
-                f"their joint outcome, the engine as pymdp 1.x the sum over modalities (step {t}: q(pi) differs by "
-                f"{tv:.2g}); use pymdp.agent.Agent (allow=('use_states_info_gain',) exports with the sum)"
+                f"agent: use_states_info_gain=True with {len(model.A)} modalities: the legacy agent takes "
+                "the gain of their joint outcome, the engine as pymdp 1.x the sum over modalities (step "
+                f"{t}: q(pi) differs by {tv:.2g}); use pymdp.agent.Agent (allow=('use_states_info_gain',) "
+                "exports with the sum)"
             )
 
 
 def _apart(model: ModelArrays, trace: AgentTrace, history: History) -> Iterator[tuple[float, float]]:
-    """Yield, for each step, the largest KL of a belief and the distance of q(pi) between agent and reference."""
+    """Yield, for each step, the largest KL of a belief and the distance of q(pi) between agent and
+    reference.
+    """
     oracle = Oracle(model)
     for t in range(len(trace.obs)):
         if t in trace.restarts:

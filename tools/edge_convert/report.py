@@ -89,8 +89,9 @@ def _measured(page: Page, conversion: AgentConversion) -> None:
     """Add the two lines that the verdict rests on, what was tried, and what is not the live agent's."""
     page.section(
         "Decisions",
-        f"A decision is clear where the best choice leads by more than {CLEAR:g} in probability. A tie is named, and "
-        "counts for nothing. Regret: ln of the best choice's probability less ln of that of the choice made.",
+        f"A decision is clear where the best choice leads by more than {CLEAR:g} in probability. A tie "
+        "is named, and breaks no limit. Regret: ln of the best choice's probability less ln of that of the "
+        "choice made.",
     )
     page.rows(conversion.fidelity.lines())
     source = conversion.source
@@ -98,8 +99,8 @@ def _measured(page: Page, conversion: AgentConversion) -> None:
         page.verdict(f"Exported without {', '.join(source.allowed)}: the live agent was run without, too.")
     if source.altered:
         page.verdict(
-            f"{', '.join(source.altered)} is not the live agent's: the verdict rests on the float64 reference, and "
-            "the line against your agent says how far the two are apart."
+            f"{', '.join(source.altered)} is not the live agent's: the verdict rests on the float64 "
+            "reference, and the line against your agent says how far the two are apart."
         )
     if conversion.forks is not None:
         page.verdict(f"{conversion.forks.words()}.")

@@ -10,8 +10,8 @@ keys                          what
 ``B_0.indices, B_0.indptr``   csr, csc: a matrix [rows, columns], the columns of a tensor flattened
 ============================  ===========================================================================
 
-A matrix of csr or csc stands for A [outcomes, states of all parents], or for B [next states, previous states ×
-controls], C order. Nothing of SciPy is imported: its objects are recognised by their attributes.
+A matrix of csr or csc stands for A [outcomes, states of all parents], or for B [next states, previous states
+× controls], C order. Nothing of SciPy is imported: its objects are recognised by their attributes.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def test_oracle_is_the_reference(name: str) -> None:
     with np.load(GOLDEN / "traces" / f"{name}.npz") as trace:
         qs = [trace[f"ref_qs_{f}"][3] for f in range(len(arrays.B))]
         expected = trace["ref_G"][3]
-    G = Oracle(arrays).expected_free_energy(qs)
+    G = Oracle(arrays).expected_free_energy([q[None].astype(float) for q in qs])[0]
     np.testing.assert_allclose(G, expected, atol=2e-5)  # pymdp's own
     if len(arrays.policies) < 100:
         np.testing.assert_allclose(G, reference.expected_free_energy(arrays, qs), rtol=1e-12)

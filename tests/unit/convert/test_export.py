@@ -73,7 +73,9 @@ def test_jax_agent_of_a_batch_comes_back(tmp_path: Path) -> None:
 
 
 def test_legacy_agent_comes_back(tmp_path: Path) -> None:
-    arrays = pymdp_npz.read(export_pymdp(legacy_agent(), tmp_path / "a.npz", traces=0, allow=("inference_params",))).arrays
+    arrays = pymdp_npz.read(
+        export_pymdp(legacy_agent(), tmp_path / "a.npz", traces=0, allow=["inference_params"])
+    ).arrays
     assert arrays.A_deps == ((0, 1), (0, 1), (0, 1))
     assert np.array_equal(arrays.A[0][:, :, 1], SOURCE.A[0])
     assert np.array_equal(arrays.B[0], SOURCE.B[0])
@@ -86,7 +88,9 @@ def test_meta_travels(tmp_path: Path) -> None:
 
 
 def test_same_agent_same_bytes(tmp_path: Path) -> None:
-    first, second = (export_pymdp(jax_agent(), tmp_path / name, traces=0).read_bytes() for name in ("1.npz", "2.npz"))
+    first, second = (
+        export_pymdp(jax_agent(), tmp_path / name, traces=0).read_bytes() for name in ("1.npz", "2.npz")
+    )
     assert first == second
 
 

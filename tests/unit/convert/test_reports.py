@@ -24,7 +24,7 @@ def test_the_tensor_that_is_off_is_the_most_sensitive(light: dict[str, Any]) -> 
         ranking = agent_sensitivity.rank(source, model, history)
         assert ranking[0].tensor == letter
         assert ranking[0].max_kl > 0.01
-        assert {row.tensor for row in ranking} == {"A_0", "B_0", "beliefs"}
+        assert {row.tensor for row in ranking} == {"A_0", "B_0", "beliefs_0"}
         assert all(row.max_kl < 0.01 for row in ranking[1:])
 
 

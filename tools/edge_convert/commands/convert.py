@@ -42,10 +42,15 @@ def add(subparsers: Subparsers) -> None:
         "--max-regret", type=float, help="largest loss of an agent's choice, nats of ln probability (0.1)"
     )
     command.add_argument(
-        "--bits", choices=BITS, default=BITS[0], help="of an agent's tensors and beliefs; auto: 16 where 8 miss"
+        "--bits",
+        choices=BITS,
+        default=BITS[0],
+        help="of an agent's tensors and beliefs; auto: 16 where 8 miss",
     )
     command.add_argument(
-        "--inference", choices=INFERENCE_ALGORITHMS, help="of an agent's beliefs; default: what its source says"
+        "--inference",
+        choices=INFERENCE_ALGORITHMS,
+        help="of an agent's beliefs; default: what its source says",
     )
     command.add_argument("--max-kl", type=float, help="largest posterior KL of an agent, nats (0.01)")
     command.add_argument("--min-sqnr", type=float, help="smallest SQNR of a network's outputs, dB (28)")
