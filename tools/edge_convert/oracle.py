@@ -120,15 +120,29 @@ class Oracle:
         return out
 
     def _iterated(self, logs: Sequence[Float]) -> Beliefs:
+        """Return the posteriors after fixed-point iteration; modalities with the same parents count as one."""
         model = self._model
         prior = [reference.log(p) for p in self._prior]
+        joint: dict[tuple[int, ...], Float] = {}
+        for ll, deps in zip(logs, model.A_deps, strict=True):
+            if len(deps) == 1:
+                prior[deps[0]] = prior[deps[0]] + ll
+            else:
+                joint[deps] = joint[deps] + ll if deps in joint else ll
+        terms = [
+            (f, np.moveaxis(table, 1 + i, 1), [d for d in reversed(deps) if d != f])
+            for deps, table in joint.items()
+            for i, f in enumerate(deps)
+        ]
         log_q = [np.zeros_like(p) for p in prior]
-        for _ in range(model.options.num_iter if len(prior) > 1 else 1):
+        for _ in range(model.options.num_iter if terms else 1):
             q = [_softmax(x) for x in log_q]
             log_q = list(prior)
-            for ll, deps in zip(logs, model.A_deps, strict=True):
-                for f in deps:
-                    log_q[f] = log_q[f] + _contract(ll, deps, [q[d] for d in deps], keep=f)
+            for f, table, others in terms:
+                out = table
+                for d in others:
+                    out = _sum_last(out, q[d])
+                log_q[f] = log_q[f] + out
         return [_softmax(x) for x in log_q]
 
     def _predicted(self, qs: Sequence[Float], actions: Int) -> Beliefs:
@@ -213,15 +227,6 @@ def _expect(tensor: Float, deps: Sequence[int], parents: Sequence[Float]) -> Flo
     out = parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1)
     out = out.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
     for belief in reversed(parents[:-1]):
-        out = _sum_last(out, belief)
-    return out
-
-
-def _contract(table: Float, deps: Sequence[int], q: Sequence[Float], keep: int) -> Float:
-    """Return ``table`` [N, *states of deps] summed against all beliefs [N, S_d] but that of ``keep``."""
-    place = list(deps).index(keep)
-    out = np.moveaxis(table, 1 + place, 1)
-    for belief in reversed([b for i, b in enumerate(q) if i != place]):
         out = _sum_last(out, belief)
     return out
 
