@@ -157,7 +157,9 @@ class Differences:
 
 
 def differences(arrays: ModelArrays, precision: Precision | None, seed: int, ticks: int = 12) -> Differences:
-    """Let a population and the reference see the same, do what the reference decides, and compare decisions."""
+    """Let a population and the reference see the same, do what the reference decides, and compare
+    decisions.
+    """
     population = Population(Model.quantized(arrays, precision=precision), 1)
     generator = np.random.default_rng(seed)
     prior, out = list(arrays.D), Differences()
@@ -192,7 +194,9 @@ def differences(arrays: ModelArrays, precision: Precision | None, seed: int, tic
 
 
 def gap(arrays: ModelArrays, q_pi: Float) -> float:
-    """Return by how much the action that is chosen is more probable than the next, the least of all factors."""
+    """Return by how much the action that is chosen is more probable than the next, the least of all
+    factors.
+    """
     first, gaps = arrays.policies[:, 0], [1.0]
     if arrays.options.sampling_mode == "full":
         best = q_pi.argmax()

@@ -26,6 +26,8 @@ def strip_rows(model: Model) -> int:
     settling = 3 * states + joint
     if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
         settling = states + max(settling, model.alike.rows)
+    if model.elimination.rows:  # tables, and once more in double precision for a lane
+        settling = model.elimination.rows + model.elimination.rows // 16 + 1
     if reset:  # an even prior
         settling += states
     beside = 2 * states if len(model.B) == 1 else states if reset else 0  # prediction and outcome, or outcome

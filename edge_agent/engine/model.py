@@ -19,11 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import alike, novelty, payload, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
+from edge_agent.engine.elimination import NONE as NO_ELIMINATION
+from edge_agent.engine.elimination import Elimination, elimination
 from edge_agent.engine.merging import Merging, merging
 from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.options import RULES, AgentOptions
-from edge_agent.engine.precision import Precision
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
+from edge_agent.engine.precision import Precision
 from edge_agent.engine.reference import log
 from edge_agent.engine.storage import Tensor
 from edge_agent.errors import BundleError, ModelError
@@ -171,6 +173,7 @@ class Model:
             node_budget=node_budget,
         )
         model.plan(model.policy_len, True)  # the node budget is checked here
+        _ = model.elimination  # and the size of exact inference
         return model
 
     @classmethod
@@ -287,6 +290,7 @@ class Model:
             + sum(m.nbytes for m in self.mixed)
             + sum(w.nbytes for w in self.ways)
             + self.alike.nbytes
+            + self.elimination.nbytes
             + plan.nbytes
         )
 
@@ -311,7 +315,21 @@ class Model:
     @cached_property
     def alike(self) -> alike.Alike:
         """The classes of states that iteration goes over."""
+        if self.elimination.entries:
+            return alike.none(len(self.A), len(self.B))
         return alike.alike(self.A, self.A_deps, self.num_states)
+
+    @cached_property
+    def elimination(self) -> Elimination:
+        """The program of exact inference; empty where nothing has to be eliminated.
+
+        Raises
+        ------
+        ModelError
+            Its tables are too large.
+        """
+        exact = self.options.inference_algo == "exact"
+        return elimination(self.A_deps, self.num_states) if exact else NO_ELIMINATION
 
     @cached_property
     def digest(self) -> str:

@@ -146,6 +146,7 @@ def check(model: Model) -> None:
         if utility.shape[1] != size or ambiguity.shape != (size,):
             raise ValueError(f"utility, ambiguity: expected {size} states")
     model.plan(model.policy_len, True)
+    _ = model.elimination  # its size is checked
 
 
 def entries(model: Model) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Population: agents that share a model, stepped together.
 
-Theory of operation. An agent's state is one byte a hidden state, or two (its beliefs, ``quantize``), one byte a
-factor
+Theory of operation. An agent's state is one byte a hidden state, or two (its beliefs, ``quantize``), one byte
+a factor
 (the last action, or that there is none) and its free energy. ``step`` predicts from the last action, infers,
 plans and acts; all of it happens in the kernel, this class checks arguments and shows results. Planning
 starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used.
@@ -102,6 +102,7 @@ class Population:
             None if model.E is None else handover.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
             handover.options(model),
+            (model.elimination.ops, model.elimination.lists, model.elimination.rows),
             self._belief,
             self._action,
             self._free_energy,

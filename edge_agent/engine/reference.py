@@ -37,6 +37,7 @@ Float = NDArray[np.float64]
 Beliefs = list[Float]
 
 EPSILON = float(np.finfo(np.float64).eps)
+SMALLEST = 1e-290
 NO_CHANCE = 16.0
 """Nats of surprise above what is expected: a chance of one in ten million."""
 DEVIATIONS = 3.0
@@ -176,6 +177,8 @@ def exact_marginals(
     for f in range(len(log_prior)):
         marginal = np.einsum(*operands, [f], optimize="greedy")  # type: ignore[call-overload]
         total = float(marginal.sum())
+        if total <= SMALLEST:  # outcomes that contradict each other beyond float64: the belief stays
+            return [softmax(p) for p in log_prior], -(math.log(SMALLEST) + offset)
         qs.append(marginal / total)
     return qs, -(math.log(total) + offset)
 

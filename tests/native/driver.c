@@ -116,6 +116,10 @@ int main(int argc, char **argv) {
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
     read_alike(&m.alike, m.factors);
+    const int32_t *exact = blob(NULL, 4);
+    m.elimination = (Elimination){.count = exact[0], .rows = exact[1]};
+    m.elimination.ops = blob(NULL, 4);
+    m.elimination.lists = blob(NULL, 4);
     m.D = blob(NULL, 4);
     int64_t habits;
     m.log_E = blob(&habits, 4);

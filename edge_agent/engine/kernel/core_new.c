@@ -86,6 +86,17 @@ static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
     return 0;
 }
 
+/* (ops, lists, rows) */
+static int fill_elimination(Core *core, PyObject *tuple) {
+    Elimination *e = &core->model.elimination;
+    PyObject *ops, *lists;
+    int64_t words;
+    if (!PyArg_ParseTuple(tuple, "OOi", &ops, &lists, &e->rows)) return -1;
+    if (!(e->ops = core_hold(core, ops, 4, 0, &words)) || !(e->lists = core_hold(core, lists, 4, 0, NULL))) return -1;
+    e->count = (int32_t)(words / OP_WORDS);
+    return 0;
+}
+
 /* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way) */
 static int fill_options(Core *core, PyObject *tuple) {
     Options *o = &core->model.options;
@@ -111,14 +122,14 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *belief, *action, *energy,
-        *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *belief, *action,
+        *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
                           &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, 
-                          &PyTuple_Type, &options, &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+                          &PyTuple_Type, &options, &PyTuple_Type, &elimination, &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -148,7 +159,9 @@ int core_fill(Core *core, PyObject *args) {
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
-    if (fill_alike(core, &m->alike, alike) || fill_options(core, options)) return -1;
+    if (fill_alike(core, &m->alike, alike) || fill_options(core, options) ||
+        fill_elimination(core, elimination))
+        return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
         return -1;

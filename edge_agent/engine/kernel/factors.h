@@ -2,11 +2,11 @@
  *
  * One factor: Bayes' rule on probabilities; a lane whose outcomes are far from its belief goes over logarithms
  * instead, clipped at epsilon as pymdp clips them, where a product of probabilities could vanish. Several factors:
- * iteration over states, or over classes of them. */
+ * iteration over states, or over classes of them, or variable elimination. */
 #ifndef EDGE_AGENT_FACTORS_H
 #define EDGE_AGENT_FACTORS_H
 
-#include "alike.h"
+#include "elimination.h"
 #include "surprise.h"
 
 #define CAREFUL 24.0f        /* nats of free energy, from which clipping can matter: ln epsilon is -36 */
@@ -15,6 +15,7 @@
 /* From prior to ``q``, which is in proportion to the posterior; returns the free energy. A lane goes over
  * classes of states if the model has them and its outcomes are hard: a rule of that lane alone. */
 static Row settle(const Model *m, const Strip *s, const float *prior, float *q, float *work) {
+    if (m->options.exact && m->factors > 1) return eliminate(m, s, prior, q, work);
     if (!m->alike.patterns) return settle_states(m, s, prior, q, work);
     Mask soft = patternless(m, s);
     if (!any(soft)) return settle_classes(m, s, prior, q, work);

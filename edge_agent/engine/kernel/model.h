@@ -47,6 +47,12 @@ typedef struct {
     const float *weights, *common;
 } Alike;
 
+/* The program of exact inference (elimination.py), for several factors; count is 0 without it. */
+typedef struct {
+    int32_t count, rows;
+    const int32_t *ops, *lists;
+} Elimination;
+
 /* Planning operations, planning.py: eight words each. */
 enum {
     OP_COPY,    /* row a = row b */
@@ -93,6 +99,7 @@ typedef struct {
     int32_t widest; /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     Alike alike;
+    Elimination elimination;
 } Model;
 
 /* A planning program for a horizon, with or without the epistemic term. */

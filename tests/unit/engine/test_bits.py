@@ -38,6 +38,8 @@ OPTIONAL = {
     "terms": ({"use_param_info_gain": True, "use_inductive": True, "inductive_depth": 2}, 8),
     "drawn": ({"action_selection": "stochastic", "alpha": 2.0, "sampling_mode": "full"}, 8),
     "drawn marginals": ({"action_selection": "stochastic", "alpha": 2.0, "sampling_mode": "marginal"}, 8),
+    "exact": ({"inference_algo": "exact"}, 8),
+    "exact, reset": ({"inference_algo": "exact", "on_contradiction": "reset"}, 16),
     "reset": ({"on_contradiction": "reset", "num_iter": 3}, 16),
 }
 
