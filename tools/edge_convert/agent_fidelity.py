@@ -112,7 +112,7 @@ class Measurement:
         self._trace: tuple[History, Decisions, Comparison] | None = None
         if source.trace is not None:
             history = History.of_trace(source.trace)
-            wanted = _of_trace(source.arrays, source.trace)
+            wanted = trace_decisions(source.arrays, source.trace)
             found = reference_decisions(source.arrays, history)
             origin = _words(source.trace)
             self._trace = history, wanted, compare(source.arrays, wanted, found, origin)
@@ -226,7 +226,8 @@ def _history(recording: Trace, model: Model) -> History:
     return History(recording.obs, np.stack(done), recording.restarts)
 
 
-def _of_trace(model: ModelArrays, trace: AgentTrace) -> Decisions:
+def trace_decisions(model: ModelArrays, trace: AgentTrace) -> Decisions:
+    """Return what the live agent held and chose; of one that draws, its most probable action."""
     q_pi = trace.q_pi.astype(np.float64)
     drawn = model.options.action_selection == "stochastic"
     act = most_probable(model, q_pi) if drawn else trace.act

@@ -7,9 +7,11 @@ tensors, layers or steps that contribute most to the error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.errors import EdgeAgentError
+
+AIM_KL = 0.001
 
 
 class GateRefusalError(EdgeAgentError):
@@ -47,6 +49,17 @@ def agent_limits(
         Limit("clear_agreement", "--min-agreement", 0.9995 if min_agreement is None else min_agreement, True),
         Limit("max_regret", "--max-regret", 0.1 if max_regret is None else max_regret, False),
         Limit("max_posterior_kl", "--max-kl", 0.01 if max_kl is None else max_kl, False),
+    )
+
+
+def agent_aims(limits: Sequence[Limit], max_kl: float | None) -> tuple[Limit, ...]:
+    """Return the limits that bits are bought for: a posterior KL of 0.001 nats, where the user asks for
+    none.
+    """
+    if max_kl is not None:
+        return tuple(limits)
+    return tuple(
+        replace(limit, bound=AIM_KL) if limit.figure == "max_posterior_kl" else limit for limit in limits
     )
 
 

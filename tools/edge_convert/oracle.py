@@ -120,7 +120,9 @@ class Oracle:
         return out
 
     def _iterated(self, logs: Sequence[Float]) -> Beliefs:
-        """Return the posteriors after fixed-point iteration; modalities with the same parents count as one."""
+        """Return the posteriors after fixed-point iteration; modalities with the same parents count as
+        one.
+        """
         model = self._model
         prior = [reference.log(p) for p in self._prior]
         joint: dict[tuple[int, ...], Float] = {}
