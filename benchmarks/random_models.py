@@ -180,7 +180,7 @@ def differences(arrays: ModelArrays, precision: Precision | None, seed: int, tic
             out.clear += 1
             out.different += int((found != expected.act).any())
         population.act([expected.act])
-        prior = reference.predict(arrays, expected.qs, expected.act)
+        prior = reference.predict(arrays, expected.qs, expected.act.tolist())
         place = [
             int(
                 generator.choice(
