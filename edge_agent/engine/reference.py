@@ -236,8 +236,9 @@ def draw(values: Float, alpha: float, uniform: float) -> int:
 
 def uniform(seed: int, agent: int, tick: int, factor: int = 0) -> float:
     """Return the number in [0, 1) that an agent draws at a tick: Philox4x64-10, as NumPy has it."""
-    generator = np.random.Philox(key=[seed & (2**64 - 1), agent], counter=[tick, factor, 0, 0])
-    return float(np.random.Generator(generator).random())
+    key = np.array([seed & (2**64 - 1), agent], np.uint64)
+    counter = np.array([tick, factor, 0, 0], np.uint64)
+    return float(np.random.Generator(np.random.Philox(key=key, counter=counter)).random())
 
 
 def choose(
