@@ -22,7 +22,7 @@ def two_controls(options: AgentOptions):
 
 @pytest.mark.parametrize("mode", ["full", "marginal"])
 def test_draws_are_the_references(mode: str) -> None:
-    """Philox keyed by seed and agent, counted by tick and factor, as NumPy has it: anyone can draw it again."""
+    """Philox keyed by seed and agent, counted by tick and factor, as NumPy has it."""
     arrays = two_controls(AgentOptions(mode, "stochastic", alpha=1.5, gamma=0.5))
     population = Population(Model.quantized(arrays), 400, seed=2**63 + 11)
     generator = np.random.default_rng(1)
