@@ -10,18 +10,26 @@ in probability) are counted where they differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cases import run
+from benchmarks.figures import Figure, at_most
 from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays, model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.population import Population
 from edge_agent.engine.precision import Precision
+from edge_agent.errors import ModelError
 
 Float = NDArray[np.float64]
 
@@ -180,7 +188,7 @@ def differences(arrays: ModelArrays, precision: Precision | None, seed: int, tic
             out.clear += 1
             out.different += int((found != expected.act).any())
         population.act([expected.act])
-        prior = reference.predict(arrays, expected.qs, expected.act)
+        prior = reference.predict(arrays, expected.qs, expected.act.tolist())
         place = [
             int(
                 generator.choice(
@@ -206,3 +214,48 @@ def gap(arrays: ModelArrays, q_pi: Float) -> float:
         two = np.sort(np.bincount(first[:, f], q_pi, count))[-2:]
         gaps += [float(two[1] - two[0])] if count > 1 else []
     return min(gaps)
+
+
+def usual(seed: int, factors: tuple[int, int], algorithm: str) -> ModelArrays:
+    """Return a model as people write them, with the options of pymdp's agents by default."""
+    mode = ("full", "marginal")[seed % 2]
+    options = AgentOptions(mode, gamma=4.0, inference_algo=algorithm)
+    return random_model(seed, replace(USUAL, factors=factors), options)
+
+
+def _valid(seconds: float) -> Iterator[Figure]:
+    """Any valid model, with any options."""
+    until, models, odd = time.monotonic() + seconds, 0, 0
+    while time.monotonic() < until:
+        with suppress(ModelError):  # exact inference of too many factors is refused
+            odd += not_a_number(random_model(models, ANY), models, ticks=3) > 0
+        models += 1
+    yield Figure("valid", "models", models, "models")
+    yield at_most("valid", "models with NaN", odd, "models", 0)
+
+
+def _alike(
+    name: str, factors: tuple[int, int], algorithm: str, bits: int, seconds: float
+) -> Iterator[Figure]:
+    until, total, seed = time.monotonic() + seconds, Differences(), 0
+    while time.monotonic() < until:
+        arrays = usual(seed, factors, algorithm)
+        total.add(differences(arrays, Precision.uniform(arrays, bits), seed))
+        seed += 1
+    allowed = 0 if name in ("one factor", "exact") else total.clear / 2000
+    yield Figure(name, "models", seed, "models")
+    yield Figure(name, "clear decisions", total.clear, "decisions")
+    yield at_most(name, f"clear decisions that differ, {bits} bits", total.different, "decisions", allowed)
+    yield Figure(name, "contradictions", total.contradictions / total.steps, "a step")
+
+
+CASES: dict[str, Callable[..., Iterator[Figure]]] = {
+    "valid": _valid,
+    "one": partial(_alike, "one factor", (1, 1), "fpi", 8),
+    "several8": partial(_alike, "several factors", (2, 8), "fpi", 8),
+    "several16": partial(_alike, "several factors", (2, 8), "fpi", 16),
+    "exact": partial(_alike, "exact", (2, 8), "exact", 8),
+}
+
+if __name__ == "__main__":
+    sys.exit(run("benchmarks.random_models", __doc__, CASES, seconds=60.0))

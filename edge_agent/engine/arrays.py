@@ -5,7 +5,8 @@ once, checked whole (``validation``), and is immutable from then on. Shapes, wit
 U controls, P policies, T steps, F factors:
 
 - ``A[m]`` [O_m, *states of A_deps[m]], P(outcome | states); columns sum to 1;
-- ``B[f]`` [S_f, *states of B_deps[f], U_f], P(next state | states, control); columns sum to 1;
+- ``B[f]`` [S_f, *states of B_deps[f], U_f], P(next state | states, control); columns sum to 1 (A and B may
+  also be ``sparse.Sparse``);
 - ``C[m]`` [O_m] or [T, O_m], preferences in nats (log-probabilities up to a constant);
 - ``D[f]`` [S_f], the prior at the start; ``E`` [P], the prior over policies; ``policies`` [P, T, F];
 - ``pA[m]``, ``pB[f]`` shaped as ``A[m]``, ``B[f]``: Dirichlet counts, for the information gain on parameters;
@@ -25,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import induction, validation
 from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.sparse import Sparse, Weights
 from edge_agent.errors import ModelError
 
 Float = NDArray[np.float64]
@@ -36,8 +38,8 @@ Deps = tuple[tuple[int, ...], ...]
 class ModelArrays:
     """The checked arrays of a model, shaped as the module's head says, and its agent's options."""
 
-    A: tuple[Float, ...]
-    B: tuple[Float, ...]
+    A: tuple[Weights, ...]
+    B: tuple[Weights, ...]
     C: tuple[Float, ...]
     D: tuple[Float, ...]
     E: Float
@@ -83,8 +85,8 @@ def all_policies(num_controls: Sequence[int], policy_len: int) -> Int:
 
 
 def model_arrays(
-    A: Sequence[ArrayLike],
-    B: Sequence[ArrayLike],
+    A: Sequence[ArrayLike | Sparse],
+    B: Sequence[ArrayLike | Sparse],
     C: Sequence[ArrayLike] | None = None,
     D: Sequence[ArrayLike] | None = None,
     *,
@@ -112,8 +114,8 @@ def model_arrays(
     ModelError
         The message names tensor, index and rule.
     """
-    tensors_a = validation.tensors("A", A)
-    tensors_b = validation.tensors("B", B)
+    tensors_a = validation.weights("A", A)
+    tensors_b = validation.weights("B", B)
     factors = len(tensors_b)
     deps_a = validation.dependencies("A_deps", A_deps, len(tensors_a), factors, range(factors))
     deps_b = validation.dependencies("B_deps", B_deps, factors, factors, None)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.sparse import Sparse, Weights
 from edge_agent.errors import ModelError
 
 Float = NDArray[np.float64]
@@ -29,7 +30,7 @@ UNREACHABLE = 65_535
 
 
 def reachability(
-    goals: Sequence[Float], B: Sequence[Float], B_deps: Sequence[Sequence[int]], options: AgentOptions
+    goals: Sequence[Float], B: Sequence[Weights], B_deps: Sequence[Sequence[int]], options: AgentOptions
 ) -> tuple[Float, ...]:
     """Return I [depth, S_f] a factor, for goals [S_f] of 0 and 1.
 
@@ -42,16 +43,27 @@ def reachability(
     for f, (goal, b, deps) in enumerate(zip(goals, B, B_deps, strict=True)):
         if tuple(deps) != (f,):
             raise ModelError(f"H_{f}: B_deps[{f}] is {list(deps)}, expected [{f}] for inductive planning")
-        # In float32, as pymdp compares: a probability that equals the threshold does not count.
-        leads: NDArray[np.bool_] = np.any(
-            b.astype(np.float32) > np.float32(options.inductive_threshold), axis=-1
-        )  # [next, previous]
+        after, before = _ways(b, options.inductive_threshold)
         rows: list[Float] = [goal]
         for _ in range(options.inductive_depth - 1):
-            reached: Float = np.any(leads[rows[-1] > 0], axis=0).astype(np.float64)
+            reached = np.zeros(len(goal))
+            reached[before[rows[-1][after] > 0]] = 1.0
             rows.append(reached)
         out.append(np.stack(rows))
     return tuple(out)
+
+
+def _ways(b: Weights, threshold: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the pairs (next state, state) that some control joins with more than ``threshold``.
+
+    In float32, as pymdp compares: a probability that equals the threshold does not count.
+    """
+    if isinstance(b, Sparse) and b.background <= threshold:
+        likely = b.values.astype(np.float32) > np.float32(threshold)
+        return b.rows[likely], b.columns[likely] // b.shape[-1]
+    tensor = b.dense() if isinstance(b, Sparse) else b
+    after, before = np.nonzero((tensor.astype(np.float32) > np.float32(threshold)).any(axis=-1))
+    return after, before
 
 
 def nearer(ways: NDArray[np.uint8] | Float) -> NDArray[np.uint16]:

@@ -26,7 +26,7 @@ from edge_agent.engine.mixed import NONE, Mixed, mixed
 from edge_agent.engine.options import RULES, AgentOptions
 from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
 from edge_agent.engine.precision import Precision
-from edge_agent.engine.reference import log
+from edge_agent.engine.sparse import Sparse, ambiguity, expected
 from edge_agent.engine.storage import Tensor
 from edge_agent.errors import BundleError, ModelError
 from edge_agent.wire import bundle as bundles
@@ -82,8 +82,8 @@ class Model:
     @classmethod
     def from_arrays(
         cls,
-        A: Sequence[ArrayLike],
-        B: Sequence[ArrayLike],
+        A: Sequence[ArrayLike | Sparse],
+        B: Sequence[ArrayLike | Sparse],
         C: Sequence[ArrayLike] | None = None,
         D: Sequence[ArrayLike] | None = None,
         *,
@@ -218,15 +218,11 @@ class Model:
     def arrays(self) -> ModelArrays:
         """Return the float64 model that the codes stand for."""
         A = [
-            t.matrix().astype(np.float64).reshape(t.rows, *(self.num_states[d] for d in deps))
+            storage.written(t, (t.rows, *(self.num_states[d] for d in deps)), False)
             for t, deps in zip(self.A, self.A_deps, strict=True)
         ]
         B = [
-            np.moveaxis(
-                t.matrix().astype(np.float64).reshape(u, s, *(self.num_states[d] for d in deps)),
-                0,
-                -1,
-            )
+            storage.written(t, (s, *(self.num_states[d] for d in deps), u), True)
             for t, u, s, deps in zip(self.B, self.num_controls, self.num_states, self.B_deps, strict=True)
         ]
         habits = np.full(len(self.policies), 1.0 / len(self.policies)) if self.E is None else self.E
@@ -405,11 +401,10 @@ def _folds(arrays: ModelArrays) -> Folds:
         size = int(np.prod([arrays.num_states[d] for d in deps]))
         timed = any(arrays.C[m].ndim == 2 for m in members)
         utility = np.zeros((arrays.policies.shape[1] if timed else 1, size))
-        ambiguity = np.zeros(size)
+        unclear = np.zeros(size)
         for m in members:
-            a = arrays.A[m].reshape(-1, size)
-            utility += np.atleast_2d(arrays.C[m]) @ a
-            ambiguity -= (a * log(a)).sum(axis=0)
+            utility += expected(arrays.A[m], np.atleast_2d(arrays.C[m]))
+            unclear += ambiguity(arrays.A[m]).ravel()
         utilities.append(utility.astype(np.float32))
-        ambiguities.append(ambiguity.astype(np.float32))
+        ambiguities.append(unclear.astype(np.float32))
     return Folds(groups, tuple(utilities), tuple(ambiguities))

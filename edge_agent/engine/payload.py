@@ -18,6 +18,7 @@ from edge_agent.engine import storage, validation
 from edge_agent.engine.arrays import Deps, all_policies, model_arrays
 from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
 from edge_agent.engine.planning import Folds, groups_of
+from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.engine.storage import Tensor
 from edge_agent.wire import bundle as bundles
 
@@ -47,9 +48,10 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
     A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
     groups = groups_of(A_deps)
     controls = [b.rows // max(len(used[f"D_{f}.npy"]), 1) for f, b in enumerate(B)]
-    claimed = sum(tensor.rows * tensor.width for tensor in (*A, *B))
+    claimed = sum(t.rows + t.width + len(t.codes) for t in (*A, *B))
+    claimed += sum(a.rows * a.width for a, deps in zip(A, A_deps, strict=False) if len(deps) > 1)
     if claimed > MAX_ENTRIES:
-        raise ValueError(f"A and B have {claimed} entries, at most {MAX_ENTRIES}")
+        raise ValueError(f"A and B claim {claimed} entries, at most {MAX_ENTRIES}")
     if "policies.npy" in arrays:
         policies = validation.policies(used["policies.npy"], controls)
     else:
@@ -111,12 +113,12 @@ def check(model: Model) -> None:
     tolerance = 0.02  # palettes of dense tensors leave columns a little off 1
     for name, tensors in (("A", arrays.A), ("B", arrays.B)):
         for i, tensor in enumerate(tensors):
-            off = np.abs(tensor.sum(axis=0) - 1.0).max()
+            off = np.abs(column_sums(tensor) - 1.0).max()
             if off > tolerance:
                 raise ValueError(f"{name}_{i}: a column sums to 1 +- {off:.3g}, expected 1")
     model_arrays(
-        [np.full(a.shape, 1.0 / a.shape[0]) for a in arrays.A],
-        [np.full(b.shape, 1.0 / b.shape[0]) for b in arrays.B],
+        [_even(a) for a in arrays.A],
+        [_even(b) for b in arrays.B],
         model.C,
         model.D,
         E=model.E,
@@ -147,6 +149,11 @@ def check(model: Model) -> None:
             raise ValueError(f"utility, ambiguity: expected {size} states")
     model.plan(model.policy_len, True)
     _ = model.elimination  # its size is checked
+
+
+def _even(tensor: Weights) -> Sparse:
+    """Return even distributions in the shape of ``tensor``."""
+    return Sparse(tensor.shape, np.zeros(0, np.int64), np.zeros(0), 1.0 / tensor.shape[0])
 
 
 def entries(model: Model) -> dict[str, bytes]:

@@ -118,8 +118,21 @@ def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
     Raises
     ------
     ModelError
-        The tree has more nodes than the budget.
+        The tree has more nodes than the budget; the message says how many steps would fit.
     """
+    try:
+        return _written(tree, horizon, epistemic)
+    except ModelError as error:
+        for fewer in range(horizon - 1, 0, -1):
+            try:
+                nodes = _written(tree, fewer, epistemic).nodes
+            except ModelError:
+                continue
+            raise ModelError(f"{error}; policies of {fewer} steps would fit, with {nodes} nodes") from error
+        raise ModelError(f"{error}; not even policies of one step would fit") from error
+
+
+def _written(tree: Tree, horizon: int, epistemic: bool) -> Program:
     writer = _Writer(tree, horizon, epistemic)
     writer.branch(list(range(len(tree.policies))), 0, tuple(range(len(tree.num_states))), None)
     return writer.finish()
@@ -205,7 +218,7 @@ class _Writer:
             return self.beliefs[key]
         self.nodes += 1
         if self.nodes > self.tree.node_budget:
-            raise ModelError(self._too_many_nodes())
+            raise ModelError(f"policies: the tree has over {self.tree.node_budget} nodes, the node budget")
         source = self._joint(sources, [self.tree.num_states[d] for d in self.tree.B_deps[f]])
         states = self.tree.num_states[f]
         out = self._register(states)
@@ -233,9 +246,6 @@ class _Writer:
         self.beliefs[key] = out
         self.own_terms[out] = own
         return out
-
-    def _too_many_nodes(self) -> str:
-        return f"policies: the tree has over {self.tree.node_budget} nodes, the node budget"
 
     def _novelty(self, tensor: int, row: int, rows: int, source: int) -> int:
         """Return the register of the information gain on a tensor's parameters."""

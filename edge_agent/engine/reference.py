@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_agent.engine import induction, novelty
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.options import TIE
+from edge_agent.engine.sparse import ambiguity, applied, controlled, log_outcome, log_soft
 
 Float = NDArray[np.float64]
 Beliefs = list[Float]
@@ -85,7 +86,7 @@ def contract(tensor: Float, vectors: Sequence[Float], keep: int | None = None) -
 def predict(model: ModelArrays, qs: Sequence[Float], action: Sequence[int]) -> Beliefs:
     """Return the prior of the next step: B_f(u_f) applied to the beliefs of its parents."""
     return [
-        contract(b[..., u], [qs[d] for d in deps])
+        applied(controlled(b, u), [qs[d] for d in deps])
         for b, u, deps in zip(model.B, action, model.B_deps, strict=True)
     ]
 
@@ -96,11 +97,11 @@ def log_likelihoods(model: ModelArrays, observation: Sequence[ArrayLike | int]) 
     for a, o in zip(model.A, observation, strict=True):
         soft = np.asarray(o)
         if soft.ndim:
-            out.append(np.tensordot(soft.astype(np.float64), log(a), axes=(0, 0)))
+            out.append(log_soft(a, soft.astype(np.float64)))
         elif soft < 0:
             out.append(np.zeros(a.shape[1:]))
         else:
-            out.append(log(a[int(soft)]))
+            out.append(log_outcome(a, int(soft)))
     return out
 
 
@@ -148,7 +149,7 @@ def contradicts(
     """
     surprise = expected = variance = 0.0
     for a, o, deps in zip(model.A, observation, model.A_deps, strict=True):
-        outcomes = contract(a, [prior[d] for d in deps])
+        outcomes = applied(a, [prior[d] for d in deps])
         bits = -log(outcomes)
         seen = np.asarray(o)
         if not seen.ndim and seen < 0:
@@ -194,19 +195,18 @@ def expected_free_energy(
         for ways, q in zip(model.I or (), qs, strict=bool(model.I))
         if options.use_inductive
     ]
-    gains = novelty.gains(model)
+    gains, ambiguities = novelty.gains(model), [ambiguity(a) for a in model.A]
     for p, policy in enumerate(model.policies):
         before = list(qs)
         for t, action in enumerate(policy[:horizon]):
             states = predict(model, before, action)
             for m, (a, c, deps) in enumerate(zip(model.A, model.C, model.A_deps, strict=True)):
                 parents = [states[d] for d in deps]
-                outcomes = contract(a, parents)
+                outcomes = applied(a, parents)
                 if options.use_utility:
                     G[p] += float(outcomes @ (c[t] if c.ndim == 2 else c))
                 if epistemic and options.use_states_info_gain:
-                    ambiguity = -(a * log(a)).sum(axis=0)
-                    G[p] += float(-(outcomes @ log(outcomes)) - contract(ambiguity, parents))
+                    G[p] += float(-(outcomes @ log(outcomes)) - contract(ambiguities[m], parents))
                 if epistemic and m in gains:
                     G[p] += float(outcomes @ contract(gains[m], parents))
             for f, (state, deps) in enumerate(zip(states, model.B_deps, strict=True)):
@@ -236,8 +236,9 @@ def draw(values: Float, alpha: float, uniform: float) -> int:
 
 def uniform(seed: int, agent: int, tick: int, factor: int = 0) -> float:
     """Return the number in [0, 1) that an agent draws at a tick: Philox4x64-10, as NumPy has it."""
-    generator = np.random.Philox(key=[seed & (2**64 - 1), agent], counter=[tick, factor, 0, 0])
-    return float(np.random.Generator(generator).random())
+    key = np.array([seed & (2**64 - 1), agent], np.uint64)
+    counter = np.array([tick, factor, 0, 0], np.uint64)
+    return float(np.random.Generator(np.random.Philox(key=key, counter=counter)).random())
 
 
 def choose(

@@ -22,11 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.quantize import PALETTES, palette_codes
+from edge_agent.engine.sparse import Sparse, Weights, from_dense
 from edge_agent.wire import npz
 
 ENTRY_COST = 1.15  # a listed entry costs this many dense ones: its column is looked up
 ROW_COST = 0.5
 MAX_COLUMNS = 65_536  # columns are stored in 16 bits
+LARGE = 2**16  # entries, from which a tensor is looked at by the entries that differ from its background
+HUGE = 2**22  # and from which its palette is fitted to these alone
 
 _EMPTY_COLUMNS = np.zeros(0, dtype=np.uint16)
 _EMPTY_STARTS = np.zeros(0, dtype=np.uint32)
@@ -70,8 +73,41 @@ class Tensor:
         return out
 
 
-def store(tensor: NDArray[np.float64], controls: bool, bits: int = 8) -> Tensor:
-    """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value."""
+def store(tensor: Weights, controls: bool, bits: int = 8) -> Tensor:
+    """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value.
+
+    Large tensors are stored by their entries, where they have a background, without a copy of the whole.
+    """
+    if not isinstance(tensor, Sparse):
+        found = from_dense(tensor) if tensor.size >= LARGE else None
+        if found is None or not _keeps_bits(found, bits):
+            return _store_dense(tensor, controls, bits)
+        tensor = found
+    rows = tensor.shape[0] * (tensor.shape[-1] if controls else 1)
+    width = tensor.size // rows
+    listed = len(tensor.places)
+    cheaper = ENTRY_COST * listed + ROW_COST * rows < rows * width
+    if width > MAX_COLUMNS or not cheaper or 2 * listed >= tensor.size:
+        return _store_dense(tensor.dense(), controls, bits)
+    row, column = tensor.rows, tensor.columns
+    if controls:
+        row, column = column % tensor.shape[-1] * tensor.shape[0] + row, column // tensor.shape[-1]
+    palette, codes = palette_codes(np.append(tensor.values, tensor.background), bits)
+    kept = codes[:-1] != codes[-1]  # near the background is the background
+    row, column, narrow = row[kept], column[kept], codes[:-1][kept]
+    order = np.lexsort((column, row))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.uint32)
+    columns = column[order].astype(np.uint16)
+    return Tensor(rows, width, palette, narrow[order], columns, starts, float(palette[codes[-1]]))
+
+
+def _keeps_bits(tensor: Sparse, bits: int) -> bool:
+    """Return whether storing by entries gives the bytes of storing the whole: its palette needs no fit."""
+    values = np.unique(np.append(tensor.values, tensor.background).astype(np.float32))
+    return len(values) <= PALETTES[bits] or tensor.size >= HUGE
+
+
+def _store_dense(tensor: NDArray[np.float64], controls: bool, bits: int) -> Tensor:
     palette, found = palette_codes(tensor, bits)
     codes: NDArray[Any] = found
     if controls:
@@ -89,6 +125,25 @@ def store(tensor: NDArray[np.float64], controls: bool, bits: int = 8) -> Tensor:
         columns = np.nonzero(listed)[1].astype(np.uint16)
         return Tensor(rows, width, palette, matrix[listed], columns, starts, float(palette[background]))
     return Tensor(rows, width, palette, matrix.ravel(), _EMPTY_COLUMNS, _EMPTY_STARTS, 0.0)
+
+
+def written(tensor: Tensor, shape: tuple[int, ...], controls: bool) -> Weights:
+    """Return what ``tensor`` stands for, in the shape of ``arrays``; large sparse tensors stay sparse."""
+    if not tensor.sparse or tensor.rows * tensor.width < LARGE:
+        matrix = tensor.matrix().astype(np.float64)
+        if not controls:
+            return matrix.reshape(shape)
+        return np.moveaxis(matrix.reshape(shape[-1], *shape[:-1]), 0, -1)
+    row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)).astype(np.int64))
+    column = tensor.columns.astype(np.int64)
+    if controls:
+        states = shape[0]
+        places = (row % states * tensor.width + column) * shape[-1] + row // states
+    else:
+        places = row * tensor.width + column
+    order = np.argsort(places)
+    values = tensor.palette[tensor.codes].astype(np.float64)
+    return Sparse(shape, places[order], values[order], tensor.background)
 
 
 def npy(array: NDArray[Any]) -> bytes:

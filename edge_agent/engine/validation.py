@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.errors import ModelError
 
 SUM_TOLERANCE = 1e-4  # float32 exports of large columns are off by about this
@@ -29,21 +30,39 @@ def tensors(letter: str, values: Sequence[ArrayLike]) -> tuple[Float, ...]:
     """Return float64 copies; refuse none at all, non-numbers and non-finite entries."""
     if len(values) == 0:
         raise ModelError(f"{letter}: no tensor, expected at least one")
-    out = []
+    return tuple(_tensor(f"{letter}_{i}", value) for i, value in enumerate(values))
+
+
+def _tensor(name: str, value: ArrayLike) -> Float:
+    try:
+        array = np.array(value, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name}: not an array of numbers ({error})") from error
+    if array.ndim == 0 or array.size == 0:
+        raise ModelError(f"{name}: shape {array.shape}, expected at least one entry a dimension")
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        raise ModelError(f"{name}: entry {where} is {array[where]}, expected a finite number")
+    return array
+
+
+def weights(letter: str, values: Sequence[ArrayLike | Sparse]) -> tuple[Weights, ...]:
+    """Return A or B: float64 copies, and sparse tensors as they are, whose entries are checked."""
+    out: list[Weights] = []
     for i, value in enumerate(values):
-        name = f"{letter}_{i}"
-        try:
-            array = np.array(value, dtype=np.float64, order="C")
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{name}: not an array of numbers ({error})") from error
-        if array.ndim == 0 or array.size == 0:
-            raise ModelError(f"{name}: shape {array.shape}, expected at least one entry a dimension")
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            where = tuple(bad[0].tolist())
-            raise ModelError(f"{name}: entry {where} is {array[where]}, expected a finite number")
-        out.append(array)
-    return tuple(out)
+        if not isinstance(value, Sparse):
+            out.append(_tensor(f"{letter}_{i}", value))
+            continue
+        name, places = f"{letter}_{i}", value.places
+        if min(value.shape, default=0) < 1 or len(places) != len(value.values):
+            raise ModelError(f"{name}: {len(places)} places and {len(value.values)} values in {value.shape}")
+        if len(places) and not (places[0] >= 0 and (np.diff(places) > 0).all() and places[-1] < value.size):
+            raise ModelError(f"{name}: places are not ascending from 0 to {value.size - 1}")
+        if not (np.isfinite(value.values).all() and math.isfinite(value.background)):
+            raise ModelError(f"{name}: an entry is not finite, expected finite numbers")
+        out.append(value)
+    return tuple(out) if out else tensors(letter, [])
 
 
 def dependencies(
@@ -70,7 +89,10 @@ def dependencies(
 
 
 def shapes(
-    A: Sequence[Float], B: Sequence[Float], A_deps: Sequence[Sequence[int]], B_deps: Sequence[Sequence[int]]
+    A: Sequence[Weights],
+    B: Sequence[Weights],
+    A_deps: Sequence[Sequence[int]],
+    B_deps: Sequence[Sequence[int]],
 ) -> None:
     """Check that A and B fit each other and that every column is a distribution."""
     if len(B) > MAX_FACTORS or len(A) > MAX_MODALITIES:
@@ -95,13 +117,20 @@ def shapes(
         columns(f"A_{m}", a)
 
 
-def columns(name: str, tensor: Float) -> None:
+def columns(name: str, tensor: Weights) -> None:
     """Check that ``tensor`` is a distribution over its first axis, whatever the other indices are."""
-    negative = np.argwhere(tensor < 0)
-    if len(negative):
-        where = tuple(negative[0].tolist())
-        raise ModelError(f"{name}: entry {where} is {tensor[where]:g}, expected a probability")
-    sums = np.atleast_1d(tensor.sum(axis=0))
+    if isinstance(tensor, Sparse):
+        below = tensor.places[tensor.values < 0]
+        if len(below) or tensor.background < 0:
+            place = np.unravel_index(below[0], tensor.shape) if len(below) else ()
+            where = tuple(int(i) for i in place) or "elsewhere"
+            raise ModelError(f"{name}: entry {where} is below 0, expected a probability")
+    else:
+        negative = np.argwhere(tensor < 0)
+        if len(negative):
+            where = tuple(negative[0].tolist())
+            raise ModelError(f"{name}: entry {where} is {tensor[where]:g}, expected a probability")
+    sums = np.atleast_1d(column_sums(tensor))
     off = np.argwhere(np.abs(sums - 1.0) > SUM_TOLERANCE)
     if len(off):
         where = tuple(off[0].tolist())
@@ -166,7 +195,7 @@ def policy_count(controls: Sequence[int], policy_len: int) -> None:
         raise ModelError(f"policy_len: {policy_len} makes {count} policies, at most {MAX_POLICIES}")
 
 
-def counts(values: tuple[Float, ...], like: Sequence[Float], letter: str) -> tuple[Float, ...]:
+def counts(values: tuple[Float, ...], like: Sequence[Weights], letter: str) -> tuple[Float, ...]:
     """Check Dirichlet counts: shaped as the tensors they are of, none below 0."""
     if len(values) != len(like):
         raise ModelError(f"{letter}: {len(values)} tensors, expected {len(like)}")
