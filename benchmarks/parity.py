@@ -82,7 +82,7 @@ def outcome(path: Path, inference: str | None = None) -> Outcome:
         wanted = reference_decisions(arrays, history)
     comparison = compare(arrays, wanted, bundle_decisions(arrays, conversion.model, history), path.stem)
     figures = comparison.figures()
-    alike = float((comparison.agree | comparison.tied).mean())
+    alike = float(comparison.alike.mean())
     same = (
         figures["max_posterior_kl"] <= MAX_KL and alike >= MIN_AGREEMENT and not figures["clear_differences"]
     )
@@ -132,7 +132,7 @@ def option_figures() -> Iterator[Figure]:
         silent += one.verdict == "different"
         if one.comparison is not None:
             yield at_most(case, "posterior KL", float(one.comparison.kl.max()), "nats", MAX_KL)
-            alike = float((one.comparison.agree | one.comparison.tied).mean())
+            alike = float(one.comparison.alike.mean())
             yield Figure(
                 case, "equal actions", round(alike, 4), "", None, None, MIN_AGREEMENT, alike >= MIN_AGREEMENT
             )
@@ -200,7 +200,7 @@ def _errors(model: Model, arrays: ModelArrays, trace: AgentTrace, step: int) -> 
     for f, probabilities in enumerate(_action_probabilities(arrays, trace.q_pi[step].astype(np.float64))):
         counted = np.bincount(chosen[:, f], minlength=len(probabilities)) / DRAWS
         usual = (probabilities > 1e-3) & (probabilities < 1 - 1e-3)
-        error = np.sqrt(probabilities * (1 - probabilities) / DRAWS)
+        error = np.sqrt(np.clip(probabilities * (1 - probabilities), 0, None) / DRAWS)
         worst = max(worst, float((np.abs(counted - probabilities)[usual] / error[usual]).max(initial=0.0)))
     return worst
 
@@ -216,8 +216,14 @@ def _action_probabilities(model: ModelArrays, q_pi: NDArray[np.float64]) -> list
 
     if model.options.sampling_mode == "full":
         drawn = sharpened(q_pi)
-        return [np.bincount(first[:, f], drawn, n) for f, n in enumerate(model.num_controls)]
-    return [sharpened(np.bincount(first[:, f], q_pi, n)) for f, n in enumerate(model.num_controls)]
+        return [_summed(first[:, f], drawn, n) for f, n in enumerate(model.num_controls)]
+    return [sharpened(_summed(first[:, f], q_pi, n)) for f, n in enumerate(model.num_controls)]
+
+
+def _summed(
+    actions: NDArray[np.int64], probabilities: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(actions, probabilities, count), np.float64)
 
 
 CASES = {"options": option_figures, "random": random_figures, "exact": exact_figures, "draws": draw_figures}

@@ -1,6 +1,7 @@
 """Export every live agent of an environment: ``live.py KIND FOLDER [NAME ...]``, KIND: jax, legacy or random.
 
-Writes ``FOLDER/NAME.npz``, or ``FOLDER/NAME.refused`` with the line that the user sees.
+Writes ``FOLDER/NAME.npz``, or ``FOLDER/NAME.refused`` with the line that the user sees. ``golden`` and
+``golden-legacy`` write what tests/golden/agents keeps: agents whose traces are small, forty steps each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,30 @@ from edge_convert import export_pymdp
 SHAPES = [(f, m) for f in range(1, 9) for m in (max(1, f // 2), f, 2 * f, min(16, f + 5))][:30]
 BATCH = 10
 RANDOM_STEPS = 50
+GOLDEN_STEPS = 40
+GOLDEN = {
+    "jax": (
+        "sampling_mode_full_two_factors",
+        "sampling_mode_marginal_two_factors",
+        "action_selection_stochastic_marginal",
+        "gamma_0",
+        "E",
+        "use_param_info_gain",
+        "num_iter_1",
+        "B_action_dependencies",
+        "B_dependencies",
+        "policies_masked",
+        "C_over_time",
+        "batch_of_4_agent_2",
+        "categorical_obs",
+        "preprocess_fn_allowed",
+        "env_tmaze",
+        "env_tmaze_simplified",
+        "env_graph_world",
+        "notebook_agent_demo",
+    ),
+    "legacy": ("legacy_defaults", "legacy_C_over_time", "legacy_notebook_agent_demo", "legacy_env_tmaze"),
+}
 
 
 def main(kind: str, folder: Path, names: list[str]) -> int:
@@ -37,6 +62,11 @@ def agents(kind: str, names: list[str]) -> Iterator[tuple[str, Any, dict[str, An
     """Yield a name, an agent and what is given to ``export_pymdp``."""
     if kind == "random":
         yield from random_agents(names)
+        return
+    kept, _, kind_ = kind.partition("-")
+    if kept == "golden":
+        for name, agent, options in agents(kind_ or "jax", list(GOLDEN[kind_ or "jax"])):
+            yield name, agent, options | {"traces": GOLDEN_STEPS}
         return
     for name, make in importlib.import_module(f"{kind}_agents").CASES.items():
         if not names or name in names:

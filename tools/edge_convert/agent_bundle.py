@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,21 @@ def convert(order: Order, kind: Kind) -> AgentConversion:
     name = order.evaluate.name if order.evaluate is not None else ""
     measurement = Measurement(source, recording, name, order.seed)
     limits = gate.agent_limits(order.min_agreement, order.max_kl, order.max_regret)
-    search = precision.search(source, order.name, measurement, partial(judge, source, limits), order.bits)
+    aims = gate.agent_aims(limits, order.max_kl)
+
+    def judge(fidelity: AgentFidelity) -> tuple[list[str], list[str]]:
+        return broken(source, limits, fidelity), broken(source, aims, fidelity)
+
+    search = precision.search(source, order.name, measurement, judge, order.bits)
     chosen = search.chosen
-    forks = _forks(source, chosen)
+    found = _forks(source, chosen)
     if chosen.broken:
         causes = _causes(source, search)
-        raise gate.refuse(str(order.source), chosen.broken, causes, _advice(order, source, forks))
-    return AgentConversion(order, source, chosen.model, chosen.fidelity, search, forks)
+        raise gate.refuse(str(order.source), chosen.broken, causes, _advice(order, source, found))
+    return AgentConversion(order, source, chosen.model, chosen.fidelity, search, found)
 
 
-def judge(source: AgentSource, limits: Sequence[Limit], fidelity: AgentFidelity) -> list[str]:
+def broken(source: AgentSource, limits: Sequence[Limit], fidelity: AgentFidelity) -> list[str]:
     """Return a sentence for each limit that is missed, against the user's agent first.
 
     An agent that the user gave another inference than the live one's is held against the reference alone.
@@ -90,7 +94,7 @@ def _forks(source: AgentSource, chosen: Candidate) -> Forks | None:
     histories = [chosen.fidelity.history]
     if source.trace is not None:
         histories.append(History.of_trace(source.trace))
-    return forks.look(source.arrays, chosen.model.arrays(), histories)
+    return forks.look(source.arrays, histories)
 
 
 def _causes(source: AgentSource, search: Search) -> list[str]:
@@ -107,18 +111,21 @@ def _causes(source: AgentSource, search: Search) -> list[str]:
                 "not the bits: the float64 reference itself is not your agent "
                 f"(KL {export['max_posterior_kl']:.3g}, regret {export['max_regret']:.3g})"
             )
-    ranking = search.ranking or agent_sensitivity.rank(source.arrays, search.chosen.model, fidelity.history)
-    said.append(f"{ranking[0].tensor} alone in 8 bits gives a posterior KL of {ranking[0].max_kl:.3g}")
+    if search.chosen.wide:
+        said.append(f"{len(search.chosen.wide)} of its tensors and beliefs are in 16 bits already")
+    else:
+        worst = agent_sensitivity.rank(source.arrays, search.chosen.model, fidelity.history)[0]
+        said.append(f"{worst.tensor} alone in 8 bits gives a posterior KL of {worst.max_kl:.3g}")
     return [*said, *fidelity.worst_steps()]
 
 
-def _advice(order: Order, source: AgentSource, forks: Forks | None) -> list[str]:
+def _advice(order: Order, source: AgentSource, found: Forks | None) -> list[str]:
     """Return what would help a model that was refused."""
     said = []
     if order.bits == "8":
         said.append("--bits auto stores what needs it in 16 bits")
-    if forks is not None:
-        said.append(forks.words())
+    if found is not None:
+        said.append(found.words())
     elif len(source.arrays.B) > 1 and source.arrays.options.inference_algo == "fpi":
         said.append("--inference exact, which does not iterate")
     return said

@@ -93,7 +93,7 @@ class AgentFidelity:
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines of the report: against the user's agent, and against the float64 reference."""
         measured = [("against your agent", self.agent), ("against the float64 reference", self.reference)]
-        return [{"measured": name} | one.figures() for name, one in measured if one is not None]
+        return [{"measured": name} | one.line() for name, one in measured if one is not None]
 
     def worst_steps(self) -> list[str]:
         """Return the steps that are off most, and the factor, in words."""
@@ -125,7 +125,7 @@ class Measurement:
         words = f"{ROLLOUT_AGENTS} rollouts of {ROLLOUT_STEPS} steps {SIMULATED}, seed {self._seed}"
         fidelity = self._along(model, history, found, words)
         theirs = (
-            utility if fidelity.reference.agree.all() else _reference_return(self._source.arrays, self._seed)
+            utility if fidelity.reference.alike.all() else _reference_return(self._source.arrays, self._seed)
         )
         return AgentFidelity(
             fidelity.reference, fidelity.agent, fidelity.export, (utility, theirs), fidelity.history

@@ -63,6 +63,12 @@ class Comparison:
     wanted: Int
     origin: str
 
+    @property
+    def alike(self) -> NDArray[np.bool_]:
+        """Where the actions are the same, or nothing hangs on which."""
+        out: NDArray[np.bool_] = self.agree | self.tied
+        return out
+
     def figures(self) -> dict[str, Any]:
         """Return what the gate, the manifest and the tables show."""
         clear, tied = self.gap > CLEAR, self.tied
@@ -80,6 +86,19 @@ class Comparison:
             "ties": int(tied.sum()),
             "tie_differences": int((tied & ~self.agree).sum()),
             "data": self.origin,
+        }
+
+    def line(self) -> dict[str, Any]:
+        """Return what a table has room for."""
+        figures = self.figures()
+        return {
+            "decisions": figures["decisions"],
+            "clear": figures["clear_decisions"],
+            "clear, another": figures["clear_differences"],
+            "ties": figures["ties"],
+            "regret": figures["max_regret"],
+            "KL": figures["max_posterior_kl"],
+            "on": self.origin,
         }
 
     def worst_steps(self) -> list[str]:

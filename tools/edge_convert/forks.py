@@ -1,10 +1,10 @@
 """Whether fixed-point iteration forks: several fixed points, of which rounded weights choose another one.
 
 Theory of operation. With several factors, pymdp's iteration ends at one of several fixed points, and which
-one may hang on the last digits of a weight: no number of bits is enough. It is looked for without the kernel:
-float64 beliefs with the source's weights against float64 beliefs with the weights that the bundle stores,
-along the same history. "exact" inference has one answer; the same comparison is made for it where iteration
-forks.
+one may hang on the last digits of a weight: then no number of bits is enough. It is looked for without the
+kernel: float64 beliefs with the source's weights against float64 beliefs with the same weights rounded to
+half precision (eleven significant bits), along the same history, both from the same prior at each step.
+"exact" inference has one answer; the same comparison is made for it where iteration forks.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import ModelArrays
+from edge_agent.engine.sparse import Sparse, Weights
 from edge_convert.agent_fidelity import History
 from edge_convert.decisions import divergence
 from edge_convert.oracle import Oracle
 
+EXACT_STEPS, EXACT_AGENTS = 12, 2  # the reference sums whole tables
 APART = 0.1  # nats: many times what rounding weights does to a belief that has one fixed point
 
 
@@ -45,16 +47,30 @@ class Forks(NamedTuple):
         return f"{said}; --inference exact has one answer, KL up to {self.exact_kl:.3g} there"
 
 
-def look(source: ModelArrays, stored: ModelArrays, histories: Sequence[History]) -> Forks | None:
+def look(source: ModelArrays, histories: Sequence[History]) -> Forks | None:
     """Return the forks along ``histories``; None where the model's inference cannot fork, or does not."""
     if len(source.B) == 1 or source.options.inference_algo != "fpi":
         return None
+    stored = _rounded(source)
     kl = np.concatenate([_apart(source, stored, history).ravel() for history in histories])
     forked = int((kl > APART).sum())
     if not forked:
         return None
-    exact = [_apart(_exact(source), _exact(stored), history).max() for history in histories]
+    begun = [history.head(EXACT_STEPS, EXACT_AGENTS) for history in histories]
+    exact = [_apart(_exact(source), _exact(stored), history).max() for history in begun]
     return Forks(kl.size, forked, float(kl.max()), float(max(exact)))
+
+
+def _rounded(model: ModelArrays) -> ModelArrays:
+    """Return the model with A and B in half precision, their columns normalised."""
+
+    def half(tensor: Weights) -> Weights:
+        if isinstance(tensor, Sparse):
+            return tensor.mapped(tensor.values.astype(np.float16).astype(np.float64), tensor.background)
+        rounded = tensor.astype(np.float16).astype(np.float64)
+        return np.asarray(rounded / rounded.sum(axis=0))
+
+    return replace(model, A=tuple(map(half, model.A)), B=tuple(map(half, model.B)))
 
 
 def _exact(model: ModelArrays) -> ModelArrays:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine import induction, novelty, reference
+from edge_agent.engine import induction, novelty, reference, sparse
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.reference import Beliefs, Float
+from edge_agent.engine.sparse import Sparse, Weights
 
 Int = NDArray[np.int64]
 
@@ -46,8 +47,8 @@ class Oracle:
         self._model = model
         self._agents = agents
         self._rounding = rounding or {}
-        self._logs = [reference.log(a) for a in model.A]
-        self._ambiguity = [-(a * log).sum(axis=0) for a, log in zip(model.A, self._logs, strict=True)]
+        self._logs = [None if isinstance(a, Sparse) else reference.log(a) for a in model.A]
+        self._ambiguity = [sparse.ambiguity(a) for a in model.A]
         self._novelty = novelty.gains(model)
         self._levels, self._leaves = _prefixes(model.policies)
         self.restart()
@@ -109,12 +110,13 @@ class Oracle:
 
     def _likelihoods(self, outcomes: Int, soft: Mapping[int, Float]) -> list[Float]:
         out = []
-        for m, log in enumerate(self._logs):
+        for m, (a, log) in enumerate(zip(self._model.A, self._logs, strict=True)):
             if m in soft:
-                out.append(np.tensordot(soft[m], log, axes=(1, 0)))
+                out.append(np.stack([sparse.log_soft(a, row) for row in soft[m]]))
                 continue
             seen = outcomes[:, m]
-            table = log[np.maximum(seen, 0)]
+            known = np.maximum(seen, 0)
+            table = np.stack([sparse.log_outcome(a, o) for o in known]) if log is None else log[known]
             table[seen < 0] = 0.0
             out.append(table)
         return out
@@ -154,7 +156,7 @@ class Oracle:
             new = np.empty((*actions.shape[:-1], b.shape[0]))
             for u in np.unique(actions[..., f]):
                 mine = actions[..., f] == u
-                new[mine] = _expect(b[..., u], deps, [qs[d][mine] for d in deps])
+                new[mine] = _expect(sparse.controlled(b, u), [qs[d][mine] for d in deps])
             out.append(new)
         return out
 
@@ -163,14 +165,14 @@ class Oracle:
         gain = np.zeros(states[0].shape[:-1])
         for m, (a, c, deps) in enumerate(zip(model.A, model.C, model.A_deps, strict=True)):
             parents = [states[d] for d in deps]
-            outcomes = _expect(a, deps, parents)
+            outcomes = _expect(a, parents)
             if options.use_utility:
                 gain += outcomes @ (c[t] if c.ndim == 2 else c)
             if options.use_states_info_gain:
                 gain -= (outcomes * reference.log(outcomes)).sum(axis=-1)
-                gain -= _expect(self._ambiguity[m][np.newaxis], deps, parents)[..., 0]
+                gain -= _expect(self._ambiguity[m][np.newaxis], parents)[..., 0]
             if m in self._novelty:
-                gain += (outcomes * _expect(self._novelty[m], deps, parents)).sum(axis=-1)
+                gain += (outcomes * _expect(self._novelty[m], parents)).sum(axis=-1)
         return gain
 
     def _learned(self, before: Sequence[Float], states: Sequence[Float], actions: Int) -> Float:
@@ -181,7 +183,7 @@ class Oracle:
                 continue
             for u in np.unique(actions[..., f]):
                 mine = actions[..., f] == u
-                expected = _expect(weights[..., u], deps, [before[d][mine] for d in deps])
+                expected = _expect(weights[..., u], [before[d][mine] for d in deps])
                 gain[mine] += (state[mine] * expected).sum(axis=-1)
         return gain
 
@@ -224,8 +226,16 @@ def _softmax(x: Float) -> Float:
     return out
 
 
-def _expect(tensor: Float, deps: Sequence[int], parents: Sequence[Float]) -> Float:
-    """Return ``tensor`` [R, *states of deps] summed against beliefs [..., S_d]: [..., R]."""
+def _expect(tensor: Weights, parents: Sequence[Float]) -> Float:
+    """Return ``tensor`` [R, *states] summed against beliefs [..., S] of each of its factors: [..., R]."""
+    if isinstance(tensor, Sparse):
+        batch = parents[0].shape[:-1]
+        rows = zip(*(p.reshape(-1, p.shape[-1]) for p in parents), strict=True)
+        flat = np.stack([tensor.apply(row) for row in rows])
+        return np.asarray(flat.reshape(*batch, tensor.shape[0]), np.float64)
+    if len(parents) == 1:
+        alone: Float = parents[0] @ tensor.T
+        return alone
     out = parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1)
     out = out.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
     for belief in reversed(parents[:-1]):
@@ -246,6 +256,7 @@ class World:
 
     def __init__(self, model: ModelArrays, seed: int) -> None:
         self._model = model
+        self._columns = {id(t): _Columns(t) for t in (*model.A, *model.B) if isinstance(t, Sparse)}
         self._rng = np.random.default_rng(seed)
         self._states = [self._draw(d) for d in model.D]
 
@@ -253,7 +264,8 @@ class World:
         """Return outcomes [M] drawn from the likelihood of the present states."""
         model = self._model
         columns = (
-            _column(a, [self._states[d] for d in deps]) for a, deps in zip(model.A, model.A_deps, strict=True)
+            self._column(a, [self._states[d] for d in deps])
+            for a, deps in zip(model.A, model.A_deps, strict=True)
         )
         return np.array([self._draw(column) for column in columns], dtype=np.int64)
 
@@ -261,10 +273,17 @@ class World:
         """Draw the next states."""
         model = self._model
         columns = [
-            _column(b, [*(self._states[d] for d in deps), int(u)])
+            self._column(b, [*(self._states[d] for d in deps), int(u)])
             for b, deps, u in zip(model.B, model.B_deps, action, strict=True)
         ]
         self._states = [self._draw(column) for column in columns]
+
+    def _column(self, tensor: Weights, indices: Sequence[int]) -> Float:
+        """Return ``tensor[:, *indices]``, a distribution."""
+        if isinstance(tensor, Sparse):
+            return self._columns[id(tensor)].column(indices)
+        out: Float = np.moveaxis(tensor, 0, -1)[tuple(indices)]
+        return out
 
     def _draw(self, distribution: Float) -> int:
         edges = np.cumsum(distribution)
@@ -272,7 +291,18 @@ class World:
         return min(drawn, len(edges) - 1)
 
 
-def _column(tensor: Float, indices: Sequence[int]) -> Float:
-    """Return ``tensor[:, *indices]``, a distribution."""
-    out: Float = np.moveaxis(tensor, 0, -1)[tuple(indices)]
-    return out
+class _Columns:
+    """The columns of a sparse tensor, found without going through all of its entries."""
+
+    def __init__(self, tensor: Sparse) -> None:
+        self._tensor = tensor
+        self._order = np.argsort(tensor.columns, kind="stable")
+        self._starts = np.searchsorted(tensor.columns[self._order], np.arange(tensor.width + 1))
+
+    def column(self, indices: Sequence[int]) -> Float:
+        """Return ``tensor[:, *indices]``."""
+        place = int(np.ravel_multi_index(tuple(indices), self._tensor.shape[1:]))
+        listed = self._order[self._starts[place] : self._starts[place + 1]]
+        out = np.full(self._tensor.shape[0], self._tensor.background)
+        out[self._tensor.rows[listed]] = self._tensor.values[listed]
+        return out

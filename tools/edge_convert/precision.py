@@ -2,9 +2,10 @@
 
 Theory of operation. The first try has 8 bits everywhere. If it misses a limit, the tensors and the beliefs
 are ranked by what each alone in 8 bits does to the posterior (``agent_sensitivity``), and go to 16 bits one
-after another, the worst first, until every limit holds. What is lossless in 8 bits (at most 256 distinct
-values) is left alone. All candidates are measured along the history of the first one; the last is measured
-anew, in rollouts of its own.
+after another, the worst first, until every limit holds, and without --max-kl until no posterior is further
+than 0.001 nats. Where that cannot be had, the nearest that keeps the limits is taken. What is lossless in 8
+bits is left alone. All candidates are measured along the history of the first one; the last is measured anew,
+in rollouts of its own.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from edge_convert.agents import AgentSource
 from edge_convert.order import Bits
 
 NARROW, WIDE = 8, 16
+Judge = Callable[[AgentFidelity], tuple[list[str], list[str]]]
+"""Returns the limits that are broken, and the aims that are missed, in words."""
 
 
 class Candidate(NamedTuple):
-    """A model, its fidelity, the limits it misses (in words), and what is in 16 bits."""
+    """A model, its fidelity, the limits that it breaks and the aims that it misses, and what is in 16
+    bits.
+    """
 
     model: Model
     fidelity: AgentFidelity
     broken: list[str]
+    missed: list[str]
     wide: tuple[str, ...]
 
     def row(self) -> dict[str, Any]:
@@ -40,7 +46,7 @@ class Candidate(NamedTuple):
             "16 bits": ", ".join(self.wide) or "none",
             "model_bytes": self.model.nbytes,
             **{name: figures[name] for name in names},
-            "verdict": "holds" if not self.broken else "misses",
+            "verdict": "misses" if self.broken else "holds" if self.missed else "near",
         }
 
 
@@ -56,16 +62,18 @@ def search(
     source: AgentSource,
     name: str,
     measurement: Measurement,
-    judge: Callable[[AgentFidelity], list[str]],
+    judge: Judge,
     bits: Bits,
 ) -> Search:
-    """Return the first candidate that keeps every limit, or the last one tried."""
+    """Return the first candidate that is near enough, else the nearest that keeps the limits, else the
+    last.
+    """
     arrays = source.arrays
     wide = everything(arrays) if bits == "16" else ()
     model = source.model(name, precision(arrays, wide))
     fidelity = measurement.measure(model)
-    tried = [Candidate(model, fidelity, judge(fidelity), wide)]
-    if not tried[0].broken or bits != "auto":
+    tried = [Candidate(model, fidelity, *judge(fidelity), wide)]
+    if not tried[0].missed or bits != "auto":
         return Search(tried[0], tried, [])
     ranking = agent_sensitivity.rank(arrays, model, fidelity.history)
     for row in ranking:
@@ -74,15 +82,20 @@ def search(
         wide = (*wide, row.tensor)
         model = source.model(name, precision(arrays, wide))
         near = measurement.along(model, fidelity)
-        tried.append(Candidate(model, near, judge(near), wide))
-        if not tried[-1].broken:
+        tried.append(Candidate(model, near, *judge(near), wide))
+        if not tried[-1].missed:
             break
-    best = tried[-1]
-    if not best.broken:
+    kept = [candidate for candidate in tried if not candidate.broken]
+    best = tried[-1] if not tried[-1].missed or not kept else min(kept, key=_distance)
+    if best is not tried[0] and not best.broken:
         final = measurement.measure(best.model)
-        best = Candidate(best.model, final, judge(final), best.wide)
-        tried[-1] = best
+        best = Candidate(best.model, final, *judge(final), best.wide)
     return Search(best, tried, ranking)
+
+
+def _distance(candidate: Candidate) -> float:
+    fidelity = candidate.fidelity
+    return max(float(one.kl.max()) for one in (fidelity.agent, fidelity.reference) if one is not None)
 
 
 def everything(model: ModelArrays) -> tuple[str, ...]:

@@ -27,20 +27,23 @@ numbers are a model (distributions sum to 1, shapes fit each other) is checked b
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.sparse import Sparse
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
 from edge_convert import agent_trace, sparse_npz
 from edge_convert.agents import AgentSource, agent_source
 
 _Number = TypeVar("_Number", int, float)
+Deps = Sequence[Sequence[int]]
 _TENSOR = re.compile(r"(A|B|C|D|pA|pB|H|I)_(\d+)")
 _OPTIONS = frozenset(AgentOptions.names())
 _OTHERS = frozenset({"E", "policies", "A_deps", "B_deps", "policy_len", "meta", "allowed"}) | _OPTIONS
@@ -59,26 +62,27 @@ def read(path: Path) -> AgentSource:
 
 def source_of(path: Path, arrays: npz.Arrays) -> AgentSource:
     """Return the agent in the arrays of a file; ``path`` is what messages call it. See ``read``."""
-    arrays = _spread(path, arrays)
-    for key in arrays:
+    arrays, stored = _by_entries(path, arrays)
+    for key in (*arrays, *stored):
         known = key in _OTHERS or _TENSOR.fullmatch(key) or key.startswith(agent_trace.PREFIX)
         if not known:
             raise ModelError(
                 f"{path}: {key} is not a key of pymdp models (A_0, B_0, C_0, D_0, E, policies ...)"
             )
     for key in ("A_0", "B_0"):
-        if key not in arrays:
+        if key not in arrays and key not in stored:
             raise ModelError(f"{path}: {key} is missing")
+    A_deps, B_deps = (_dependencies(path, name, arrays) for name in ("A_deps", "B_deps"))
     source = agent_source(
         path,
-        _tensors(path, arrays, "A"),
-        _tensors(path, arrays, "B"),
+        _weights(path, arrays, stored, "A", A_deps),
+        _weights(path, arrays, stored, "B", B_deps),
         _tensors(path, arrays, "C") or None,
         _tensors(path, arrays, "D") or None,
         E=_numbers(path, "E", arrays["E"]) if "E" in arrays else None,
         policies=arrays.get("policies"),
-        A_deps=_dependencies(path, "A_deps", arrays),
-        B_deps=_dependencies(path, "B_deps", arrays),
+        A_deps=A_deps,
+        B_deps=B_deps,
         policy_len=_scalar(path, "policy_len", arrays, 1, int),
         options=_options(path, arrays),
         pA=_tensors(path, arrays, "pA") or None,
@@ -92,15 +96,49 @@ def source_of(path: Path, arrays: npz.Arrays) -> AgentSource:
     return source if trace is None else source.with_trace(trace)
 
 
-def _spread(path: Path, arrays: npz.Arrays) -> npz.Arrays:
-    """Return the arrays with each tensor that is stored by its entries spread out."""
-    stored = sparse_npz.names(arrays)
-    out = {key: value for key, value in arrays.items() if key.rpartition(".")[0] not in stored}
-    for name in sorted(stored):
-        if name in out:
+def _by_entries(path: Path, arrays: npz.Arrays) -> tuple[npz.Arrays, dict[str, Sparse]]:
+    """Return the plain arrays, and the tensors that are stored by their entries."""
+    names = sparse_npz.names(arrays)
+    plain = {key: value for key, value in arrays.items() if key.rpartition(".")[0] not in names}
+    for name in sorted(names):
+        if name in plain:
             raise ModelError(f"{path}: {name} is there twice, as an array and by its entries")
-        out[name] = sparse_npz.dense(path, name, arrays)
+        if name[0] not in "AB":
+            raise ModelError(f"{path}: {name} is stored by its entries, expected only A and B to be")
+    return plain, {name: sparse_npz.read(path, name, arrays) for name in names}
+
+
+def _weights(
+    path: Path, arrays: npz.Arrays, stored: Mapping[str, Sparse], letter: str, deps: Deps | None
+) -> list[Any]:
+    """Return A or B: arrays, or ``Sparse`` for those that are stored by their entries and large."""
+    count = sum(bool(_TENSOR.fullmatch(key)) and key.startswith(f"{letter}_") for key in (*arrays, *stored))
+    states = [
+        len(arrays[n]) if n in arrays else stored[n].shape[0] for n in _numbered("B", {**arrays, **stored})
+    ]
+    out: list[Any] = []
+    for i in range(count):
+        name = f"{letter}_{i}"
+        if name in arrays:
+            out.append(_numbers(path, name, arrays[name]))
+            continue
+        if name not in stored:
+            raise ModelError(f"{path}: {name} is missing, while there are {count} of {letter}")
+        tensor = stored[name]
+        own = [list(range(len(states)))] * count if letter == "A" else [[f] for f in range(count)]
+        parents = [states[d] for d in (own if deps is None else deps)[i] if 0 <= d < len(states)]
+        shape = (tensor.shape[0], *parents)
+        if letter == "B":
+            shape = (*shape, tensor.size // max(math.prod(shape), 1))
+        out.append(sparse_npz.fitted(tensor, shape if tensor.ndim == 2 else tensor.shape))
     return out
+
+
+def _numbered(letter: str, names: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    while f"{letter}_{len(found)}" in names:
+        found.append(f"{letter}_{len(found)}")
+    return found
 
 
 def _options(path: Path, arrays: npz.Arrays) -> AgentOptions:

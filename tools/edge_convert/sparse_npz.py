@@ -16,6 +16,7 @@ A matrix of csr or csc stands for A [outcomes, states of all parents], or for B 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.sparse import Sparse
 from edge_agent.errors import ModelError
 
 Arrays = dict[str, NDArray[Any]]
 PARTS = ("format", "shape", "data", "coords", "row", "col", "indices", "indptr")
-MAX_ENTRIES = 2**27  # of a tensor when it is spread out: 1 GiB of float64
+MAX_ENTRIES = 2**36  # that a tensor's shape may claim
+DENSE_ENTRIES = 2**20  # a tensor of no more is spread out: 8 MiB of float64
 
 
 def entries(name: str, tensor: Any, batch: int | None) -> Arrays:
@@ -61,16 +64,12 @@ def _bcoo(name: str, tensor: Any, batch: int | None) -> Arrays:
 
 
 def _coo(name: str, coords: NDArray[Any], data: NDArray[Any], shape: tuple[int, ...]) -> Arrays:
-    flat = np.ravel_multi_index(tuple(coords.astype(np.int64)), shape)
-    places, owner = np.unique(flat, return_inverse=True)
-    summed = np.bincount(owner, np.asarray(data, np.float64), len(places))
-    kept = summed != 0
-    spread = np.stack(np.unravel_index(places[kept], shape)).astype(np.int32)
+    tensor = _summed(tuple(coords.astype(np.int64)), data, shape)
     return {
         f"{name}.format": np.array("coo"),
         f"{name}.shape": np.array(shape, np.int64),
-        f"{name}.coords": spread,
-        f"{name}.data": summed[kept],
+        f"{name}.coords": np.stack(np.unravel_index(tensor.places, shape)).astype(np.int32),
+        f"{name}.data": tensor.values,
     }
 
 
@@ -79,8 +78,8 @@ def names(arrays: Mapping[str, NDArray[Any]]) -> set[str]:
     return {key.rpartition(".")[0] for key in arrays if key.rpartition(".")[2] in PARTS and "." in key}
 
 
-def dense(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the tensor ``name``, spread out.
+def read(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> Sparse:
+    """Return the tensor ``name``.
 
     Raises
     ------
@@ -99,7 +98,7 @@ def dense(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[
     shape = tuple(int(n) for n in part("shape", "iu").ravel())
     layout = str(part("format", "US")) if f"{name}.format" in arrays else "coo"
     data = part("data", "biuf").astype(np.float64).ravel()
-    size = int(np.prod(shape, dtype=np.float64)) if shape else 0
+    size = math.prod(shape) if shape else 0
     if not shape or min(shape) < 1 or size > MAX_ENTRIES:
         raise ModelError(f"{path}: {name}.shape is {shape}, expected 1 to {MAX_ENTRIES} entries together")
     if layout == "coo" and f"{name}.coords" in arrays:
@@ -114,9 +113,22 @@ def dense(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[
         raise ModelError(f"{path}: {name}: {coords.shape} indices, expected {(len(shape), len(data))}")
     if len(data) and ((coords < 0).any() or (coords >= np.array(shape)[:, np.newaxis]).any()):
         raise ModelError(f"{path}: {name}: an index outside of shape {shape}")
-    out = np.zeros(shape)
-    np.add.at(out, tuple(coords.astype(np.int64)), data)
-    return out
+    return _summed(tuple(coords.astype(np.int64)), data, shape)
+
+
+def fitted(tensor: Sparse, shape: tuple[int, ...]) -> NDArray[np.float64] | Sparse:
+    """Return the tensor in another shape of as many entries, as an array where it is small."""
+    same = tensor.size == math.prod(shape)
+    out = Sparse(shape, tensor.places, tensor.values, tensor.background) if same else tensor
+    return out.dense() if out.size <= DENSE_ENTRIES else out
+
+
+def _summed(coords: tuple[NDArray[np.int64], ...], data: NDArray[Any], shape: tuple[int, ...]) -> Sparse:
+    """Return the tensor of entries that may be listed twice: they add up, as in SciPy."""
+    places, owner = np.unique(np.ravel_multi_index(coords, shape), return_inverse=True)
+    values = np.bincount(owner.ravel(), np.asarray(data, np.float64), len(places))
+    kept = values != 0
+    return Sparse(shape, places[kept].astype(np.int64), values[kept])
 
 
 def _compressed(
