@@ -102,6 +102,20 @@ report: setup ## benchmarks/REPORT.md, its plots and README's figures, from benc
 	$(PY) -m benchmarks.report
 	$(PY) tools/dev/docs/reference.py
 
+parity: build/parity-jax/.stamp build/parity-legacy/.stamp ## live pymdp agents beside their bundles, a line an option (JSON=1: figures)
+	@for kind in jax legacy; do \
+		(cd tests/parity && ../../build/parity-$$kind/bin/python -m pytest -q -p no:cacheprovider check_live.py); done
+	$(PY) -m benchmarks.parity $(if $(JSON),--json)
+
+# pymdp lives beside the project: the environments see the packages of .venv behind their own.
+build/parity-jax/.stamp: PYMDP := 1.0.4
+build/parity-legacy/.stamp: PYMDP := 0.0.7.1
+build/parity-jax/.stamp build/parity-legacy/.stamp: setup
+	@[ -x $(@D)/bin/python ] || python3 -m venv $(@D)
+	@[ -e $@ ] || $(@D)/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==$(PYMDP)
+	@$(PY) tools/parity/link.py $(@D) .venv
+	@touch $@
+
 build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
 	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4

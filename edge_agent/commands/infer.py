@@ -19,11 +19,16 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser("infer", help="run a bundle over recorded observations")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .eab file")
     parser.add_argument(
-        "--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]; x for networks"
+        "--trace",
+        type=Path,
+        required=True,
+        metavar="T.npz",
+        help="obs [T,M] or [T,N,M], soft_m [T,O] if known in part; x for networks",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
     parser.add_argument("--agents", type=int, metavar="N", help="run N copies of a trace [T,M]")
     parser.add_argument("--teacher-forced", action="store_true", help="execute act of the trace")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of drawn actions; default 0")
     parser.add_argument("--threads", type=int, default=1, metavar="K", help="threads of a step")
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -79,9 +84,17 @@ def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -
         _array(trace, "obs", arguments.trace),
         _array(trace, "act", arguments.trace) if arguments.teacher_forced else None,
         agents=arguments.agents,
+        seed=arguments.seed,
         threads=arguments.threads,
         restarts=_restarts(trace, arguments.trace),
+        soft=_soft(trace),
     )
+
+
+def _soft(trace: dict[str, NDArray[Any]]) -> dict[int, NDArray[Any]]:
+    """Return distributions over outcomes, a modality, as far as the recording has them."""
+    names = [name for name in trace if name.startswith("soft_") and name.removeprefix("soft_").isdecimal()]
+    return {int(name.removeprefix("soft_")): trace[name] for name in names}
 
 
 def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

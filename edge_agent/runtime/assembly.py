@@ -97,7 +97,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     for key, entry in observe:
         binding.modality(entry.modality, key)
     for number, act in enumerate(config.act):
-        binding.control(act.control, f"{where}.act[{number}].control")
+        binding.output(act.control, f"{where}.act[{number}].control")
     found = tuple(channels(observe, binding, names, config.name))
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 

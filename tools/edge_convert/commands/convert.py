@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_agent.engine.options import INFERENCE_ALGORITHMS
 from edge_agent.errors import ConfigError, ModelError
 from edge_agent.neural.network import ACTIONS
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import check_name
 from edge_convert.bundle import agent_bundle, network_bundle
 from edge_convert.bundle.agent_bundle import AgentConversion
-from edge_convert.bundle.job import TARGETS, Job
+from edge_convert.bundle.job import BITS, TARGETS, Job
 from edge_convert.bundle.network_bundle import NetworkConversion
 from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.measure.speed import agent_speed, network_speed
@@ -35,7 +36,23 @@ def add(subparsers: Subparsers) -> None:
         "--evaluate", type=Path, help="npz: obs (and act) for agents, x (and label) for networks"
     )
     command.add_argument(
-        "--min-agreement", type=float, help="share of equal actions (0.99 agents, 0.97 networks)"
+        "--min-agreement",
+        type=float,
+        help="share of equal actions: of an agent's clear decisions (0.9995), of a network's (0.97)",
+    )
+    command.add_argument(
+        "--max-regret", type=float, help="largest loss of an agent's choice, nats of ln probability (0.1)"
+    )
+    command.add_argument(
+        "--bits",
+        choices=BITS,
+        default=BITS[0],
+        help="of an agent's tensors and beliefs; auto: 16 where 8 miss",
+    )
+    command.add_argument(
+        "--inference",
+        choices=INFERENCE_ALGORITHMS,
+        help="of an agent's beliefs; default: what its source says",
     )
     command.add_argument("--max-kl", type=float, help="largest posterior KL of an agent, nats (0.01)")
     command.add_argument("--min-sqnr", type=float, help="smallest SQNR of a network's outputs, dB (28)")
@@ -90,10 +107,15 @@ def agent_result(conversion: AgentConversion) -> dict[str, Any]:
     """Return what is said of a converted agent."""
     result: dict[str, Any] = {
         "kind": "pomdp",
-        "evaluation": conversion.fidelity.figures(),
+        "evaluation": agent_bundle.evaluation(conversion),
         "memory": agent_bundle.memory(conversion),
         "speed": agent_speed(conversion.source.arrays, conversion.model),
+        "measured": conversion.fidelity.lines(),
     }
+    if conversion.forks is not None:
+        result["forks"] = conversion.forks.words()
+    if len(conversion.search.tried) > 1 or conversion.order.verbose:
+        result["precision"] = conversion.tries()
     if conversion.order.verbose:
         ranking = agent_sensitivity.rank(
             conversion.source.arrays, conversion.model, conversion.fidelity.history
@@ -119,7 +141,7 @@ def network_result(conversion: NetworkConversion) -> dict[str, Any]:
 
 def _order(arguments: argparse.Namespace) -> Job:
     name = check_name(arguments.name or arguments.source.stem, "--name")
-    for option in ("min_agreement", "max_kl", "min_sqnr"):
+    for option in ("min_agreement", "max_kl", "max_regret", "min_sqnr"):
         value = getattr(arguments, option)
         if value is not None and not value >= 0:
             raise ConfigError(f"--{option.replace('_', '-')}: found {value}, expected a number ≥ 0")
@@ -136,6 +158,9 @@ def _order(arguments: argparse.Namespace) -> Job:
         evaluate=arguments.evaluate,
         min_agreement=arguments.min_agreement,
         max_kl=arguments.max_kl,
+        max_regret=arguments.max_regret,
+        bits=arguments.bits,
+        inference=arguments.inference,
         min_sqnr=arguments.min_sqnr,
         report=arguments.report,
         key=None if arguments.sign is None else signatures.load_secret(arguments.sign),

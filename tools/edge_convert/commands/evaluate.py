@@ -58,7 +58,7 @@ def _agent(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Ki
     path: Path | None = arguments.evaluate
     recording = None if path is None else samples.trace(path, model.num_obs, model.num_controls)
     name = "" if path is None else path.name
-    return agent_fidelity.measure(source.arrays, model, recording, name, arguments.seed).figures()
+    return agent_fidelity.measure(source, model, recording, name, arguments.seed).figures()
 
 
 def _network(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Kind) -> dict[str, Any]:
