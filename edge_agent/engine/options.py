@@ -142,5 +142,10 @@ class AgentOptions:
         """Return every option by its name, as JSON has it; ``from_plain`` reads it."""
         return asdict(self)
 
+    def changed(self) -> dict[str, Any]:
+        """Return the options that do not have their defaults, which ``from_plain`` adds again."""
+        default = AgentOptions().plain()
+        return {name: value for name, value in self.plain().items() if value != default[name]}
+
 
 BEFORE_OPTIONS = AgentOptions(sampling_mode="marginal", on_contradiction="reset")

@@ -34,10 +34,8 @@ MEANINGS = {
     "requires": "the runtime that can run it, and its version",
 }
 ENTRIES = {
-    "model.json": (
-        "shapes, layouts, dependencies, policy length, the agent's options by pymdp's names; `bits`: 16 for a "
-        "tensor whose codes are uint16, `belief_bits` a factor where one has 16"
-    ),
+    "model.json": "shapes, layouts, dependencies, policy length, the agent's options that are not pymdp's "
+    "defaults; `bits`: 16 for a tensor whose codes are uint16, `belief_bits` a factor where one has 16",
     "palette": "the values that codes stand for",
     "codes": "one code an entry; in a sparse tensor of the listed entries only",
     "columns": "sparse tensors: the column of each listed entry",

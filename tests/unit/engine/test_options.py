@@ -40,6 +40,8 @@ def test_an_option_that_is_not_allowed_is_named(stated, message: str) -> None:
 def test_options_travel_as_json() -> None:
     options = AgentOptions("marginal", "stochastic", 2, 0, use_utility=False, num_iter=3)
     assert AgentOptions.from_plain(json.loads(json.dumps(options.plain()))) == options
+    assert AgentOptions.from_plain(json.loads(json.dumps(options.changed()))) == options
+    assert AgentOptions().changed() == {}
 
 
 def test_without_a_stated_option_the_default_is_pymdps() -> None:
