@@ -293,7 +293,7 @@ class Model:
     @cached_property
     def mixed(self) -> tuple[Mixed, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
-        transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
+        transitions = (mixed(b, n, self.rules) for b, n in zip(self.B, self.num_states, strict=True))
         others = len(self._merging.tensors) + len(self.novelty)
         return (*(NONE for _ in self.A), *transitions, *(NONE,) * others)
 
