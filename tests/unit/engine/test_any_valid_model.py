@@ -36,24 +36,6 @@ def test_a_sparse_tensor_with_a_tiny_background(background: float, factors: int)
     np.testing.assert_allclose(population.beliefs(0)[0], np.eye(12)[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [1, 40])
-def test_a_prediction_that_rounding_leaves_below_zero(size: int) -> None:
-    """Transitions whose background is larger than entries: 0.3 less 0.3 times a belief of nearly 1."""
-    generator = np.random.default_rng(0)
-    for _ in range(40):
-        big = np.float32(generator.uniform(0.2, 0.33))
-        column = np.array([0.0, big, big, 1.0 - 2.0 * big])
-        B = np.stack([generator.permuted(np.tile(column, (4, 1)), axis=1).T for _ in range(2)], axis=-1)
-        A = [np.eye(4) * 0.9 + 0.025, np.eye(4)]
-        population = Population(Model.from_arrays(A, [B]), size)
-        for _ in range(6):
-            population.step(generator.integers(4, size=(size, 2)))
-            q = population.beliefs(0)
-            assert np.isfinite(q).all()
-            np.testing.assert_allclose(q.sum(axis=1), 1, atol=1e-5)
-            assert (population.free_energy > -1).all()
-
-
 def test_free_energy_where_the_background_is_clipped() -> None:
     """Sure of an outcome that is listed: no surprise, whatever the rest of its row is."""
     for background in (1e-10, 1e-15, 1e-18, 1e-25, 0.0):
