@@ -237,6 +237,12 @@ class Model:
             self.B_deps,
             self.options,
             I=tuple(w.astype(np.float64) for w in self.ways) or None,
+            gains={
+                i: w.matrix().astype(np.float64).reshape(A[i].shape)
+                if i < len(A)
+                else storage.written(w, B[i - len(A)].shape, True)
+                for i, w in self.novelty.items()
+            },
         )
 
     @property
