@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,7 +31,9 @@ def traces() -> Iterator[Figure]:
             theirs = dict(data)
         steps = len(theirs["obs"])
         restarts = range(0, steps, RESTARTED[name]) if name in RESTARTED else range(0)
-        model = Model.quantized(arrays_of(name))
+        arrays = arrays_of(name)
+        marginal = replace(arrays.options, sampling_mode="marginal")  # as the traces' agents chose
+        model = Model.quantized(replace(arrays, options=marginal))
         ours = trace.run(model, theirs["obs"], theirs["act"], restarts=restarts)
         worst = 0.0
         for f in range(len(model.B)):

@@ -121,7 +121,7 @@ README: tuple[tuple[str, Place], ...] = (
         Place("peers", "s2_grid10_T1", "one agent", "pymdp JAX, one agent", TIMES),
     ),
     (
-        "agents equal to the float64 model, all golden traces",
+        "decisions equal to pymdp's own, 1,000 steps of five models",
         Place("fidelity", "1000 steps", "equal actions", None, PER_CENT),
     ),
     ("bytes an agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_an_agent")),

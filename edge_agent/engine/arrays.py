@@ -50,6 +50,8 @@ class ModelArrays:
     pA: tuple[Float, ...] | None = None
     pB: tuple[Float, ...] | None = None
     I: tuple[Float, ...] | None = None
+    gains: Mapping[int, Weights] | None = None
+    """What ``pA`` and ``pB`` fold into (``novelty``), where only that is known: of a stored model."""
 
     @property
     def gamma(self) -> float:

@@ -68,7 +68,7 @@ def tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ..
     stored = model.tensors
     one = stored[index]
     start = sum(3 * len(t.palette) for t in stored[:index])
-    values, common = tables(one)
+    values, common = tables(one, model.rules)
     part = room[start : start + values.size]
     part[:] = values.ravel()
     f = index - len(model.A)
@@ -79,7 +79,7 @@ def tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ..
         states,
         one.codes.itemsize,
         model.belief_bits[f] // 8 if states else 1,
-        background_of(one),
+        background_of(one, model.rules),
         common,
         one.palette,
         one.codes,

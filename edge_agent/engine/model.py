@@ -237,6 +237,12 @@ class Model:
             self.B_deps,
             self.options,
             I=tuple(w.astype(np.float64) for w in self.ways) or None,
+            gains={
+                i: w.matrix().astype(np.float64).reshape(A[i].shape)
+                if i < len(A)
+                else storage.written(w, B[i - len(A)].shape, True)
+                for i, w in self.novelty.items()
+            },
         )
 
     @property
@@ -293,7 +299,7 @@ class Model:
     @cached_property
     def mixed(self) -> tuple[MergedControls, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
-        transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
+        transitions = (mixed(b, n, self.rules) for b, n in zip(self.B, self.num_states, strict=True))
         others = len(self._merging.tensors) + len(self.novelty)
         return (*(NONE for _ in self.A), *transitions, *(NONE,) * others)
 

@@ -25,6 +25,8 @@ def gains(model: ModelArrays) -> dict[int, Float]:
     """Return W, shaped as its tensor, by the tensor's number (A first, then B); empty if it is not used."""
     if not model.options.use_param_info_gain:
         return {}
+    if model.gains is not None:
+        return dict(model.gains)
     counts = (*(model.pA or (None,) * len(model.A)), *(model.pB or ()))
     return {i: weights(c) for i, c in enumerate(counts) if c is not None}
 

@@ -26,9 +26,12 @@ RULES = 2
 """Of ties and contradictions, as this release makes models. 1: a tie is an exact one, and a contradiction is
 a free energy above 33 nats (several factors) or a likelihood below 1e-35 (one): bundles without options."""
 TIE = 1e-4
-"""Probabilities of actions or states that differ by no more are a tie, and the lowest index wins it: in the
-kernel, in the reference and in what the converter counts. Exact ties come out of float32 arithmetic 1e-5
-apart."""
+"""Probabilities of policies, actions or states differ by less than this part: a tie.
+
+The lowest index wins it: in the kernel, in the reference and in what the converter counts. It is a part, as
+of many policies none is probable. Exact ties come out of float32 arithmetic up to 1e-5 apart, and what
+differs by 1e-4 in the value of a policy is what codes of 8 bits do not resolve.
+"""
 MAX_ITERATIONS = 256
 MAX_PRECISION = 1e6
 MAX_INDUCTIVE_DEPTH = 4096
@@ -141,6 +144,11 @@ class AgentOptions:
     def plain(self) -> dict[str, Any]:
         """Return every option by its name, as JSON has it; ``from_plain`` reads it."""
         return asdict(self)
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that do not have their defaults, which ``from_plain`` adds again."""
+        default = AgentOptions().plain()
+        return {name: value for name, value in self.plain().items() if value != default[name]}
 
 
 BEFORE_OPTIONS = AgentOptions(sampling_mode="marginal", on_contradiction="reset")

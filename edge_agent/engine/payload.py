@@ -168,7 +168,7 @@ def entries(model: Model) -> dict[str, bytes]:
     if model.rules == 1:
         description |= {"gamma": model.gamma, "alpha": model.alpha}
     else:
-        description["options"] = model.options.plain()
+        description["options"] = model.options.changed()
     if max(model.belief_bits) > 8:
         description["belief_bits"] = model.belief_bits
     if model.novelty:

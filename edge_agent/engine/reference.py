@@ -224,8 +224,8 @@ def policy_posterior(model: ModelArrays, G: Float) -> Float:
 
 
 def most_probable(values: Float) -> int:
-    """Return the lowest index whose value is the largest, or less by no more than ``TIE``."""
-    return int(np.argmax(values >= values.max() - TIE))
+    """Return the lowest index whose value is the largest, or less by no more than ``TIE`` of it."""
+    return int(np.argmax(values >= values.max() * (1.0 - TIE)))
 
 
 def draw(values: Float, alpha: float, uniform: float) -> int:

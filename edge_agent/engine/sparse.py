@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,12 @@ class Sparse:
         """Bytes of all arrays."""
         return self.places.nbytes + self.values.nbytes
 
-    @property
+    @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Row of each listed entry."""
         return self.places // self.width
 
-    @property
+    @cached_property
     def columns(self) -> NDArray[np.int64]:
         """Place of each listed entry in its row."""
         return self.places % self.width
@@ -93,9 +94,16 @@ class Sparse:
 
     def control(self, u: int) -> Sparse:
         """Return the transitions under control ``u``, [states, *states]."""
+        return self._controls[u]
+
+    @cached_property
+    def _controls(self) -> tuple[Sparse, ...]:
         controls = self.shape[-1]
-        chosen = self.places % controls == u
-        return Sparse(self.shape[:-1], self.places[chosen] // controls, self.values[chosen], self.background)
+        chosen = [self.places % controls == u for u in range(controls)]
+        return tuple(
+            Sparse(self.shape[:-1], self.places[c] // controls, self.values[c], self.background)
+            for c in chosen
+        )
 
     def apply(self, vectors: Sequence[Float]) -> Float:
         """Sum every row against the joint distribution of ``vectors``."""

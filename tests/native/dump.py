@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_agent.engine import kernel_args
 from edge_agent.engine.model import Model
-from edge_agent.engine.population import Population
+from edge_agent.engine.population import SELECTIONS, Population
 
 ROOT = Path(__file__).parents[2]
 KERNEL = ROOT / "edge_agent" / "engine" / "kernel"
@@ -73,7 +73,7 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
         np.array(kernel_args.options(model)[:4], "<f4"),
-        np.array([plan.penalties, *kernel_args.options(model)[4:8]], "<i4"),
+        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model)], "<i4"),
         *kernel_args.options(model)[8:],
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
@@ -101,6 +101,11 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
             data = np.ascontiguousarray(blob).tobytes()
             file.write(np.int64(len(data)).tobytes().ljust(64, b"\0"))
             file.write(data.ljust(-(-len(data) // 64) * 64, b"\0"))
+
+
+def _selection(model: Model) -> tuple[int, int]:
+    options = model.options
+    return SELECTIONS.index(options.sampling_mode), int(options.action_selection == "stochastic")
 
 
 def expected(model: Model, observations: np.ndarray[Any, Any]) -> bytes:

@@ -190,7 +190,7 @@ if not OLD:
 
     @case
     def legacy_sophisticated() -> Any:
-        return one(sophisticated=True, si_horizon=2)
+        return one(sophisticated=True, si_horizon=2, policy_len=1)
 
     @case
     def legacy_H() -> Any:

@@ -3,7 +3,7 @@
 Theory of operation. With several factors, pymdp's iteration ends at one of several fixed points, and which
 one may hang on the last digits of a weight: then no number of bits is enough. It is looked for without the
 kernel: float64 beliefs with the source's weights against float64 beliefs with the same weights rounded to
-half precision (eleven significant bits), along the same history, both from the same prior at each step.
+half precision (eleven significant bits), along the same history, both from the same belief at each step.
 "exact" inference has one answer; the same comparison is made for it where iteration forks.
 """
 
@@ -85,9 +85,11 @@ def _apart(source: ModelArrays, stored: ModelArrays, history: TraceHistory) -> N
     for t in range(ticks):
         if t in history.restarts:
             ours.restart()
-        theirs.follow(ours)
+            theirs.restart()
         outcomes, soft = history.outcomes[t], history.distributions(t)
         pairs = zip(ours.infer(outcomes, soft), theirs.infer(outcomes, soft), strict=True)
         found[t] = np.max([divergence(p, q) for p, q in pairs], axis=0)
+        theirs.follow(ours)
         ours.act(history.executed[t])
+        theirs.act(history.executed[t])
     return found

@@ -60,8 +60,9 @@ def _learns(name: str) -> Callable[[Any], str | None]:
 
 
 def _sequences(agent: Any) -> str | None:
-    algorithm = str(getattr(agent, "inference_algo", "fpi")).lower()
-    return None if algorithm in ("fpi", "ovf", "exact", "vanilla") else f"inference_algo={algorithm!r}"
+    algorithm = str(getattr(agent, "inference_algo", "fpi"))
+    known = algorithm.lower() in ("fpi", "ovf", "exact", "vanilla")
+    return None if known else f"inference_algo={algorithm!r}"
 
 
 CARRIED = Treatment("carried", "by its name")

@@ -115,6 +115,11 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
                 }
             }
         }
+        if (t->sparse && t->background > 0.0f && m->options.rules > 1) /* rounding can go below 0 */
+            for (int32_t k = 0; k < n; k++) {
+                float *p = out + (int64_t)k * LANES;
+                store(p, larger(load(p), constant(0.0f)));
+            }
         if (!any(either(start, still))) continue;
         const float *own = beliefs + (int64_t)m->first_state[f] * LANES, *D = m->D + m->first_state[f];
         for (int32_t k = 0; k < n; k++) {

@@ -72,7 +72,7 @@ enum {
 /* What the agent's options (options.py) leave for the kernel to know. */
 typedef struct {
     float gamma, alpha;
-    float tie;         /* probabilities that differ by no more are a tie */
+    float tie;         /* probabilities that differ by no more than this part are a tie */
     float log_epsilon; /* of inductive planning */
     int32_t num_iter;
     int32_t rules; /* 1: ties and contradictions as of bundles without options */

@@ -50,11 +50,11 @@ static Row gain(const Tensor *predicted, const Tensor *weights, int32_t row, int
     return sum;
 }
 
-/* Lowest of ``count`` rows that is the largest, or less by no more than ``tie``, as a number a lane. */
+/* Lowest of ``count`` rows that is the largest, or less by no more than that part of it, as a number a lane. */
 INLINE Row largest(const float *rows, int32_t count, float tie, Row *best) {
     Row top = load(rows), which = constant(0.0f);
     for (int32_t k = 1; k < count; k++) top = larger(top, load(rows + (int64_t)k * LANES));
-    Row bound = sub(top, constant(tie));
+    Row bound = sub(top, scale(top, tie));
     for (int32_t k = count - 1; k >= 0; k--) {
         Mask below = less(load(rows + (int64_t)k * LANES), bound);
         which = choose(below, which, constant((float)k));

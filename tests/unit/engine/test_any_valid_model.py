@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.random_models import ANY, USUAL, not_a_number, random_model
@@ -16,6 +16,7 @@ from edge_agent.errors import ModelError
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32 - 1))
+@example(6079024)  # a prediction that rounding left below 0
 def test_no_nan_whatever_a_valid_model_holds(seed: int) -> None:
     assert not_a_number(random_model(seed, ANY), seed, ticks=4) == 0
 
@@ -33,6 +34,17 @@ def test_a_sparse_tensor_with_a_tiny_background(background: float, factors: int)
         assert np.isfinite(population.beliefs(0)).all()
         assert np.isfinite(population.free_energy).all()
     np.testing.assert_allclose(population.beliefs(0)[0], np.eye(12)[0], atol=1e-3)
+
+
+def test_free_energy_where_the_background_is_clipped() -> None:
+    """Sure of an outcome that is listed: no surprise, whatever the rest of its row is."""
+    for background in (1e-10, 1e-15, 1e-18, 1e-25, 0.0):
+        A = np.full((30, 30), background)
+        np.fill_diagonal(A, 1.0)
+        D = np.eye(30)[4]
+        population = Population(Model.from_arrays([A], [np.eye(30)[:, :, np.newaxis]], None, [D]), 1)
+        population.step([[4]])
+        assert abs(population.free_energy[0]) < 1e-3
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -81,6 +81,18 @@ def test_a_tie_within_the_tolerance_goes_to_the_lowest_index(mode: str) -> None:
         assert reference.step(arrays, arrays.D, [1]).act[0] == expected
 
 
+def test_of_many_policies_the_best_wins_though_none_is_probable() -> None:
+    """625 policies with pymdp's gamma of 1: the best is more probable than the first by less than 1e-4."""
+    B = [np.stack([np.roll(np.eye(5), u, axis=0) for u in range(5)], axis=-1)]
+    C = [np.array([0.0, 0.0, 0.0, 0.02, 0.0])]
+    options = AgentOptions("full", gamma=1.0)
+    arrays = model_arrays([np.eye(5)], B, C, policy_len=4, options=options)
+    expected = reference.step(arrays, arrays.D, [1])
+    assert expected.q_pi.max() - expected.q_pi[0] < 2e-4
+    assert expected.act[0] == 2
+    assert Population(Model.quantized(arrays), 1).step([[1]])[0, 0] == 2
+
+
 def test_gamma_0_makes_every_policy_as_likely_as_its_prior() -> None:
     arrays = two_controls(AgentOptions(gamma=0.0))
     habits = np.random.default_rng(3).dirichlet(np.ones(len(arrays.policies)))

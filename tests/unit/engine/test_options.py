@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from edge_agent.engine.arrays import arrays_from_npz
+from edge_agent.engine import reference
+from edge_agent.engine.arrays import arrays_from_npz, model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import BEFORE_OPTIONS, AgentOptions
 from edge_agent.errors import ModelError
@@ -40,6 +41,8 @@ def test_an_option_that_is_not_allowed_is_named(stated, message: str) -> None:
 def test_options_travel_as_json() -> None:
     options = AgentOptions("marginal", "stochastic", 2, 0, use_utility=False, num_iter=3)
     assert AgentOptions.from_plain(json.loads(json.dumps(options.plain()))) == options
+    assert AgentOptions.from_plain(json.loads(json.dumps(options.changed()))) == options
+    assert AgentOptions().changed() == {}
 
 
 def test_without_a_stated_option_the_default_is_pymdps() -> None:
@@ -70,6 +73,19 @@ def test_a_bundle_keeps_options_and_their_tables() -> None:
     assert [w.tolist() for w in model.ways] == [[[0, 1], [1, 1]]]
     again = Model(name="again", meta={}, **_fields(model.entries()))
     assert (again.options, again.digest) == (options, model.digest)
+
+
+def test_a_stored_model_plans_as_its_source() -> None:
+    options = AgentOptions(use_param_info_gain=True, use_inductive=True, inductive_depth=2)
+    generator = np.random.default_rng(0)
+    counts = {"pA": [generator.gamma(2.0, size=(2, 2))], "pB": [generator.gamma(2.0, size=(2, 2, 2))]}
+    arrays = model_arrays(A, B, policy_len=2, options=options, H=[np.array([0, 1])], **counts)
+    qs = [np.array([0.7, 0.3])]
+    np.testing.assert_allclose(
+        reference.expected_free_energy(Model.quantized(arrays).arrays(), qs),
+        reference.expected_free_energy(arrays, qs),
+        atol=1e-5,
+    )
 
 
 def test_a_bundle_without_options_means_what_it_meant() -> None:

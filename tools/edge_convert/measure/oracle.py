@@ -59,8 +59,8 @@ class Oracle:
         self._qs: Beliefs = list(self._prior)
 
     def follow(self, other: Oracle) -> None:
-        """Take over the priors of other agents."""
-        self._prior = list(other._prior)
+        """Take over the beliefs of other agents; what is predicted from them is one's own."""
+        self._qs = list(other._qs)
 
     def infer(self, outcomes: Int, soft: Mapping[int, Float] | None = None) -> Beliefs:
         """Return the posteriors [N, S_f] after outcomes [N, M], or distributions [N, O_m] in their place."""
@@ -236,8 +236,8 @@ def _expect(tensor: Weights, parents: Sequence[Float]) -> Float:
     if len(parents) == 1:
         alone: Float = parents[0] @ tensor.T
         return alone
-    out: Float = parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1)
-    out = out.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
+    flat = np.asarray(parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1), np.float64)
+    out: Float = flat.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
     for belief in reversed(parents[:-1]):
         out = _sum_last(out, belief)
     return out
