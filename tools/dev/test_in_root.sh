@@ -11,8 +11,7 @@ shift 2
 cd "$(dirname "$0")/../.."
 
 root=$PWD/build/roots/$release-test
-tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev git \
-    mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd
+tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev
 exec 9>"$root.in-use"
 flock 9
 
@@ -25,6 +24,13 @@ git ls-files -z --cached --others --exclude-standard |
 
 run() { tools/packaging/in_root.sh "$root" "$@"; }
 run_pip() { run /venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
+
+programs=(git mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd)
+if [ "$form" = full ] && [ "$(cat "$root/programs" 2>/dev/null)" != "${programs[*]}" ]; then
+    run env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' \
+        sh "${programs[@]}" >/dev/null
+    echo "${programs[*]}" >"$root/programs"
+fi
 
 recipe=$(cat pyproject.toml tools/*/pyproject.toml constraints.txt CMakeLists.txt edge_agent/*/kernel/* | sha256sum)
 if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then
