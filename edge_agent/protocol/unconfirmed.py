@@ -60,7 +60,7 @@ class Unconfirmed:
         return True
 
     def confirm(self, ranges: Iterable[Range], in_flight: Collection[int]) -> tuple[list[Held], list[int]]:
-        """Take the hub's word; return the entries that are free, and the numbers to be sent again."""
+        """Process a confirmation; return the free entries, and the numbers to be sent again."""
         free: list[Held] = []
         for first, last in ranges:
             numbers = [seq for seq in self._held if first <= seq <= last]

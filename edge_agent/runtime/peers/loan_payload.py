@@ -88,12 +88,12 @@ def unpack(data: bytes) -> LoanPayload:
     if not isinstance(content, dict) or opened.unconsumed_tail:
         raise PeerError("loan payload: found something else, expected a population")
     try:
-        return _parcel(content)
+        return _loan_payload(content)
     except (ConfigError, TypeError) as error:
         raise PeerError(f"loan payload: {error}") from error
 
 
-def _parcel(content: Mapping[str, Any]) -> LoanPayload:
+def _loan_payload(content: Mapping[str, Any]) -> LoanPayload:
     agents = content.get("agents")
     if isinstance(agents, str):
         check_fields(agents, "agents", {"index"})
