@@ -1,5 +1,4 @@
-"""The outbox: what a device measured is on disk before it is sent, and leaves the disk once the broker
-has it.
+"""The outbox: stores telemetry on disk before it is sent, and removes it once the broker has acknowledged it.
 
 Theory of operation. Bodies are compressed and gathered in memory, numbered when they are handed to the
 store (one transaction every ``flush_seconds``: SD cards wear), and sent only when the store says that
@@ -47,7 +46,7 @@ SAMPLES = 1
 """Priority of what may be."""
 
 _THIN = 256
-_SKIPPED_A_MESSAGE = 200
+_SKIPPED_PER_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +315,7 @@ class Outbox:
         telling.update(self._unconfirmed.told())
         if telling:
             return ()  # one message at a time carries them
-        ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))
+        ranges = tuple(self._store.skipped(_SKIPPED_PER_MESSAGE))
         self._to_tell = bool(ranges)
         return ranges
 
