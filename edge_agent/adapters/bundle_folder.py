@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from edge_agent.adapters.download import SECONDS, Done, Download
+from edge_agent.atomic_file import sync_folder
 from edge_agent.errors import PlatformError
 from edge_agent.wire.blocks import Cut
 
@@ -78,6 +79,7 @@ class BundleFolder:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(path)
+            sync_folder(self._folder)
         except OSError as error:
             raise PlatformError(f"{part}: {error.strerror}") from error
         return path
