@@ -24,13 +24,14 @@ from benchmarks.cases import run, seconds
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from edge_agent import Model
 from edge_agent.protocol.peers import cells
-from edge_agent.protocol.peers.formation import Formation, form
+from edge_agent.protocol.peers.formation import Formation
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, worth
 from edge_agent.protocol.peers.peer import PeerSettings
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from tests.support import peer_worlds
 from tests.support.peer_fleet import PeerDevice, PeerFleet
+from tests.support.peer_worlds import form
 
 SPACING_MM = 10_000  # one agent a square of 10 m
 REACH_MM = 50_000

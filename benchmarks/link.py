@@ -137,7 +137,7 @@ def _replay(count: int) -> tuple[float, float, int]:
         offline = Session(SessionSettings(), _birth, [], random.Random(0))
         for number in range(count):
             box.append({"v": number}, clock.time(), clock.monotonic())
-        while box.durable < count:
+        while store.contents().last < count:
             wake.clear()
             box.turn(offline, clock.monotonic(), clock.time())
             wake.wait(0.05)

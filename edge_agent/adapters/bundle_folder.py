@@ -13,7 +13,8 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from edge_agent.adapters.download import SECONDS, Done, Download
+from edge_agent.adapters.download import SECONDS, Done, HttpDownload
+from edge_agent.atomic_file import sync_folder
 from edge_agent.errors import PlatformError
 from edge_agent.wire.blocks import Cut
 
@@ -77,6 +78,7 @@ class BundleFolder:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(path)
+            sync_folder(self._folder)
         except OSError as error:
             raise PlatformError(f"{part}: {error.strerror}") from error
         return path
@@ -95,8 +97,8 @@ class BundleFolder:
     def download(
         self, cut: Cut, done: Done, seconds: float = SECONDS, redirects_elsewhere: bool = False
     ) -> threading.Thread:
-        """Fetch ``cut.url`` in a thread, which is returned; see `adapters.download.Download`."""
-        return Download(cut, self, done, seconds, redirects_elsewhere).start()
+        """Fetch ``cut.url`` in a thread, which is returned; see `adapters.download.HttpDownload`."""
+        return HttpDownload(cut, self, done, seconds, redirects_elsewhere).start()
 
     def _part(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"

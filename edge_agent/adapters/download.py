@@ -40,7 +40,7 @@ Done = Callable[[str, str], None]
 """(digest, reason): the reason is "" if every block is right."""
 
 
-class Blocks(Protocol):
+class BlockWriter(Protocol):
     """Where blocks go."""
 
     def had(self, cut: Cut) -> set[int]:
@@ -50,14 +50,14 @@ class Blocks(Protocol):
         """Write a block at its place."""
 
 
-class Download:
+class HttpDownload:
     """One download under way.
 
     Parameters
     ----------
     cut : Cut
         What to fetch, and from where.
-    blocks : Blocks
+    blocks : BlockWriter
         Where it goes.
     done : callable
         Called once, from a thread of the download.
@@ -68,7 +68,7 @@ class Download:
     """
 
     def __init__(
-        self, cut: Cut, blocks: Blocks, done: Done, seconds: float = SECONDS, redirects: bool = False
+        self, cut: Cut, blocks: BlockWriter, done: Done, seconds: float = SECONDS, redirects: bool = False
     ) -> None:
         self._cut = cut
         self._blocks = blocks

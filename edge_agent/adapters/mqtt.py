@@ -41,7 +41,6 @@ from edge_agent.adapters.paho_loader import (
     ReasonCode,
     SubscribeOptions,
 )
-from edge_agent.errors import ConfigError
 from edge_agent.protocol.ports import (
     MQTT_5,
     Acked,
@@ -52,6 +51,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
+from edge_agent.wire import broker_login
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:  # loaded by a connection that is encrypted
@@ -381,17 +381,6 @@ def send_at_once(_: Client, __: object, connection: Any) -> None:
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     if not settings.tls and settings.ca is None:
         return None
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{settings.ca}: not a CA certificate ({error})") from error
     if settings.key is not None:
         check_private(settings.key)
-    if settings.certificate is not None:
-        try:
-            context.load_cert_chain(settings.certificate, settings.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{settings.certificate}: no usable certificate and key ({error})") from error
-    return context
+    return broker_login.tls(settings.ca, settings.certificate, settings.key)

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from edge_agent.errors import PlatformError
 
@@ -27,9 +26,9 @@ WATCHDOG_PROCESS = "WATCHDOG_PID"
 
 
 class Notifier:
-    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``, ``reloading()``: messages to systemd.
+    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``: messages to systemd.
 
-    Make it with ``Notifier.from_environment()``; without ``NOTIFY_SOCKET`` all five do nothing.
+    Make it with ``Notifier.from_environment()``; without ``NOTIFY_SOCKET`` all four do nothing.
 
     Parameters
     ----------
@@ -37,8 +36,6 @@ class Notifier:
         Path of the manager's socket, ``@name`` for an abstract one, None for no manager.
     watchdog_interval : float or None
         Seconds within which ``watchdog()`` must be called again, None if nobody waits for it.
-    monotonic_ns : callable
-        ``CLOCK_MONOTONIC`` in nanoseconds; what ``reloading()`` is stamped with.
 
     Raises
     ------
@@ -50,10 +47,8 @@ class Notifier:
         self,
         address: str | None,
         watchdog_interval: float | None = None,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.watchdog_interval = watchdog_interval
-        self._monotonic_ns = monotonic_ns
         self._address = address
         self._socket: socket.socket | None = None
         if address is not None:
@@ -100,10 +95,6 @@ class Notifier:
     def stopping(self) -> None:
         """Say that the daemon has begun to shut down."""
         self._send("STOPPING=1")
-
-    def reloading(self) -> None:
-        """Say that the daemon has begun to read its configuration again; ``ready()`` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}")
 
     def close(self) -> None:
         """Close the socket; calls after it do nothing."""

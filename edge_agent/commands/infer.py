@@ -43,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from edge_agent.wire import npz
+    from edge_agent.wire.bundle_kinds import POMDP
 
     trace = npz.read(arguments.trace, ConfigError)
     bundle = bundles.read(arguments.bundle)
     try:
-        out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
+        out = (_run_agents if bundle.kind == POMDP.name else _run_network)(arguments, trace)
     except ObservationError as error:
         raise ObservationError(f"{arguments.trace}: {error}") from error
     try:

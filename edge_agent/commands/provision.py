@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from edge_agent.atomic_file import replaced
 from edge_agent.commands.output import add_output_options, print_json, print_table
 from edge_agent.errors import ConfigError, PlatformError
 
@@ -141,11 +142,9 @@ def _whole(path: Path, key: str, value: object) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Put the file there whole or not at all, readable by all: it holds no secret."""
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.chmod(0o644)
-        beside.replace(path)
+        with replaced(path, 0o644) as file:
+            file.write(text.encode())
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror}") from error

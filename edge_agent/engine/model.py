@@ -30,10 +30,9 @@ from edge_agent.engine.sparse import Sparse, ambiguity, expected
 from edge_agent.engine.storage import Tensor
 from edge_agent.errors import BundleError, ModelError
 from edge_agent.wire import bundle as bundles
+from edge_agent.wire.bundle_kinds import GOLDEN, POMDP
 
-KIND = "pomdp"
 NODE_BUDGET = 20_000
-GOLDEN = "golden.npz"
 
 Float32 = NDArray[np.float32]
 
@@ -192,8 +191,8 @@ class Model:
         """Return the model of a verified bundle, its golden vectors run. See ``load``."""
         from edge_agent.engine import golden  # it needs Population, which needs this module
 
-        if bundle.kind != KIND:
-            raise BundleError(f"{bundle.path}: kind {bundle.kind}, expected {KIND}")
+        if bundle.kind != POMDP.name:
+            raise BundleError(f"{bundle.path}: kind {bundle.kind}, expected {POMDP.name}")
         stored = {name: data for name, data in bundle.entries.items() if name != GOLDEN}
         try:
             fields = payload.fields(stored)

@@ -11,7 +11,7 @@ Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,11 @@ from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
 from edge_agent.errors import ConfigError, ObservationError
-from edge_agent.memory.arena import Arena, Column, total
+from edge_agent.memory.arena import Allocate, Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
 
 START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 SELECTIONS = ("marginal", "full")
-
-Allocate = Callable[[tuple[Column, ...]], Mapping[str, NDArray[Any]]]
 
 
 def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import mmap
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,10 @@ class Column(NamedTuple):
         """Bytes of the column in the arena, with the alignment of the next one."""
         raw = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         return -(-raw // ALIGNMENT) * ALIGNMENT
+
+
+Allocate = Callable[[tuple[Column, ...]], Mapping[str, NDArray[Any]]]
+"""Gives columns their memory, by name."""
 
 
 class Region(NamedTuple):

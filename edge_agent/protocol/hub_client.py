@@ -37,11 +37,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply, Unanswered
+from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Save, Warn
 from edge_agent.protocol.ports import Publication, Received, Subscription
 from edge_agent.protocol.rollout import (
     ENDED,
@@ -52,9 +52,6 @@ from edge_agent.protocol.rollout import (
     Rollout,
     RolloutEffect,
     Stage,
-    StartShadow,
-    Trial,
-    Verify,
 )
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
 from edge_agent.protocol.twin import NO_FLOOR, Adopted, Floor, Twin
@@ -69,65 +66,6 @@ REPORT_SECONDS = 1.0
 """The reported document is published at most this often, connects excepted."""
 STATE_VERSION = 1
 """Version of the format of `HubClient.state`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Effect: make ``state`` durable before going on."""
-
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Effect: publish."""
-
-    publication: Publication
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Effect: fetch the bundle from ``cut.url``."""
-
-    cut: Cut
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Effect: a population that the hub had added goes."""
-
-    population: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """Effect: these values are desired."""
-
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Effect: log this line; there is no topic to answer on."""
-
-    text: str
-
-
-HubEffect = (
-    Save
-    | Publish
-    | Write
-    | Download
-    | Verify
-    | StartShadow
-    | Trial
-    | Commit
-    | RollBack
-    | Leave
-    | Parameters
-    | Begin
-    | Warn
-)
 
 
 def active_of(state: Mapping[str, Any]) -> dict[str, str]:

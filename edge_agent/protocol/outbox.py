@@ -122,16 +122,6 @@ class Outbox:
         return self.size + self._pending_bytes + self._writing_bytes
 
     @property
-    def writing(self) -> bool:
-        """Whether the store is at work."""
-        return self._writing is not None
-
-    @property
-    def durable(self) -> int:
-        """The highest number that is on disk, or was."""
-        return self._durable
-
-    @property
     def deadline(self) -> float | None:
         """When `turn` has something to store; None while there is nothing, or the store is at work."""
         return self._due if self._writing is None else None

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from edge_agent.errors import BundleError
 from edge_agent.protocol.command_guard import Begin, Command
-from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Parameters, Publish, Save
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, HubEffect, Parameters, Publish, Save
 from edge_agent.protocol.outbox import Outbox
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
 from edge_agent.protocol.rollout import Commit, Health, RollBack, StartShadow, Trial, Verify

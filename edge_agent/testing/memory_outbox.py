@@ -39,6 +39,11 @@ class MemoryOutboxStore:
         if not self.slow:
             self.finish()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._begun is not None
+
     def finish(self) -> None:
         """End the transaction that is under way."""
         batch, self._begun = self._begun, None

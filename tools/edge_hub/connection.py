@@ -10,7 +10,6 @@ import argparse
 import math
 import queue
 import secrets
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.wire import broker_login
 
 NOT_UTF8 = "(not UTF-8)"
 QUEUE_MESSAGES = 100_000
@@ -110,9 +110,12 @@ class Connection:
             manual_ack=bool(name),
         )
         if arguments.username:
-            client.username_pw_set(arguments.username, _password(arguments.password_file))
+            secret = arguments.password_file
+            client.username_pw_set(
+                arguments.username, broker_login.password(secret, "--password-file") if secret else None
+            )
         if arguments.ca:
-            client.tls_set_context(_tls(arguments))
+            client.tls_set_context(broker_login.tls(arguments.ca, arguments.certificate, arguments.key))
         client.max_inflight_messages_set(20)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
@@ -258,23 +261,3 @@ def _on_its_way(info: MQTTMessageInfo) -> bool:
         return not info.is_published()
     except (RuntimeError, ValueError):  # it was posted without a connection, and nobody can tell any more
         return False
-
-
-def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError) as error:
-        raise ConfigError(f"{path}: no password can be read from it ({error})") from error
-
-
-def _tls(arguments: argparse.Namespace) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(arguments.ca))
-        if arguments.certificate:
-            context.load_cert_chain(arguments.certificate, arguments.key)
-    except (OSError, ssl.SSLError) as error:
-        named = arguments.certificate or arguments.ca
-        raise ConfigError(f"{named}: not a usable certificate ({error})") from error
-    return context

@@ -20,7 +20,6 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -212,40 +211,6 @@ class BayesFusion:
         self._base = self._valid = base.tick
         self._base_action = base.action
         self._beliefs = {base.tick: codes.belief(base.codes)}
-        return True
-
-    def checkpoint(self) -> bytes:
-        """Return the base and the evidence of the window, to begin from after a restart."""
-        state = [
-            [self.model.states, self.present, self._base, self._base_action, self.lost],
-            self._beliefs[self._base].astype("<f8").tobytes(),
-            [
-                [device, record.channel, agent, record.tick, record.codes, record.action]
-                for tick in sorted(self._evidence)
-                for (device, agent), record in sorted(self._evidence[tick].items())
-            ],
-        ]
-        packed: bytes = msgpack.packb(state)
-        return packed
-
-    def restore(self, checkpoint: bytes) -> bool:
-        """Begin from a `checkpoint` of this channel; return whether it is still of use.
-
-        It is not if it is more than half a window old: too much of what came since is final elsewhere, and a
-        base from another member (`adopt`) serves better.
-        """
-        (states, present, base, action, lost), belief, rows = msgpack.unpackb(checkpoint)
-        if states != self.model.states or not 0 <= self.present - present <= self.window // 2:
-            return False
-        self._base = self._valid = base
-        self._base_action, self.lost = action, lost
-        self._beliefs = {base: np.frombuffer(belief, "<f8").astype(np.float64)}
-        self._evidence = {}
-        for device, channel, agent, tick, found, does in rows:
-            at = self._evidence.setdefault(tick, {})
-            at[device, agent] = Record(channel, agent, tick, found, does)
-        now, self.present = self.present, present
-        self.advance(now)
         return True
 
     def _run(self, end: int) -> None:

@@ -9,22 +9,25 @@ free energy is 0, and a horizon means nothing to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.memory.arena import Column
+from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import MIB
 from edge_agent.neural.network import NeuralModel
 from edge_agent.neural.network_population import MAX_BATCH, NeuralPopulation
 from edge_agent.runtime.population.actuators import SAFE
 from edge_agent.runtime.population.binding import Binding
+from edge_agent.wire.bundle_kinds import ONNX, TFLITE
 
-Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
-LIBRARY_BYTES = {"tflite": 14 * MIB, "onnx": 30 * MIB}  # measured: what importing and the first model add
+LIBRARY_BYTES = {
+    TFLITE.name: 14 * MIB,
+    ONNX.name: 30 * MIB,
+}
+"""Measured: what importing and the first model add."""
 SESSION_BYTES = MIB // 2
 
 

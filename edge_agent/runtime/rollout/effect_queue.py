@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.hub_client import HubEffect, Save
+from edge_agent.protocol.hub_effects import HubEffect, Save
 from edge_agent.protocol.ports import Clock
 
 log = logging.getLogger("edge_agent")

@@ -15,7 +15,8 @@ from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 from edge_agent.protocol.command_guard import Begin, Command
-from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Leave, Parameters, Publish, Warn
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Warn
 from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.rollout import ENDED, Commit, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.transfer import Write

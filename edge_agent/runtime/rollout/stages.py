@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable, Iterator
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.protocol.hub_client import HubClient, HubEffect, Leave
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import HubEffect, Leave
 from edge_agent.protocol.ports import Clock
 from edge_agent.protocol.rollout import (
     ENDED,

@@ -16,8 +16,6 @@ from edge_agent.adapters import doctor_checks
 from edge_agent.cli import main
 from edge_agent.commands import metrics, status, support_bundle
 from edge_agent.commands.bench import grid_world
-from edge_agent.config.records import DeviceConfig
-from edge_agent.runtime.reference import reference
 
 CONFIG = """
 [device]
@@ -236,10 +234,3 @@ def test_status_tells_people_who_works_together(
     assert "broker   waiting, refused" in lines
     assert f"peers    {line}" in lines
     assert "not_a_number:7" in lines[-1]
-
-
-def test_the_reference_has_every_key() -> None:
-    text = reference()
-    for name in DeviceConfig.__dataclass_fields__:
-        assert f"| `{name}` |" in text
-    assert "| `rate_hz` | number > 0.0, ≤ 1000.0 |" in text

@@ -118,27 +118,6 @@ def test_two_contents_under_one_key_end_alike_everywhere() -> None:
     assert (first.belief() == second.belief()).all()
 
 
-@given(st.lists(pieces, max_size=15), st.integers(START + 9, START + 25))
-def test_a_checkpoint_goes_on_where_it_was(evidence: list, now: int) -> None:
-    before = fused(evidence)
-    after = BayesFusion(STEERED, np.eye(S)[0], now + 1, controller=CONTROLLER)
-    after.advance(now)
-    assert after.restore(before.checkpoint())
-    before.advance(now)
-    assert (after.belief() == before.belief()).all()
-    assert after.held("b", 1) == before.held("b", 1)
-    assert list(after.records("b", 1)) == list(before.records("b", 1))
-
-
-def test_a_checkpoint_that_is_too_old_or_of_another_factor_is_refused() -> None:
-    checkpoint = fused([]).checkpoint()
-    assert BayesFusion(STEADY, PRIOR, START + 9 + 17).restore(checkpoint)  # half a window ago
-    late = BayesFusion(STEADY, PRIOR, START + 9 + 18)
-    assert not late.restore(checkpoint)
-    assert not BayesFusion(BayesFilter(np.eye(2)), np.ones(2) / 2, START + 10).restore(checkpoint)
-    assert late.base[0] == START + 26
-
-
 def test_held_tells_which_ticks_are_there() -> None:
     flat = bytes([255] * S)
     fusion = fused([("b", Record(1, 0, START + k, flat)) for k in (1, 4)], START + 4)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.command_guard import Begin
-from edge_agent.protocol.hub_client import Download, HubClient, Leave, Parameters, Publish, Save
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, Leave, Parameters, Publish, Save
 from edge_agent.protocol.ports import Publication, Received
 from edge_agent.protocol.rollout import Commit, Health, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.transfer import Write

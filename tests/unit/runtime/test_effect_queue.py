@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.hub_client import HubEffect, Leave, Save
+from edge_agent.protocol.hub_effects import HubEffect, Leave, Save
 from edge_agent.runtime.rollout.effect_queue import MAX_WAITING, RETRY_S, EffectQueue
 from edge_agent.testing.clock import ManualClock
 

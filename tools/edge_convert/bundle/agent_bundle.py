@@ -13,6 +13,7 @@ from edge_agent.engine import Model, Population, golden
 from edge_agent.errors import ModelError
 from edge_agent.version import __version__
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import GOLDEN, POMDP
 from edge_convert import forks, precision
 from edge_convert.bundle.job import Job
 from edge_convert.forks import Forks
@@ -25,7 +26,6 @@ from edge_convert.readers import gmn_model, pymdp_npz, samples
 from edge_convert.readers.agent_source import AgentSource
 from edge_convert.readers.detect import Kind
 
-GOLDEN = "golden.npz"
 _READERS = {"pymdp": pymdp_npz.read, "gmn": gmn_model.read}
 
 
@@ -142,7 +142,7 @@ def read(path: Path, kind: Kind) -> AgentSource:
 def write(conversion: AgentConversion) -> str:
     """Write the bundle and return its digest."""
     order, model = conversion.order, conversion.model
-    manifest = order.fields("pomdp") | {
+    manifest = order.fields(POMDP.name) | {
         "io": conversion.source.meta,
         "memory": memory(conversion),
         "evaluation": evaluation(conversion),

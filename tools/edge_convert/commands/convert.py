@@ -11,6 +11,7 @@ from edge_agent.engine.options import INFERENCE_ALGORITHMS
 from edge_agent.errors import ConfigError, ModelError
 from edge_agent.neural.network import ACTIONS
 from edge_agent.wire import signatures
+from edge_agent.wire.bundle_kinds import POMDP
 from edge_agent.wire.topics import check_name
 from edge_convert.bundle import agent_bundle, network_bundle
 from edge_convert.bundle.agent_bundle import AgentConversion
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 def agent_result(conversion: AgentConversion) -> dict[str, Any]:
     """Return what is said of a converted agent."""
     result: dict[str, Any] = {
-        "kind": "pomdp",
+        "kind": POMDP.name,
         "evaluation": agent_bundle.evaluation(conversion),
         "memory": agent_bundle.memory(conversion),
         "speed": agent_speed(conversion.source.arrays, conversion.model),

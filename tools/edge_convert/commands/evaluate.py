@@ -10,6 +10,7 @@ from edge_agent.engine import Model
 from edge_agent.errors import BundleError, ModelError
 from edge_agent.neural.network import NeuralModel
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import ONNX
 from edge_convert.bundle import agent_bundle
 from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.measure import agent_fidelity, network_fidelity
@@ -63,7 +64,7 @@ def _agent(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Ki
 
 def _network(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Kind) -> dict[str, Any]:
     model = NeuralModel.from_bundle(loaded)
-    target = "onnxruntime" if loaded.kind == "onnx" else "litert"
+    target = "onnxruntime" if loaded.kind == ONNX.name else "litert"
     network = open_network(arguments.source, kind, target)
     if arguments.evaluate is None:
         raise ModelError(f"{arguments.bundle}: a network needs --evaluate, an .npz with x [n, *shape]")

@@ -12,6 +12,7 @@ from edge_agent.memory.arena import total
 from edge_agent.neural.network import NeuralModel
 from edge_agent.neural.network_population import NeuralPopulation
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import POMDP
 from edge_convert.console import Subparsers, add_output_options, show
 
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = loaded.manifest
     heading = {key: manifest[key] for key in ("name", "version", "kind", "requires", "evaluation", "io")}
     details = (
-        _agent(loaded, arguments.agents) if loaded.kind == "pomdp" else _network(loaded, arguments.agents)
+        _agent(loaded, arguments.agents) if loaded.kind == POMDP.name else _network(loaded, arguments.agents)
     )
     entries = [{"entry": name, "bytes": len(data)} for name, data in loaded.entries.items()]
     show(heading | {"digest": loaded.digest} | details | {"entries": entries}, arguments.json)
