@@ -201,10 +201,10 @@ def heartbeat(candidates: list[Candidate], objectives: list[Objective]) -> Itera
     for name, payload in beats:
         among.peer.presence(name, payload, False, 3.0, UNIX + 2.0)
     cost = (time.thread_time() - start) / len(beats)
-    a_second = len(among.others) / HEARTBEAT_S
+    per_second = len(among.others) / HEARTBEAT_S
     yield Figure(case, "a heartbeat heard", round(1e6 * cost, 1), "us", better=LESS)
-    yield Figure(case, "share of a core for heartbeats", round(cost * a_second, 5), "1", better=LESS)
-    yield Figure(case, "heartbeats", round(len(beats[0][1]) * a_second / 1e3, 2), "kB/s", better=LESS)
+    yield Figure(case, "share of a core for heartbeats", round(cost * per_second, 5), "1", better=LESS)
+    yield Figure(case, "heartbeats", round(len(beats[0][1]) * per_second / 1e3, 2), "kB/s", better=LESS)
 
 
 def on_one_core(model: Model, agents: int) -> Iterator[Figure]:

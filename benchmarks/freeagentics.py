@@ -68,8 +68,8 @@ def memory() -> Iterator[Figure]:
     thousand = Population(model, 1000)
     thousand.step(seen[0])
     yield at_most("1,000 agents", "the whole process", rss() / 1e6, "MB", 100.0)
-    an_agent = (rss() - before) / 1000
-    yield beside("1,000 agents", "an agent", an_agent / 1e3, "kB", THEIRS_KB, True)
+    per_agent = (rss() - before) / 1000
+    yield beside("1,000 agents", "an agent", per_agent / 1e3, "kB", THEIRS_KB, True)
 
 
 def updates() -> Iterator[Figure]:

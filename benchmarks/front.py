@@ -124,7 +124,7 @@ README: tuple[tuple[str, Place], ...] = (
         "agents equal to the float64 model, all golden traces",
         Place("fidelity", "1000 steps", "equal actions", None, PER_CENT),
     ),
-    ("bytes an agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_an_agent")),
+    ("bytes an agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_per_agent")),
     ("whole daemon, 1,000 agents, resident", Place("memory", "1000-agents", "RSS")),
     ("whole daemon, 10,000 agents, resident", Place("memory", "10000-agents", "RSS")),
     (

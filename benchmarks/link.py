@@ -107,9 +107,9 @@ def outbox() -> Iterator[Figure]:
             wake.wait(0.05)
         seconds = time.monotonic() - start
         cpu, written = _cpu() - cpu, _written() - written
-        yield at_most("outbox", "cpu_of_a_core", cpu / seconds * 100, "%", 10.0)
-        yield at_most("outbox", "written_a_minute", written / seconds * 60 / 1e6, "MB", 2.0)
-        yield Figure("outbox", "stored_a_sample", round(box.size / max(count, 1), 2), "bytes")
+        yield at_most("outbox", "cpu_share_of_core", cpu / seconds * 100, "%", 10.0)
+        yield at_most("outbox", "written_per_minute", written / seconds * 60 / 1e6, "MB", 2.0)
+        yield Figure("outbox", "stored_per_sample", round(box.size / max(count, 1), 2), "bytes")
         yield Figure("outbox", "rate", round(count / seconds), "samples/s")
         store.close()
 
@@ -217,7 +217,7 @@ def bundle() -> Iterator[Figure]:
                 todo += transfer.block(body["index"], body["data"], now)
             device.messages.clear()
             wake.wait(0.001)
-        yield at_most("bundle", "seconds_a_megabyte", clock.monotonic() - start, "s", 5.0)
+        yield at_most("bundle", "seconds_per_megabyte", clock.monotonic() - start, "s", 5.0)
         if store.finish(cut.digest).read_bytes() != data:
             raise ValueError("the bundle is not the one that was sent")
         broker.stop()

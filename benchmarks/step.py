@@ -161,8 +161,8 @@ def memory_case() -> Iterator[Figure]:
     columns = Population.columns(model, agents)
     state = sum(c.nbytes for c in columns if c.name in ("belief", "action", "free_energy")) / agents
     history = 64 * (len(model.A) + len(model.B)) + sum(model.num_states)  # and the beliefs before it
-    yield at_most("s2_grid10_T1", "bytes_an_agent", state + history, "B", 400)
-    yield Figure("s2_grid10_T1", "state_bytes_an_agent", round(state, 1), "B")
+    yield at_most("s2_grid10_T1", "bytes_per_agent", state + history, "B", 400)
+    yield Figure("s2_grid10_T1", "state_bytes_per_agent", round(state, 1), "B")
     yield at_most("s2_grid10_T1", "model_bytes", model.nbytes, "B", 16_000)
 
 

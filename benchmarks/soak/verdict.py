@@ -83,7 +83,7 @@ def descriptors(samples: Sequence[Sample]) -> int:
     return worst
 
 
-def written_a_minute(samples: Sequence[Sample]) -> float:
+def written_per_minute(samples: Sequence[Sample]) -> float:
     """Return MB a minute that a daemon had the kernel write to the disk, over all its lives."""
     found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(samples)]
     return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
@@ -94,7 +94,7 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
     unit, slope, limit = growth(samples)
     ticks, late, excused = missed(samples)
     own = late - excused
-    fds, disk = descriptors(samples), written_a_minute(samples)
+    fds, disk = descriptors(samples), written_per_minute(samples)
     last = samples[-1].status
     failures = last["checkpoint"]["failed"] + last["telemetry"]["failures"] + last["telemetry"]["unreadable"]
     allowed = max(round(MAX_MISSED_SHARE * ticks), SPARE_MISSES)

@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "agents": size,
                 "tick_ms": round(tick * 1e3, 4),
-                "us_a_step": round(tick * 1e6 / size, 4),
-                "steps_a_second": round(size / tick),
-                "bytes_an_agent": round(population.nbytes / size, 1),
+                "us_per_step": round(tick * 1e6 / size, 4),
+                "steps_per_second": round(size / tick),
+                "bytes_per_agent": round(population.nbytes / size, 1),
             }
         )
     if arguments.json:

@@ -25,7 +25,7 @@ OPEN_SHARE = 4  # the open block takes a quarter of the budget, up to
 MAX_OPEN_RECORDS = 4096
 MIN_OPEN_RECORDS = 16
 MIN_PLACES = 16
-BYTES_A_PLACE = 2048  # closed blocks are rarely shorter
+BYTES_PER_PLACE = 2048  # closed blocks are rarely shorter
 _HEADER = 5
 _PACKED, _PLAIN = 1, 0
 _DIFFERENCES = ("agent", "tick", "time")
@@ -66,7 +66,7 @@ def columns(
         Column(name, (capacity, *shape), dtype)
         for name, (shape, dtype) in fields(modalities, controls, observed).items()
     )
-    places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
+    places = Column("places", (max(nbytes // BYTES_PER_PLACE, MIN_PLACES), 2), np.int64)
     taken = sum(column.nbytes for column in (*open_block, places))
     closed = Column("closed", (nbytes - taken,), np.uint8)  # any block fits: an open one is a quarter
     return (*open_block, places, closed)

@@ -47,7 +47,7 @@ SAMPLES = 1
 """Priority of what may be."""
 
 _THIN = 256
-_SKIPPED_A_MESSAGE = 200
+_SKIPPED_PER_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ class Outbox:
         telling.update(self._unconfirmed.told())
         if telling:
             return ()  # one message at a time carries them
-        ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))
+        ranges = tuple(self._store.skipped(_SKIPPED_PER_MESSAGE))
         self._to_tell = bool(ranges)
         return ranges
 

@@ -23,7 +23,7 @@ from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime.population import group as group_memory
 from edge_agent.runtime.population import models
 from edge_agent.runtime.population.binding import Binding
-from edge_agent.runtime.population.channels import BYTES_A_TOPIC, Channel, channels
+from edge_agent.runtime.population.channels import BYTES_PER_TOPIC, Channel, channels
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.models import load_model
 from edge_agent.runtime.population.population_port import PopulationPort
@@ -36,7 +36,7 @@ OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
 POPULATION_BYTES = 30 * 1024  # measured: objects, topics and tasks of a population of one agent
-BYTES_A_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
+BYTES_PER_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
@@ -74,7 +74,7 @@ class Prepared:
     @property
     def topic_bytes(self) -> int:
         """Bytes of the topic table."""
-        return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
+        return sum(len(channel.agents) for channel in self.channels) * BYTES_PER_TOPIC
 
 
 def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = load_model) -> Prepared:
@@ -139,7 +139,7 @@ def make_plan(
         spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
     if config.peers is not None:
         spare += config.peers.room_kb * 1024
-        fixed.append(Line("peers", "roster", config.peers.devices * BYTES_A_DEVICE))
+        fixed.append(Line("peers", "roster", config.peers.devices * BYTES_PER_DEVICE))
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 

@@ -26,7 +26,7 @@ from edge_hub.fleet import Fleet
 from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
 
-BLOCKS_A_REQUEST = 8
+BLOCKS_PER_REQUEST = 8
 MOST_UNSENT = 32
 """Blocks for one device that the broker has not acknowledged, 4 MB."""
 
@@ -179,7 +179,7 @@ class Deployment:
         if not path.exists() or self._link.unsent(device.block) >= MOST_UNSENT:
             return
         with path.open("rb") as file:
-            for index in body["blocks"][:BLOCKS_A_REQUEST]:
+            for index in body["blocks"][:BLOCKS_PER_REQUEST]:
                 file.seek(index * blocks.BLOCK_BYTES)
                 data = file.read(blocks.BLOCK_BYTES)
                 if not data:

@@ -21,7 +21,7 @@ from edge_agent.runtime.population.binding import Binding, Fault, Modality
 
 MAX_PAYLOAD = 64 * 1024
 MAX_FILTERS = 64
-BYTES_A_TOPIC = 256  # measured: text, dictionary slot and number of one spelled-out topic
+BYTES_PER_TOPIC = 256  # measured: text, dictionary slot and number of one spelled-out topic
 _MISSING = object()
 
 

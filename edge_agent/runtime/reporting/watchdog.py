@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 STATUS_S = 2.0
-FEEDS_AN_INTERVAL = 4
+FEEDS_PER_INTERVAL = 4
 
 
 class ServiceManager(Protocol):
@@ -50,7 +50,7 @@ class Watchdog:
         self._manager = manager
         self._describe = describe
         interval = manager.watchdog_interval
-        self._pause = 0.0 if interval is None else interval / FEEDS_AN_INTERVAL
+        self._pause = 0.0 if interval is None else interval / FEEDS_PER_INTERVAL
         self._completed = 0
         self._fed = float("-inf")
         self._described = float("-inf")

@@ -77,7 +77,7 @@ def test_descriptors_count_while_online_only() -> None:
 
 def test_what_was_written_before_a_kill_counts_too() -> None:
     found = [sample(t, pid=1 + t // 60, written=(t % 60) * MB // 60) for t in range(120)]
-    assert round(verdict.written_a_minute(found), 1) == 1.0
+    assert round(verdict.written_per_minute(found), 1) == 1.0
 
 
 def row(device: str, **more: int | str) -> dict[str, Any]:

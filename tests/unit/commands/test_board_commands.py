@@ -70,8 +70,8 @@ def test_bench_s_figures_agree_with_each_other(capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
     assert [row["agents"] for row in found["rows"]] == [64, 5]
     for row in found["rows"]:
-        assert row["tick_ms"] * 1e3 == pytest.approx(row["us_a_step"] * row["agents"], rel=0.05, abs=0.1)
-        assert row["bytes_an_agent"] > 0
+        assert row["tick_ms"] * 1e3 == pytest.approx(row["us_per_step"] * row["agents"], rel=0.05, abs=0.1)
+        assert row["bytes_per_agent"] > 0
     assert main(["bench", "--seconds", "0"]) == 2
 
 

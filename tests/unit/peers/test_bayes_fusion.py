@@ -41,7 +41,7 @@ def fused(evidence: list, present: int = START + 9, model: BayesFilter = STEERED
     return fusion
 
 
-def one_a_key(evidence: list) -> list:
+def one_per_key(evidence: list) -> list:
     return list({(device, r.agent, r.tick): (device, r) for device, r in evidence}.values())
 
 
@@ -54,7 +54,7 @@ def test_order_and_repetition_do_not_matter(evidence: list, rng: random.Random) 
 
 @given(st.lists(pieces, max_size=15))
 def test_late_evidence_is_folded_in_as_if_it_had_been_in_time(evidence: list) -> None:
-    evidence = one_a_key(evidence)
+    evidence = one_per_key(evidence)
     late = BayesFusion(STEERED, PRIOR, START, controller=CONTROLLER)
     for device, record in evidence:
         late.advance(START + 9)
@@ -72,7 +72,7 @@ def test_late_evidence_is_folded_in_as_if_it_had_been_in_time(evidence: list) ->
 
 @given(st.lists(pieces, max_size=12))
 def test_the_belief_is_bayes_rule_with_everything(evidence: list) -> None:
-    evidence = one_a_key(evidence)
+    evidence = one_per_key(evidence)
     belief, action = PRIOR, -1
     for tick in range(START, START + 10):
         belief = STEERED.predict(belief, action)
