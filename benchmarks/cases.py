@@ -31,7 +31,7 @@ def run(
     """
     parser = arguments(description)
     parser.add_argument("--case", choices=sorted(cases), help="one case, in this process")
-    parser.add_argument("--runs", type=int, default=runs, help=f"fresh processes a case; default: {runs}")
+    parser.add_argument("--runs", type=int, default=runs, help=f"fresh processes per case; default: {runs}")
     if seconds is not None:
         parser.add_argument("--seconds", type=float, default=seconds, help="length of each case")
     options = parser.parse_args()

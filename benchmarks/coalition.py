@@ -88,7 +88,7 @@ def optimum() -> Iterator[Figure]:
     with mock.patch.object(cells, "LEAF", 10**9), mock.patch.object(cells, "_BATCH", 10**9):
         whole = value(form(candidates, objectives))
     greedy = flat(candidates, objectives)
-    for baseline, other in (("one cell that sees all", whole), ("plain greedy", greedy)):
+    for baseline, other in (("a single cell", whole), ("plain greedy", greedy)):
         yield Figure("200 agents", "worth", tree, "1", baseline, round(tree / other, 4), better=MORE)
 
 
@@ -124,9 +124,9 @@ def change() -> Iterator[Figure]:
     case, median = f"{agents} agents", times[len(times) // 2]
     ratio = round(median / (1e3 * nothing), 6)
     held = (5.0, median <= 5, LESS)
-    yield Figure(case, "a join or leave, median", round(median, 3), "ms", "from nothing", ratio, *held)
-    yield at_most(case, "a join or leave, 99 of 100", times[len(times) * 99 // 100], "ms", 5.0)
-    yield at_most(case, "a join or leave, worst of 600", times[-1], "ms", 5.0)
+    yield Figure(case, "join or leave, median", round(median, 3), "ms", "from nothing", ratio, *held)
+    yield at_most(case, "join or leave, p99", times[len(times) * 99 // 100], "ms", 5.0)
+    yield at_most(case, "join or leave, worst of 600", times[-1], "ms", 5.0)
     yield Figure(case, "coalitions changed by one", round(statistics.mean(changed), 2), "coalitions")
 
 

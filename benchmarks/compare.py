@@ -52,7 +52,7 @@ class Verdict:
     def line(self) -> str:
         """The verdict for people."""
         what = f"{self.benchmark}: {self.case}, {self.figure}" + (
-            f" beside {self.baseline}" if self.baseline else ""
+            f" compared with {self.baseline}" if self.baseline else ""
         )
         if self.now is None:
             return f"{what}: {self.before:g} in the release, not measured now"

@@ -188,7 +188,7 @@ def efficiency(model: Model, candidates: list[Candidate], objectives: list[Objec
     )
     if large:
         _, share = kept(model, candidates, objectives, HEARTBEAT_S)
-        of = f"the same, a heartbeat each {HEARTBEAT_S:g} s"
+        of = f"the same, one heartbeat per {HEARTBEAT_S:g} s"
         yield Figure(case, of, round(share, 4), "1", better=MORE)
 
 
@@ -202,7 +202,7 @@ def heartbeat(candidates: list[Candidate], objectives: list[Objective]) -> Itera
         among.peer.presence(name, payload, False, 3.0, UNIX + 2.0)
     cost = (time.thread_time() - start) / len(beats)
     per_second = len(among.others) / HEARTBEAT_S
-    yield Figure(case, "a heartbeat heard", round(1e6 * cost, 1), "us", better=LESS)
+    yield Figure(case, "received heartbeat", round(1e6 * cost, 1), "us", better=LESS)
     yield Figure(case, "share of a core for heartbeats", round(cost * per_second, 5), "1", better=LESS)
     yield Figure(case, "heartbeats", round(len(beats[0][1]) * per_second / 1e3, 2), "kB/s", better=LESS)
 
@@ -214,7 +214,7 @@ def on_one_core(model: Model, agents: int) -> Iterator[Figure]:
     yield Figure(case, "over N times one agent alone", round(together / alone / agents, 4), "1", better=MORE)
     yield Figure(
         case,
-        "agent-steps a second",
+        "agent-steps per second",
         round(together),
         "1/s",
         "one agent alone",

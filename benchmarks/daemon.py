@@ -120,7 +120,7 @@ def bulk(seconds: float) -> Iterator[Figure]:
     observed = (grid["observations"] - earlier["observations"]) / passed
     yield at_least(case, "observations", observed, "1/s", 0.95 * 100_000)
     yield Figure(case, "actions", generator.received * 10_000 / passed, "1/s")
-    yield Figure(case, "step", status["step_us"], "µs an agent")
+    yield Figure(case, "step", status["step_us"], "µs per agent")
     yield at_most(case, "RSS", rss / 1e6, "MB", 50.0)
 
 

@@ -32,7 +32,7 @@ WORLDS = 8
 
 
 def belief() -> Iterator[Figure]:
-    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+    for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors, lost = [], 0
         for seed in range(WORLDS):
             trio = ThreeDevices(seed, hostile(100 + seed), controls)
@@ -49,7 +49,7 @@ def on_the_engine(world: HiddenWorld) -> PopulationFilter:
 
 
 def engine() -> Iterator[Figure]:
-    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+    for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors = [
             worst_error(ThreeDevices(seed, hostile(100 + seed), controls, model=on_the_engine))
             for seed in range(WORLDS)

@@ -118,7 +118,7 @@ def replay() -> Iterator[Figure]:
     """10,000 offline samples, one a message, which is the worst an application can do; live ones go on."""
     seconds, share, missing = _replay(10_000)
     yield at_most("replay", "seconds", seconds, "s", 5.0)
-    yield at_least("replay", "live_arrived_meanwhile", share, "share", 0.5)
+    yield at_least("replay", "live_messages_received", share, "share", 0.5)
     yield at_most("replay", "missing", missing, "messages", 0)
 
 

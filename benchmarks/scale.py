@@ -60,7 +60,7 @@ def speed() -> Iterator[Figure]:
     for size in (10_000, 100_000):
         ratio = round(ticks[size] / size / thousand, 4)
         us = round(1e6 * ticks[size] / size, 4)
-        yield Figure(f"{size} agents", "an agent-step", us, "us", "1,000 agents", ratio, better=LESS)
+        yield Figure(f"{size} agents", "one agent-step", us, "us", "1,000 agents", ratio, better=LESS)
     large = [size for size in SIZES if size >= PROPORTION_FROM]
     slope = np.polyfit(np.log(large), np.log([ticks[size] for size in large]), 1)[0]
     yield at_most(f"{large[0]} to {large[-1]} agents", "exponent", float(slope), "1", MAX_EXPONENT)
@@ -76,8 +76,8 @@ def resident(size: int) -> Iterator[Figure]:
     actions = [population.step(tick) for tick in observations]
     grown = rss() - before - sum(action.nbytes for action in actions)
     case = f"{size} agents"
-    yield Figure(case, "planned an agent", round(population.nbytes / size, 1), "B", better=LESS)
-    yield Figure(case, "resident an agent", round(grown / size, 1), "B", better=LESS)
+    yield Figure(case, "planned per agent", round(population.nbytes / size, 1), "B", better=LESS)
+    yield Figure(case, "resident per agent", round(grown / size, 1), "B", better=LESS)
 
 
 def rss() -> int:

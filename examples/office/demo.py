@@ -186,7 +186,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
             "agent-steps/s: kernel, replayed",
             f"{summary['agent_steps_per_s']:,}, {summary['agent_steps_per_s_replayed']:,}",
         ),
-        ("bytes an agent", f"{summary['bytes_per_agent']:g}"),
+        ("bytes per agent", f"{summary['bytes_per_agent']:g}"),
         ("RSS of each daemon", ", ".join(f"{name} {mb} MB" for name, mb in summary["rss_mb"].items())),
         (
             "coalition before, during, after",
@@ -201,7 +201,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    scores = Table("controller", "occupied time at 1000 ppm CO2 or less", "fan energy, kWh a room and week")
+    scores = Table("controller", "occupied time at 1000 ppm CO2 or less", "fan energy, kWh per room and week")
     for name, score in summary["scores"].items():
         scores.add_row(name, f"{score['comfort']:.1%}", f"{score['kwh_per_room']:.2f}")
     console.print(scores)
