@@ -1,9 +1,8 @@
-"""Cases that run in a process of their own: no warm caches, no memory left over from the one before.
+"""Runs benchmark cases in fresh processes, without warm caches or memory of the previous case.
 
-A benchmark of several cases calls `run` with its name and a function a case; the command line then has
-``--case``, which is how the fresh process is told which one it is. With ``--runs`` a case is run in that many
-fresh processes, and of each figure the run in the middle counts: value, ratio and verdict belong together,
-which medians of each by itself would not. The extremes are kept beside it.
+A benchmark with several cases calls `run` with its name and one function per case; ``--case`` on the command
+line selects the case in the fresh process. With ``--runs`` a case runs in that many fresh processes, and the
+median run of each figure counts, with its value, ratio and verdict. The extremes are stored, too.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fast and how good are coalitions, and does coordinating cost what agents could have done instead.
+"""Speed and quality of coalitions, and the cost of coordination.
 
-Cases. ``optimum``: worth of the coalitions formed over the best possible ones, by enumeration, for
-instances of 2 to 8 agents; and what the hierarchy costs: small cells, and cells against one that sees all.
-``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
+Cases. ``optimum``: worth of the coalitions over that of the best possible ones, found by enumeration, for
+instances of 2 to 8 agents; and the loss by the hierarchy: small cells, and cells compared with a single
+cell. ``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
 devices on a broker in memory, heartbeats until all have the same plan after a change. ``efficiency``: the
-share of its agent-steps that a device keeps among N (`benchmarks.coordination` says what that is), and what
-10,000 devices' heartbeats cost.
+share of its agent-steps that a device keeps among N (defined in `benchmarks.coordination`), and the cost of
+the heartbeats of 10,000 devices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Does the daemon keep time? Bulk ticks, a topic an agent, and the load they are on a core, over a broker.
+"""Timing of the daemon with a broker: bulk ticks, one topic per agent, and the load on a core.
 
-The load comes from this process, so on a machine with two cores the daemon shares them with the generator
-and the broker.
+This process generates the load, so on a machine with two cores the daemon shares them with the generator and
+the broker.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""What the link costs and carries: outbox, replay, bundles over MQTT, and a thousand devices coming back
-at once.
+"""Cost and throughput of the link: outbox, replay, bundles over MQTT, and a thousand devices that reconnect.
 
-Theory of operation. The device's part is the real protocol code with SQLite and paho, against a Mosquitto
-of its own on loopback; the hub's part is a second client in the same process. CPU is this process's user
-and system time, so for the first case it holds the device alone. ``write_bytes`` is what the kernel was
-given to put on the disk (/proc/self/io), which counts pages that were rewritten. Not measured: an SD
-card's own write amplification.
+Theory of operation. The device's part is the real protocol code with SQLite and paho, with a Mosquitto on
+loopback; the hub's part is a second client in the same process. CPU is this process's user and system time,
+so in the first case it is the time of the device alone. ``write_bytes`` is the amount passed to the kernel
+for writing (/proc/self/io), which counts rewritten pages. Not measured: the write amplification of an SD
+card.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report's pictures, SVG, drawn from stored results alone: the same results give the same bytes."""
+"""The report's plots, SVG, drawn only from stored results: the same results give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Does cost stay in proportion to agents: steps a second and bytes an agent, from 1 agent to a million.
+"""Scaling with the number of agents: steps per second and bytes per agent, from 1 agent to a million.
 
-Sizes are timed in turn, a short stretch of each at a time, so that a noisy second falls on all of them alike;
-the clock is the thread's, on one thread. ``exponent`` is the slope of log seconds over log agents from a
-thousand agents on: 1 is proportion. ``resident`` is what the system's kernel counts: memory of a process
-before and after it made and stepped a population, in a fresh process a size. Histories are left out here;
+Sizes are timed in turn, a short slice of each at a time, so that noise affects all of them equally. Time is
+that of the thread, with one thread. ``exponent`` is the slope of log seconds over log agents from a thousand
+agents on; 1 is proportional. ``resident`` is measured by the system's kernel: memory of a process before and
+after it created and stepped a population, in one fresh process per size. Histories are not included here;
 `benchmarks.memory` measures the whole daemon with them.
 """
 

@@ -1,7 +1,7 @@
-"""docs/reference/cli.md: every command and option, out of the argparse parsers that the programs run with.
+"""docs/reference/cli.md: every command and option, from the argparse parsers of the programs.
 
-What argparse prints differs between versions of Python, so the page is made of the parsers' actions and
-not of their help text. A command's words are the head of its file.
+The output of argparse differs between versions of Python, so the page is generated from the parsers' actions
+and not from their help text. The text of a command is the docstring of its file.
 """
 
 from __future__ import annotations
