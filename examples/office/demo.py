@@ -1,9 +1,9 @@
-"""The main job, end to end, on real data: ``make demo``.
+"""The demo, on real data: ``make demo``.
 
 Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
-and a hub, replays the week to 936 rooms, kills one device half way and starts it again, watches the devices'
-coalition lose a member, form anew and take it back, and ends with a summary. The exit status is 0 only if
-every part of that happened; each check that failed is named.
+and a hub, and replays the week to 936 rooms. One device is killed half way and restarted. The demo observes
+that the devices' coalition loses a member, forms again and includes the member again, and prints a summary.
+The exit status is 0 only if all checks passed; each failed check is named.
 """
 
 from __future__ import annotations

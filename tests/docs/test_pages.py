@@ -1,4 +1,4 @@
-"""Every command that README.md and docs/ tell a reader to type is run, here or where ``ELSEWHERE`` says."""
+"""Runs every command of README.md and docs/, here or where ``ELSEWHERE`` names."""
 
 import inspect
 import os

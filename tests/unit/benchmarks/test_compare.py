@@ -1,4 +1,4 @@
-"""The gate: what counts as worse, and that noise does not."""
+"""``make bench-check`` finds regressions and ignores noise."""
 
 from collections.abc import Iterator
 

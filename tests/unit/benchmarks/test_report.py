@@ -1,4 +1,4 @@
-"""The report says what the results say, and nothing else."""
+"""The report contains the results and nothing else."""
 
 from pathlib import Path
 

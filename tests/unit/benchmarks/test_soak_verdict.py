@@ -1,4 +1,4 @@
-"""What the soak calls a leak, a loss and a miss."""
+"""The soak test's verdict on leaks, losses and missed deadlines."""
 
 from typing import Any
 
