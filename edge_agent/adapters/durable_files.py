@@ -1,4 +1,4 @@
-"""Files in the state directory, each replaced as a whole: written aside, synced, renamed, folder synced."""
+"""Atomic replacement of files in the state directory: write a new file, sync, rename, sync the folder."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A small JSON object that survives power cuts: written beside, synced, and moved into place.
+"""A small JSON file that survives power cuts: it is written to a new file, synced and renamed.
 
-A file that does not read as a JSON object is set aside as ``NAME.damaged`` (``NAME.damaged.1`` and so on if
-there is one) and counted, and the device starts from its configuration: worse than remembering, better than a
-loop of crashes. Nothing that was set aside is removed.
+A file that is not a JSON object is renamed to ``NAME.damaged`` (``NAME.damaged.1`` and so on if that exists)
+and counted, and the device starts from its configuration, which is better than a crash loop. Renamed files
+are never removed.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """systemd's notification protocol: datagrams of ``KEY=value`` lines to the socket in ``NOTIFY_SOCKET``.
 
 Theory of operation. The service manager binds an ``AF_UNIX`` datagram socket and passes its address to
-``Type=notify`` units: a path, or ``@name`` for the abstract namespace. The daemon tells it there that it is
-ready, what it is doing, and (``WatchdogSec=``) that it still makes progress. The caller feeds the watchdog
-when a tick has completed and at no other time, so a tick that hangs is a daemon that systemd restarts.
+``Type=notify`` units: a path, or ``@name`` for the abstract namespace. The daemon reports there that it is
+ready, its status, and (``WatchdogSec=``) that it makes progress. The caller notifies the watchdog only when a
+tick has completed, so systemd restarts a daemon whose tick hangs.
 
-Outside systemd there is no address and every call is a no-op. A socket that is there but refuses is the
-platform's fault: the daemon would be killed as hung later, so it is an error now. A full socket buffer
-waits, as in libsystemd: the manager is alive and behind.
+Without systemd there is no address and every call does nothing. A socket that refuses messages is a platform
+error: systemd would later kill the daemon as hung. If the socket buffer is full, the call blocks, as in
+libsystemd.
 
 Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5) on ``Type=notify-reload``.
 """
@@ -27,7 +27,7 @@ WATCHDOG_PROCESS = "WATCHDOG_PID"
 
 
 class Notifier:
-    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``, ``reloading()``: what systemd is told.
+    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``, ``reloading()``: messages to systemd.
 
     Make it with ``Notifier.from_environment()``; without ``NOTIFY_SOCKET`` all five do nothing.
 

@@ -1,4 +1,4 @@
-"""What the configuration says about the broker, checked: its files are there, private, what they must be."""
+"""Checks and reads the ``broker`` section of the configuration and the files that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edge-agent infer``: runs a bundle over recorded observations, without a daemon."""
+"""``edge-agent infer``: runs a bundle on recorded observations, without a daemon."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("infer", help="run a bundle over recorded observations")
+    parser = subparsers.add_parser("infer", help="run a bundle on recorded observations")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .eab file")
     parser.add_argument(
         "--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]; x for networks"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="output file")
     parser.add_argument("--agents", type=int, metavar="N", help="run N copies of a trace [T,M]")
-    parser.add_argument("--teacher-forced", action="store_true", help="execute act of the trace")
+    parser.add_argument(
+        "--teacher-forced",
+        action="store_true",
+        help="execute the actions of the trace instead of the chosen ones",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="K", help="threads of a step")
     add_output_options(parser)
     parser.set_defaults(run=run)

@@ -1,10 +1,10 @@
-"""The history of a population: what its agents saw, did and were surprised by, inside a byte budget.
+"""The history of a population: observations, actions and free energy of its agents, within a byte budget.
 
 Theory of operation. A record is one step of one agent: agent, tick, time, observations, actions, free energy.
-Records are written to an open block of plain columns. A full block is closed: agent, tick and time become
-differences, every column is laid out byte plane by byte plane and packed with zlib, or left as it is where
-that is not longer; it goes to a ring of blocks, from which the oldest fall out. All of it lies in the arena.
-Free energy is kept as float16: three digits, which is what people read.
+Records are written to an open block of plain columns. A full block is closed: agent, tick and time are stored
+as differences, and every column is split into byte planes and compressed with zlib unless that makes it
+longer. Closed blocks go to a ring, from which the oldest are removed. All of it is in the arena. Free energy
+is stored as float16 (three digits).
 """
 
 from __future__ import annotations

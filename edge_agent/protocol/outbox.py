@@ -1,5 +1,4 @@
-"""The outbox: what a device measured is on disk before it is sent, and leaves the disk once the broker
-has it.
+"""The outbox: stores telemetry on disk before it is sent, and removes it once the broker has acknowledged it.
 
 Theory of operation. Bodies are compressed and gathered in memory, numbered when they are handed to the
 store (one transaction every ``flush_seconds``: SD cards wear), and sent only when the store says that

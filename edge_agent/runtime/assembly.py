@@ -1,8 +1,8 @@
-"""From settings to a running set of populations: models, plan, arena, groups, in this order.
+"""Builds populations from settings: models, plan, arena and groups, in this order.
 
-Theory of operation. Everything that can be refused is refused before anything is allocated: the bundles are
-loaded and verified, names are looked up in their io bindings, the plan is added up and must fit. Then the
-arena is mapped and touched, and the populations take their columns from it.
+Theory of operation. All checks come before any allocation: bundles are loaded and verified, names are looked
+up in their io bindings, and the plan must fit. Then the arena is mapped and touched, and the populations get
+their columns from it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def make_plan(
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 
 
-def build_stepper(item: Prepared, arena: Arena, owner: str) -> PopulationPort:
+def build_model_port(item: Prepared, arena: Arena, owner: str) -> PopulationPort:
     """Give a prepared model its columns under region ``owner`` and return its population."""
     return models.populate(
         item.model,
@@ -159,13 +159,13 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
     """Give a prepared population its columns in regions that begin with ``owner``; it is ready to step."""
     (agents, _), (io, io_columns), (past, past_columns) = item.regions(owner)
     modalities, controls = len(item.binding.modalities), len(item.binding.controls)
-    stepper = build_stepper(item, arena, agents)
+    model_port = build_model_port(item, arena, agents)
     history = history_memory.History(
         arena.allocate(past, past_columns), modalities, controls, item.binding.dtype
     )
     return Group(
         item.config,
-        stepper,
+        model_port,
         item.binding,
         item.names,
         item.channels,

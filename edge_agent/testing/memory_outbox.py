@@ -1,4 +1,4 @@
-"""An outbox store in memory that can be slow, fail, and lose its power."""
+"""An outbox store in memory that can be slow, fail, and simulate power cuts."""
 
 from __future__ import annotations
 

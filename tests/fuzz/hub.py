@@ -120,15 +120,15 @@ def _follow(topic: str, payload: bytes) -> None:
         return set()
 
     configured = {"rooms": (OLD, 5)}
-    follower = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
+    hub_client = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
     if topic == TOPICS.block:
         ours = Received(TOPICS.desired, _signed(canonical_json(DESIRED), documents.DESIRED), 1, True)
-        follower.handle(ours, 0.0, NOW)
+        hub_client.handle(ours, 0.0, NOW)
     for now in (0.0, 1.0):
-        follower.handle(Received(topic, payload, 1, False), now, NOW)
-        follower.tick(now + 100.0, NOW)
+        hub_client.handle(Received(topic, payload, 1, False), now, NOW)
+        hub_client.tick(now + 100.0, NOW)
     again = HubClient(
-        TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), follower.state()
+        TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), hub_client.state()
     )
     again.start(0.0, NOW)
     again.online(0.0, NOW)

@@ -60,7 +60,7 @@ class Desired:
         self._foreign: dict[str, str] = {}
 
     def note(self, device: str, payload: bytes) -> None:
-        """Take note of what the broker retains for a device.
+        """Record what the broker retains for a device.
 
         Raises
         ------

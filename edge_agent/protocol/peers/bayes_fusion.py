@@ -1,4 +1,4 @@
-"""Beliefs that add up: one shared factor, the evidence of everybody, and a filter that can go back in time.
+"""Bayesian fusion of one shared factor: the evidence of all devices and a filter over a window of ticks.
 
 Theory of operation. Evidence is a set keyed by (device, agent, tick). The log-likelihood of a tick is the
 integer sum over the set (`codes`), so a duplicate changes nothing and order doesn't matter. Beliefs are
@@ -7,8 +7,8 @@ re-runs the filter from the last valid one. What lies before the window is one b
 older than that is lost, and counted, once for each key: when it comes too late, or when the window leaves a
 tick behind whose evidence was announced (`expect`) and never came.
 
-Should one key ever come with two contents (only a faulty peer does that), the greater bytes stay, whatever
-came first, so that receivers still agree.
+If one key arrives with two contents (only a faulty peer sends that), the greater bytes are used in any order
+of arrival, so that receivers still agree.
 
 A factor that an agent controls needs its actions too: those of the channel's ``controller``; others' are
 ignored.

@@ -1,4 +1,4 @@
-"""Where things are: positions as paths through nested cells, and how near two of them are.
+"""Positions as paths through nested cells, and the distance between two positions.
 
 Theory of operation. A position becomes a path, a tuple of tokens from coarse to fine; the cells of all
 positions form one tree. A place name is split at ``/``; plane and geographic coordinates go down a quadtree

@@ -1,14 +1,15 @@
-"""Populations that the governor suspended, run meanwhile by a peer with room; and those of others, run here.
+"""Runs suspended populations on a peer that has room, and runs populations of peers here.
 
-Theory of operation. Who may run what when is decided by ``protocol.peers.loan_protocol``; this file is its
-hands. A suspended population that can move (`parcel.movable`) is offered to a peer that holds its bundle, and
-stays still until it is back: with what it learned there, or as it was if the peer is gone. The owner asks for
-it as soon as the governor would let it run; a borrower in trouble itself gives it back unasked. A population
-taken in comes out of the arena's spare part, runs the borrower's own copy of the bundle under the name
-``OWNER.POPULATION``, and is the first to be suspended.
+Theory of operation. ``protocol.peers.loan_protocol`` decides which device runs a population; this file
+carries its effects out. A suspended population that can move (`loan_payload.movable`) is offered to a peer
+that holds its bundle. It stays suspended here until it is returned with the beliefs it had there, or until
+the peer is gone; then it continues from its own beliefs. The owner recalls it as soon as the governor allows
+it to run. A borrower whose governor suspends it returns it without being asked. A borrowed population uses
+the arena's spare part, runs the borrower's own copy of the bundle under the name ``OWNER.POPULATION``, and is
+the first to be suspended.
 
-What is lent is noted in the state directory before the borrower is told to run it: an owner that starts anew
-leaves the population still, asks for it, and has it back with what it learned.
+A loan is written to the state directory before the borrower may run the population. After a restart the owner
+keeps the population suspended, recalls it, and continues from the returned beliefs.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class _Lent:
 
 
 class PopulationLoans:
-    """All loans of one device at work.
+    """All loans of one device.
 
     Parameters
     ----------
@@ -219,7 +220,7 @@ class PopulationLoans:
         return group is None or _Lent(group.config, group.digest) != lent
 
     def _offer(self, name: str, group: Group, now: float) -> list[Publication]:
-        if not isinstance(group.stepper, Population) or not movable(group.config):
+        if not isinstance(group.model_port, Population) or not movable(group.config):
             return []
         beliefs = pack(group)
         if len(beliefs) > MAX_BYTES:
@@ -276,9 +277,9 @@ class PopulationLoans:
     def _prepared(self, payload: LoanPayload, effect: Adopt) -> Prepared:
         groups, config = self._populations.groups, self._populations.config
         host = next((g for g in groups.values() if bundle_id(g.digest) == effect.bundle), None)
-        if host is None or not isinstance(host.stepper, Population):
+        if host is None or not isinstance(host.model_port, Population):
             raise PeerError("its bundle is not here any more")
-        model, digest = host.stepper.model, host.digest
+        model, digest = host.model_port.model, host.digest
         least = min(entry.priority for entry in config.population)
         guest = renamed(payload.config, effect.loan[0], host.bundle, least)
         return prepare(guest, self._profile, guest.name, lambda _path: (model, digest))

@@ -1,8 +1,8 @@
-"""From actions to messages: topics and payloads of the controls of one population.
+"""Formats actions as messages: topics and payloads of the controls of one population.
 
-Theory of operation. An `Actuator` remembers what each agent was last told (a column in the arena), so that
-only changes go out; forgetting it (after a reconnect) sends everything once more. A payload that doesn't
-depend on the agent is rendered once. Where the payload goes (MQTT, a file, a command) is the sink's matter.
+Theory of operation. An `Actuator` stores the last action sent for each agent (a column in the arena), so that
+only changes are sent. After a reconnect it is cleared, so that everything is sent again. A payload that does
+not depend on the agent is formatted once. The sink decides where the payload goes (MQTT, a file, a command).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Actuator:
         self.forget()
 
     def forget(self) -> None:
-        """Take it that nobody has heard anything: the next actions all go out."""
+        """Forget the sent actions, so that all next actions are sent."""
         self._sent[:] = UNKNOWN
 
     def _check(self) -> None:

@@ -1,9 +1,9 @@
-"""Between the world's numbers and the model's: modalities turn readings into bins, controls name actions.
+"""Maps readings to the model's bins (modalities) and the model's actions to values (controls).
 
 Theory of operation. A model's ``meta`` names its modalities (unit, bin edges or labels) and controls (the
 values of its actions). A reading x falls into bin ``searchsorted(edges, x, side="right")``; a modality
-without edges takes the bin's number itself, or one of its labels. What a model doesn't say is named by its
-number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
+without edges takes the bin's number itself, or one of its labels. Unnamed modalities and controls are named
+by their number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
 
 A network observes numbers, not bins: its modalities have size 0, readings are what they are, and a column of
 them is float32 with NaN for "not observed".

@@ -1,9 +1,9 @@
-"""Checkpoints: beliefs and counters in one file that is either whole or ignored.
+"""Checkpoints: beliefs and counters in one file, which is ignored unless it is complete.
 
 Theory of operation. The file is a magic number, the CRC-32 of the rest, and a zlib-packed msgpack map: for
 each population its bundle's digest, size, counters and the engine's own checkpoint. It is replaced by an
 atomic rename, so that a power cut leaves the old one or the new one. A population resumes only if its bundle
-and size are the same. How often it is written is bounded by seconds and by bytes a day, since SD cards wear.
+and size are the same. The write rate is limited by an interval and by bytes per day, since SD cards wear.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def encode(groups: Mapping[str, Group]) -> bytes:
             "digest": group.digest,
             "size": len(group.names),
             "counters": asdict(group.counters),
-            "beliefs": group.stepper.checkpoint(),
+            "beliefs": group.model_port.checkpoint(),
         }
         for name, group in groups.items()
     }
@@ -113,7 +113,7 @@ def resume(
             log.info("%s: population %r is of another bundle or size there; it begins anew", NAME, name)
             continue
         try:
-            group.go_on(entry["beliefs"], _counters(entry["counters"]))
+            group.resume_from(entry["beliefs"], _counters(entry["counters"]))
         except EdgeAgentError as error:
             faults.append(PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}"))
         else:

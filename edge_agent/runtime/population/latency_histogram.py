@@ -1,4 +1,4 @@
-"""A histogram of durations: 64 logarithmic buckets, nothing grows, quantiles to within a sixth."""
+"""A histogram of durations with 64 logarithmic buckets and fixed size; quantiles are accurate to a sixth."""
 
 from __future__ import annotations
 

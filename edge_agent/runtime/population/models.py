@@ -1,4 +1,4 @@
-"""Which kind of population a bundle makes: agents on the engine, or a network on its runtime.
+"""Loads bundles of both kinds: agents on the engine, or a network on its runtime.
 
 Theory of operation. The bundle's kind decides. Everything about networks is imported when the first one
 comes: a daemon of agents has neither their code nor a neural runtime in memory.

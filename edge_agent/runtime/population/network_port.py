@@ -1,6 +1,6 @@
-"""A network at work in the daemon: numbers in, an action out, nothing planned and no surprise.
+"""Runs a network as a population: numbers in, actions out, without planning and free energy.
 
-Theory of operation. The daemon's columns hold one number a modality; a network takes them as the last
+Theory of operation. The daemon's columns contain one number per modality; a network takes them as the last
 observation of its shape, in the order of memory. It can't work with a number that is missing: an agent that
 lacks one doesn't step, and is held safe. What a `PopulationPort` has beside that, a network answers as it is:
 free energy is 0, and a horizon means nothing to it.
@@ -29,7 +29,7 @@ SESSION_BYTES = MIB // 2
 
 
 def binding(model: NeuralModel, where: str) -> Binding:
-    """Return a number a modality, and one control: the index that the network chooses.
+    """Return one number per modality, and one control: the index that the network chooses.
 
     Raises
     ------

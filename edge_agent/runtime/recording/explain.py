@@ -1,4 +1,4 @@
-"""Why an agent did what it did: beliefs, and for each policy what it is worth and why.
+"""Explains an agent's action: its beliefs, and the value of each policy.
 
 The utility of a policy is how well the observations it leads to agree with the preferences C; its
 information gain is how much they would tell about hidden states (``engine.reference``). Both are computed in

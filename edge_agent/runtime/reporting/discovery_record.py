@@ -1,4 +1,4 @@
-"""What was announced to Home Assistant, kept across restarts, so that what is gone can be removed there.
+"""A record of the populations announced to Home Assistant, so that removed ones can be deleted there.
 
 Theory of operation. Home Assistant keeps an entity until it is told that the entity is gone, and a broker
 keeps a retained announcement until it is replaced by an empty one. The daemon that said it may have ended

@@ -1,9 +1,9 @@
-"""The stages of a rollout on the running daemon: verified, the shadow, on trial, there to stay or gone.
+"""The stages of a rollout on the running daemon: verified, shadow run, trial, committed or rolled back.
 
 Theory of operation. The verified bundle is staged as the shadow of the one that acts; for the trial they
 change places; in the end one of the two is dropped (`runtime.populations`). How the new bundle does meanwhile
 is watched (`runtime.rollout.health`). A population that is not here yet has no shadow run: it comes by
-`runtime.rollout.new_population`, on trial. Whatever happens is told to the follower; what it asks for then is
+`runtime.rollout.new_population`, on trial. Results are reported to the hub client, and its next effects are
 returned.
 """
 
@@ -38,7 +38,7 @@ Effects = list[HubEffect]
 
 
 class RolloutStages:
-    """All rollouts of a device at work.
+    """All rollouts of a device.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class RolloutStages:
         return {name: (group.digest, len(group.names)) for name, group in groups if name not in self._new}
 
     def perform(self, effect: RolloutEffect | Leave) -> Effects:
-        """Carry out what the follower asks for."""
+        """Carry out what the hub client asks for."""
         match effect:
             case Verify(population, bundle):
                 return self._verify(population, bundle)

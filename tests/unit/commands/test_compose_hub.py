@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_agent.commands.compose_daemon import DaemonBuilder
-from edge_agent.commands.compose_hub import join_peers, obey_hub
+from edge_agent.commands.compose_hub import connect_hub, join_peers
 from edge_agent.config import profile, records
 from edge_agent.config.checks import compile_files
 from edge_agent.errors import ConfigError
@@ -81,7 +81,7 @@ def builder(made: Any) -> DaemonBuilder:
 
 def follow(made: Any) -> Any:
     built = builder(made)
-    obey_hub(built, made, lambda: None, lambda: None, lambda: None)
+    connect_hub(built, made, lambda: None, lambda: None, lambda: None)
     return built.hub
 
 

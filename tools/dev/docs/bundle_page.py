@@ -28,7 +28,7 @@ MEANINGS = {
     "source_sha256": "SHA-256 of the float model it was made of",
     "entries": "name of every entry of the payload → its SHA-256 in hex",
     "io": "names, units and bin edges of modalities, control values; of a network input, outputs, action",
-    "memory": "bytes of the model in 8 bits and in floats; agents: bytes an agent",
+    "memory": "bytes of the model in 8 bits and in floats; agents: bytes per agent",
     "evaluation": "what was measured against the float source, and on which data",
     "requires": "the runtime that can run it, and its version",
 }
