@@ -1,7 +1,8 @@
-"""How close 8 bits come to pymdp's 64: teacher-forced on pymdp's own traces of the five golden models.
+"""Fidelity of the 8-bit engine to pymdp in 64 bits: teacher-forced on pymdp's traces of the five golden
+models.
 
-Worst Kullback-Leibler divergence of a posterior, nats; mean total variation of the policies' posterior; and
-the share of equal actions, over all steps and over those whose best two actions are not nearly a tie.
+Worst Kullback-Leibler divergence of a posterior in nats; mean total variation of the policies' posterior; and
+the share of equal actions, over all steps and over steps without a near tie of the best two actions.
 """
 
 from __future__ import annotations

@@ -173,8 +173,8 @@ def limit_case() -> Iterator[Figure]:
         model = Model.quantized(arrays_of(name))
         seconds = ours(name, model, 1024, 1, time.thread_time)
         needed = limit.operations(model) / lanes / limit.PORTS / limit.hertz()
-        yield Figure(name, "vector_operations", round(limit.operations(model)), "a step and lane")
-        yield Figure(name, "share_of_limit", round(needed / seconds, 3), "of 1", f"{limit.PORTS} a cycle")
+        yield Figure(name, "vector_operations", round(limit.operations(model)), "per step and lane")
+        yield Figure(name, "share_of_limit", round(needed / seconds, 3), "of 1", f"{limit.PORTS} per cycle")
         yield Figure(name, "traffic", round(limit.bytes_moved(model) / seconds / 1e9, 2), "GB/s")
 
 

@@ -1,9 +1,9 @@
-"""The main job, end to end, on real data: ``make demo``.
+"""The demo, on real data: ``make demo``.
 
 Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
-and a hub, replays the week to 936 rooms, kills one device half way and starts it again, watches the devices'
-coalition lose a member, form anew and take it back, and ends with a summary. The exit status is 0 only if
-every part of that happened; each check that failed is named.
+and a hub, and replays the week to 936 rooms. One device is killed half way and restarted. The demo observes
+that the devices' coalition loses a member, forms again and includes the member again, and prints a summary.
+The exit status is 0 only if all checks passed; each failed check is named.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
             "agent-steps/s: kernel, replayed",
             f"{summary['agent_steps_per_s']:,}, {summary['agent_steps_per_s_replayed']:,}",
         ),
-        ("bytes an agent", f"{summary['bytes_per_agent']:g}"),
+        ("bytes per agent", f"{summary['bytes_per_agent']:g}"),
         ("RSS of each daemon", ", ".join(f"{name} {mb} MB" for name, mb in summary["rss_mb"].items())),
         (
             "coalition before, during, after",
@@ -201,7 +201,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    scores = Table("controller", "occupied time at 1000 ppm CO2 or less", "fan energy, kWh a room and week")
+    scores = Table("controller", "occupied time at 1000 ppm CO2 or less", "fan energy, kWh per room and week")
     for name, score in summary["scores"].items():
         scores.add_row(name, f"{score['comfort']:.1%}", f"{score['kwh_per_room']:.2f}")
     console.print(scores)

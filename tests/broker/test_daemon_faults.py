@@ -1,4 +1,4 @@
-"""Faults, each tried for real on the daemon's process. ``make faults-daemon`` runs the long forms."""
+"""Real faults of the daemon's process. ``make faults-daemon`` runs the long forms."""
 
 from __future__ import annotations
 

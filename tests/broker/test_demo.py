@@ -1,4 +1,4 @@
-"""The main job as a user runs it, and its broker where Mosquitto is not installed."""
+"""The demo as a user runs it, and its broker if Mosquitto is not installed."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What a fleet must live through, against a real Mosquitto. ``make faults-link`` runs the long forms."""
+"""Faults that a fleet must survive, with a real Mosquitto. ``make faults-link`` runs the long forms."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Bundles: the container as it is, and a container that is in order around content that is not."""
+"""Bundles: whole containers, and valid containers with invalid content."""
 
 from __future__ import annotations
 

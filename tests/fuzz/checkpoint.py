@@ -1,4 +1,4 @@
-"""Checkpoints: the daemon's file, what a population is restored from, and the hub's state after a restart."""
+"""Checkpoints: the daemon's file, the state of a population, and the hub's state after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes down from the hub, and what devices send up to it: state machines, fed by a broker that lies.
+"""Messages from the hub and from devices: state machines behind a malicious broker.
 
 Documents and commands are signed here, since a signature is the first thing that is asked for: what is tried
 is a hub whose key is good and whose content is not. A block, a confirmation, a peer's presence come as they

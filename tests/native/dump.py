@@ -1,4 +1,4 @@
-"""Writes a model and observations for ``driver.c``, says what the driver should write, and builds it."""
+"""Writes a model, observations and the expected output for ``driver.c``, and builds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that together reach every part of the kernel: sparse, dense, one factor, several, joint parents."""
+"""Models that together cover every part of the kernel: sparse, dense, one factor, several, joint parents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A hundred whole devices on a broker that delays and doubles: two heartbeats after any change they agree."""
+"""A hundred complete devices on a broker that delays and duplicates: they agree within two heartbeats of a
+change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arena's promise over a simulated week: memory does not grow with time, traffic or outages."""
+"""A simulated week: memory does not grow with time, traffic or outages."""
 
 from __future__ import annotations
 

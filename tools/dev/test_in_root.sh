@@ -3,8 +3,8 @@
 # test_in_root.sh short|full RELEASE PYTEST-ARGUMENT...
 #
 # The root stays in build/roots/RELEASE-test, with the tree in /src and an environment in /venv, so that a second
-# run only brings what changed. Every warning of the compiler is an error there. "short" installs what pytest and the
-# daemon need; "full" everything for development and the programs that the tests start.
+# run only copies changes. Compiler warnings are errors there. "short" installs what pytest and the daemon need; "full"
+# installs everything for development and the programs that the tests start.
 set -euo pipefail
 form=$1 release=$2
 shift 2

@@ -1,7 +1,7 @@
-"""The hub's own connection to the broker: paho in a thread, messages in a queue, one reader.
+"""The hub's connection to the broker: paho in a thread, messages in a queue, one reader.
 
-A hub is a program on a host with memory to spare, so it takes paho's reconnecting as it is; only the queue is
-bounded, so that a retained bomb costs messages, counted, and not the hub's life.
+A hub runs on a host with enough memory, so it uses paho's own reconnection. Only the queue is bounded: too
+many retained messages are dropped and counted.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fleet", default="+", help="fleet name; default: every fleet")
     parser.add_argument("--username", help="MQTT user name")
     parser.add_argument("--password-file", type=Path, help="a file whose first line is the password")
-    parser.add_argument("--ca", type=Path, help="CA certificate; turns TLS on")
+    parser.add_argument("--ca", type=Path, help="CA certificate; enables TLS")
     parser.add_argument(
-        "--certificate", type=Path, help="the hub's certificate, for brokers that ask for one"
+        "--certificate", type=Path, help="the hub's certificate, for brokers that require one"
     )
     parser.add_argument("--key", type=Path, help="key of --certificate")
 

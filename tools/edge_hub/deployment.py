@@ -1,10 +1,10 @@
-"""Running a rollout: signed documents out, reports in, blocks on request.
+"""Runs a rollout: sends signed documents, receives reports, serves blocks.
 
-Theory of operation. `Deployment` joins the pure rollout to a connection. It keeps the picture of the
-fleet up to date, sends each device of the present wave a desired document made from the one that the
-broker retains for it (other populations stay as they are), serves blocks of the bundles it holds, and
-saves the rollout whenever it has changed. Time counts against devices only while the broker is there and its
-retained messages were taken.
+Theory of operation. `Deployment` connects the I/O-free rollout with a connection. It updates the state of
+the fleet, sends each device of the current wave a desired document based on the one that the broker retains
+for it (other populations stay unchanged), serves blocks of its bundles, and saves the rollout after each
+change. Time counts against devices only while the broker is connected and its retained messages have been
+received.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the hub keeps: its rollouts and the bundles it deployed, in one folder.
+"""The hub's folder: its rollouts, the bundles it deployed, keys and known devices.
 
-``rollouts/ID.json`` is written beside and moved into place; ``ID.lock`` is held by the process that runs
-the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process has
-seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back. ``keys/FLEET.json`` are
-the rotations of a fleet's keys. ``devices/BROKER.json`` are the devices that were heard at a broker, by
-fleet, and when last.
+``rollouts/ID.json`` is written to a temporary file and renamed. ``ID.lock`` is held by the process that runs
+the rollout. ``ID.request`` contains a request of another process (pause, resume, abort) until the first
+process has read it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be reverted.
+``keys/FLEET.json`` contains the rotations of a fleet's keys. ``devices/BROKER.json`` contains the devices
+that were heard at a broker, by fleet, each with the time of its last message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""bench, doctor, support-bundle, metrics, the reference: what they print is true, and holds no secrets."""
+"""bench, doctor, support-bundle, metrics, the reference: the output is correct and contains no secrets."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What ``run`` makes of the configuration's words about the link."""
+"""How ``run`` sets up the link from the configuration."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``replay`` and ``infer``: what they print, and what they say of files that are not what they should be."""
+"""``replay`` and ``infer``: their output, and their errors for invalid files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Sensitivity and reports of agents: the tensor that loses most is named first, and the page stands alone."""
+"""Sensitivity and reports of agents: the tensor with the largest loss comes first; the page is
+self-contained."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a population promises beyond a step: subsets, evidence, re-runs, checkpoints, lighter planning."""
+"""A population beyond a step: subsets, evidence, re-runs, checkpoints, shorter planning."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What is wrong on a command line is told in one line, before any broker is asked."""
+"""An invalid command line is reported in one line, before the broker is contacted."""
 
 from __future__ import annotations
 

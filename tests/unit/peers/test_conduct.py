@@ -1,4 +1,4 @@
-"""Peers that lie, flood, replay or jump their clock: ignored, counted, shown, and trusted less."""
+"""Peers that lie, flood, replay or change their clock: ignored, counted, shown, and trusted less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sharing with peers that misbehave: ignored and counted; and what goes out, small."""
+"""Sharing with misbehaving peers: their messages are ignored and counted; own messages are small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Populations lent and given back: never run by two, never lost, and only with the owner's signature."""
+"""Lent populations: never run by two devices, never lost, only with the owner's signature."""
 
 from __future__ import annotations
 

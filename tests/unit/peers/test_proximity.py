@@ -1,4 +1,4 @@
-"""Positions become cells: near things share them, H3 paths are the library's, covers hold the reach."""
+"""Positions become cells: near positions share them, H3 paths are the library's, covers are complete."""
 
 from __future__ import annotations
 

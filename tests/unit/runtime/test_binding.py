@@ -1,4 +1,4 @@
-"""What a bundle says of its inputs and outputs must fit its model; readings have names for people."""
+"""The inputs and outputs of a bundle must fit its model; readings have readable names."""
 
 from __future__ import annotations
 

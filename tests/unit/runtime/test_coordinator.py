@@ -1,4 +1,4 @@
-"""Daemons on one manual clock at a broker in memory, with real populations: coalitions, and what they do."""
+"""Daemons with a manual clock and a broker in memory, with real populations: coalitions and their effects."""
 
 from __future__ import annotations
 

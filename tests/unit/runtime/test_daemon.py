@@ -1,4 +1,4 @@
-"""From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
+"""From a sensor's message to an actuator's, with a manual clock."""
 
 import math
 from collections.abc import Callable

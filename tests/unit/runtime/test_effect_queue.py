@@ -1,4 +1,4 @@
-"""Effects are done in their order, and none before the state it rests on is on the disk."""
+"""Effects run in order, and none before the state it depends on is on disk."""
 
 from __future__ import annotations
 

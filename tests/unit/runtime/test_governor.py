@@ -1,4 +1,5 @@
-"""The ladder: one rung at a time, with a cause, down soon, up late, and never to and fro at a threshold."""
+"""The governor: one level at a time, with a cause, quickly down, slowly up, without oscillation at a
+threshold."""
 
 import math
 

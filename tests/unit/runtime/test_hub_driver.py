@@ -1,4 +1,4 @@
-"""What the hub asks for, on a manual clock at a broker in memory: kept, tried, taken over or taken back."""
+"""Requests of the hub, with a manual clock and a broker in memory: tried, committed or rolled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A population that is changed or removed while it is lent: at most one device acts for it, at every moment.
+"""A population that is changed or removed while it is lent: at most one device acts for it at any time.
 
 The configuration is read again in each state of a loan, on the owner's side and the borrower's.
 """

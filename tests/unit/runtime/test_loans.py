@@ -1,4 +1,4 @@
-"""A population whose board is in trouble runs at a peer meanwhile, and comes back with what it learned."""
+"""A population of an overloaded board runs at a peer and returns with its current beliefs."""
 
 from __future__ import annotations
 

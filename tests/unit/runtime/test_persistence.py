@@ -1,4 +1,4 @@
-"""Checkpoints and recordings: whole or ignored, bounded, and resumed only where they fit."""
+"""Checkpoints and recordings: used whole or ignored, bounded, and restored only if they fit."""
 
 import zlib
 from collections.abc import Callable

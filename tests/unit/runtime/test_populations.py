@@ -1,4 +1,4 @@
-"""Populations come, change and go while the daemon runs, or are refused with nothing changed."""
+"""Populations are added, changed and removed while the daemon runs, or refused without any change."""
 
 from collections.abc import Callable
 from dataclasses import replace

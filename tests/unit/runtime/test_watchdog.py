@@ -1,4 +1,4 @@
-"""The watchdog is fed by completed work and by nothing else."""
+"""Only completed work feeds the watchdog."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Daemons on one manual clock at a broker in memory, each with a real population that smells for gas."""
+"""Daemons with a manual clock and a broker in memory, each with a real population that measures gas."""
 
 from __future__ import annotations
 

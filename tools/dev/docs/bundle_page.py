@@ -1,7 +1,6 @@
-"""docs/reference/bundle.md: the bundle's format, out of wire/bundle.py, and a real bundle's entries.
+"""docs/reference/bundle.md: the bundle's format from wire/bundle.py, and the entries of a real bundle.
 
-The entries shown are those of the T-maze in tests/golden, so that shapes and types are what the engine
-writes.
+The entries are those of the T-maze in tests/golden, so shapes and types are those that the engine writes.
 """
 
 from __future__ import annotations

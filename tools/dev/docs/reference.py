@@ -1,8 +1,8 @@
-"""Write the pages of docs/ that are made from code, or with ``--check`` tell which are not up to date.
+"""Write the generated pages of docs/, or with ``--check`` report pages that are not up to date.
 
-Whole pages: commands, configuration, bundle. Of docs/costs.md only what stands between markers: the
-figures of the emulated boards, which benchmarks/results holds. The tables of docs/protocol.md are
-tools/dev/protocol_doc.py's.
+Commands, configuration and bundle are whole pages. In docs/costs.md only the part between the markers is
+generated: the figures of the emulated boards from benchmarks/results. tools/dev/protocol_doc.py generates the
+tables of docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``edge-convert convert SOURCE -o OUT.eab``: convert, measure, decide, write, sign."""
+"""``edge-convert convert SOURCE -o OUT.eab``: convert and measure a model, write a signed bundle."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from edge_convert.report.conversion_report import agent_report, network_report
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("convert", help="make a bundle of a model, if it is good enough")
-    command.add_argument(
-        "source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; its content is what counts"
-    )
+    command.add_argument("source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; detected by content")
     command.add_argument("-o", "--output", type=Path, required=True, help="the bundle, NAME.eab")
-    command.add_argument("--calibration", type=Path, help="npz: x float32 [n, *shape] (networks need it)")
+    command.add_argument(
+        "--calibration", type=Path, help="npz: x float32 [n, *shape] (required for networks)"
+    )
     command.add_argument(
         "--evaluate", type=Path, help="npz: obs (and act) for agents, x (and label) for networks"
     )
@@ -64,19 +64,19 @@ def add(subparsers: Subparsers) -> None:
     command.add_argument(
         "--target", choices=TARGETS, help="runtime; default: engine for agents, litert for networks"
     )
+    command.add_argument("--calibrator", choices=METHODS, default=METHODS[0], help="method for int8 ranges")
     command.add_argument(
-        "--calibrator", choices=METHODS, default=METHODS[0], help="how int8 ranges are found"
+        "--action", choices=ACTIONS, help="meaning of a network's first output (argmax, or value)"
     )
     command.add_argument(
-        "--action", choices=ACTIONS, help="what a network's first output means (argmax, or value)"
+        "--window", type=int, default=1, help="number of observations per input of a network (1)"
     )
-    command.add_argument("--window", type=int, default=1, help="observations that a network sees at once (1)")
     command.add_argument(
-        "--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on"
+        "--window-axis", type=int, default=0, help="axis of the input (without batch) for the window"
     )
     command.add_argument("--inputs", default="", help="names of a network's inputs: co2,temperature,...")
     command.add_argument("--actions", default="", help="values of a network's actions: off,low,high")
-    command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of simulated rollouts (0)")
     add_output_options(command)
     command.set_defaults(run=run)
 

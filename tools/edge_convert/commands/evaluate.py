@@ -1,4 +1,4 @@
-"""``edge-convert evaluate BUNDLE SOURCE``: how near a bundle is to its float source, on the user's data."""
+"""``edge-convert evaluate BUNDLE SOURCE``: compare a bundle with its float source on your data."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("evaluate", help="compare a bundle with its float source")
     command.add_argument("bundle", type=Path, help="the .eab file")
-    command.add_argument("source", type=Path, help="the model that the bundle was made of")
+    command.add_argument("source", type=Path, help="the source model of the bundle")
     command.add_argument(
-        "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (needed there)"
+        "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (required)"
     )
-    command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of simulated rollouts (0)")
     add_output_options(command)
     command.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""``edge-convert inspect BUNDLE``: tensors, palettes, sparsity, memory for N agents, cost a step, io."""
+"""``edge-convert inspect BUNDLE``: tensors, palettes, sparsity, memory for N agents, cost per step, io."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("inspect", help="look into a bundle")
     command.add_argument("bundle", type=Path, help="the .eab file")
-    command.add_argument("--agents", type=int, default=1000, help="memory for so many agents (1000)")
+    command.add_argument(
+        "--agents", type=int, default=1000, help="number of agents for the memory figure (1000)"
+    )
     add_output_options(command)
     command.set_defaults(run=run)
 
