@@ -172,7 +172,7 @@ def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PlatformError(f"{path}: no such socket; is the daemon running?") from error
     except ConnectionRefusedError as error:
-        raise PlatformError(f"{path}: nobody listens; the daemon ended without a goodbye") from error
+        raise PlatformError(f"{path}: connection refused; the daemon ended abnormally") from error
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror or error}") from error
     if not received.endswith(b"\n"):

@@ -162,7 +162,7 @@ class HttpDownload:
             opener.add_handler(handler)
         answer: HTTPResponse | None = opener.open(request, timeout=min(self._seconds, SILENCE_SECONDS))
         if answer is None:
-            raise PlatformError("nobody answers for this scheme")
+            raise PlatformError("unsupported URL scheme")
         with answer:
             yield answer, first if answer.status == 206 else 0
 

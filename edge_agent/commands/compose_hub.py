@@ -44,7 +44,7 @@ def connect_hub(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
+        log.error("hub: %s: %s; documents and commands of the hub are ignored", folder, error.strerror)
         return
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
     client = make_hub_client(config, kept, configured)

@@ -81,7 +81,7 @@ def take(config: Config) -> KeptState:
     try:
         kept = _without_failed(state_store, folder) if too_many else _checked(state_store, config)
     except PlatformError as error:
-        log.error("hub: %s; it is not obeyed", error)
+        log.error("hub: %s; documents and commands of the hub are ignored", error)
         return KeptState(Kept(lost=(str(error),)), None, starts)
     except ConfigError:
         starts.end()

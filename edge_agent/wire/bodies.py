@@ -243,18 +243,18 @@ DESIRED: Schema = {
 }
 
 GATES: Schema = {
-    "shadow_seconds": BodyField(float, "length of the shadow run; default 60", unit="s"),
-    "trial_seconds": BodyField(float, "length of the trial; default 300", unit="s"),
-    "steps": BodyField(float, "minimum number of agent-steps before the gates are checked; default 100"),
-    "agreement": BodyField(float, "minimum share of equal actions in the shadow run; default 0"),
-    "missed_rate": BodyField(float, "maximum missed deadlines per tick; default 0.01"),
-    "contradiction_rate": BodyField(float, "maximum contradictions per agent-step; default 0.05"),
+    "shadow_seconds": BodyField(float, "length of the shadow run; 60 if not given", unit="s"),
+    "trial_seconds": BodyField(float, "length of the trial; 300 if not given", unit="s"),
+    "steps": BodyField(float, "minimum number of agent-steps before the gates are checked; 100 if not given"),
+    "agreement": BodyField(float, "minimum share of equal actions in the shadow run; 0 if not given"),
+    "missed_rate": BodyField(float, "maximum missed deadlines per tick; 0.01 if not given"),
+    "contradiction_rate": BodyField(float, "maximum contradictions per agent-step; 0.05 if not given"),
     "free_energy_rise": BodyField(
-        float, "maximum rise of free energy per step over the old bundle; default 1", unit="nat"
+        float, "maximum rise of free energy per step over the old bundle; 1 if not given", unit="nat"
     ),
     "memory": BodyField(
         float,
-        "maximum resident memory of the daemon; 0 is no limit besides its plan; default 0",
+        "maximum resident memory of the daemon; 0 is no limit besides its plan; 0 if not given",
         unit="bytes",
     ),
 }

@@ -200,7 +200,7 @@ class PopulationLoans:
             rows = [] if data is None else msgpack.unpackb(data)
             return [[int(number), str(to), str(name), bytes(bundle)] for number, to, name, bundle in rows]
         except (PlatformError, ValueError, TypeError, msgpack.UnpackException) as error:
-            log.warning("peers: what was lent before is not known: %s", error)
+            log.warning("peers: loans of the previous start are unknown: %s", error)
             return []
 
     def _note(self) -> None:
@@ -211,7 +211,7 @@ class PopulationLoans:
         try:
             self._store.save(NOTES, msgpack.packb(noted))
         except PlatformError as error:
-            log.error("peers: %s; a restart would not know what is lent", error)
+            log.error("peers: %s; loans will be unknown after a restart", error)
         self._noted = noted
 
     def _outdated(self, name: str) -> bool:
@@ -231,7 +231,7 @@ class PopulationLoans:
             self._lent[name] = _Lent(group.config, group.digest)
             self._populations.suspend(name, SuspendReason.LOAN)
             self.counters.lent += 1
-            log.info("peers: population %s is offered to a peer with room", name)
+            log.info("peers: population %s is offered to a peer", name)
         return self._perform(effects)
 
     def _perform(self, effects: Iterable[Effect]) -> list[Publication]:
@@ -325,7 +325,7 @@ class PopulationLoans:
             payload = unpack(checkpoint)
             self._populations.restore(population, payload.beliefs, payload.counters)
         except EdgeAgentError as error:
-            log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
+            log.warning("peers: population %s: %s; it continues from its own beliefs", population, error)
 
     def _group(self, key: Key) -> Group | None:
         name = self._borrowed.get(key)

@@ -110,12 +110,12 @@ def resume(
         if entry is None:
             continue
         if entry["digest"] != group.digest or entry["size"] != len(group.names):
-            log.info("%s: population %r is of another bundle or size there; it begins anew", NAME, name)
+            log.info("%s: population %r has another bundle or size there; its beliefs are reset", NAME, name)
             continue
         try:
             group.resume_from(entry["beliefs"], _counters(entry["counters"]))
         except EdgeAgentError as error:
-            faults.append(PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}"))
+            faults.append(PlatformError(f"{NAME}: population {name!r} cannot be restored: {error}"))
         else:
             resumed.append(name)
     return resumed, faults

@@ -78,7 +78,7 @@ class EffectQueue:
             self._state_store.write(effect.state)
         except PlatformError as error:
             self.unsaved += 1
-            log.error("hub: %s; nothing is obeyed until it can be kept", error)
+            log.error("hub: %s; documents and commands wait until the state is stored", error)
             self.retry_at = self._clock.monotonic() + RETRY_S
             return False
         self.retry_at = None

@@ -89,19 +89,19 @@ class RolloutStages:
             case StartShadow(population, bundle):
                 self._health.begin(population, bundle, False, self._clock.monotonic())
             case Trial(population, bundle):
-                log.info("hub: population %s tries bundle %.12s", population, bundle)
+                log.info("hub: population %s starts the trial of bundle %.12s", population, bundle)
                 return self._try(population, bundle)
             case Commit(population, bundle):
                 log.info("hub: population %s runs bundle %.12s", population, bundle)
                 return self._commit(population, bundle)
             case RollBack(population, bundle, reason):
-                log.warning("hub: population %s goes back: %s", population, reason)
+                log.warning("hub: population %s is rolled back: %s", population, reason)
                 if population in self._new:
                     self._new.remove(population)
                 self._act(population, bundle)
                 self._end(population)
             case Leave(population):
-                log.info("hub: population %s goes", population)
+                log.info("hub: population %s is removed", population)
                 self._populations.retire(population, without(self._populations.plan, population))
                 self._end(population)
         return []

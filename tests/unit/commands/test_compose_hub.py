@@ -98,7 +98,7 @@ def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
     text = TEXT.replace("[hub]", f'[hub]\nkeys = ["{tmp_path}/hub.pub"]')
     (tmp_path / "state").write_text("a file where a folder should be")
     assert follow(composed(tmp_path, text)) is None
-    assert "it is not obeyed" in caplog.text
+    assert "documents and commands of the hub are ignored" in caplog.text
     (tmp_path / "state").unlink()
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "follower.json").write_text('{"twin": 5}')

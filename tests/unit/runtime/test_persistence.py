@@ -109,13 +109,13 @@ def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
         {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}
     )
     assert resumed == [name]
-    assert "population 'bad' cannot go on from it" in str(fault)
+    assert "population 'bad' cannot be restored" in str(fault)
     shelf.files[checkpoint.NAME] = sealed({"populations": {name: bad}})
     last = with_checkpoints(make_house, shelf)
     last.start()
     assert last.group.counters.steps == 0
     assert last.status.status()["checkpoint"]["failed"] == 1
-    assert "cannot go on from it" in caplog.text
+    assert "cannot be restored" in caplog.text
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
