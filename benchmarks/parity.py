@@ -32,11 +32,17 @@ from edge_agent import Population
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.errors import EdgeAgentError, PlatformError
-from edge_convert import agent_bundle, pymdp_npz
-from edge_convert.agent_fidelity import History, bundle_decisions, reference_decisions, trace_decisions
 from edge_convert.agent_trace import AgentTrace
+from edge_convert.bundle import agent_bundle
+from edge_convert.bundle.job import Job
 from edge_convert.decisions import Comparison, compare
-from edge_convert.order import Order
+from edge_convert.measure.agent_fidelity import (
+    TraceHistory,
+    bundle_decisions,
+    reference_decisions,
+    trace_decisions,
+)
+from edge_convert.readers import pymdp_npz
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "parity"
@@ -72,11 +78,11 @@ def outcome(path: Path, inference: str | None = None) -> Outcome:
     if source.trace is None:
         return Outcome(path.stem, "different", "exported without a trace", factors)
     try:
-        order = Order(path, BUILD / f"{path.stem}.eab", "parity", inference=inference)
+        order = Job(path, BUILD / f"{path.stem}.eab", "parity", inference=inference)
         conversion = agent_bundle.convert(order, "pymdp")
     except EdgeAgentError as error:
         return Outcome(path.stem, "refused", str(error).removeprefix(f"{path}: "), factors)
-    arrays, history = conversion.source.arrays, History.of_trace(source.trace)
+    arrays, history = conversion.source.arrays, TraceHistory.of_trace(source.trace)
     wanted = trace_decisions(arrays, source.trace)
     if inference is not None:  # the live agent iterates: only the reference has this inference
         wanted = reference_decisions(arrays, history)
@@ -191,7 +197,7 @@ def draw_figures() -> Iterator[Figure]:
 
 def _errors(model: Model, arrays: ModelArrays, trace: AgentTrace, step: int) -> float:
     """Return the largest distance of an action's frequency from pymdp's probability, in standard errors."""
-    history = History.of_trace(trace)
+    history = TraceHistory.of_trace(trace)
     agents = Population(model, DRAWS, seed=step)
     for t in range(step + 1):
         chosen = agents.step(np.repeat(history.outcomes[t], DRAWS, axis=0))

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
-from edge_agent.runtime.binding import Binding
-from edge_convert import export_pymdp, pymdp_npz
+from edge_agent.runtime.population.binding import Binding
+from edge_convert import export_pymdp
 from edge_convert.pymdp_options import JAX, LEGACY, METHODS, Treatment
+from edge_convert.readers import pymdp_npz
 
 agent_module = pytest.importorskip("pymdp.agent")
 MODERN = dataclasses.is_dataclass(agent_module.Agent)

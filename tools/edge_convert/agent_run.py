@@ -17,7 +17,7 @@ from edge_agent.engine.arrays import ModelArrays
 from edge_convert import pymdp_source
 from edge_convert.agent_trace import AgentTrace
 from edge_convert.live_agent import Decided, JaxAgent, LegacyAgent, LiveAgent
-from edge_convert.oracle import World
+from edge_convert.measure.oracle import World
 
 EPISODE = 25
 EXPLORED = 0.25

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.sparse import Sparse, Weights
-from edge_convert.agent_fidelity import History
 from edge_convert.decisions import divergence
-from edge_convert.oracle import Oracle
+from edge_convert.measure.agent_fidelity import TraceHistory
+from edge_convert.measure.oracle import Oracle
 
 EXACT_STEPS, EXACT_AGENTS = 12, 2  # the reference sums whole tables
 APART = 0.1  # nats: many times what rounding weights does to a belief that has one fixed point
@@ -47,7 +47,7 @@ class Forks(NamedTuple):
         return f"{said}; --inference exact has one answer, KL up to {self.exact_kl:.3g} there"
 
 
-def look(source: ModelArrays, histories: Sequence[History]) -> Forks | None:
+def look(source: ModelArrays, histories: Sequence[TraceHistory]) -> Forks | None:
     """Return the forks along ``histories``; None where the model's inference cannot fork, or does not."""
     if len(source.B) == 1 or source.options.inference_algo != "fpi":
         return None
@@ -77,7 +77,7 @@ def _exact(model: ModelArrays) -> ModelArrays:
     return replace(model, options=replace(model.options, inference_algo="exact"))
 
 
-def _apart(source: ModelArrays, stored: ModelArrays, history: History) -> NDArray[np.float64]:
+def _apart(source: ModelArrays, stored: ModelArrays, history: TraceHistory) -> NDArray[np.float64]:
     """Return the largest KL of a factor [T, N]; both go on from the source's belief."""
     ticks, size = history.outcomes.shape[:2]
     ours, theirs = Oracle(source, size), Oracle(stored, size)

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.precision import Precision
-from edge_convert import agent_sensitivity
-from edge_convert.agent_fidelity import AgentFidelity, Measurement
-from edge_convert.agent_sensitivity import BELIEFS, TensorSensitivity
-from edge_convert.agents import AgentSource
-from edge_convert.order import Bits
+from edge_convert.bundle.job import Bits
+from edge_convert.measure.agent_fidelity import AgentFidelity, Measurement
+from edge_convert.quantize import agent_sensitivity
+from edge_convert.quantize.agent_sensitivity import BELIEFS, TensorSensitivity
+from edge_convert.readers.agent_source import AgentSource
 
 NARROW, WIDE = 8, 16
 Judge = Callable[[AgentFidelity], tuple[list[str], list[str]]]

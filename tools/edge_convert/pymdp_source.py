@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.errors import ModelError
 from edge_convert import pymdp_options, sparse_npz
-from edge_convert.agent_fidelity import History
 from edge_convert.agent_trace import AgentTrace
 from edge_convert.decisions import divergence
-from edge_convert.oracle import Oracle
+from edge_convert.measure.agent_fidelity import TraceHistory
+from edge_convert.measure.oracle import Oracle
 
 Arrays = dict[str, NDArray[Any]]
 _SCALARS = ("use_utility", "use_states_info_gain", "use_param_info_gain", "sampling_mode", "action_selection")
@@ -122,7 +122,7 @@ def check_formulas(
             f"agent: {name} of the legacy agent matters for some models, and only its trace shows it: "
             f"expected traces above 0 (allow=({name!r},) exports without)"
         )
-    history = History.of_trace(trace)
+    history = TraceHistory.of_trace(trace)
     for t, (kl, tv) in enumerate(_apart(model, trace, history)):
         if tolerance and kl > _APART_KL:
             raise ModelError(
@@ -139,7 +139,7 @@ def check_formulas(
             )
 
 
-def _apart(model: ModelArrays, trace: AgentTrace, history: History) -> Iterator[tuple[float, float]]:
+def _apart(model: ModelArrays, trace: AgentTrace, history: TraceHistory) -> Iterator[tuple[float, float]]:
     """Yield, for each step, the largest KL of a belief and the distance of q(pi) between agent and
     reference.
     """
@@ -193,7 +193,9 @@ def _scalars(out: Arrays, agent: Any, names: Sequence[str]) -> None:
 
 
 def _with_maps(meta: dict[str, Any], agent: Any) -> dict[str, Any]:
-    """Return ``meta`` with how the agent's own controls lie in the flattened ones (``runtime.binding``)."""
+    """Return ``meta`` with how the agent's own controls lie in the flattened ones
+    (``runtime.population.binding``).
+    """
     maps = [
         {"controls": [int(c) for c in m["multi_dependency"]], "sizes": [int(n) for n in m["multi_dims"]]}
         for m in agent.action_maps

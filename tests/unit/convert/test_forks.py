@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from edge_agent.wire import npz
-from edge_convert import agent_fidelity, forks, pymdp_npz
+from edge_convert import forks
+from edge_convert.measure import agent_fidelity
+from edge_convert.readers import pymdp_npz
 
 AGENTS = Path(__file__).parents[2] / "golden" / "agents"
 
@@ -63,4 +65,4 @@ def test_the_user_is_told_of_a_fork(command: Any, tmp_path: Path) -> None:
 def test_a_model_with_one_fixed_point_is_not_suspected(name: str) -> None:
     source = pymdp_npz.read(AGENTS / f"{name}.npz")
     assert source.trace is not None
-    assert forks.look(source.arrays, [agent_fidelity.History.of_trace(source.trace)]) is None
+    assert forks.look(source.arrays, [agent_fidelity.TraceHistory.of_trace(source.trace)]) is None

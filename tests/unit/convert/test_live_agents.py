@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from edge_agent.wire import bundle, npz
-from edge_convert import agent_bundle, agent_fidelity, pymdp_npz
-from edge_convert.agent_fidelity import History, bundle_decisions, trace_decisions
+from edge_convert.bundle import agent_bundle
+from edge_convert.bundle.job import Job
 from edge_convert.decisions import CLEAR, Decisions, compare
-from edge_convert.order import Order
+from edge_convert.measure import agent_fidelity
+from edge_convert.measure.agent_fidelity import TraceHistory, bundle_decisions, trace_decisions
+from edge_convert.readers import pymdp_npz
 
 AGENTS = Path(__file__).parents[2] / "golden" / "agents"
 NAMES = sorted(path.stem for path in AGENTS.glob("*.npz"))
@@ -33,11 +35,11 @@ def copied(name: str, folder: Path, **changes: np.ndarray | None) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundle_decides_as_the_live_agent(name: str, tmp_path: Path) -> None:
     path = AGENTS / f"{name}.npz"
-    conversion = agent_bundle.convert(Order(path, tmp_path / "a.eab", name), "pymdp")
+    conversion = agent_bundle.convert(Job(path, tmp_path / "a.eab", name), "pymdp")
     source = conversion.source
     assert source.trace is not None
     wanted = trace_decisions(source.arrays, source.trace)
-    history = History.of_trace(source.trace)
+    history = TraceHistory.of_trace(source.trace)
     found = compare(source.arrays, wanted, bundle_decisions(source.arrays, conversion.model, history), name)
     assert found.kl.max() <= 1e-3
     assert found.alike.mean() >= 0.97  # one of forty may be too near to call

@@ -10,8 +10,9 @@ import pytest
 
 from edge_agent.engine.options import TIE, AgentOptions
 from edge_agent.errors import ModelError
-from edge_convert import gate, pymdp_options
+from edge_convert import pymdp_options
 from edge_convert.decisions import CLEAR
+from edge_convert.measure import gate
 from edge_convert.pymdp_options import JAX, LEGACY
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "pymdp.md"

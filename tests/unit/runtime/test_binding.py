@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.acting import actuators
-from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.config import ActConfig, PopulationConfig
-from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.population.actuators import actuators
+from edge_agent.runtime.population.binding import Binding
 
 CO2 = {"name": "co2", "unit": "ppm", "edges": [600, 1000]}
 FAN = {"name": "fan", "values": ["off", "on"]}
