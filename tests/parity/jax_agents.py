@@ -347,7 +347,7 @@ def sparse_BCOO() -> Any:
     env = GridWorld(shape=(5, 5), success_prob=0.8)
     agent = of(env, [jnp.zeros(25).at[12].set(3.0)], policy_len=2)
     object.__setattr__(agent, "B", [sparse.BCOO.fromdense(b, n_batch=1) for b in agent.B])
-    return agent, {"traces": 0}
+    return agent
 
 
 @case

@@ -64,6 +64,9 @@ class JaxAgent:
         for name in without:
             if name in _WITHOUT:
                 object.__setattr__(self._agent, name, _WITHOUT[name])
+        for letter in "AB":  # the same numbers; compiled with BCOO, pymdp did not end within a minute
+            tensors = [t.todense() if hasattr(t, "n_batch") else t for t in getattr(agent, letter)]
+            object.__setattr__(self._agent, letter, tensors)
         self._batch = batch
         self._key = jax.random.PRNGKey(seed)
         self._decide, self._predict = _compiled(pymdp_options.class_of(agent) or type(agent), self._agent)
