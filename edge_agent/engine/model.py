@@ -17,14 +17,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import alike, payload, storage
+from edge_agent.engine import outcome_classes, payload, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.elimination import NONE as NO_ELIMINATION
 from edge_agent.engine.elimination import Elimination, elimination
-from edge_agent.engine.merging import Merging, merging
-from edge_agent.engine.mixed import NONE, Mixed, mixed
+from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
 from edge_agent.engine.options import RULES, AgentOptions
-from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
+from edge_agent.engine.plan_classes import PlanClasses, merging
+from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, program
 from edge_agent.engine.precision import Precision
 from edge_agent.engine.sparse import Sparse, ambiguity, expected
 from edge_agent.engine.storage import Tensor
@@ -299,14 +299,14 @@ class Model:
         )
 
     @cached_property
-    def mixed(self) -> tuple[Mixed, ...]:
+    def mixed(self) -> tuple[MergedControls, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n, self.rules) for b, n in zip(self.B, self.num_states, strict=True))
         others = len(self._merging.tensors) + len(self.novelty)
         return (*(NONE for _ in self.A), *transitions, *(NONE,) * others)
 
     @cached_property
-    def _merging(self) -> Merging:
+    def _merging(self) -> PlanClasses:
         first = len(self.A) + len(self.B)
         apart = [m for m in self.novelty if m < len(self.A)]  # states of equal columns gain differently
         return merging(self.A, self.A_deps, self.num_states, self.folds, first, apart)
@@ -317,11 +317,11 @@ class Model:
         return (*self.A, *self.B, *self._merging.tensors, *self.novelty.values())
 
     @cached_property
-    def alike(self) -> alike.Alike:
+    def alike(self) -> outcome_classes.OutcomeClasses:
         """The classes of states that iteration goes over."""
         if self.elimination.entries:
-            return alike.none(len(self.A), len(self.B))
-        return alike.alike(self.A, self.A_deps, self.num_states)
+            return outcome_classes.none(len(self.A), len(self.B))
+        return outcome_classes.alike(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def elimination(self) -> Elimination:
@@ -381,7 +381,7 @@ class Model:
         key = (horizon, epistemic)
         if key not in self._plans:
             first = len(self.A) + len(self.B) + len(self._merging.tensors)
-            tree = Tree(
+            tree = PolicyTree(
                 self.num_states,
                 self.num_obs,
                 self.num_controls,

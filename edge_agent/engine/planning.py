@@ -76,7 +76,7 @@ class Merged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tree:
+class PolicyTree:
     """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group.
 
     ``utility``, ``states_info_gain``: whether they count; ``novelty``: the kernel's number of the tensor with
@@ -112,7 +112,7 @@ def groups_of(A_deps: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(A_deps))
 
 
-def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
+def program(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
     """Write the program for the first ``horizon`` steps of every policy.
 
     Raises
@@ -132,7 +132,7 @@ def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
         raise ModelError(f"{error}; not even policies of one step would fit") from error
 
 
-def _written(tree: Tree, horizon: int, epistemic: bool) -> Program:
+def _written(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
     writer = _Writer(tree, horizon, epistemic)
     writer.branch(list(range(len(tree.policies))), 0, tuple(range(len(tree.num_states))), None)
     return writer.finish()
@@ -141,7 +141,7 @@ def _written(tree: Tree, horizon: int, epistemic: bool) -> Program:
 class _Writer:
     """Emits operations on virtual registers, then gives registers their rows."""
 
-    def __init__(self, tree: Tree, horizon: int, epistemic: bool) -> None:
+    def __init__(self, tree: PolicyTree, horizon: int, epistemic: bool) -> None:
         self.tree, self.horizon = tree, horizon
         self.states_gain, self.parameters_gain = epistemic and tree.states_info_gain, epistemic
         self.sizes = list(tree.num_states)  # registers 0 to F - 1 are the beliefs at the root

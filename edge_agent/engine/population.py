@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import _kernel, handover, snapshot
-from edge_agent.engine.inputs import evidence_tables, executed_actions, outcomes, soft_tables
+from edge_agent.engine import _kernel, kernel_args, snapshot
+from edge_agent.engine.input_checks import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
@@ -94,20 +94,20 @@ class Population:
         self.horizon, self.epistemic = model.policy_len, True
         self._core = _kernel.Core(
             chosen().name,
-            tuple(handover.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
+            tuple(kernel_args.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
             model.A_deps,
             model.B_deps,
             model.alike,
             np.concatenate(model.D),
-            None if model.E is None else handover.log_habits(model),
+            None if model.E is None else kernel_args.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
-            handover.options(model),
+            kernel_args.options(model),
             (model.elimination.ops, model.elimination.lists, model.elimination.rows),
             self._belief,
             self._action,
             self._free_energy,
             arrays["scratch"],
-            handover.strip_rows(model),
+            kernel_args.strip_rows(model),
             _lanes(size),
             size,
             threads,
@@ -139,7 +139,7 @@ class Population:
             len(model.A),
             factors,
             wide,
-            handover.strip_rows(model),
+            kernel_args.strip_rows(model),
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
         return (
