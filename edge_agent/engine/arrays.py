@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import induction, validation
+from edge_agent.engine import validation
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.sparse import Sparse, Weights
 from edge_agent.errors import ModelError
@@ -135,6 +135,8 @@ def model_arrays(
     ways = None
     if H is not None:
         goals = validation.indicators(validation.tensors("H", H), states, "H")
+        from edge_agent.engine import induction  # the daemon's memory: few models need it
+
         ways = induction.reachability(goals, tensors_b, deps_b, chosen)
     elif I is not None:
         ways = validation.indicators(validation.tensors("I", I), states, "I")

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.induction import nearer
 from edge_agent.engine.kernel_tables import background_of, logarithm, tables
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import TIE
-from edge_agent.engine.reference import EPSILON
+from edge_agent.engine.sparse import EPSILON
 
 
 def strip_rows(model: Model) -> int:
@@ -47,7 +46,11 @@ def options(model: Model) -> tuple[Any, ...]:
     """Return what the kernel takes of the agent's options, and of inductive planning."""
     chosen = model.options
     flat = [np.zeros(0, np.uint8), *(w.ravel() for w in model.ways)]
-    rows = [np.zeros(0, np.uint16), *(nearer(w) for w in model.ways)]
+    rows = [np.zeros(0, np.uint16)]
+    if model.ways:
+        from edge_agent.engine.induction import nearer  # the daemon's memory: few models need it
+
+        rows += [nearer(w) for w in model.ways]
     return (
         chosen.gamma,
         chosen.alpha,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.options import RULES
 from edge_agent.engine.quantize import TINY
-from edge_agent.engine.reference import EPSILON
+from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.storage import Tensor
 
 _CONTEXT = Context(prec=25)

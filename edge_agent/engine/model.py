@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import novelty, outcome_classes, payload, storage
+from edge_agent.engine import outcome_classes, payload, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.elimination import NONE as NO_ELIMINATION
 from edge_agent.engine.elimination import Elimination, elimination
@@ -150,6 +150,8 @@ class Model:
         node_budget: int = NODE_BUDGET,
     ) -> Self:
         """Quantize checked arrays. See ``from_arrays``."""
+        from edge_agent.engine import novelty  # the daemon's memory: it makes no models
+
         bits = precision or Precision.uniform(arrays)
         bits.check(arrays)
         uniform = bool((arrays.E[0] == arrays.E).all())
