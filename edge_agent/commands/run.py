@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
         builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
     daemon = builder.build(
         composed.prepared,
-        checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_a_day),
+        checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_per_day),
         recording_file=_recording_file(config.recorder),
         tidy=tidy,
     )

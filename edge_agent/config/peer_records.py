@@ -58,7 +58,7 @@ class PeersConfig:
     """Fleet ticks within which evidence may be late; what is later is lost, and counted."""
     worthwhile_nats: NotNegative = 0.0
     """Evidence is held back while all of it together would change a belief by no more than this."""
-    records_a_tick: OneOrMore = 16
+    records_per_tick: OneOrMore = 16
     """Most pieces of evidence the device sends in a fleet tick."""
     room_kb: Count = 0
     """KiB kept free for populations of other devices; 0 takes none in."""

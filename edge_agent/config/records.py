@@ -63,7 +63,7 @@ class DeviceConfig:
     """Seconds between telemetry messages."""
     checkpoint_s: Positive = 300.0
     """Seconds between checkpoints of beliefs and counters."""
-    checkpoint_mb_a_day: Positive = 200.0
+    checkpoint_mb_per_day: Positive = 200.0
     """Most MB of checkpoints in a day; the interval grows when that is not enough (SD cards wear)."""
 
 

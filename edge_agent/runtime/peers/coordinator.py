@@ -94,7 +94,7 @@ class PeerCoordinator:
             self._config.period_s,
             self._config.skew_s,
             self._config.worthwhile_nats,
-            self._config.records_a_tick,
+            self._config.records_per_tick,
         )
         self.shared = SharedFactors(
             EvidenceExchange(self.topics, sharing, self.peer.conduct), self._config.window, clock

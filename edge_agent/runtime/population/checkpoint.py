@@ -139,12 +139,12 @@ class CheckpointCounters:
 
 
 class Checkpoints:
-    """Writes checkpoints to ``store``, ``mb_a_day`` at most, ``interval_s`` apart at least."""
+    """Writes checkpoints to ``store``, ``mb_per_day`` at most, ``interval_s`` apart at least."""
 
-    def __init__(self, store: StateStore, interval_s: float, mb_a_day: float) -> None:
+    def __init__(self, store: StateStore, interval_s: float, mb_per_day: float) -> None:
         self._store = store
         self._interval_s = interval_s
-        self._bytes_a_day = mb_a_day * 1e6
+        self._bytes_per_day = mb_per_day * 1e6
         self.counters = CheckpointCounters()
         self.resumed: list[str] = []
 
@@ -174,7 +174,7 @@ class Checkpoints:
             self.counters.written += 1
             self.counters.bytes += len(data)
             self.counters.reason = ""
-        return max(self._interval_s, len(data) * DAY_S / self._bytes_a_day)
+        return max(self._interval_s, len(data) * DAY_S / self._bytes_per_day)
 
     def _note(self, error: PlatformError) -> None:
         log.warning("%s", error)

@@ -151,7 +151,7 @@ def test_a_full_disk_is_noted_and_the_device_works_on(make_house: MakeHouse) -> 
 
 def test_writes_a_day_are_bounded(make_house: MakeHouse) -> None:
     shelf = Shelf()
-    checkpoints = Checkpoints(shelf, 1.0, mb_a_day=0.001)
+    checkpoints = Checkpoints(shelf, 1.0, mb_per_day=0.001)
     house = make_house(checkpoints=checkpoints)
     house.start()
     house.after(2 * 86400.0)
