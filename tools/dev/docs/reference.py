@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ def board_figures() -> str:
 
 def current() -> dict[Path, str]:
     """Return the text that each page should have."""
+    os.environ.pop("XDG_STATE_HOME", None)  # the pages name the folder that stands where nobody chose one
     pages = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
     costs = DOCS / "costs.md"
     head, _, rest = costs.read_text("utf-8").partition(BEGIN)
