@@ -53,7 +53,7 @@ screenshots: setup ## docs/images: the terminal and the report, from a run of th
 	$(PY) tools/docs/screenshots.py
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip systemd-analyze $(ARM64_TOOLS)
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip systemd-analyze $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -145,7 +145,7 @@ UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_abuse.py::test_three_daemons_survive_three_minutes_of_abuse)
 
 coverage: setup ## branch coverage of the tests and of the processes they start, into benchmarks/results/coverage.json
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@status=0; \
 	.venv/bin/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 900 $(UNTRACED) \

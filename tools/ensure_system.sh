@@ -9,6 +9,7 @@ declare -A package=(
     [mosquitto]="mosquitto"
     [mosquitto_pub]="mosquitto-clients"
     [openssl]="openssl"
+    [initdb]="postgresql-15"
     [ip]="iproute2"
     [chromium]="chromium fonts-dejavu-core"
     [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
@@ -21,7 +22,7 @@ declare -A package=(
     [buildah]="buildah"
     [qemu-aarch64-static]="qemu-user-static"
 )
-PATH="$PATH:/usr/sbin:/sbin"
+PATH="$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
 
 missing=()
 for command in "$@"; do
