@@ -22,6 +22,7 @@ from edge_hub.domain.filters import Term, like
 
 MAX_PAGE = 1000
 SORTS = ("name", "heard", "rss")
+_JOINED = devices.outerjoin(latest, latest.c.device_id == devices.c.id)
 SUMMED = ("tick", "decisions", "contradictions", "missed")
 
 
@@ -147,7 +148,7 @@ def numbers_of(database: Database, terms: Sequence[Term], now: float) -> list[tu
     """Return (fleet, name) of every device that fits, sorted."""
     query = (
         select(devices.c.fleet, devices.c.name)
-        .select_from(devices.outerjoin(latest))
+        .select_from(_JOINED)
         .where(not_(devices.c.forgotten), *(_condition(term, now) for term in terms))
         .order_by(devices.c.fleet, devices.c.name)
     )
@@ -246,8 +247,7 @@ def _rows(*more: Any) -> Select[Any]:
         latest.c.t,
         latest.c.rss,
     )
-    joined = devices.outerjoin(latest, latest.c.device_id == devices.c.id)
-    return select(*columns, *more).select_from(joined).where(not_(devices.c.forgotten))
+    return select(*columns, *more).select_from(_JOINED).where(not_(devices.c.forgotten))
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
         "labels": json.loads(row.labels),
         "known_since": row.known_since,
         "heard": row.heard,
-        "t": row.t,
+        "t": row._mapping["t"],
         "rss": row.rss,
     }
 

@@ -23,8 +23,8 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     ProgrammingError,
-    SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_hub.database.schema import HEAD
@@ -134,7 +134,7 @@ class Database:
             raise ValueRefusedError(f"{self.name}: {_first_line(error)}") from error
         except ProgrammingError:
             raise  # a defect of ours: a query that the database does not understand
-        except (DBAPIError, SQLAlchemyError) as error:
+        except (DBAPIError, PoolTimeout) as error:
             raise PlatformError(f"{self.name}: {_first_line(error)}") from error
 
 
