@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bodies, messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
-from edge_hub.database import devices, sql, telemetry
+from edge_hub.cli import main
+from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.subscriber import Broker
@@ -314,3 +316,33 @@ def test_a_broker_that_refuses_is_named_and_asked_again(
     with running(Worker(database, broker(closed))):
         until(lambda: "refused: not authorized" in caplog.text)
     closed.stop()
+
+
+def test_the_command_takes_in_until_it_is_ended_and_tells_the_gaps(
+    data: str, mosquitto: Mosquitto, ear: Ear, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ingest", "--data", data]) == 2
+    assert "run: edge-hub migrate" in capsys.readouterr().err
+    assert main(["migrate", "--data", data]) == 0
+    assert "schema missing →" in capsys.readouterr().out
+    words = ["ingest", "--data", data, "--json", "--broker", f"127.0.0.1:{mosquitto.port}"]
+    command = [sys.executable, "-m", "edge_hub.cli", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    database = Database(data)
+    until(lambda: bool(leases.holder(database, "registrar")))
+    ear.say(*birth("a"), retain=True)
+    until(lambda: devices.one(database, "lab", "a") is not None)
+    for seq in (1, 2, 5):
+        ear.say(*report("a", seq))
+    until(lambda: count(database) == 3)
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    (row,) = map(json.loads, out.splitlines())
+    assert (process.returncode, row["device"], row["messages"], row["gaps"]) == (0, "a", 3, 2)
+    until(lambda: bool(ear.heard))
+    database.close()
+
+
+def test_one_place_to_store_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingest"]) == 2
+    assert "either --data or" in capsys.readouterr().err

@@ -11,8 +11,9 @@ from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.wire import messages
 from edge_agent.wire.messages import Message
 from edge_hub.archive import Archive
-from edge_hub.database import leases, sql, telemetry
+from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.engine import Database
+from edge_hub.database.gaps import gaps
 from edge_hub.database.migrate import migrate
 from edge_hub.database.schema import HEAD, metadata
 from edge_hub.database.telemetry import Numbers
@@ -261,3 +262,15 @@ def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> No
     assert count(database) == 1
     other.close()
     database.close()
+
+
+def test_gaps_are_what_is_missing_and_was_not_thinned_out(database: Database) -> None:
+    store(database, *(say(n) for n in (1, 2, 7)), say(8, skipped=[[2, 4], [4, 5]]), say(1, device="b"))
+    store(database, say(1, device="c", outbox=None))
+    row, other = gaps(database)
+    wanted = {"fleet": "lab", "device": "a", "outbox": "x", "first": 1, "last": 8, "messages": 4}
+    assert row == wanted | {"thinned": 3, "gaps": 1}
+    assert (other["device"], other["gaps"]) == ("b", 0)
+    with database.read() as connection:
+        number = devices.number(connection, "lab", "b")
+    assert gaps(database, number) == [other]

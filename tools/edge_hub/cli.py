@@ -16,7 +16,17 @@ from collections.abc import Sequence
 from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
 
-COMMANDS: tuple[str, ...] = ("watch", "devices", "deploy", "rollout", "command", "ingest", "keys", "retire")
+COMMANDS: tuple[str, ...] = (
+    "watch",
+    "devices",
+    "deploy",
+    "rollout",
+    "command",
+    "ingest",
+    "keys",
+    "retire",
+    "migrate",
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -90,9 +90,9 @@ class Connection:
             manual_ack=bool(session),
         )
         if arguments.username:
-            client.username_pw_set(arguments.username, _password(arguments.password_file))
+            client.username_pw_set(arguments.username, password(arguments.password_file))
         if arguments.ca:
-            client.tls_set_context(_tls(arguments))
+            client.tls_set_context(tls(arguments))
         client.max_inflight_messages_set(20)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
@@ -201,7 +201,14 @@ def address(text: str, default_port: int) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _password(path: Path | None) -> str | None:
+def password(path: Path | None) -> str | None:
+    """Return the first line of a file, None without a file.
+
+    Raises
+    ------
+    ConfigError
+        The file can't be read or is empty.
+    """
     if path is None:
         return None
     try:
@@ -210,7 +217,14 @@ def _password(path: Path | None) -> str | None:
         raise ConfigError(f"{path}: no password can be read from it ({error})") from error
 
 
-def _tls(arguments: argparse.Namespace) -> ssl.SSLContext:
+def tls(arguments: argparse.Namespace) -> ssl.SSLContext:
+    """Return what ``--ca``, ``--certificate`` and ``--key`` make.
+
+    Raises
+    ------
+    ConfigError
+        One of the files is not usable.
+    """
     try:
         context = ssl.create_default_context(cafile=str(arguments.ca))
         if arguments.certificate:

@@ -1,9 +1,12 @@
-"""``edge-hub ingest``: telemetry into SQLite, with the gaps a device.
+"""``edge-hub ingest``: telemetry into a database, with the gaps of each outbox at the end.
 
-A message is acknowledged to the broker only after its transaction, and the broker keeps the session, so a
-hub that was killed loses nothing once it is back. With ``--group`` several of them share the load (a shared
-subscription) and may share the database. What is stored is confirmed to its device, which may be waiting
-for that.
+With ``--data`` it is a worker of the service: the database of ``edge-hub serve``, acknowledged after the
+commit, and with ``--group`` as many of them as wanted (`edge_hub.ingest.worker`).
+
+With a file's name alone it writes the older archive, one file for telemetry. A message is acknowledged to the
+broker only after its transaction, and the broker keeps the session, so a hub that was killed loses nothing
+once it is back. With ``--group`` several of them share the load (a shared subscription) and may share the
+database. What is stored is confirmed to its device, which may be waiting for that.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE
+from edge_agent.errors import EXIT_DONE, ConfigError
 from edge_agent.wire import messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -28,8 +31,11 @@ log = logging.getLogger("edge_hub")
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("ingest", help="telemetry into SQLite")
-    parser.add_argument("database", type=Path, help="the SQLite file; made if missing")
+    parser = subparsers.add_parser("ingest", help="telemetry into a database")
+    parser.add_argument("database", type=Path, nargs="?", help="an archive: a SQLite file, made if missing")
+    parser.add_argument(
+        "--data", help="the service's database: a SQLite file, or postgresql://USER@HOST/NAME"
+    )
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
     parser.add_argument(
@@ -43,6 +49,10 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take telemetry in until the time is over or somebody interrupts; then tell the gaps."""
+    if (arguments.data is None) == (arguments.database is None):
+        raise ConfigError("ingest: expected either --data or the name of an archive")
+    if arguments.data is not None:
+        return _work(arguments)
     archive = Archive(arguments.database)
     end = time.monotonic() + arguments.seconds
     share = f"$share/{arguments.group}/" if arguments.group else ""
@@ -66,6 +76,22 @@ def run(arguments: argparse.Namespace) -> int:
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()
+    return EXIT_DONE
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    """Be an ingest worker of the service."""
+    from edge_hub.database.engine import Database
+    from edge_hub.database.gaps import gaps
+    from edge_hub.ingest import process
+
+    broker = process.broker(arguments)
+    with Database(arguments.data) as database:
+        database.check()
+        worker = process.run(database, broker, arguments.fleet, arguments.group or "", arguments.seconds)
+        log.info("%d stored, %d rejected", worker.counters.stored, worker.counters.rejected)
+        for row in gaps(database):
+            print(json.dumps(row) if arguments.json else _line(row))
     return EXIT_DONE
 
 

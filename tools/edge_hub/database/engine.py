@@ -126,6 +126,12 @@ class Database:
         self._reader.dispose()
         self._writer.dispose()
 
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:

@@ -81,9 +81,6 @@ outboxes = Table(
     Column("id", Integer, primary_key=True),
     Column("device_id", Integer, nullable=False),
     Column("outbox", Text, nullable=False),
-    Column("expired_first", BigInteger),
-    Column("expired_last", BigInteger),
-    Column("expired", BigInteger, nullable=False),
 )
 telemetry = Table(
     "telemetry",

@@ -114,6 +114,7 @@ class Worker:
                 self._note(batch)
                 await asyncio.sleep(0)  # let the connection read and the flush run
         finally:
+            self.flush()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -102,9 +102,6 @@ def _telemetry(postgresql: bool) -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("device_id", sa.Integer, nullable=False),
         sa.Column("outbox", sa.Text, nullable=False),
-        sa.Column("expired_first", sa.BigInteger),
-        sa.Column("expired_last", sa.BigInteger),
-        sa.Column("expired", sa.BigInteger, nullable=False, server_default="0"),
         sa.UniqueConstraint("device_id", "outbox"),
     )
     op.create_table(
