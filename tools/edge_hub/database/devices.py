@@ -204,6 +204,14 @@ def running(database: Database) -> list[dict[str, Any]]:
         ]
 
 
+def labels_of(connection: Connection, number: int) -> dict[str, str]:
+    """Return the labels of a device."""
+    found: dict[str, str] = json.loads(
+        connection.scalar(select(devices.c.labels).where(devices.c.id == number)) or "{}"
+    )
+    return found
+
+
 def set_labels(connection: Connection, number: int, values: Mapping[str, str]) -> None:
     """Replace the labels of a device."""
     connection.execute(
