@@ -9,6 +9,7 @@ from edge_agent.testing.mosquitto import Mosquitto
 from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
 from edge_hub.testing.postgresql import PostgreSQL
+from tests.hub.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,10 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def service(database: Database) -> Iterator[Service]:
+    made = Service(database)
+    yield made
+    made.close()

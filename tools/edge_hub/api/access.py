@@ -56,15 +56,15 @@ async def _caller(hub: Hub, secret: str, kind: str) -> Caller | None:
     if len(secret) > secrets.MAX_PASSWORD:
         return None
     digest, now = secrets.digest(secret), hub.now()
-    known = hub.callers.get(digest)
+    known = hub.callers.get((kind, digest))
     if known is None or known[1] <= now:
         find = accounts.by_token if kind == "token" else accounts.by_session
         found = await hub.run(find, hub.database, digest, now)
         if len(hub.callers) >= _KEPT:
             hub.callers.clear()
-        known = hub.callers[digest] = (found, now + KEPT_S)
+        known = hub.callers[kind, digest] = (found, now + KEPT_S)
     caller = known[0]
-    if caller is None or caller.via != kind or caller.expires <= now:
+    if caller is None or caller.expires <= now:
         return None
     return caller
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, delete, get, patch, post
 from litestar.datastructures import Cookie
-from litestar.params import Parameter
+from litestar.params import JSONBody, PathParameter
 
 from edge_agent.errors import ConfigError
 from edge_hub.api import passwords
@@ -35,13 +35,13 @@ WINDOW_S = 300.0
 TRIES_PER_USER, TRIES_PER_ADDRESS = 5, 20
 _VERIFYING = asyncio.Semaphore(2)  # argon2id takes 64 MB a time
 
-Number = Annotated[int, Parameter(ge=1, le=2**31 - 1)]
+Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 ADMINS = {"role": "admin", "scope": "users"}
 SELF = {"role": "viewer", "scope": "users"}
 
 
 @post("/session", opt={"role": PUBLIC}, summary="Log in", status_code=201)
-async def log_in(request: Request[Any, Any, Any], data: Login) -> Response[Session]:
+async def log_in(request: Request[Any, Any, Any], data: JSONBody[Login]) -> Response[Session]:
     """Begin a session: a cookie, and the token that writes carry."""
     hub = hub_of(request)
     now = hub.now()
@@ -91,14 +91,14 @@ async def log_out(request: Request[Any, Any, Any]) -> Response[None]:
             accounts.end_session(connection, digest)
 
     await hub.change(end)
-    hub.callers.pop(digest, None)
+    hub.callers.pop(("session", digest), None)
     response: Response[None] = Response(None, status_code=204)
     response.delete_cookie(COOKIE)
     return response
 
 
 @post("/setup", opt={"role": PUBLIC}, summary="Make the first admin", status_code=201)
-async def set_up(request: Request[Any, Any, Any], data: Setup) -> Response[Session]:
+async def set_up(request: Request[Any, Any, Any], data: JSONBody[Setup]) -> Response[Session]:
     """Make the first admin with the code that the hub printed when it started; works once."""
     hub = hub_of(request)
     kept = await hub.run(passwords.make, data.password)
@@ -135,7 +135,7 @@ async def _begin(
             audit.append(connection, found["name"], "session.begin", found["name"])
 
     await hub.run(change)
-    hub.callers.pop(old, None)
+    hub.callers.pop(("session", old), None)
     cookie = Cookie(
         COOKIE,
         value=secret,
@@ -156,7 +156,7 @@ async def list_users(request: Request[Any, Any, Any]) -> Response[list[User]]:
 
 
 @post("/users", opt=ADMINS, summary="Add a user", status_code=201)
-async def add_user(request: Request[Any, Any, Any], data: NewUser) -> User:
+async def add_user(request: Request[Any, Any, Any], data: JSONBody[NewUser]) -> User:
     """Add a user."""
     hub, who = hub_of(request), caller_of(request).name
     kept = await hub.run(passwords.make, data.password)
@@ -173,7 +173,7 @@ async def add_user(request: Request[Any, Any, Any], data: NewUser) -> User:
 
 
 @patch("/users/{number:int}", opt=ADMINS, summary="Change a user")
-async def change_user(request: Request[Any, Any, Any], number: Number, data: UserChange) -> User:
+async def change_user(request: Request[Any, Any, Any], number: Number, data: JSONBody[UserChange]) -> User:
     """Change role, password or whether a user can log in; ends the user's sessions."""
     hub, who = hub_of(request), caller_of(request).name
     values: dict[str, Any] = {
@@ -225,7 +225,7 @@ async def list_tokens(request: Request[Any, Any, Any]) -> list[Token]:
 
 
 @post("/tokens", opt=SELF, summary="Make an API token", status_code=201)
-async def add_token(request: Request[Any, Any, Any], data: NewToken) -> Response[MadeToken]:
+async def add_token(request: Request[Any, Any, Any], data: JSONBody[NewToken]) -> Response[MadeToken]:
     """Make a token for the caller; the secret is shown this once."""
     hub, caller = hub_of(request), caller_of(request)
     if caller.scopes and not (data.scopes and set(data.scopes) <= set(caller.scopes)):

@@ -80,6 +80,7 @@ def make(hub: Hub) -> Litestar:
         lifespan=[lifespan],
         openapi_config=openapi(),
         request_max_body_size=MAX_BODY,
+        logging_config=None,
         debug=False,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from edge_hub.api.hub import hub_of
 from edge_hub.api.parameters import Limit, may
@@ -20,7 +20,7 @@ from edge_hub.database import audit
 async def list_audit(
     request: Request[Any, Any, Any],
     limit: Limit = 50,
-    before: Annotated[int, Parameter(ge=0, le=2**31 - 1)] = 0,
+    before: Annotated[int, QueryParameter(ge=0, le=2**31 - 1)] = 0,
 ) -> Response[list[AuditEntry]]:
     """Return who changed what, newest first."""
     hub = hub_of(request)

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import JSONBody
 
 from edge_agent.errors import ConfigError
 from edge_hub.api.hub import caller_of, hub_of
@@ -44,7 +45,9 @@ async def get_command(request: Request[Any, Any, Any], id_: Id) -> Response[Comm
 
 
 @post("/commands", opt=may("operator", "commands"), summary="Send a command", status_code=202)
-async def send_command(request: Request[Any, Any, Any], data: NewCommand) -> Response[CommandDetail]:
+async def send_command(
+    request: Request[Any, Any, Any], data: JSONBody[NewCommand]
+) -> Response[CommandDetail]:
     """Sign a command and send it to every device that fits; the answers come in later."""
     hub, who = hub_of(request), caller_of(request).name
     sender = hub.sender

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, delete, get, put
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.problems import ProblemError
@@ -22,8 +22,8 @@ from edge_hub.database import audit, devices, history, rejected
 from edge_hub.database.gaps import gaps
 from edge_hub.domain import filters
 
-Fleet = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
-Limit = Annotated[int, Parameter(ge=1, le=devices.MAX_PAGE)]
+Fleet = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+Limit = Annotated[int, QueryParameter(ge=1, le=devices.MAX_PAGE)]
 READ = {"role": "viewer", "scope": "devices"}
 WRITE = {"role": "operator", "scope": "devices"}
 
@@ -31,11 +31,11 @@ WRITE = {"role": "operator", "scope": "devices"}
 @get("/devices", opt=READ, summary="A page of devices")
 async def list_devices(
     request: Request[Any, Any, Any],
-    filter_: Annotated[str, Parameter(query="filter", max_length=filters.MAX_LENGTH)] = "",
+    filter_: Annotated[str, QueryParameter(name="filter", max_length=filters.MAX_LENGTH)] = "",
     limit: Limit = 50,
-    after: Annotated[str, Parameter(max_length=300)] = "",
-    sort: Literal["name", "heard", "rss"] = "name",
-    descending: bool = False,
+    after: Annotated[str, QueryParameter(max_length=300)] = "",
+    sort: FromQuery[Literal["name", "heard", "rss"]] = "name",
+    descending: FromQuery[bool] = False,
 ) -> Response[DevicePage]:
     """Return devices that fit ``filter`` (terms as ``online profile=pi4* label.site=lab``), page by page."""
     hub, terms = hub_of(request), filters.parse(filter_)
@@ -82,9 +82,9 @@ async def get_series(
     request: Request[Any, Any, Any],
     fleet: Fleet,
     name: Fleet,
-    since: Annotated[float, Parameter(ge=-1e12, le=1e12)] = 0.0,
-    until: Annotated[float, Parameter(ge=-1e12, le=1e12)] = 1e12,
-    points: Annotated[int, Parameter(ge=2, le=5000)] = 500,
+    since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
+    until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
+    points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
 ) -> Response[Series]:
     """Return memory and counters over time, thinned to at most ``points``."""
     hub = hub_of(request)
@@ -100,7 +100,9 @@ async def get_series(
 
 
 @put("/devices/{fleet:str}/{name:str}/labels", opt=WRITE, summary="Set a device's labels")
-async def put_labels(request: Request[Any, Any, Any], fleet: Fleet, name: Fleet, data: Labels) -> Labels:
+async def put_labels(
+    request: Request[Any, Any, Any], fleet: Fleet, name: Fleet, data: JSONBody[Labels]
+) -> Labels:
     """Replace all labels of a device."""
     hub, who = hub_of(request), caller_of(request).name
 
@@ -137,7 +139,7 @@ async def delete_device(request: Request[Any, Any, Any], fleet: Fleet, name: Fle
 async def list_rejected(
     request: Request[Any, Any, Any],
     limit: Limit = 50,
-    before: Annotated[int, Parameter(ge=0, le=2**31 - 1)] = 0,
+    before: Annotated[int, QueryParameter(ge=0, le=2**31 - 1)] = 0,
 ) -> Response[list[Rejected]]:
     """Return what was kept aside, newest first, with the reasons."""
     hub = hub_of(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, Response, delete, get, put
+from litestar.params import JSONBody
 
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.parameters import GroupName, may
@@ -25,7 +26,7 @@ async def list_groups(request: Request[Any, Any, Any]) -> Response[list[Group]]:
 
 
 @put("/groups/{name:str}", opt=may("operator", "groups"), summary="Make or change a group")
-async def put_group(request: Request[Any, Any, Any], name: GroupName, data: NewGroup) -> Group:
+async def put_group(request: Request[Any, Any, Any], name: GroupName, data: JSONBody[NewGroup]) -> Group:
     """Give a filter a name; who fits it later is in the group too."""
     hub, who = hub_of(request), caller_of(request).name
     filters.parse(data.filter)

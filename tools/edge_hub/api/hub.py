@@ -50,7 +50,7 @@ class Hub:
     gauges: list[Callable[[], dict[str, float]]] = field(default_factory=list)
     answers: Answers = field(default_factory=Answers)
     broadcast: Broadcast = field(default_factory=Broadcast)
-    callers: dict[str, tuple[Caller | None, float]] = field(default_factory=dict)
+    callers: dict[tuple[str, str], tuple[Caller | None, float]] = field(default_factory=dict)
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(POOL, thread_name_prefix="edge-hub-api")
     )

@@ -17,7 +17,8 @@ from edge_hub.api.hub import Hub
 from edge_hub.database import idempotency
 from edge_hub.database.accounts import Caller
 
-Scope = Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -7,6 +7,7 @@ import secrets
 from typing import Any, Literal
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath, JSONBody
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire import bodies
@@ -45,7 +46,7 @@ async def get_rollout(request: Request[Any, Any, Any], id_: Id) -> Response[Roll
 
 
 @post("/rollouts", opt=may("operator", "rollouts"), summary="Make a rollout", status_code=201)
-async def add_rollout(request: Request[Any, Any, Any], data: NewRollout) -> RolloutDetail:
+async def add_rollout(request: Request[Any, Any, Any], data: JSONBody[NewRollout]) -> RolloutDetail:
     """Plan a rollout of a bundle that was uploaded; it runs once it is approved."""
     hub, who = hub_of(request), caller_of(request).name
     made = await hub.change(_plan, hub, data, who)
@@ -111,7 +112,7 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
     status_code=202,
 )
 async def steer_rollout(
-    request: Request[Any, Any, Any], id_: Id, action: Literal["approve", "pause", "resume", "abort"]
+    request: Request[Any, Any, Any], id_: Id, action: FromPath[Literal["approve", "pause", "resume", "abort"]]
 ) -> Response[Rollout]:
     """Approve a proposed rollout, or ask one that runs to pause, go on, or go back."""
     hub, who = hub_of(request), caller_of(request).name

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from litestar import Request, WebSocket, get, websocket
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from edge_hub.api.broadcast import Broadcast, Event
@@ -47,7 +47,7 @@ def lines(ring: Broadcast, events: list[Event]) -> bytes:
 )
 async def get_events(
     request: Request[Any, Any, Any],
-    last_id: Annotated[str, Parameter(query="last_id", max_length=40)] = "",
+    last_id: Annotated[str, QueryParameter(name="last_id", max_length=40)] = "",
 ) -> Stream:
     """Stream events; ``Last-Event-ID`` or ``last_id`` goes on where a connection was lost."""
     hub = hub_of(request)
