@@ -1,8 +1,8 @@
 """Write the pages of docs/ that are made from code, or with ``--check`` tell which are not up to date.
 
-Whole pages: commands, configuration, bundle. Of docs/costs.md only what stands between markers: the
-figures of the emulated boards, which benchmarks/results holds. The tables of docs/protocol.md are
-tools/protocol_doc.py's.
+Whole pages: commands, configuration, bundle, the hub's REST interface. Of docs/costs.md only what stands
+between markers: the figures of the emulated boards, which benchmarks/results holds. The tables of
+docs/protocol.md are tools/protocol_doc.py's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import bundle_page
 import cli_page
 import config_page
+import openapi_page
 from page_text import table
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,7 @@ def board_figures() -> str:
 def current() -> dict[Path, str]:
     """Return the text that each page should have."""
     pages = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
+    pages[DOCS / "reference" / "openapi.json"] = openapi_page.document()
     costs = DOCS / "costs.md"
     head, _, rest = costs.read_text("utf-8").partition(BEGIN)
     pages[costs] = f"{head}{BEGIN}\n\n{board_figures()}\n\n{END}{rest.partition(END)[2]}"
