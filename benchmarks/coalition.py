@@ -27,10 +27,10 @@ from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.formation import Formation, form
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, worth
 from edge_agent.protocol.peers.peer import PeerSettings
-from edge_agent.testing import worlds
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
-from edge_agent.testing.fleet import Device, Fleet
+from tests.support import peer_worlds
+from tests.support.peer_fleet import PeerDevice, PeerFleet
 
 SPACING_MM = 10_000  # one agent a square of 10 m
 REACH_MM = 50_000
@@ -40,8 +40,8 @@ def world(agents: int, seed: int = 1) -> tuple[list[Candidate], list[Objective]]
     """Return a fleet with one objective for eight agents."""
     rng = random.Random(seed)
     side = int(agents**0.5 * SPACING_MM)
-    candidates = [worlds.candidate(rng, number, side) for number in range(agents)]
-    objectives = [worlds.objective(rng, number, side, (REACH_MM,)) for number in range(agents // 8)]
+    candidates = [peer_worlds.candidate(rng, number, side) for number in range(agents)]
+    objectives = [peer_worlds.objective(rng, number, side, (REACH_MM,)) for number in range(agents // 8)]
     return candidates, objectives
 
 
@@ -69,8 +69,8 @@ def flat(candidates: list[Candidate], objectives: list[Objective]) -> int:
 def optimum() -> Iterator[Figure]:
     found = []
     for seed in range(2000):
-        candidates, objectives = worlds.small_instance(seed)
-        found.append((value(form(candidates, objectives)), worlds.optimum(candidates, objectives)))
+        candidates, objectives = peer_worlds.small_instance(seed)
+        found.append((value(form(candidates, objectives)), peer_worlds.optimum(candidates, objectives)))
     ratios = [got / best for got, best in found if best]
     case = f"{len(ratios)} instances"
     yield at_least(case, "mean worth over optimum", statistics.mean(ratios), "1", 0.95)
@@ -79,8 +79,8 @@ def optimum() -> Iterator[Figure]:
     yield Figure(case, "share below 0.95 of optimum", round(share, 4), "1")
     for leaf in (2, 4):
         with mock.patch.object(cells, "LEAF", leaf):
-            some = [worlds.small_instance(seed) for seed in range(400)]
-            pairs = [(value(form(c, o)), worlds.optimum(c, o)) for c, o in some]
+            some = [peer_worlds.small_instance(seed) for seed in range(400)]
+            pairs = [(value(form(c, o)), peer_worlds.optimum(c, o)) for c, o in some]
         mean = statistics.mean(got / best for got, best in pairs if best)
         yield Figure(f"cells of {leaf} agents", "mean worth over optimum", round(mean, 4), "1")
     candidates, objectives = world(200)
@@ -144,13 +144,15 @@ def agreement() -> Iterator[Figure]:
     heartbeat = 10.0
     rng = random.Random(3)
     clock = ManualClock()
-    fleet = Fleet(clock, MemoryBroker(clock, Adversary(3, double=0.05, delay=0.3)))
-    objectives = [worlds.objective(rng, number) for number in range(20)]
+    fleet = PeerFleet(clock, MemoryBroker(clock, Adversary(3, double=0.05, delay=0.3)))
+    objectives = [peer_worlds.objective(rng, number) for number in range(20)]
     for number in range(100):
-        one = worlds.candidate(rng, number)
+        one = peer_worlds.candidate(rng, number)
         about = {"capabilities": one.capabilities, "position": one.position, "capacity": one.capacity}
         fleet.add(
-            Device(one.name, fleet.broker.client(one.name), clock, PeerSettings(heartbeat), about, objectives)
+            PeerDevice(
+                one.name, fleet.broker.client(one.name), clock, PeerSettings(heartbeat), about, objectives
+            )
         )
     fleet.run(2 * heartbeat)
     names = sorted(fleet.devices)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import run
 from benchmarks.figures import LESS, Figure, at_least, at_most
-from edge_convert import agent_bundle, network_bundle
-from edge_convert.network_bundle import NetworkConversion
-from edge_convert.order import Order
+from edge_convert.bundle import agent_bundle, network_bundle
+from edge_convert.bundle.job import Job
+from edge_convert.bundle.network_bundle import NetworkConversion
 
 TESTS = Path(__file__).parents[1] / "tests"
 SHAPES = {
@@ -47,7 +47,7 @@ def agents() -> Iterator[Figure]:
     for source in sorted((TESTS / "golden" / "models").glob("*.npz")):
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "out.eab"
-            order = Order(source=source, output=output, name="model", max_kl=1e9, min_agreement=0.0)
+            order = Job(source=source, output=output, name="model", max_kl=1e9, min_agreement=0.0)
             start = time.perf_counter()
             conversion = agent_bundle.convert(order, "pymdp")
             agent_bundle.write(conversion)
@@ -100,7 +100,7 @@ def converted(name: str, target: str, x: NDArray[np.float32], **options: Any) ->
         calibration, evaluation = Path(folder) / "x.npz", Path(folder) / "e.npz"
         np.savez(calibration, x=x)
         np.savez(evaluation, x=samples(name, 2))
-        order = Order(
+        order = Job(
             source=TESTS / "data" / "networks" / f"{name}.onnx",
             output=Path(folder) / "out.eab",
             name=name,

@@ -28,16 +28,16 @@ from benchmarks.cases import seconds
 from benchmarks.figures import LESS, MORE, Figure, at_least
 from edge_agent import Model, Population
 from edge_agent.adapters.process import settle
+from edge_agent.protocol.peers.bayes_fusion import BayesFusion
 from edge_agent.protocol.peers.conduct import Conduct, ConductSettings
-from edge_agent.protocol.peers.fusion import Fusion
+from edge_agent.protocol.peers.evidence_exchange import EvidenceExchange, ExchangeSettings
 from edge_agent.protocol.peers.objectives import Candidate, Objective
 from edge_agent.protocol.peers.peer import Peer, PeerSettings
 from edge_agent.protocol.peers.reputation import Ledger
-from edge_agent.protocol.peers.sharing import Sharing, SharingSettings
-from edge_agent.testing.hidden import HiddenWorld
 from edge_agent.wire import messages
 from edge_agent.wire.presence import Presence, to_body
 from edge_agent.wire.topics import DeviceTopics
+from tests.support.hidden_world import HiddenWorld
 
 AGENTS = 64
 FELLOWS = 7
@@ -100,10 +100,10 @@ class Among:
         self.sharing.flush(unix)
         self.sharing.fusion(CHANNEL).belief()
 
-    def _sharing(self, name: str, conduct: Conduct) -> Sharing:
-        sharing = Sharing(DeviceTopics("bench", name), SharingSettings(), conduct)
+    def _sharing(self, name: str, conduct: Conduct) -> EvidenceExchange:
+        sharing = EvidenceExchange(DeviceTopics("bench", name), ExchangeSettings(), conduct)
         sharing.advance(UNIX)
-        fusion = Fusion(self.world.filter, self.world.D, int(UNIX))
+        fusion = BayesFusion(self.world.filter, self.world.D, int(UNIX))
         sharing.open(CHANNEL, fusion, [self.me.name, *self.fellows])
         return sharing
 

@@ -18,15 +18,15 @@ import numpy as np
 from benchmarks.cases import run, seconds
 from benchmarks.figures import LESS, Figure, at_most
 from edge_agent import Model
+from edge_agent.protocol.peers.bayes_fusion import BayesFusion
 from edge_agent.protocol.peers.codes import encode
-from edge_agent.protocol.peers.fusion import Fusion
-from edge_agent.protocol.peers.sharing import SharingSettings
-from edge_agent.runtime.shared import PopulationFilter
+from edge_agent.protocol.peers.evidence_exchange import ExchangeSettings
+from edge_agent.runtime.peers.kernel_filter import PopulationFilter
 from edge_agent.testing.broker import Adversary
-from edge_agent.testing.hidden import HiddenWorld
-from edge_agent.testing.trio import NAMES, Trio, hostile, worst_error
 from edge_agent.wire import messages
 from edge_agent.wire.evidence import Evidence, Record, to_body
+from tests.support.hidden_world import HiddenWorld
+from tests.support.three_devices import NAMES, ThreeDevices, hostile, worst_error
 
 WORLDS = 8
 
@@ -35,7 +35,7 @@ def belief() -> Iterator[Figure]:
     for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
         errors, lost = [], 0
         for seed in range(WORLDS):
-            trio = Trio(seed, hostile(100 + seed), controls)
+            trio = ThreeDevices(seed, hostile(100 + seed), controls)
             errors.append(worst_error(trio))
             lost += sum(trio.sharing(name).lost() for name in NAMES)
         yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
@@ -51,7 +51,7 @@ def on_the_engine(world: HiddenWorld) -> PopulationFilter:
 def engine() -> Iterator[Figure]:
     for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
         errors = [
-            worst_error(Trio(seed, hostile(100 + seed), controls, model=on_the_engine))
+            worst_error(ThreeDevices(seed, hostile(100 + seed), controls, model=on_the_engine))
             for seed in range(WORLDS)
         ]
         yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
@@ -84,7 +84,7 @@ def cost() -> Iterator[Figure]:
     own = seconds(alone, 50) / 32
 
     def in_time() -> None:
-        fusion = Fusion(world.filter, world.D, 0)
+        fusion = BayesFusion(world.filter, world.D, 0)
         for tick, codes in enumerate(coded):
             fusion.advance(tick)
             fusion.add("peer", Record(1, 0, tick, codes))
@@ -94,7 +94,7 @@ def cost() -> Iterator[Figure]:
     against = ("us", "a step alone")
     ratio = round(prompt / own, 2)
     yield Figure("8 states", "a record in time", round(1e6 * prompt, 2), *against, ratio, better=LESS)
-    fusion = Fusion(world.filter, world.D, 0)
+    fusion = BayesFusion(world.filter, world.D, 0)
     fusion.advance(31)
     fusion.belief()
     pairs = iter([(f"peer-{n}", tick) for n in range(60) for tick in range(8, 24)])
@@ -114,7 +114,7 @@ def cost() -> Iterator[Figure]:
 
 def terse() -> Iterator[Figure]:
     for worthwhile in (0.0, 0.1, 0.5, 1.0):
-        trio = Trio(6, Adversary(1), settings=SharingSettings(worthwhile=worthwhile))
+        trio = ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=worthwhile))
         errors = []
         for _ in range(200):
             trio.tick()

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from benchmarks.cases import run
 from benchmarks.figures import LESS, Figure, at_least, at_most
-from edge_agent.adapters.blocks import BlockStore
-from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.bundle_folder import BundleFolder
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
-from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import (
@@ -37,15 +37,15 @@ from edge_agent.protocol.session import (
     Send,
     Session,
     SessionSettings,
-    State,
+    SessionState,
     carry_out,
 )
 from edge_agent.protocol.telemetry import Telemetry
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, Write
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.testing.pump import Pump
 from edge_agent.wire import blocks, messages
 from edge_agent.wire.messages import Message
+from tests.support.session_loop import SessionLoop
 
 OUTBOX_SECONDS = 20
 RATE = 1000
@@ -58,14 +58,14 @@ def _birth(online: bool) -> Publication:
     return Publication("birth", b"%d" % online)
 
 
-def _pump(broker: Mosquitto, name: str, *filters: str) -> tuple[Pump, threading.Event]:
+def _pump(broker: Mosquitto, name: str, *filters: str) -> tuple[SessionLoop, threading.Event]:
     wake = threading.Event()
     client = PahoClient(MqttSettings(broker.host, name, broker.port), wake.set)
     subscriptions = [Subscription(f) for f in filters]
     session = Session(SessionSettings(backoff_base=0.1), _birth, subscriptions, random.Random(name))
-    pump = Pump(session, client, SystemClock(), wake)
+    pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
-    pump.until(lambda: session.state is State.ONLINE and session.counters.acked == 1)
+    pump.until(lambda: session.state is SessionState.ONLINE and session.counters.acked == 1)
     return pump, wake
 
 
@@ -87,7 +87,7 @@ def outbox() -> Iterator[Figure]:
     """
     with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
         wake = threading.Event()
-        store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+        store = SqliteOutboxStore(Path(folder) / "outbox.db", wake.set)
         box = Outbox(OutboxSettings(), "t", store)
         telemetry = Telemetry(seconds=2.0)
         session = Session(SessionSettings(), _birth, [], random.Random(0))
@@ -131,7 +131,7 @@ def _replay(count: int) -> tuple[float, float, int]:
         broker.start()
         hub, _ = _pump(broker, "hub", "t")
         device, wake = _pump(broker, "device")
-        store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+        store = SqliteOutboxStore(Path(folder) / "outbox.db", wake.set)
         box = Outbox(OutboxSettings(flush_seconds=0.2, pending_bytes=8_000_000), "t", store)
         session, clock = device.session, SystemClock()
         offline = Session(SessionSettings(), _birth, [], random.Random(0))
@@ -181,7 +181,7 @@ def bundle() -> Iterator[Figure]:
         device, wake = _pump(broker, "device", "block")
         data = random.Random(0).randbytes(1_000_000)
         cut = blocks.cut("0" * 64, "m", data)
-        store = BlockStore(Path(folder))
+        store = BundleFolder(Path(folder))
         transfer = Transfer(cut, store.had(cut), random.Random(0))
         clock = SystemClock()
         start, live, done = clock.monotonic(), 0, False

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import run, seconds
 from benchmarks.figures import LESS, Figure
-from edge_agent.neural.model import NeuralModel
-from edge_agent.neural.population import NeuralPopulation
-from edge_convert import network_bundle
-from edge_convert.order import Order
+from edge_agent.neural.network import NeuralModel
+from edge_agent.neural.network_population import NeuralPopulation
+from edge_convert.bundle import network_bundle
+from edge_convert.bundle.job import Job
 
 NETWORKS = Path(__file__).parents[1] / "tests" / "data" / "networks"
 SHAPES = {"policy": (6,), "conv1d": (2, 16)}
@@ -46,7 +46,7 @@ def converted(name: str, target: str, window: int = 1, window_axis: int = 0) -> 
         x = (2 * np.random.default_rng(1).normal(size=(400, *SHAPES[name]))).astype(np.float32)
         calibration, output = Path(folder) / "x.npz", Path(folder) / f"{name}.eab"
         np.savez(calibration, x=x)
-        order = Order(
+        order = Job(
             source=NETWORKS / f"{name}.onnx",
             output=output,
             name=name,

@@ -20,10 +20,10 @@ from typing import Any
 from edge_agent import Model
 from edge_agent.adapters.control import ask
 from edge_agent.errors import PlatformError
-from edge_agent.testing import fan
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle, signatures
 from edge_hub.archive import Archive
+from tests.support import fan
 
 DEVICES = ("pi1", "pi2", "pi3")
 ROOMS = 50

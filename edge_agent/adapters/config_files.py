@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError, PlatformError
 
-CHECKER = "edge_agent.runtime.schema"
+CHECKER = "edge_agent.config.checks"
 TIMEOUT_S = 30.0
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.adapters.paho import (
+from edge_agent.adapters.paho_loader import (
     CallbackAPIVersion,
     Client,
     ConnectFlags,

@@ -26,7 +26,7 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; BudgetError (exit status 3) if it does not fit."""
-    from edge_agent.commands.composition import compose
+    from edge_agent.commands.compose import compose
 
     composed = compose(arguments.config, arguments.profile)
     plan = composed.plan

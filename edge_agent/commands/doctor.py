@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters import examination
+from edge_agent.adapters import doctor_checks
 from edge_agent.adapters.config_files import Reading
-from edge_agent.adapters.examination import Finding
+from edge_agent.adapters.doctor_checks import Finding
 from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine(config: Path | None) -> list[Finding]:
     """Return all findings; a configuration that is wrong is one of them."""
-    findings = list(examination.board())
+    findings = list(doctor_checks.board())
     if config is None:
         return findings
     try:
@@ -48,10 +48,10 @@ def examine(config: Path | None) -> list[Finding]:
         return [*findings, Finding("configuration", False, str(error), "correct the file")]
     device, broker = document["config"]["device"], document["config"]["broker"]
     findings.append(Finding("configuration", True, str(config)))
-    findings.append(examination.disk(Path(device["state_dir"])))
-    findings.append(examination.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
+    findings.append(doctor_checks.disk(Path(device["state_dir"])))
+    findings.append(doctor_checks.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
-        findings.append(examination.reachable(broker["host"], broker["port"]))
+        findings.append(doctor_checks.reachable(broker["host"], broker["port"]))
         names = [broker[key] for key in ("password_file", "key_file") if broker[key]]
-        findings += examination.secrets([Path(name) for name in names])
+        findings += doctor_checks.secrets([Path(name) for name in names])
     return findings

@@ -86,7 +86,7 @@ def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -
 
 def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     from edge_agent.neural.inference import infer
-    from edge_agent.neural.model import NeuralModel
+    from edge_agent.neural.network import NeuralModel
 
     return infer(
         NeuralModel.load(arguments.bundle),

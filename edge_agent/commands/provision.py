@@ -70,7 +70,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write what is missing and say what was done."""
     from edge_agent.adapters import board
-    from edge_agent.runtime.schema import find_profile
+    from edge_agent.config.checks import find_profile
 
     config: Path = arguments.config
     model = board.model()
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _memory(config: Path) -> tuple[Path, int]:
     """Return the file that sets the budget, and the budget in MiB."""
-    from edge_agent.runtime.schema import find_profile
+    from edge_agent.config.checks import find_profile
 
     device = _table(config, "device")
     if device.get("memory_mb"):

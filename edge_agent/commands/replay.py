@@ -11,9 +11,9 @@ from edge_agent.commands.output import add_output_options, print_json, print_tab
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.runtime.explain import Explanation
-    from edge_agent.runtime.models import AnyModel
-    from edge_agent.runtime.playback import Moment, Playback
+    from edge_agent.runtime.population.models import AnyModel
+    from edge_agent.runtime.recording.explain import Explanation
+    from edge_agent.runtime.recording.replay import Moment, Playback
 
 
 def add(subparsers: Any) -> None:
@@ -35,8 +35,8 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit 0 only if every decision came out as recorded."""
-    from edge_agent.runtime.playback import replay
-    from edge_agent.runtime.recorder import frames
+    from edge_agent.runtime.recording.recorder import frames
+    from edge_agent.runtime.recording.replay import replay
 
     try:
         data = arguments.recording.read_bytes()
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _finder(bundles: list[Path]) -> Any:
-    from edge_agent.runtime.models import load_model
+    from edge_agent.runtime.population.models import load_model
 
     def find(path: str, digest: str) -> AnyModel:
         for candidate in (*bundles, Path(path)):
@@ -86,8 +86,8 @@ def _report(arguments: argparse.Namespace, found: Playback) -> int:
 
 
 def _explain(arguments: argparse.Namespace, entries: list[dict[str, Any]], find: Any) -> Explanation:
-    from edge_agent.runtime.explain import explain
-    from edge_agent.runtime.playback import replay
+    from edge_agent.runtime.recording.explain import explain
+    from edge_agent.runtime.recording.replay import replay
 
     tick_text, agent = arguments.explain
     if not tick_text.isdecimal():

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.check import add_settings_options
+from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
-from edge_agent.commands.reloading import Reloader
-from edge_agent.commands.wiring import board_signs, connect_sources, sinks
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.services.reloader import Reloader
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.config.records import BrokerConfig, RecorderConfig
     from edge_agent.protocol.ports import Clock
-    from edge_agent.runtime.config import BrokerConfig, RecorderConfig
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.recorder import Recorder
-    from edge_agent.runtime.supervision import Supervision
+    from edge_agent.runtime.recording.recorder import Recorder
+    from edge_agent.runtime.reporting.watchdog import Watchdog
 
 log = logging.getLogger("edge_agent")
 
@@ -44,39 +44,39 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
-    from edge_agent.commands.composition import compose
+    from edge_agent.commands.compose import compose
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
     composed = compose(arguments.config, arguments.profile)
     composed.plan.check(composed.budget_source)
 
-    from edge_agent.adapters.actuators import Commands
-    from edge_agent.adapters.clock import SystemClock
+    from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.adapters.control import ControlServer
-    from edge_agent.adapters.files import StateDirectory
+    from edge_agent.adapters.durable_files import StateDirectory
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import PahoClient
+    from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.linking import Telling, make_announcing, make_following, make_peering
+    from edge_agent.commands.compose_hub import TelemetryLink, make_announcing, make_following, make_peering
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.session import Session, SessionSettings
-    from edge_agent.runtime.checkpoint import Checkpoints
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.governor import Governor
-    from edge_agent.runtime.link import Link
+    from edge_agent.runtime.governor.governor import Governor
+    from edge_agent.runtime.mqtt_dispatch import MqttDispatch
     from edge_agent.runtime.parts import Parts
-    from edge_agent.runtime.roster import Roster
-    from edge_agent.runtime.supervision import Supervision
+    from edge_agent.runtime.population.checkpoint import Checkpoints
+    from edge_agent.runtime.populations import Populations
+    from edge_agent.runtime.reporting.watchdog import Watchdog
 
     config, clock, loop = composed.settings.config, SystemClock(), Loop()
-    roster = Roster(Arena(composed.plan.arena), connect=connect_sources)
+    roster = Populations(Arena(composed.plan.arena), connect=connect_sources)
     for item in composed.prepared:
         roster.add(item)
     store = StateDirectory(Path(config.device.state_dir))
-    programs = Commands(config.commands)
+    programs = ProgramRunner(config.commands)
     reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    telling = None if config.broker is None else Telling(config, composed.settings.profile, loop.wake)
+    telling = None if config.broker is None else TelemetryLink(config, composed.settings.profile, loop.wake)
     parts = Parts(
         rss=rss_bytes,
         boot=os.urandom(8).hex(),
@@ -99,13 +99,13 @@ def run(arguments: argparse.Namespace) -> int:
             mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
         )
         session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
-        daemon.attach(Link(session, client, clock))
+        daemon.attach(MqttDispatch(session, client, clock))
     server = ControlServer(
         Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
     )
     notifier = Notifier.from_environment()
     try:
-        return _serve(daemon, loop, clock, Supervision(notifier, daemon.summary), reloader)
+        return _serve(daemon, loop, clock, Watchdog(notifier, daemon.summary), reloader)
     finally:
         if telling is not None:
             telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
@@ -116,10 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recorder(config: RecorderConfig) -> Recorder | None:
-    from edge_agent.adapters.tape import FileTape
-    from edge_agent.runtime.recorder import Recorder
+    from edge_agent.adapters.recording_file import SegmentedFile
+    from edge_agent.runtime.recording.recorder import Recorder
 
-    return Recorder(FileTape(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
+    return Recorder(SegmentedFile(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
 
 
 def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
@@ -153,7 +153,7 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Supervision, reloader: Reloader) -> int:
+def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Watchdog, reloader: Reloader) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_agent.adapters.control import ask
 from edge_agent.commands.output import add_output_options, print_json, print_table, size_text
-from edge_agent.runtime.config import DeviceConfig
+from edge_agent.config.records import DeviceConfig
 
 _COLUMNS = ("agents", "ticks", "steps", "actions", "missed", "stale", "latency_p50_ms", "latency_p99_ms")
 DEFAULT_SOCKET = DeviceConfig(name="x").socket

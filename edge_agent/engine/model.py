@@ -17,11 +17,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import alike, payload, storage
+from edge_agent.engine import outcome_classes, payload, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
-from edge_agent.engine.merging import Merging, merging
-from edge_agent.engine.mixed import NONE, Mixed, mixed
-from edge_agent.engine.planning import Folds, Program, Tree, groups_of, program
+from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
+from edge_agent.engine.plan_classes import PlanClasses, merging
+from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, program
 from edge_agent.engine.reference import log
 from edge_agent.engine.storage import Tensor
 from edge_agent.errors import BundleError, ModelError
@@ -244,13 +244,13 @@ class Model:
         )
 
     @cached_property
-    def mixed(self) -> tuple[Mixed, ...]:
+    def mixed(self) -> tuple[MergedControls, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n) for b, n in zip(self.B, self.num_states, strict=True))
         return (*(NONE for _ in self.A), *transitions, *(NONE for _ in self._merging.tensors))
 
     @cached_property
-    def _merging(self) -> Merging:
+    def _merging(self) -> PlanClasses:
         return merging(self.A, self.A_deps, self.num_states, self.folds, len(self.A) + len(self.B))
 
     @property
@@ -259,9 +259,9 @@ class Model:
         return (*self.A, *self.B, *self._merging.tensors)
 
     @cached_property
-    def alike(self) -> alike.Alike:
+    def alike(self) -> outcome_classes.OutcomeClasses:
         """The classes of states that iteration goes over."""
-        return alike.alike(self.A, self.A_deps, self.num_states)
+        return outcome_classes.alike(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def digest(self) -> str:
@@ -308,7 +308,7 @@ class Model:
             raise ModelError(f"horizon: {horizon}, expected 1 to {self.policy_len}")
         key = (horizon, epistemic)
         if key not in self._plans:
-            tree = Tree(
+            tree = PolicyTree(
                 self.num_states,
                 self.num_controls,
                 self.A_deps,

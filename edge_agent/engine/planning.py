@@ -69,7 +69,7 @@ class Merged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tree:
+class PolicyTree:
     """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group."""
 
     num_states: tuple[int, ...]
@@ -95,7 +95,7 @@ def groups_of(A_deps: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys(A_deps))
 
 
-def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
+def program(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
     """Write the program for the first ``horizon`` steps of every policy.
 
     Raises
@@ -111,7 +111,7 @@ def program(tree: Tree, horizon: int, epistemic: bool) -> Program:
 class _Writer:
     """Emits operations on virtual registers, then gives registers their rows."""
 
-    def __init__(self, tree: Tree, horizon: int, epistemic: bool) -> None:
+    def __init__(self, tree: PolicyTree, horizon: int, epistemic: bool) -> None:
         self.tree, self.horizon, self.epistemic = tree, horizon, epistemic
         self.sizes = list(tree.num_states)  # registers 0 to F - 1 are the beliefs at the root
         self.values = self._register(len(tree.policies))

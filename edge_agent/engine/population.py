@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import _kernel, handover, snapshot
-from edge_agent.engine.inputs import evidence_tables, executed_actions, outcomes, soft_tables
+from edge_agent.engine import _kernel, kernel_args, snapshot
+from edge_agent.engine.input_checks import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_codes
@@ -89,12 +89,12 @@ class Population:
         self.horizon, self.epistemic = model.policy_len, True
         self._core = _kernel.Core(
             chosen().name,
-            tuple(handover.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
+            tuple(kernel_args.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
             model.A_deps,
             model.B_deps,
             model.alike,
             np.concatenate(model.D),
-            None if model.E is None else handover.log_habits(model),
+            None if model.E is None else kernel_args.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
             model.gamma,
             model.alpha,
@@ -102,7 +102,7 @@ class Population:
             self._action,
             self._free_energy,
             arrays["scratch"],
-            handover.strip_rows(model),
+            kernel_args.strip_rows(model),
             _lanes(size),
             size,
             threads,
@@ -128,7 +128,7 @@ class Population:
         states, factors = sum(model.num_states), len(model.B)
         wide = max(16, chosen().lanes)
         floats = _kernel.thread_floats(
-            states, sum(model.num_obs), len(model.A), factors, wide, handover.strip_rows(model)
+            states, sum(model.num_obs), len(model.A), factors, wide, kernel_args.strip_rows(model)
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
         return (

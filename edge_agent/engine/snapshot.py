@@ -17,7 +17,7 @@ from edge_agent.errors import ConfigError
 _MAGIC = "edge-agent population 1"
 
 
-class State(NamedTuple):
+class Snapshot(NamedTuple):
     """``belief`` uint8 (N, states), ``action`` uint8 (N, F), ``free_energy`` float32 (N,)."""
 
     seed: int
@@ -51,7 +51,7 @@ def pack(
     return json.dumps(head).encode("ascii") + b"\n" + body
 
 
-def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> State:
+def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> Snapshot:
     """Return the state in ``data``, which has to be one of this model and size.
 
     Raises
@@ -78,4 +78,4 @@ def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> St
     belief = np.frombuffer(body, np.uint8, split).reshape(size, states)
     action = np.frombuffer(body, np.uint8, size * factors, split).reshape(size, factors)
     free_energy = np.frombuffer(body, "<f4", size, split + size * factors)
-    return State(*numbers, belief, action, free_energy.astype(np.float32))
+    return Snapshot(*numbers, belief, action, free_energy.astype(np.float32))

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ObservationError
-from edge_agent.neural.model import NeuralModel
-from edge_agent.neural.population import NeuralPopulation
+from edge_agent.neural.network import NeuralModel
+from edge_agent.neural.network_population import NeuralPopulation
 
 
 def infer(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from edge_agent.protocol.store import Entry, Range, Store, merged
+from edge_agent.protocol.outbox_store import OutboxEntry, OutboxStore, Range, merged
 
 HISTORICAL_PER_LIVE = 3
 _CHUNK = 32
@@ -23,9 +23,9 @@ class _Lane:
     """Ranges still to be read, and the entries read ahead."""
 
     ranges: deque[list[int]] = field(default_factory=deque)
-    ahead: deque[Entry] = field(default_factory=deque)
+    ahead: deque[OutboxEntry] = field(default_factory=deque)
 
-    def next(self, store: Store) -> Entry | None:
+    def next(self, store: OutboxStore) -> OutboxEntry | None:
         while not self.ahead and self.ranges:
             first, last = self.ranges[0]
             found = store.read(first, last, _CHUNK)
@@ -73,7 +73,7 @@ class Lanes:
         """Return the numbers that were read ahead: the store may not drop them."""
         return {entry.seq for lane in (self._historical, self._live) for entry in lane.ahead}
 
-    def take(self, store: Store) -> tuple[Entry | None, bool]:
+    def take(self, store: OutboxStore) -> tuple[OutboxEntry | None, bool]:
         """Return the next entry, None if there is none, and whether it is historical."""
         historical, live = self._historical.next(store), self._live.next(store)
         if live is not None and (historical is None or self._since_live >= HISTORICAL_PER_LIVE):

@@ -35,9 +35,9 @@ import msgpack
 
 from edge_agent.errors import PeerError
 from edge_agent.protocol.lanes import Lanes
+from edge_agent.protocol.outbox_store import Batch, OutboxEntry, OutboxStore, Range, merged
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Effect, Session
-from edge_agent.protocol.store import Batch, Entry, Range, Store, merged
 from edge_agent.protocol.unconfirmed import Held, Unconfirmed
 from edge_agent.wire import bodies, messages
 
@@ -90,11 +90,11 @@ class Outbox:
         Limits.
     topic : str
         Where entries are published (QoS 1).
-    store : Store
+    store : OutboxStore
         Where they are durable.
     """
 
-    def __init__(self, settings: OutboxSettings, topic: str, store: Store) -> None:
+    def __init__(self, settings: OutboxSettings, topic: str, store: OutboxStore) -> None:
         self.settings = settings
         self.counters = OutboxCounters()
         self._due: float | None = None
@@ -241,7 +241,7 @@ class Outbox:
 
     def _flush(self, t: float) -> None:
         entries = [
-            Entry(self._last + 1 + i, made, priority, data)
+            OutboxEntry(self._last + 1 + i, made, priority, data)
             for i, (made, priority, data) in enumerate(self._pending)
         ]
         gone, freed = self._excess(sum(len(e.data) for e in entries), t)
@@ -327,7 +327,7 @@ class Outbox:
         return ranges
 
     def _publication(
-        self, entry: Entry, body: dict[str, Any], historical: bool, told: tuple[Range, ...]
+        self, entry: OutboxEntry, body: dict[str, Any], historical: bool, told: tuple[Range, ...]
     ) -> Publication:
         body["outbox"] = self.name
         if historical:

@@ -114,7 +114,7 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
-class Shadow:
+class StartShadow:
     """Effect: run the bundle beside the one that acts, and report `Health`."""
 
     population: str
@@ -146,7 +146,7 @@ class RollBack:
     reason: str
 
 
-RolloutEffect = Verify | Shadow | Trial | Commit | RollBack
+RolloutEffect = Verify | StartShadow | Trial | Commit | RollBack
 
 
 class Rollout:
@@ -269,7 +269,7 @@ class Rollout:
                 return [Verify(self.population, self.bundle)]
             case Stage.SHADOWING:
                 self.deadline = now + self._length()
-                return [Shadow(self.population, self.bundle)]
+                return [StartShadow(self.population, self.bundle)]
             case Stage.TRIAL:
                 self._trials += 1
                 self.deadline = now + self._length()

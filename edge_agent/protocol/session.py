@@ -169,7 +169,7 @@ AppEffect = Deliver | Delivered | Online | Offline
 Effect = ClientEffect | AppEffect
 
 
-class State(enum.Enum):
+class SessionState(enum.Enum):
     """Where the session stands."""
 
     WAITING = "waiting"
@@ -201,7 +201,7 @@ class Session:
         rng: random.Random,
     ) -> None:
         self.settings = settings
-        self.state = State.WAITING
+        self.state = SessionState.WAITING
         self.reason = "not tried yet"
         self.counters = SessionCounters()
         self.deadline: float | None = None
@@ -223,7 +223,7 @@ class Session:
     @property
     def credit(self) -> int:
         """How many QoS 1 publications could be sent at once now."""
-        if self.state is not State.ONLINE:
+        if self.state is not SessionState.ONLINE:
             return 0
         return max(0, self._limit - len(self._in_flight) - len(self._waiting))
 
@@ -239,14 +239,14 @@ class Session:
 
     def start(self, now: float) -> list[Effect]:
         """Begin the first attempt."""
-        return self._enter(State.CONNECTING, now)
+        return self._enter(SessionState.CONNECTING, now)
 
     def stop(self, now: float) -> list[Effect]:
         """Say goodbye: the birth message with ``online`` false, then a clean disconnect."""
         effects: list[Effect] = []
-        if self.state is State.ONLINE:
+        if self.state is SessionState.ONLINE:
             effects.append(self._send(self._token(), self._birth(False)))
-        return [*effects, *self._enter(State.STOPPED, now)]
+        return [*effects, *self._enter(SessionState.STOPPED, now)]
 
     def publish(self, publication: Publication, now: float) -> tuple[int, list[Effect]]:
         """Send a message, or hold it (QoS 1) until it can be sent.
@@ -259,7 +259,7 @@ class Session:
             To be carried out.
         """
         if publication.qos == 0:
-            if self.state is not State.ONLINE:
+            if self.state is not SessionState.ONLINE:
                 self.counters.dropped += 1
                 return 0, []
             token = self._token()
@@ -276,14 +276,14 @@ class Session:
         self._given_up.pop(subscription.filter, None)
         kept = (s for s in self._subscriptions if s.filter != subscription.filter)
         self._subscriptions = (*kept, subscription)
-        return [Subscribe((subscription,))] if self.state is State.ONLINE else []
+        return [Subscribe((subscription,))] if self.state is SessionState.ONLINE else []
 
     def unsubscribe(self, filters: Sequence[str]) -> list[Effect]:
         """Give topics up: now, and once more on the next connect, where the broker may remember them."""
         gone = dict.fromkeys(filters)
         self._subscriptions = tuple(s for s in self._subscriptions if s.filter not in gone)
         self._given_up |= gone
-        return [Unsubscribe(tuple(gone))] if gone and self.state is State.ONLINE else []
+        return [Unsubscribe(tuple(gone))] if gone and self.state is SessionState.ONLINE else []
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event of the client in."""
@@ -292,9 +292,9 @@ class Session:
                 return self._on_received(event)
             case Acked():
                 return self._on_acked(event, now)
-            case Connected() if self.state is State.CONNECTING:
+            case Connected() if self.state is SessionState.CONNECTING:
                 return self._on_connected(event, now)
-            case Disconnected() if self.state in (State.CONNECTING, State.ONLINE):
+            case Disconnected() if self.state in (SessionState.CONNECTING, SessionState.ONLINE):
                 return self._on_disconnected(event, now)
             case _:  # late news of an attempt that was given up
                 return []
@@ -303,28 +303,28 @@ class Session:
         """Act on the timer, if it is due."""
         if self.deadline is None or now < self.deadline:
             return []
-        if self.state is State.WAITING:
-            return self._enter(State.CONNECTING, now)
+        if self.state is SessionState.WAITING:
+            return self._enter(SessionState.CONNECTING, now)
         self.counters.timeouts += 1
-        waited_for = "an answer" if self.state is State.CONNECTING else "an acknowledgement"
+        waited_for = "an answer" if self.state is SessionState.CONNECTING else "an acknowledgement"
         # Some 3.1.1 brokers don't answer a version they don't know, and don't hang up either.
         ended = Disconnected(f"no sign of {waited_for} in time", unsupported=True)
         return [Disconnect(), *self._on_disconnected(ended, now)]
 
-    def _enter(self, state: State, now: float) -> list[Effect]:
+    def _enter(self, state: SessionState, now: float) -> list[Effect]:
         previous, self.state, self.deadline = self.state, state, None
-        if state is State.WAITING:
-            if previous is State.ONLINE and now - self._since >= self.settings.backoff_cap:
+        if state is SessionState.WAITING:
+            if previous is SessionState.ONLINE and now - self._since >= self.settings.backoff_cap:
                 self._exponent = 0
             ceiling = min(self.settings.backoff_cap, self.settings.backoff_base * 2.0**self._exponent)
             self._exponent = min(self._exponent + 1, 30)
             self.deadline = now + self._rng.uniform(0.0, ceiling)
             return []
-        if state is State.CONNECTING:
+        if state is SessionState.CONNECTING:
             self.counters.attempts += 1
             self.deadline = now + self.settings.connect_timeout
             return [Connect(self._birth(False), self._version)]
-        if state is State.STOPPED:
+        if state is SessionState.STOPPED:
             return [Disconnect()]
         self._since = now
         return []
@@ -333,7 +333,7 @@ class Session:
         self.counters.connects += 1
         self._spoken, self._doubts = self._version, 0
         self._limit = max(1, min(self.settings.window, event.receive_maximum))
-        effects = self._enter(State.ONLINE, now)
+        effects = self._enter(SessionState.ONLINE, now)
         self.reason = ""
         # What was in flight goes first again, behind a new birth message, in the order it was sent in.
         self._in_flight.pop(self._birth_token, None)
@@ -350,11 +350,11 @@ class Session:
         return [*effects, *self._fill(now), Online()]
 
     def _on_disconnected(self, event: Disconnected, now: float) -> list[Effect]:
-        was_online = self.state is State.ONLINE
+        was_online = self.state is SessionState.ONLINE
         if not was_online and event.unsupported:
             self._version = self._other_version()
         self.reason = event.reason
-        effects = self._enter(State.WAITING, now)
+        effects = self._enter(SessionState.WAITING, now)
         if was_online:
             self.counters.disconnects += 1
             effects.append(Offline(event.reason))
@@ -388,7 +388,7 @@ class Session:
 
     def _fill(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self.state is State.ONLINE and self._waiting and len(self._in_flight) < self._limit:
+        while self.state is SessionState.ONLINE and self._waiting and len(self._in_flight) < self._limit:
             token, publication = self._waiting.popleft()
             self._in_flight[token] = publication
             effects.append(self._send(token, publication))

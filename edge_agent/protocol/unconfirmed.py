@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from edge_agent.protocol.store import Range
+from edge_agent.protocol.outbox_store import Range
 
 UNCONFIRMED = 2000
 """At most so many entries are out at a time."""

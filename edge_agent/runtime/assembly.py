@@ -13,23 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.profile import Profile
+from edge_agent.config.records import Config, PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.memory import history as history_memory
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
-from edge_agent.runtime import group as group_memory
-from edge_agent.runtime import models
-from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.config import Config, PopulationConfig
-from edge_agent.runtime.group import Group
-from edge_agent.runtime.models import load_model
-from edge_agent.runtime.names import AgentNames
-from edge_agent.runtime.profile import Profile
-from edge_agent.runtime.sensing import BYTES_A_TOPIC, Channel, channels
-from edge_agent.runtime.stepper import Stepper
+from edge_agent.runtime.population import group as group_memory
+from edge_agent.runtime.population import models
+from edge_agent.runtime.population.binding import Binding
+from edge_agent.runtime.population.channels import BYTES_A_TOPIC, Channel, channels
+from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.models import load_model
+from edge_agent.runtime.population.population_port import PopulationPort
 
 if TYPE_CHECKING:
-    from edge_agent.runtime.models import AnyModel
+    from edge_agent.runtime.population.models import AnyModel
 
 INBOX_BYTES = MIB
 OUTBOX_PENDING_BYTES = MIB // 4
@@ -135,7 +135,7 @@ def make_plan(
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 
 
-def build_stepper(item: Prepared, arena: Arena, owner: str) -> Stepper:
+def build_stepper(item: Prepared, arena: Arena, owner: str) -> PopulationPort:
     """Give a prepared model its columns under region ``owner`` and return its population."""
     return models.populate(
         item.model,

@@ -5,9 +5,10 @@ populations it is for; whoever is due by the scheduler runs; the result is the t
 until which the caller may wait for the wake-up descriptor. Time, link, sinks and process figures are handed
 in, so that a test can run a week of turns with a manual clock.
 
-The path of an observation: `Link.poll` (newest payload of each topic) → `Subscriptions` (whose it is) →
-`Intake` (JSON pointer, bins) → `Observations` (int16 column) → `Pacing` (now for arrivals, else at the
-tick) → `Stepping` → `Group.step` (kernel) → `Outlet` and `Actuator` (changes only) → `Link.publish`.
+The path of an observation: `MqttDispatch.poll` (newest payload of each topic) → `Subscriptions` (whose it is)
+→ `Inputs` (JSON pointer, bins) → `Observations` (int16 column) → `StepSchedule` (now for arrivals, else at
+the tick) → `PopulationTick` → `Group.step` (kernel) → `ActionPublisher` and `Actuator` (changes only) →
+`MqttDispatch.publish`.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.config.records import Config
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.ports import Clock, Publication
-from edge_agent.runtime import questions
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.config import Config
-from edge_agent.runtime.governing import Governing
-from edge_agent.runtime.group import Group
-from edge_agent.runtime.link import Link
-from edge_agent.runtime.outlet import Outlet
-from edge_agent.runtime.pacing import POLL, STEP, WATCH, WATCH_S, Pacing
+from edge_agent.runtime.governor.governor_driver import GovernorDriver
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.roster import Roster
+from edge_agent.runtime.population.action_publisher import ActionPublisher
+from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.subscriptions import Subscriptions
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.reporting import status
 from edge_agent.runtime.scheduler import Scheduler, Task
-from edge_agent.runtime.stepping import Stepping
-from edge_agent.runtime.subscriptions import Subscriptions
+from edge_agent.runtime.step_schedule import POLL, STEP, WATCH, WATCH_S, StepSchedule
+from edge_agent.runtime.tick import PopulationTick
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
@@ -47,7 +48,7 @@ class Daemon:
     ----------
     config : Config
         The device's configuration.
-    roster : Roster
+    roster : Populations
         The populations at work.
     plan : Plan
         The memory plan, for status.
@@ -57,23 +58,23 @@ class Daemon:
         What touches the outside.
     """
 
-    def __init__(self, config: Config, roster: Roster, plan: Plan, clock: Clock, parts: Parts) -> None:
+    def __init__(self, config: Config, roster: Populations, plan: Plan, clock: Clock, parts: Parts) -> None:
         self.config = config
         self.roster = roster
         self.plan = plan
         self.parts = parts
         self.topics = DeviceTopics(config.device.fleet, config.device.name)
-        self.link: Link | None = None
+        self.link: MqttDispatch | None = None
         self.completed = 0
         self.clock = clock
         self._speakers = parts.speakers
         self._started = clock.monotonic()
         self._scheduler = Scheduler()
-        self._outlet = Outlet(self.topics, parts.sinks, clock)
+        self._outlet = ActionPublisher(self.topics, parts.sinks, clock)
         self.subscriptions = Subscriptions(self.topics, roster.groups)
-        self.stepping = Stepping(roster.groups, parts, self._outlet, clock)
-        self.pacing = Pacing(self._scheduler, roster.groups, clock)
-        self._governing: Governing | None = None
+        self.stepping = PopulationTick(roster.groups, parts, self._outlet, clock)
+        self.pacing = StepSchedule(self._scheduler, roster.groups, clock)
+        self._governing: GovernorDriver | None = None
         for name in self.groups:
             self.pacing.begin(name, self._started)
         if parts.checkpoints is not None:
@@ -82,11 +83,11 @@ class Daemon:
             self._scheduler.every(TIDY, TIDY_S, self._started)
         if parts.governor is not None:
             self._scheduler.every(GOVERN, WATCH_S, self._started)
-            self._governing = Governing(
+            self._governing = GovernorDriver(
                 parts.governor, roster.groups, parts, plan.budget, self.pacing, self.stepping, clock
             )
 
-    def attach(self, link: Link) -> None:
+    def attach(self, link: MqttDispatch) -> None:
         """Use a broker; without one the daemon works alone."""
         self.link = link
         self.subscriptions.attach(link)
@@ -157,16 +158,16 @@ class Daemon:
         return Publication(self.topics.birth, encode(message), qos=1, retain=True)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a question that came over the control socket; see ``runtime.questions``."""
-        return questions.answer(self, request)
+        """Answer a question that came over the control socket; see ``runtime.reporting.status``."""
+        return status.answer(self, request)
 
     def status(self) -> dict[str, Any]:
         """Return the state of everything, in plain types."""
-        return questions.status(self)
+        return status.status(self)
 
     def summary(self) -> str:
-        """Return one line for the service manager; see ``runtime.questions``."""
-        return questions.summary(self)
+        """Return one line for the service manager; see ``runtime.reporting.status``."""
+        return status.summary(self)
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -179,7 +180,7 @@ class Daemon:
         return self.clock.monotonic() - self._started
 
     def change(self, items: Sequence[Prepared], gone: Sequence[str]) -> None:
-        """Add, replace and remove populations while running; see `Roster.change`."""
+        """Add, replace and remove populations while running; see `Populations.change`."""
         leaving = {name: self.groups[name] for name in gone if name in self.groups}
         made = self.roster.change(items, gone)
         arriving = {group.config.name for group in made}
@@ -211,7 +212,7 @@ class Daemon:
             self.link.publish(self.birth(True))
 
     def exchange(self, name: str) -> None:
-        """Let a population's shadow act; see `Roster.exchange`."""
+        """Let a population's shadow act; see `Populations.exchange`."""
         self.roster.exchange(name)
         if self.parts.peering is not None:
             self.parts.peering.changed()

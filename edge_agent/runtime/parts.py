@@ -6,24 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.runtime.acting import Sink
-from edge_agent.runtime.checkpoint import Checkpoints
-from edge_agent.runtime.governor import Governor, Signs
-from edge_agent.runtime.link import Link
-from edge_agent.runtime.recorder import Recorder
-from edge_agent.runtime.uplink import Uplink
+from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
+from edge_agent.runtime.population.actuators import Sink
+from edge_agent.runtime.population.checkpoint import Checkpoints
+from edge_agent.runtime.recording.recorder import Recorder
+from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
 
 if TYPE_CHECKING:  # loaded only on a device that has keys of a hub: half a megabyte
-    from edge_agent.runtime.announcing import Announcing
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.following import Following
-    from edge_agent.runtime.peering import Peering  # and this on one that has peers
+    from edge_agent.runtime.peers.coordinator import PeerCoordinator  # and this on one that has peers
+    from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+    from edge_agent.runtime.rollout.hub_driver import HubDriver
 
 
 class Speaker(Protocol):
     """Who speaks for the device beside its observations and actions: with the hub, peers, Home Assistant."""
 
-    def attach(self, daemon: Daemon, link: Link) -> None:
+    def attach(self, daemon: Daemon, link: MqttDispatch) -> None:
         """Speak for ``daemon`` on ``link``; before this there is nothing to do."""
 
     @property
@@ -34,8 +34,8 @@ class Speaker(Protocol):
         """Say what is due."""
 
 
-def _no_signs() -> Signs:
-    return Signs()
+def _no_signs() -> BoardSigns:
+    return BoardSigns()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,12 +53,12 @@ class Parts:
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     recorder: Recorder | None = None
-    uplink: Uplink | None = None
-    following: Following | None = None
-    announcing: Announcing | None = None
-    peering: Peering | None = None
+    uplink: TelemetryPublisher | None = None
+    following: HubDriver | None = None
+    announcing: HomeAssistantPublisher | None = None
+    peering: PeerCoordinator | None = None
     governor: Governor | None = None
-    signs: Callable[[], Signs] = _no_signs
+    signs: Callable[[], BoardSigns] = _no_signs
     tidy: Callable[[], None] | None = None
 
     @property

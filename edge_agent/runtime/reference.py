@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from edge_agent.runtime.config import Config
-from edge_agent.runtime.profile import Profile
-from edge_agent.runtime.schema import checked_records
+from edge_agent.config.checks import checked_records
+from edge_agent.config.profile import Profile
+from edge_agent.config.records import Config
 
 SECTIONS = {
     "DeviceConfig": "[device]",

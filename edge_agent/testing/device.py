@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from edge_agent.errors import BundleError
-from edge_agent.protocol.commands import Begin, Command
-from edge_agent.protocol.follower import Download, Follower, FollowerEffect, Parameters, Publish, Save
+from edge_agent.protocol.command_guard import Begin, Command
+from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Parameters, Publish, Save
 from edge_agent.protocol.outbox import Outbox
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
-from edge_agent.protocol.rollout import Commit, Health, RollBack, Shadow, Trial, Verify
+from edge_agent.protocol.rollout import Commit, Health, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.session import (
     Deliver,
     Delivered,
@@ -37,7 +37,7 @@ from edge_agent.wire.topics import DeviceTopics
 
 
 class Blocks(Protocol):
-    """Where bundles are: ``adapters.blocks.BlockStore`` or a stand-in."""
+    """Where bundles are: ``adapters.bundle_folder.BundleFolder`` or a stand-in."""
 
     def had(self, cut: Cut) -> Collection[int]:
         """Return the blocks that are there."""
@@ -46,8 +46,8 @@ class Blocks(Protocol):
         """Write a block."""
 
 
-class Keeper(Protocol):
-    """Where the follower's state is: ``adapters.state.StateFile`` or a stand-in."""
+class MemoryDeviceStore(Protocol):
+    """Where the follower's state is: ``adapters.state_file.StateFile`` or a stand-in."""
 
     def read(self) -> dict[str, Any] | None:
         """Return what was written last."""
@@ -87,7 +87,7 @@ class SimulatedDevice:
         client: MqttClient,
         clock: Clock,
         blocks: Blocks,
-        keeper: Keeper,
+        keeper: MemoryDeviceStore,
         trust: Trust,
         populations: Mapping[str, tuple[str, int]],
         verify: Callable[[str], str],
@@ -104,7 +104,7 @@ class SimulatedDevice:
         self._populations = dict(populations)
         self._verify, self._health = verify, health
         rng = random.Random(seed)  # noqa: S311 - jitter, not a secret
-        self.follower = Follower(topics, trust, populations, blocks.had, rng, keeper.read())
+        self.follower = HubClient(topics, trust, populations, blocks.had, rng, keeper.read())
         self.acting = {name: self.follower.running(name) for name in populations}
         self._watched: dict[str, tuple[str, float]] = {}
         self._ticks = 0
@@ -170,7 +170,7 @@ class SimulatedDevice:
                         self.outbox.online()
                     self._follow(self.follower.online(now, t))
 
-    def _follow(self, effects: list[FollowerEffect]) -> None:
+    def _follow(self, effects: list[HubEffect]) -> None:
         for effect in effects:
             now, t = self._clock.monotonic(), self._clock.time()
             match effect:
@@ -184,7 +184,7 @@ class SimulatedDevice:
                     self._follow(self.follower.unavailable(cut.digest, now, t))
                 case Verify(population, bundle):
                     self._follow(self._checked(population, bundle, now, t))
-                case Shadow(population, bundle):
+                case StartShadow(population, bundle):
                     self._watched[population] = (bundle, now)
                 case Trial(population, bundle):
                     self._watched[population] = (bundle, now)
@@ -201,7 +201,7 @@ class SimulatedDevice:
                 case Parameters(values):
                     self.telemetry.seconds = float(values.get("telemetry_seconds", self.telemetry.seconds))
 
-    def _checked(self, population: str, bundle: str, now: float, t: float) -> list[FollowerEffect]:
+    def _checked(self, population: str, bundle: str, now: float, t: float) -> list[HubEffect]:
         try:
             reason = self._verify(bundle)
         except BundleError as error:

@@ -18,7 +18,7 @@ from edge_agent.wire.messages import Body
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class BodyField:
     """One key of a body. ``kind`` is bool, int, float, str, bytes, dict or list."""
 
     kind: type
@@ -27,31 +27,33 @@ class Field:
     unit: str = ""
 
 
-Schema = Mapping[str, Field]
+Schema = Mapping[str, BodyField]
 
 BIRTH: Schema = {
-    "online": Field(bool, "false in the will and in the goodbye", required=True),
-    "device": Field(str, "the device's name"),
-    "version": Field(str, "version of edge-agent"),
-    "boot": Field(str, "unique id of this start of the process"),
-    "profile": Field(str, "the firmware profile it runs with"),
-    "populations": Field(dict, "name → {bundle: digest (str), size: agents (int)}"),
-    "incarnation": Field(int, "number of this connection: tells peers whose end a will announces"),
+    "online": BodyField(bool, "false in the will and in the goodbye", required=True),
+    "device": BodyField(str, "the device's name"),
+    "version": BodyField(str, "version of edge-agent"),
+    "boot": BodyField(str, "unique id of this start of the process"),
+    "profile": BodyField(str, "the firmware profile it runs with"),
+    "populations": BodyField(dict, "name → {bundle: digest (str), size: agents (int)}"),
+    "incarnation": BodyField(int, "number of this connection: tells peers whose end a will announces"),
 }
 
 TELEMETRY: Schema = {
-    "populations": Field(
+    "populations": BodyField(
         dict, "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers)"
     ),
-    "rss": Field(int, "resident memory of the daemon", unit="bytes"),
-    "historical": Field(bool, "sent later than it was measured; false if missing"),
-    "delta": Field(bool, "only what changed since the message before; false if missing"),
-    "skipped": Field(list, "[first, last] ranges of sequence numbers that were thinned out on the device"),
-    "outbox": Field(str, "which outbox numbered it; another one starts again from 1"),
-    "peers": Field(
+    "rss": BodyField(int, "resident memory of the daemon", unit="bytes"),
+    "historical": BodyField(bool, "sent later than it was measured; false if missing"),
+    "delta": BodyField(bool, "only what changed since the message before; false if missing"),
+    "skipped": BodyField(
+        list, "[first, last] ranges of sequence numbers that were thinned out on the device"
+    ),
+    "outbox": BodyField(str, "which outbox numbered it; another one starts again from 1"),
+    "peers": BodyField(
         dict, "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed"
     ),
-    "samples": Field(
+    "samples": BodyField(
         dict,
         "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
         "index into "
@@ -60,122 +62,130 @@ TELEMETRY: Schema = {
 }
 
 REPORTED: Schema = {
-    "version": Field(
+    "version": BodyField(
         int, "version of the desired document that was last taken over; 0 is none", required=True
     ),
-    "trust": Field(int, "version of the set of hub keys that is believed; 0 is the configured one"),
-    "populations": Field(
+    "trust": BodyField(int, "version of the set of hub keys that is believed; 0 is the configured one"),
+    "populations": BodyField(
         dict, "name → {bundle: digest (str), size: agents (int)}: what runs now", required=True
     ),
-    "rollouts": Field(
+    "rollouts": BodyField(
         dict, "population → {bundle: digest, stage: str, reason: str, blocks: had (int), of: blocks (int)}"
     ),
-    "refused": Field(dict, "the last document not taken over: {version: int, reason: str}"),
-    "parameters": Field(dict, "name → value in force"),
+    "refused": BodyField(dict, "the last document not taken over: {version: int, reason: str}"),
+    "parameters": BodyField(dict, "name → value in force"),
 }
 
 STATE: Schema = {
-    "rss": Field(int, "resident memory of the daemon", required=True, unit="bytes"),
-    "rung": Field(str, "the governor's rung: full, or what it does without", required=True),
-    "backlog": Field(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
-    "populations": Field(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
+    "rss": BodyField(int, "resident memory of the daemon", required=True, unit="bytes"),
+    "rung": BodyField(str, "the governor's rung: full, or what it does without", required=True),
+    "backlog": BodyField(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
+    "populations": BodyField(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
 }
 
 ANNOUNCEMENT: Schema = {
-    "device": Field(dict, "identifiers, name, manufacturer, model (the profile), sw_version", required=True),
-    "origin": Field(dict, "name and sw_version of edge-agent", required=True),
-    "components": Field(
+    "device": BodyField(
+        dict, "identifiers, name, manufacturer, model (the profile), sw_version", required=True
+    ),
+    "origin": BodyField(dict, "name and sw_version of edge-agent", required=True),
+    "components": BodyField(
         dict,
         "id → a sensor: what it shows of up/state; one with its platform alone is removed",
         required=True,
     ),
-    "state_topic": Field(str, "up/state of the device", required=True),
-    "qos": Field(int, "of the state", required=True),
+    "state_topic": BodyField(str, "up/state of the device", required=True),
+    "qos": BodyField(int, "of the state", required=True),
 }
 
 SIGNED: Schema = {
-    "doc": Field(bytes, "the document: canonical JSON (sorted keys, no blanks, ASCII)", required=True),
-    "signatures": Field(
+    "doc": BodyField(bytes, "the document: canonical JSON (sorted keys, no blanks, ASCII)", required=True),
+    "signatures": BodyField(
         list,
         "each {key: public key (bytes, 32), signature: Ed25519 over PURPOSE NUL doc (bytes, 64)}",
         required=True,
     ),
-    "rotations": Field(
+    "rotations": BodyField(
         list, "signed documents of purpose 'keys', oldest first, each signed by the keys before it"
     ),
 }
 
 DESIRED: Schema = {
-    "fleet": Field(str, "the fleet it is for", required=True),
-    "device": Field(str, "the device it is for", required=True),
-    "version": Field(int, "only goes up", required=True),
-    "issued": Field(float, "when it was signed", required=True, unit="Unix s"),
-    "expires": Field(float, "after this it must not be taken over", required=True, unit="Unix s"),
-    "bundles": Field(
+    "fleet": BodyField(str, "the fleet it is for", required=True),
+    "device": BodyField(str, "the device it is for", required=True),
+    "version": BodyField(int, "only goes up", required=True),
+    "issued": BodyField(float, "when it was signed", required=True, unit="Unix s"),
+    "expires": BodyField(float, "after this it must not be taken over", required=True, unit="Unix s"),
+    "bundles": BodyField(
         dict,
         "digest → {name: str, size: bytes (int), block: bytes a block (int), blocks: [SHA-256 in hex], "
         "url: str "
         "(optional: fetched from there instead)}",
     ),
-    "populations": Field(
+    "populations": BodyField(
         dict,
         "name → {bundle: digest (str), config: what a new population is made of (dict, optional)}: what "
         "should run",
     ),
-    "parameters": Field(dict, "name → value, e.g. telemetry_seconds"),
-    "gates": Field(dict, "name → limit that shadow run or trial must keep, a number of 0 or more"),
+    "parameters": BodyField(dict, "name → value, e.g. telemetry_seconds"),
+    "gates": BodyField(dict, "name → limit that shadow run or trial must keep, a number of 0 or more"),
 }
 
 GATES: Schema = {
-    "shadow_seconds": Field(float, "how long it runs beside the old one; 60 if not given", unit="s"),
-    "trial_seconds": Field(float, "how long it acts before it is kept; 300 if not given", unit="s"),
-    "steps": Field(float, "fewest agent-steps that a verdict needs; 100 if not given"),
-    "agreement": Field(float, "least share of equal actions in the shadow run; 0 if not given"),
-    "missed_rate": Field(float, "most missed deadlines a tick; 0.01 if not given"),
-    "contradiction_rate": Field(float, "most contradictions an agent-step; 0.05 if not given"),
-    "free_energy_rise": Field(
+    "shadow_seconds": BodyField(float, "how long it runs beside the old one; 60 if not given", unit="s"),
+    "trial_seconds": BodyField(float, "how long it acts before it is kept; 300 if not given", unit="s"),
+    "steps": BodyField(float, "fewest agent-steps that a verdict needs; 100 if not given"),
+    "agreement": BodyField(float, "least share of equal actions in the shadow run; 0 if not given"),
+    "missed_rate": BodyField(float, "most missed deadlines a tick; 0.01 if not given"),
+    "contradiction_rate": BodyField(float, "most contradictions an agent-step; 0.05 if not given"),
+    "free_energy_rise": BodyField(
         float, "most free energy a step above the old one's; 1 if not given", unit="nat"
     ),
-    "memory": Field(float, "most the daemon may take; 0 leaves it to its plan; 0 if not given", unit="bytes"),
+    "memory": BodyField(
+        float, "most the daemon may take; 0 leaves it to its plan; 0 if not given", unit="bytes"
+    ),
 }
 
 KEYS: Schema = {
-    "fleet": Field(str, "the fleet it is for", required=True),
-    "version": Field(int, "only goes up", required=True),
-    "keys": Field(list, "public keys in hex (64 digits)", required=True),
-    "threshold": Field(int, "how many of them must sign", required=True),
+    "fleet": BodyField(str, "the fleet it is for", required=True),
+    "version": BodyField(int, "only goes up", required=True),
+    "keys": BodyField(list, "public keys in hex (64 digits)", required=True),
+    "threshold": BodyField(int, "how many of them must sign", required=True),
 }
 
 COMMAND: Schema = {
-    "fleet": Field(str, "the fleet it is for", required=True),
-    "device": Field(str, "the device it is for", required=True),
-    "id": Field(str, "unique; a device obeys an id once", required=True),
-    "name": Field(str, "status, reset, set-rate, record, replay-window or reload", required=True),
-    "arguments": Field(dict, "by command"),
-    "expires": Field(float, "after this it is refused; at most a day ahead", required=True, unit="Unix s"),
+    "fleet": BodyField(str, "the fleet it is for", required=True),
+    "device": BodyField(str, "the device it is for", required=True),
+    "id": BodyField(str, "unique; a device obeys an id once", required=True),
+    "name": BodyField(str, "status, reset, set-rate, record, replay-window or reload", required=True),
+    "arguments": BodyField(dict, "by command"),
+    "expires": BodyField(
+        float, "after this it is refused; at most a day ahead", required=True, unit="Unix s"
+    ),
 }
 
 REPLY: Schema = {
-    "id": Field(str, "the command's id", required=True),
-    "ok": Field(bool, "whether it was carried out", required=True),
-    "reason": Field(str, "why not"),
-    "result": Field(dict, "by command"),
+    "id": BodyField(str, "the command's id", required=True),
+    "ok": BodyField(bool, "whether it was carried out", required=True),
+    "reason": BodyField(str, "why not"),
+    "result": BodyField(dict, "by command"),
 }
 
 CONFIRM: Schema = {
-    "outbox": Field(str, "which outbox numbered it", required=True),
-    "ranges": Field(list, "[first, last] ranges of sequence numbers", required=True),
+    "outbox": BodyField(str, "which outbox numbered it", required=True),
+    "ranges": BodyField(list, "[first, last] ranges of sequence numbers", required=True),
 }
 
 FETCH: Schema = {
-    "bundle": Field(str, "digest of the bundle", required=True),
-    "blocks": Field(list, "indices of the blocks asked for, in order", required=True),
+    "bundle": BodyField(str, "digest of the bundle", required=True),
+    "blocks": BodyField(list, "indices of the blocks asked for, in order", required=True),
 }
 
 BLOCK: Schema = {
-    "bundle": Field(str, "digest of the bundle", required=True),
-    "index": Field(int, "which block", required=True),
-    "data": Field(bytes, "at most 131072 bytes; its SHA-256 stands in the desired document", required=True),
+    "bundle": BodyField(str, "digest of the bundle", required=True),
+    "index": BodyField(int, "which block", required=True),
+    "data": BodyField(
+        bytes, "at most 131072 bytes; its SHA-256 stands in the desired document", required=True
+    ),
 }
 
 

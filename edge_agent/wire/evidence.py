@@ -51,7 +51,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class HeldTicks:
     """Which ticks of one source somebody has: bit i of ``bits`` stands for tick ``newest - i``.
 
     With ``reach`` the source is the sender itself, and the first ``reach`` bits are what it has sent.
@@ -80,7 +80,7 @@ class Evidence:
     """One message."""
 
     records: tuple[Record, ...] = ()
-    holdings: tuple[Holding, ...] = ()
+    holdings: tuple[HeldTicks, ...] = ()
     bases: tuple[Base, ...] = ()
     newcomer: tuple[int, ...] = ()
 
@@ -144,9 +144,9 @@ def _record(item: Any) -> Record:
     )
 
 
-def _holding(item: Any) -> Holding:
+def _holding(item: Any) -> HeldTicks:
     channel, device, agent, newest, bits, *more = fields.row("h", item, 5)
-    return Holding(
+    return HeldTicks(
         _channel(channel),
         fields.check_text("h.device", device, 64),
         fields.check_integer("h.agent", agent, 0, 2**31 - 1),

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from edge_agent.config.peer_records import ObjectiveConfig, RoleConfig, objective
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.peers.objectives import Objective
-from edge_agent.runtime.peer_config import ObjectiveConfig, RoleConfig, objective
 from edge_agent.testing.mosquitto import Mosquitto, free_port
 
 HOST = "127.0.0.1"

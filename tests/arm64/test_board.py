@@ -80,8 +80,8 @@ def files(folder: Path) -> dict[str, guest.File]:
 
 def packages() -> list[Path]:
     """Build the packages from this tree and return them."""
-    subprocess.run([ROOT / "tools/wheels/build.sh", "aarch64"], check=True, capture_output=True)
-    subprocess.run([ROOT / "tools/deb/build.sh", "arm64"], check=True, capture_output=True)
+    subprocess.run([ROOT / "tools/packaging/wheels/build.sh", "aarch64"], check=True, capture_output=True)
+    subprocess.run([ROOT / "tools/packaging/deb/build.sh", "arm64"], check=True, capture_output=True)
     return sorted((ROOT / "dist").glob("*_arm64.deb"))
 
 

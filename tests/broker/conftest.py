@@ -12,10 +12,10 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
-from edge_agent.testing import fan
 from edge_agent.testing.mosquitto import Mosquitto
 from tests.broker.ending import PATIENCE, end_all
 from tests.broker.lab import Lab
+from tests.support import fan
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import sys
 import threading
 from pathlib import Path
 
-from edge_agent.adapters.blocks import BlockStore
-from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.bundle_folder import BundleFolder
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
-from edge_agent.adapters.outbox import SqliteStore
-from edge_agent.adapters.state import StateFile
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.adapters.state_file import StateFile
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.rollout import Health
 from edge_agent.protocol.session import SessionSettings
@@ -23,7 +23,7 @@ def main(address: str, name: str, folder: str, key: str, old: str) -> None:
     wake = threading.Event()
     topics = DeviceTopics("lab", name)
     clock = SystemClock()
-    blocks = BlockStore(Path(folder))
+    blocks = BundleFolder(Path(folder))
     hub = signatures.load_public(Path(key))
 
     def verify(digest: str) -> str:
@@ -37,7 +37,7 @@ def main(address: str, name: str, folder: str, key: str, old: str) -> None:
         steps = int(seconds * 1000)
         return Health(steps, steps // 10, 0, int(steps * evaluation["contradiction_rate"]), 1.0, 1.0, steps)
 
-    store = SqliteStore(Path(folder) / "outbox.db", wake.set)
+    store = SqliteOutboxStore(Path(folder) / "outbox.db", wake.set)
     outbox = Outbox(
         OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=2.0), topics.telemetry, store
     )

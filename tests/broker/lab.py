@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import Model
-from edge_agent.testing import fan
 from edge_agent.wire import signatures
 from edge_hub.cli import main
+from tests.support import fan
 
 CONFIG = """
 [device]

@@ -7,22 +7,22 @@ import random
 import sys
 import threading
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.peers.peer import PeerSettings
-from edge_agent.testing import worlds
-from edge_agent.testing.fleet import Device
+from tests.support import peer_worlds
+from tests.support.peer_fleet import PeerDevice
 
 
 def main(port: int, number: int, devices: int) -> None:
-    one = worlds.candidate(random.Random(number), number)
+    one = peer_worlds.candidate(random.Random(number), number)
     rng = random.Random(77)
-    objectives = [worlds.objective(rng, n) for n in range(devices // 3)]
+    objectives = [peer_worlds.objective(rng, n) for n in range(devices // 3)]
     about = {"capabilities": one.capabilities, "position": one.position, "capacity": one.capacity}
     wake = threading.Event()
     client = PahoClient(MqttSettings("127.0.0.1", one.name, port), wake.set)
     clock = SystemClock()
-    device = Device(one.name, client, clock, PeerSettings(heartbeat=2.0, pause=0.1), about, objectives)
+    device = PeerDevice(one.name, client, clock, PeerSettings(heartbeat=2.0, pause=0.1), about, objectives)
     device.start()
     said = None
     while True:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import MQTT_311, Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.testing.mosquitto import free_port
-from edge_agent.testing.pump import Pump
+from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
 BROKER = """
@@ -51,7 +51,7 @@ def test_a_3_1_1_broker_is_found_out_and_used(port: int) -> None:
         random.Random(0),
     )
     client = PahoClient(MqttSettings("127.0.0.1", "device", port), wake.set)
-    pump = Pump(session, client, SystemClock(), wake)
+    pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
     pump.until(lambda: session.counters.acked == 1)
     assert session.version == MQTT_311

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import PlatformError
-from edge_agent.runtime import checkpoint
-from edge_agent.runtime.recorder import frames
+from edge_agent.runtime.population import checkpoint
+from edge_agent.runtime.recording.recorder import frames
 
 pytestmark = pytest.mark.broker
 LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"

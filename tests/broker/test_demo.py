@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.ports import MQTT_311, Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings
-from edge_agent.testing.pump import Pump
+from tests.support.session_loop import SessionLoop
 
 OFFICE = Path(__file__).parents[2] / "examples" / "office"
 
@@ -55,7 +55,7 @@ def test_the_session_falls_back_to_a_broker_that_speaks_3_1_1_only(
             [Subscription("a")],
             random.Random(1),
         )
-        pump = Pump(session, client, SystemClock(), wake)
+        pump = SessionLoop(session, client, SystemClock(), wake)
         pump.start()
         pump.until(lambda: "online" in pump.history)
         assert session.version == MQTT_311

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import Publication, Subscription
-from edge_agent.protocol.session import Session, SessionSettings, State
+from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.testing.pump import Pump
-from edge_agent.testing.relay import LossyRelay
-from edge_agent.testing.tunnel import Tunnel, possible
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import DeviceTopics
 from tests.broker.ending import end_all
 from tests.broker.noise import BOMBS, payload
+from tests.support.lossy_relay import LossyRelay
+from tests.support.session_loop import SessionLoop
+from tests.support.tunnel import Tunnel, possible
 
 pytestmark = pytest.mark.broker
 LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
@@ -162,7 +162,7 @@ def test_a_wire_that_loses_30_percent_of_its_packets_delivers_everything(tmp_pat
         tunnel.close()
 
 
-def outsider(broker: Mosquitto) -> Pump:
+def outsider(broker: Mosquitto) -> SessionLoop:
     wake = threading.Event()
     session = Session(
         SessionSettings(backoff_base=0.1, window=20, waiting=10_000),
@@ -171,9 +171,9 @@ def outsider(broker: Mosquitto) -> Pump:
         random.Random(0),
     )
     client = PahoClient(MqttSettings(broker.host, "outsider", broker.port), wake.set)
-    pump = Pump(session, client, SystemClock(), wake)
+    pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
-    pump.until(lambda: pump.session.state is State.ONLINE)
+    pump.until(lambda: pump.session.state is SessionState.ONLINE)
     return pump
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.testing import fan
 from edge_agent.wire import signatures
 from tests.broker.lab import Lab, last_line, wait_for
+from tests.support import fan
 
 pytestmark = pytest.mark.broker
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.neural.inference import infer
-from edge_agent.neural.model import NeuralModel
+from edge_agent.neural.network import NeuralModel
 from edge_convert.cli import main
 
 pytestmark = pytest.mark.broker

@@ -6,17 +6,17 @@ import pytest
 from paho.mqtt import subscribe
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import Publication, Subscription
-from edge_agent.protocol.session import Session, SessionSettings, State
+from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.testing.pump import Pump
+from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
 
 
-def join(broker: Mosquitto, name: str, *filters: str, **fields: object) -> Pump:
+def join(broker: Mosquitto, name: str, *filters: str, **fields: object) -> SessionLoop:
     wake = threading.Event()
     client = PahoClient(MqttSettings(broker.host, name, broker.port, **fields), wake.set)  # type: ignore[arg-type]
     session = Session(
@@ -25,12 +25,12 @@ def join(broker: Mosquitto, name: str, *filters: str, **fields: object) -> Pump:
         [Subscription(f) for f in filters],
         random.Random(name),
     )
-    pump = Pump(session, client, SystemClock(), wake)
+    pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
     return pump
 
 
-def payloads(pump: Pump, topic: str) -> list[bytes]:
+def payloads(pump: SessionLoop, topic: str) -> list[bytes]:
     return [m.payload for m in pump.messages if m.topic == topic]
 
 
@@ -70,7 +70,7 @@ def test_acknowledged_traffic_survives_a_broker_that_is_killed_under_it(mosquitt
         if number == 150:
             mosquitto.kill()
             mosquitto.start()
-            hub.until(lambda: hub.session.state is State.ONLINE and len(hub.history) >= 3)
+            hub.until(lambda: hub.session.state is SessionState.ONLINE and len(hub.history) >= 3)
     device.until(lambda: set(sent) <= set(device.delivered))
     assert device.history.count("online") == 2
     hub.until(lambda: len(set(payloads(hub, "t"))) >= 150)
@@ -99,7 +99,7 @@ def test_a_broker_that_is_not_there_is_tried_again(mosquitto: Mosquitto) -> None
     device.until(lambda: device.session.counters.attempts >= 3)
     assert "refused" in device.session.reason
     mosquitto.start()
-    device.until(lambda: device.session.state is State.ONLINE)
+    device.until(lambda: device.session.state is SessionState.ONLINE)
     device.stop()
 
 
@@ -114,7 +114,7 @@ def test_long_messages_stay_out_and_short_ones_get_in(mosquitto: Mosquitto) -> N
     device = join(mosquitto, "device", "in", max_payload=1000)
     device.until(lambda: device.session.counters.acked == 1)
     hub = join(mosquitto, "hub")
-    hub.until(lambda: hub.session.state is State.ONLINE)
+    hub.until(lambda: hub.session.state is SessionState.ONLINE)
     for size in (3000, 1200, 10):
         hub.publish(Publication("in", bytes(size)))
     hub.until(lambda: len(hub.delivered) == 4)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import Publication, Subscription
-from edge_agent.protocol.session import Session, SessionSettings, State
+from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.testing.pump import Pump
 from edge_hub.cli import main
+from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
 SCRIPT = Path(__file__).parents[2] / "tools" / "mosquitto" / "make_ca.sh"
@@ -36,7 +36,7 @@ def broker(ca: Path, tmp_path: Path) -> Iterator[Mosquitto]:
     broker.stop()
 
 
-def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str = "") -> Pump:
+def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str = "") -> SessionLoop:
     wake = threading.Event()
     settings = MqttSettings(
         broker.host,
@@ -53,13 +53,13 @@ def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str
         [Subscription(f) for f in filters],
         random.Random(0),
     )
-    pump = Pump(session, PahoClient(settings, wake.set), SystemClock(), wake)
+    pump = SessionLoop(session, PahoClient(settings, wake.set), SystemClock(), wake)
     pump.start()
     return pump
 
 
-def online(pump: Pump) -> None:
-    pump.until(lambda: pump.session.state is State.ONLINE)
+def online(pump: SessionLoop) -> None:
+    pump.until(lambda: pump.session.state is SessionState.ONLINE)
 
 
 ALLOWED = ["lab/pi1/up/telemetry", "lab/pi1/out/rooms", "lab/peer/pi1/presence"]

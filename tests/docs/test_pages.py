@@ -102,7 +102,7 @@ def test_the_guest_is_given_what_the_readme_says() -> None:
 
 
 def test_pages_that_are_made_from_code_say_what_the_code_says() -> None:
-    command = [sys.executable, ROOT / "tools" / "docs" / "reference.py", "--check"]
+    command = [sys.executable, ROOT / "tools" / "dev" / "docs" / "reference.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

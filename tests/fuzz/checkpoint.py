@@ -17,16 +17,16 @@ import numpy as np
 from ai_edge_litert.schema_py_generated import FullyConnectedOptionsT
 
 from edge_agent import Population
-from edge_agent.adapters.state import StateFile
+from edge_agent.adapters.state_file import StateFile
 from edge_agent.errors import BundleError, ConfigError
-from edge_agent.neural.model import NeuralModel
-from edge_agent.neural.population import NeuralPopulation
-from edge_agent.protocol.follower import Follower
-from edge_agent.runtime import checkpoint
-from edge_agent.runtime.counters import GroupCounters
+from edge_agent.neural.network import NeuralModel
+from edge_agent.neural.network_population import NeuralPopulation
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.runtime.population import checkpoint
+from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.wire import npz
 from edge_agent.wire.documents import Trust
-from edge_convert.tflite_file import TfliteFile
+from edge_convert.tflite.flatbuffer import TfliteFile
 from tests.fuzz.files import light, written
 from tests.fuzz.hub import NOW, OLD, TOPICS
 from tests.fuzz.wire import HUB
@@ -54,7 +54,7 @@ def decode(data: bytes) -> None:
             with written(rest, "follower.json") as path:
                 state = StateFile(path).read()
             trust = Trust("f", (HUB.public.raw,))
-            Follower(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0), state).start(
+            HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0), state).start(
                 0.0, NOW
             )
         case _:
@@ -159,7 +159,7 @@ def seeds() -> Iterator[bytes]:
     packed = zlib.compress(_packed(), 1)
     yield MAGIC + zlib.crc32(packed).to_bytes(4, "little") + packed
     trust = Trust("f", (HUB.public.raw,))
-    follower = Follower(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0))
+    follower = HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0))
     yield b"N" + bytes([2, 3, 0, 0, 0, 0]) + bytes(8)  # the tick
     yield b"N" + bytes([3, 0, 2, 2, 4, 0]) + np.ones(8, "<f4").tobytes()  # the window
     yield b"S" + json.dumps(follower.state()).encode()

@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 from pydantic import TypeAdapter
 
-from edge_agent.runtime import config, profile, schema
-from edge_agent.runtime.names import AgentNames
+from edge_agent.config import checks, profile, records
+from edge_agent.config.agent_names import AgentNames
 from tests.fuzz.files import ROOT, written
 
 DEVICE = b"""\
@@ -42,16 +42,16 @@ template = "{value}"
 
 def decode(data: bytes) -> None:
     """After ``P`` a profile, otherwise a device.toml."""
-    with patch.object(schema, "TypeAdapter", _adapter):
+    with patch.object(checks, "TypeAdapter", _adapter):
         if data[:1] == b"P":
             with written(DEVICE, "device.toml") as path:
                 path.with_name("board.toml").write_bytes(data[1:])
-                found = schema.compile_files(path, "board.toml")
+                found = checks.compile_files(path, "board.toml")
         else:
             with written(data, "device.toml") as path:
-                found = schema.compile_files(path, None)
+                found = checks.compile_files(path, None)
     profile.build(found["profile"])
-    for population in config.build(found["config"]).population:
+    for population in records.build(found["config"]).population:
         names = AgentNames.of(population)
         names[len(names) - 1]
 

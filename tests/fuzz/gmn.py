@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from edge_convert import gmn_model
+from edge_convert.readers import gmn_model
 from tests.fuzz.files import written
 
 TEXT = b"""\

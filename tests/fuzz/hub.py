@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from unittest.mock import Mock
 
 from edge_agent.errors import PeerError
-from edge_agent.protocol.follower import Follower
+from edge_agent.protocol.hub_client import HubClient
 from edge_agent.protocol.peers.peer import Peer, PeerSettings
 from edge_agent.protocol.ports import Received
 from edge_agent.wire import blocks, documents, messages, presence
@@ -91,14 +91,14 @@ def _follow(topic: str, payload: bytes) -> None:
         return set()
 
     configured = {"rooms": (OLD, 5)}
-    follower = Follower(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
+    follower = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
     if topic == TOPICS.block:
         ours = Received(TOPICS.desired, _signed(canonical_json(DESIRED), documents.DESIRED), 1, True)
         follower.handle(ours, 0.0, NOW)
     for now in (0.0, 1.0):
         follower.handle(Received(topic, payload, 1, False), now, NOW)
         follower.tick(now + 100.0, NOW)
-    again = Follower(
+    again = HubClient(
         TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), follower.state()
     )
     again.start(0.0, NOW)

@@ -10,7 +10,7 @@ import numpy as np
 from edge_agent.engine import trace
 from edge_agent.errors import EdgeAgentError
 from edge_agent.wire import npz
-from edge_convert import pymdp_npz
+from edge_convert.readers import pymdp_npz
 from tests.fuzz.files import light, written
 
 

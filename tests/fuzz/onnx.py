@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_convert import onnx_source
+from edge_convert.readers import onnx_source
 from tests.fuzz.files import written
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_agent import Model, Population
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.playback import replay
-from edge_agent.runtime.recorder import frame, frames
+from edge_agent.runtime.recording.recorder import frame, frames
+from edge_agent.runtime.recording.replay import replay
 from tests.fuzz.files import light
 
 

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_convert import tflite_source
-from edge_convert.tflite_file import TfliteFile
+from edge_convert.readers import tflite_source
+from edge_convert.tflite.flatbuffer import TfliteFile
 from tests.fuzz.files import written
 
 

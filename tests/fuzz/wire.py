@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.errors import PeerError
-from edge_agent.runtime import sensing
-from edge_agent.runtime.binding import Modality
-from edge_agent.wire import bodies, documents, evidence, handover, messages, presence, signatures, topics
+from edge_agent.runtime.population import channels
+from edge_agent.runtime.population.binding import Modality
+from edge_agent.wire import bodies, documents, evidence, loan, messages, presence, signatures, topics
 from edge_agent.wire.messages import Message
 
 HUB = signatures.SecretKey(bytes(range(32)), "hub")
 TRUST = documents.Trust("f", (HUB.public.raw,))
 MODALITIES = (Modality("co2", 3, "ppm", (600.0, 1000.0), ()), Modality("door", 2, "", (), ("shut", "open")))
 FIELDS = [
-    sensing.Field(sensing.parse_pointer(pointer), 0, modality, scale, 0.5)
+    channels.ValueField(channels.parse_pointer(pointer), 0, modality, scale, 0.5)
     for pointer in ("", "/co2", "/a/0")
     for modality in MODALITIES
     for scale in (1.0, 1e300)
@@ -31,8 +31,8 @@ def decode(data: bytes) -> None:
         case b"t":
             topics.parse(data[1:].decode("utf-8", "replace"))
         case b"s":
-            document = sensing.parse(data[1:])
-            if not isinstance(document, sensing.Fault):
+            document = channels.parse(data[1:])
+            if not isinstance(document, channels.Fault):
                 for field in FIELDS:
                     field.read(document)
         case _:
@@ -45,8 +45,8 @@ def _message(message: Message) -> None:
     readers: list[Callable[[], Any]] = [
         lambda: presence.from_body(body, message.seq),
         lambda: evidence.from_body(body),
-        lambda: handover.from_body(body),
-        lambda: sensing.parse_array(body, MODALITIES, 2),
+        lambda: loan.from_body(body),
+        lambda: channels.parse_array(body, MODALITIES, 2),
         lambda: TRUST.opened(body, documents.DESIRED, bodies.DESIRED),
         lambda: TRUST.rotated(body),
     ]
@@ -74,11 +74,11 @@ def seeds() -> Iterator[bytes]:
     yield _sealed(presence.to_body(word))
     record = evidence.Record(7, 1, 2, b"\xff\x01", 1, "e")
     told = evidence.Evidence(
-        (record,), (evidence.Holding(7, "e", 1, 9, 3),), (evidence.Base(7, 1, b"\xff", 0),), (7,)
+        (record,), (evidence.HeldTicks(7, "e", 1, 9, 3),), (evidence.Base(7, 1, b"\xff", 0),), (7,)
     )
     yield _sealed(evidence.to_body(told))
-    loan = handover.Handover("offer", 1, "a", "b", "p", b"12345678", 9, 9, b"d" * 32, 0, 1, b"x", b"s" * 64)
-    yield _sealed(handover.to_body(loan))
+    offer = loan.LoanMessage("offer", 1, "a", "b", "p", b"12345678", 9, 9, b"d" * 32, 0, 1, b"x", b"s" * 64)
+    yield _sealed(loan.to_body(offer))
     yield _sealed({"obs": bytes(8), "shape": [2, 2], "dtype": "int16"})
     yield _sealed({"obs": bytes(16), "shape": [2, 2], "dtype": "float32"})
     keys = {"fleet": "f", "version": 1, "keys": [HUB.public.raw.hex()], "threshold": 1}

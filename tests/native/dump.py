@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.engine import handover
+from edge_agent.engine import kernel_args
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 
@@ -67,7 +67,7 @@ def _objects(
 def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     """Write ``model`` and ``observations`` int64 [T, N, M] for the driver."""
     plan = model.plan(model.policy_len, True)
-    rows = handover.strip_rows(model)
+    rows = kernel_args.strip_rows(model)
     agents = observations.shape[1]
     blobs: list[Any] = [
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
@@ -77,12 +77,12 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
-        tensor = handover.tensor(model, i, room)
+        tensor = kernel_args.tensor(model, i, room)
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
         blobs += [*tensor[5:], np.array(deps, "<i4")]
     blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
-    habits = np.zeros(0, np.float32) if model.E is None else handover.log_habits(model)
+    habits = np.zeros(0, np.float32) if model.E is None else kernel_args.log_habits(model)
     blobs += [
         np.concatenate(model.D),
         habits,

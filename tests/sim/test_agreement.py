@@ -6,48 +6,48 @@ import random
 
 from edge_agent.protocol.peers.formation import form
 from edge_agent.protocol.peers.peer import Joined, Left, PeerSettings
-from edge_agent.testing import worlds
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
-from edge_agent.testing.fleet import Bridge, Device, Fleet
+from tests.support import peer_worlds
+from tests.support.peer_fleet import Bridge, PeerDevice, PeerFleet
 
 HEARTBEAT = 10.0
 SETTINGS = PeerSettings(heartbeat=HEARTBEAT, pause=1.0, skew=10.0)
 
 
-def device(number: int, broker: MemoryBroker, objectives: list) -> Device:
-    one = worlds.candidate(random.Random(number), number)
+def device(number: int, broker: MemoryBroker, objectives: list) -> PeerDevice:
+    one = peer_worlds.candidate(random.Random(number), number)
     about = {
         "capabilities": one.capabilities,
         "position": one.position,
         "capacity": one.capacity,
         "battery": one.battery,
     }
-    return Device(one.name, broker.client(one.name), broker.clock, SETTINGS, about, objectives)
+    return PeerDevice(one.name, broker.client(one.name), broker.clock, SETTINGS, about, objectives)
 
 
 def objectives(count: int) -> list:
     rng = random.Random(77)
-    return [worlds.objective(rng, number) for number in range(count)]
+    return [peer_worlds.objective(rng, number) for number in range(count)]
 
 
-def fleet(size: int, adversary: Adversary | None = None) -> Fleet:
+def fleet(size: int, adversary: Adversary | None = None) -> PeerFleet:
     clock = ManualClock()
     broker = MemoryBroker(clock, adversary)
-    made = Fleet(clock, broker)
+    made = PeerFleet(clock, broker)
     wanted = objectives(size // 5)
     for number in range(size):
         made.add(device(number, broker, wanted))
     return made
 
 
-def expected(made: Fleet) -> dict:
+def expected(made: PeerFleet) -> dict:
     running = [d.peer for d in made.running]
     candidates = [p.members.candidate(p.device) for p in running]
     return form(candidates, running[0].formation.objectives.values())
 
 
-def assert_agreed(made: Fleet) -> None:
+def assert_agreed(made: PeerFleet) -> None:
     assert len(made.plans()) == 1
     for one in made.running:
         assert dict(one.peer.formation.coalitions) == expected(made)
@@ -94,7 +94,7 @@ def test_a_member_that_dies_leaves_its_coalition_to_the_others_at_once() -> None
 def test_a_split_network_gives_two_answers_that_merge_when_it_heals() -> None:
     clock = ManualClock()
     brokers = [MemoryBroker(clock), MemoryBroker(clock)]
-    sides = [Fleet(clock, broker) for broker in brokers]
+    sides = [PeerFleet(clock, broker) for broker in brokers]
     wanted = objectives(8)
     for number in range(40):
         sides[number % 2].add(device(number, brokers[number % 2], wanted))

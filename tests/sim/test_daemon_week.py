@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 from edge_agent import Model
+from edge_agent.config.profile import Profile, ThermalProfile
+from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.engine import golden
 from edge_agent.memory.arena import Arena
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime import assembly
-from edge_agent.runtime.checkpoint import Checkpoints
-from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.daemon import Daemon
-from edge_agent.runtime.governor import Governor, Signs
-from edge_agent.runtime.link import Link
+from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.profile import Profile, ThermalProfile
-from edge_agent.runtime.roster import Roster
+from edge_agent.runtime.population.checkpoint import Checkpoints
+from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import bundle
@@ -81,7 +81,7 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
     config, clock, rng = make_config(tmp_path), ManualClock(start=1.0), random.Random(7)
     prepared = assembly.prepare_all(config, PROFILE, tmp_path / "device.toml")
     plan = assembly.make_plan(config, PROFILE, prepared, 0)
-    roster = Roster(Arena(plan.arena))
+    roster = Populations(Arena(plan.arena))
     for item in prepared:
         roster.add(item)
     heat = [40.0]
@@ -89,11 +89,13 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
         rss=lambda: 1,
         checkpoints=Checkpoints(Shelf(), 3600.0, 200.0),
         governor=Governor(THERMAL, [5, 2]),
-        signs=lambda: Signs(temperature_c=heat[0]),
+        signs=lambda: BoardSigns(temperature_c=heat[0]),
     )
     daemon = Daemon(config, roster, plan, clock, parts)
     broker = MemoryBroker(clock)
-    link = Link(Session(SessionSettings(), daemon.birth, [], random.Random(3)), broker.client("dev"), clock)
+    link = MqttDispatch(
+        Session(SessionSettings(), daemon.birth, [], random.Random(3)), broker.client("dev"), clock
+    )
     daemon.attach(link)
     daemon.start()
     regions, blocks = dict(roster.arena.regions), []

@@ -5,7 +5,7 @@ import threading
 import tracemalloc
 from pathlib import Path
 
-from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
 from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication
 from edge_agent.protocol.session import Delivered, Online, Session, SessionSettings, carry_out
@@ -23,7 +23,7 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
     broker = MemoryBroker(clock)
     broker.stop()
     news = threading.Event()
-    store = SqliteStore(tmp_path / "outbox.db", news.set)
+    store = SqliteOutboxStore(tmp_path / "outbox.db", news.set)
     settings = OutboxSettings(max_bytes=LIMIT, flush_seconds=60.0)
     box = Outbox(settings, "t", store)
     client = broker.client("device")

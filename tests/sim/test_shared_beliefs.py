@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.protocol.peers.sharing import SharingSettings
+from edge_agent.protocol.peers.evidence_exchange import ExchangeSettings
 from edge_agent.testing.broker import Adversary
-from edge_agent.testing.trio import CHANNEL, NAMES, Trio, hostile, worst_error
+from tests.support.three_devices import CHANNEL, NAMES, ThreeDevices, hostile, worst_error
 
 
 @pytest.mark.parametrize("controls", [1, 3])
 def test_three_that_share_believe_what_one_that_saw_everything_does(controls: int) -> None:
-    trio = Trio(5, hostile(11), controls)
+    trio = ThreeDevices(5, hostile(11), controls)
     assert worst_error(trio) <= 1e-3
     counters = [trio.sharing(name).counters for name in NAMES]
     assert all(c.known > 0 for c in counters)  # duplicates did arrive
@@ -22,11 +22,13 @@ def test_three_that_share_believe_what_one_that_saw_everything_does(controls: in
 
 
 def test_without_repair_they_would_not() -> None:
-    assert worst_error(Trio(5, hostile(11), settings=SharingSettings(retry=1000)), 100, 200, 200) > 1e-2
+    assert (
+        worst_error(ThreeDevices(5, hostile(11), settings=ExchangeSettings(retry=1000)), 100, 200, 200) > 1e-2
+    )
 
 
 def test_one_that_starts_without_memory_takes_the_others_belief_on() -> None:
-    trio = Trio(8, Adversary(3, lose=0.2, double=0.2, delay=1.5, overtake=True))
+    trio = ThreeDevices(8, Adversary(3, lose=0.2, double=0.2, delay=1.5, overtake=True))
     for _ in range(60):
         trio.tick()
     trio.crash("west")
@@ -42,7 +44,10 @@ def test_one_that_starts_without_memory_takes_the_others_belief_on() -> None:
 
 
 def test_evidence_that_changes_little_is_held_back() -> None:
-    frank, terse = Trio(6, Adversary(1)), Trio(6, Adversary(1), settings=SharingSettings(worthwhile=1.0))
+    frank, terse = (
+        ThreeDevices(6, Adversary(1)),
+        ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=1.0)),
+    )
     for trio in (frank, terse):
         for _ in range(60):
             trio.tick()
@@ -53,7 +58,7 @@ def test_evidence_that_changes_little_is_held_back() -> None:
 
 
 def test_the_rate_is_kept() -> None:
-    trio = Trio(7, Adversary(2, lose=0.3), settings=SharingSettings(rate=1))
+    trio = ThreeDevices(7, Adversary(2, lose=0.3), settings=ExchangeSettings(rate=1))
     for _ in range(20):
         trio.tick()
     for name in NAMES:

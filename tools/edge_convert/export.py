@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
-from edge_convert.agents import agent_source
+from edge_convert.readers.agent_source import agent_source
 
 
 def export_pymdp(agent: Any, path: Path | str, *, batch: int = 0, meta: dict[str, Any] | None = None) -> Path:

@@ -22,8 +22,8 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
+from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import PAUSED, RUNNING, FleetRollout
-from edge_hub.store import HubStore
 
 BLOCKS_A_REQUEST = 8
 

@@ -17,7 +17,7 @@ from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import documents, signatures
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.signatures import PublicKey, SecretKey
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 Rotation = dict[str, Any]
 

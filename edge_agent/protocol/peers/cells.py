@@ -73,7 +73,7 @@ class Cell:
         return spare
 
 
-class Tree:
+class CellTree:
     """All cells of a fleet. ``withdraw`` is called with each coalition of a cell that goes away."""
 
     def __init__(self, withdraw: Callable[[Coalition], None]) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from edge_agent.protocol.peers.cells import Cell, Tree
+from edge_agent.protocol.peers.cells import Cell, CellTree
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective
 
 DIGEST_BYTES = 8
@@ -56,7 +56,7 @@ class Formation:
     """
 
     def __init__(self) -> None:
-        self._tree = Tree(self._withdraw)
+        self._tree = CellTree(self._withdraw)
         self._coalitions: dict[str, Coalition] = {}
         self._membership: dict[str, str] = {}
         self._before: dict[str, Coalition | None] = {}

@@ -27,7 +27,7 @@ _NEVER = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RosterEntry:
     """What is known of one device: its latest word, and the greatest incarnation that is over."""
 
     presence: Presence | None = None
@@ -39,9 +39,9 @@ class Entry:
         latest = self.presence
         return latest is not None and not latest.leaving and latest.incarnation > self.over
 
-    def join(self, other: Entry) -> Entry:
+    def join(self, other: RosterEntry) -> RosterEntry:
         """Return the least entry that holds what both hold."""
-        joined = Entry(_later(self.presence, other.presence), max(self.over, other.over))
+        joined = RosterEntry(_later(self.presence, other.presence), max(self.over, other.over))
         return self if joined == self else joined
 
 
@@ -49,7 +49,7 @@ class Roster:
     """The replicated map. ``limit`` bounds the devices in it: names beyond it are refused."""
 
     def __init__(self, limit: int = 16384) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, RosterEntry] = {}
         self._limit = limit
 
     def __eq__(self, other: object) -> bool:
@@ -63,24 +63,24 @@ class Roster:
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 
-    def entry(self, device: str) -> Entry:
+    def entry(self, device: str) -> RosterEntry:
         """Return what is known of a device, an empty entry if nothing is."""
-        return self._entries.get(device, Entry())
+        return self._entries.get(device, RosterEntry())
 
     def put(self, presence: Presence) -> bool:
         """Join in a presence message; return whether anything changed."""
-        return self._join(presence.device, Entry(presence))
+        return self._join(presence.device, RosterEntry(presence))
 
     def end(self, device: str, incarnation: int) -> bool:
         """Join in that an incarnation, and those before it, are over; return whether anything changed."""
-        return self._join(device, Entry(None, incarnation))
+        return self._join(device, RosterEntry(None, incarnation))
 
     def merge(self, other: Roster) -> None:
         """Join in all that another roster holds."""
         for device, entry in other._entries.items():
             self._join(device, entry)
 
-    def _join(self, device: str, entry: Entry) -> bool:
+    def _join(self, device: str, entry: RosterEntry) -> bool:
         known = self._entries.get(device)
         if known is None:
             if len(self._entries) >= self._limit:

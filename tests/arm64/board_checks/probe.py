@@ -91,7 +91,7 @@ def credential() -> None:
 
 def litert() -> None:
     # Its golden vectors run when it is loaded: the runtime works without memory that is written and run.
-    from edge_agent.neural.model import NeuralModel
+    from edge_agent.neural.network import NeuralModel
 
     NeuralModel.load(Path("/etc/edge-agent/bundles/litert.eab"))
 

@@ -9,8 +9,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient, send_at_once
 from edge_agent.commands.run import mqtt_settings
+from edge_agent.config.records import BrokerConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.config import BrokerConfig
 
 
 def test_tls_without_a_file_believes_the_system() -> None:

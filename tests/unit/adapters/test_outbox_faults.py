@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.outbox import SqliteStore
-from edge_agent.protocol.store import Batch, Entry, Written
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.protocol.outbox_store import Batch, OutboxEntry, Written
 
 LARGE = 200
 """Entries of 4 KB: more than SQLite keeps in memory, so that reading goes to the disk."""
@@ -21,10 +21,10 @@ class Box:
 
     def __init__(self, path: Path) -> None:
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.store = SqliteStore(path, lambda: self._woken.put(None))
+        self.store = SqliteOutboxStore(path, lambda: self._woken.put(None))
 
     def write(self, *numbers: int) -> Written:
-        return self.carry_out(Batch(append=tuple(Entry(n, 0.0, 1, bytes(4096)) for n in numbers)))
+        return self.carry_out(Batch(append=tuple(OutboxEntry(n, 0.0, 1, bytes(4096)) for n in numbers)))
 
     def carry_out(self, batch: Batch) -> Written:
         self.store.write(batch)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.actuators import Commands
-from edge_agent.adapters.sensors import plugin
-from edge_agent.commands.wiring import ACTUATORS, SENSORS, sinks
+from edge_agent.adapters.action_sinks import ProgramRunner
+from edge_agent.adapters.input_sources import plugin
+from edge_agent.commands.compose_io import ACTUATORS, SENSORS, sinks
+from edge_agent.config.records import ActConfig, Config, DeviceConfig, PopulationConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, PopulationConfig
 
 MODULE = """
 class Thermometer:
@@ -59,13 +59,13 @@ def test_an_actuator_is_made_once_and_says_whether_it_took_the_action() -> None:
     act = ActConfig(control="valve", sink="plugin", plugin="valve")
     population = PopulationConfig(name="beds", bundle="beds.eab", size=2, act=(act,))
     config = Config(device=DeviceConfig(name="dev"), population=(population,))
-    to_plugin = sinks(Commands({}), config)["plugin"]
+    to_plugin = sinks(ProgramRunner({}), config)["plugin"]
     assert to_plugin(act, "bed-1", 0, "open") is True
     assert to_plugin(act, "stuck", 1, "open") is False
     gutter = replace(act, plugin="gutter")
     assert greenhouse_devices.told == [("bed-1", "open"), ("stuck", "open")]
     with pytest.raises(ConfigError, match="gutter"):
-        sinks(Commands({}), replace(config, population=(replace(population, act=(gutter,)),)))
+        sinks(ProgramRunner({}), replace(config, population=(replace(population, act=(gutter,)),)))
 
 
 @pytest.mark.usefixtures("package")

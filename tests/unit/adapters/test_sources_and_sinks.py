@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.adapters.actuators import LIMIT, Commands, write_file
-from edge_agent.adapters.sensors import FileSource, TraceSource, plugin
+from edge_agent.adapters.action_sinks import LIMIT, ProgramRunner, write_file
+from edge_agent.adapters.input_sources import FileSource, TraceSource, plugin
 from edge_agent.errors import ConfigError
 
 
@@ -68,7 +68,7 @@ def test_a_file_is_written_only_where_there_is_one(tmp_path: Path) -> None:
 
 def test_only_listed_programs_run_and_not_too_many(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    commands = Commands(["/bin/sh", "/bin/none"])
+    commands = ProgramRunner(["/bin/sh", "/bin/none"])
     assert not commands.run(["/bin/true"])
     assert not commands.run(["/bin/none"])
     assert commands.failed == 2
@@ -79,7 +79,7 @@ def test_only_listed_programs_run_and_not_too_many(tmp_path: Path) -> None:
 
 def test_programs_that_hang_do_not_pile_up_and_are_ended() -> None:
     now = [0.0]
-    commands = Commands(["/bin/sleep"], lambda: now[0])
+    commands = ProgramRunner(["/bin/sleep"], lambda: now[0])
     started = [commands.run(["/bin/sleep", "60"]) for _ in range(LIMIT + 3)]
     assert started == [True] * LIMIT + [False] * 3
     now[0] = 11.0

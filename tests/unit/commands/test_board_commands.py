@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from edge_agent.adapters import examination
+from edge_agent.adapters import doctor_checks
 from edge_agent.cli import main
 from edge_agent.commands import metrics, status, support_bundle
 from edge_agent.commands.bench import grid_world
-from edge_agent.runtime.config import DeviceConfig
+from edge_agent.config.records import DeviceConfig
 from edge_agent.runtime.reference import reference
 
 CONFIG = """
@@ -99,14 +99,14 @@ def test_the_findings_of_a_board_that_is_well(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    well = {f.what: f.good for f in examination.board(tmp_path) if f.what != "clock"}
+    well = {f.what: f.good for f in doctor_checks.board(tmp_path) if f.what != "clock"}
     assert list(well.values()) == [True] * 4
-    assert examination.budget(100 * 2**20, tmp_path).good
-    assert not examination.budget(300 * 2**20, tmp_path).good
-    assert examination.clock(0).good
-    assert not examination.clock(5).good
+    assert doctor_checks.budget(100 * 2**20, tmp_path).good
+    assert not doctor_checks.budget(300 * 2**20, tmp_path).good
+    assert doctor_checks.clock(0).good
+    assert not doctor_checks.clock(5).good
     (tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("50000")
-    assert not all(f.good for f in examination.board(tmp_path) if f.what != "clock")
+    assert not all(f.good for f in doctor_checks.board(tmp_path) if f.what != "clock")
 
 
 def test_a_support_bundle_holds_what_helps_and_no_secret(

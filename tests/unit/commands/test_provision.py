@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli import main
-from edge_agent.runtime.schema import compile_files
+from edge_agent.config.checks import compile_files
 
 
 def provision(folder: Path, *more: str) -> int:

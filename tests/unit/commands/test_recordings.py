@@ -11,8 +11,8 @@ import pytest
 
 from edge_agent import Population
 from edge_agent.cli import main
-from edge_agent.runtime.recorder import frame
-from edge_agent.testing import fan
+from edge_agent.runtime.recording.recorder import frame
+from tests.support import fan
 
 TICKS = 6
 NAMES = ["hall", "lab"]

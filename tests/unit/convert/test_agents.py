@@ -10,8 +10,9 @@ import pytest
 
 from edge_agent.engine import Model, Population, reference
 from edge_agent.wire import bundle
-from edge_convert import agent_fidelity, pymdp_npz, samples
-from edge_convert.oracle import Oracle
+from edge_convert.measure import agent_fidelity
+from edge_convert.measure.oracle import Oracle
+from edge_convert.readers import pymdp_npz, samples
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MODELS = sorted(path.stem for path in (GOLDEN / "models").glob("*.npz"))

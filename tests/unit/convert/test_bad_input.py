@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import BundleError
 from edge_agent.wire import bundle
-from edge_convert import onnx_source, tflite_writer
+from edge_convert.readers import onnx_source
+from edge_convert.tflite import writer
 
 NETWORKS = Path(__file__).parents[2] / "data" / "networks"
 
@@ -82,9 +83,10 @@ def test_truncated_model_is_refused(
     refused: Any, tmp_path: Path, source: Path, share: float, name: str
 ) -> None:
     if name == "conv1d.tflite":
-        from edge_convert import onnx_source, tflite_writer
+        from edge_convert.readers import onnx_source
+        from edge_convert.tflite import writer
 
-        whole = tflite_writer.write(onnx_source.read(NETWORKS / "conv1d.onnx"), "conv1d")
+        whole = writer.write(onnx_source.read(NETWORKS / "conv1d.onnx"), "conv1d")
     else:
         whole = (source if name == "light.npz" else NETWORKS / name).read_bytes()
     path = tmp_path / name
@@ -382,7 +384,7 @@ def test_a_bundle_is_no_source(refused: Any, command: Any, source: Path, tmp_pat
 
 def damaged_tflite(path: Path, damage: Callable[[Any], None]) -> Path:
     """Write conv1d as TFLite, with ``damage`` done to its tables."""
-    whole = tflite_writer.write(onnx_source.read(NETWORKS / "conv1d.onnx"), "conv1d")
+    whole = writer.write(onnx_source.read(NETWORKS / "conv1d.onnx"), "conv1d")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(whole, 0))
     damage(model)
     builder = flatbuffers.Builder(1024)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge_convert.calibrate import LEVELS, METHODS, mse, ranges
+from edge_convert.quantize.calibrate import LEVELS, METHODS, mse, ranges
 
 NORMAL = np.random.default_rng(0).normal(size=(1000, 20)).astype(np.float32)
 

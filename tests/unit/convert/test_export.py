@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
-from edge_convert import export_pymdp, pymdp_npz
+from edge_convert import export_pymdp
+from edge_convert.readers import pymdp_npz
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "models" / "s3_tmaze_T2.npz"
 SOURCE = pymdp_npz.read(GOLDEN).arrays

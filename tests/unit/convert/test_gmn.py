@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
-from edge_convert import gmn_model
+from edge_convert.readers import gmn_model
 
 EXPLORER = """
 # a comment

@@ -9,11 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_agent.neural.inference import infer
-from edge_agent.neural.model import NeuralModel
-from edge_convert import network_bundle, onnx_source, tflite_writer
-from edge_convert.network_fidelity import sqnr_db
-from edge_convert.networks import open_network
-from edge_convert.order import Order
+from edge_agent.neural.network import NeuralModel
+from edge_convert.bundle import network_bundle
+from edge_convert.bundle.job import Job
+from edge_convert.measure.network_fidelity import sqnr_db
+from edge_convert.readers import onnx_source
+from edge_convert.readers.network import open_network
+from edge_convert.tflite import writer
 
 NETWORKS = Path(__file__).parents[2] / "data" / "networks"
 SHAPES = {
@@ -32,11 +34,11 @@ def inputs(name: str, seed: int, count: int = 400) -> NDArray[np.float32]:
     return (2 * np.random.default_rng(seed).normal(size=(count, *SHAPES[name]))).astype(np.float32)
 
 
-def order(tmp_path: Path, name: str, **options: Any) -> Order:
+def order(tmp_path: Path, name: str, **options: Any) -> Job:
     calibration, evaluation = tmp_path / "calibration.npz", tmp_path / "evaluation.npz"
     np.savez(calibration, x=options.pop("x", inputs(name, 1)))
     np.savez(evaluation, x=inputs(name, 2))
-    return Order(
+    return Job(
         source=NETWORKS / f"{name}.onnx",
         output=tmp_path / f"{name}.eab",
         name=name,
@@ -119,9 +121,9 @@ def test_same_input_same_bytes(target: str, tmp_path: Path) -> None:
 def test_float_tflite_is_a_source_too(tmp_path: Path) -> None:
     ordered = order(tmp_path, "conv1d")
     source = tmp_path / "conv1d.tflite"
-    source.write_bytes(tflite_writer.write(onnx_source.read(ordered.source), "conv1d"))
+    source.write_bytes(writer.write(onnx_source.read(ordered.source), "conv1d"))
     from_tflite = network_bundle.convert(
-        Order(
+        Job(
             source=source,
             output=ordered.output,
             name="n",
@@ -140,7 +142,7 @@ def test_float_tflite_is_a_source_too(tmp_path: Path) -> None:
 def test_without_evaluation_data_samples_are_held_out_of_the_calibration(tmp_path: Path) -> None:
     ordered = order(tmp_path, "mlp_tanh")
     held = network_bundle.convert(
-        Order(source=ordered.source, output=ordered.output, name="n", calibration=ordered.calibration),
+        Job(source=ordered.source, output=ordered.output, name="n", calibration=ordered.calibration),
         "onnx",
     )
     assert len(held.data.evaluation) == 80
@@ -169,7 +171,7 @@ def test_scikit_learn_classifier_with_a_scaler(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=x[:400])
     np.savez(tmp_path / "e.npz", x=x[400:])
     for target in TARGETS:
-        ordered = Order(
+        ordered = Job(
             source=source,
             output=tmp_path / "classifier.eab",
             name="classifier",

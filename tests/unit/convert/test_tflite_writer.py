@@ -9,8 +9,9 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edge_agent.errors import ModelError
-from edge_convert import onnx_source, tflite_writer
-from edge_convert.networks import run
+from edge_convert.readers import onnx_source
+from edge_convert.readers.network import run
+from edge_convert.tflite import writer
 
 RNG = np.random.default_rng(5)
 F = np.float32
@@ -159,7 +160,7 @@ def network(
 def test_operator_gives_what_onnx_runtime_gives(case: str, tmp_path: Path) -> None:
     shape, nodes, constants = CASES[case]
     model = onnx_source.read(network(tmp_path / "m.onnx", shape, nodes, constants))
-    tflite = tflite_writer.write(model, "m.onnx")
+    tflite = writer.write(model, "m.onnx")
     for batch in (1, 5):
         x = RNG.normal(size=(batch, *shape)).astype(F) * 3
         (wanted,) = run("onnx", model.SerializeToString(), x)
@@ -189,4 +190,4 @@ def test_operator_that_cannot_be_written_is_named_and_onnx_runtime_offered(
 ) -> None:
     source = network(tmp_path / "m.onnx", shape, [node_], constants)
     with pytest.raises(ModelError, match=rf"m\.onnx: {node_.op_type} \(y\).*--target onnxruntime"):
-        tflite_writer.write(onnx_source.read(source), str(source))
+        writer.write(onnx_source.read(source), str(source))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from edge_agent.engine import evidence, reference
+from edge_agent.engine import likelihood, reference
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError, ModelError, ObservationError
@@ -164,7 +164,7 @@ def test_soft_one_hot_is_the_outcome_and_zeros_leave_it(case, model) -> None:
 def test_evidence_adds_log_likelihood(case, model) -> None:
     generator = np.random.default_rng(1)
     vectors = [generator.uniform(0.05, 1, size=n) for n in model.num_states]
-    codes = {f: evidence.codes(v[np.newaxis]) for f, v in enumerate(vectors)}
+    codes = {f: likelihood.codes(v[np.newaxis]) for f, v in enumerate(vectors)}
     population = Population(model, 1)
     population.step_with(rows(case, 0, 1), evidence=codes, act=False)
     extra = [np.log(v / v.max()) for v in vectors]
@@ -179,14 +179,14 @@ def test_evidence_of_a_peer_is_worth_the_observation(load_golden) -> None:
     seen, told = Population(model, 4), Population(model, 4)
     observations = np.array([[3], [57], [99], [-1]])
     seen.infer(observations)
-    told.step_with(np.full((4, 1), -1), evidence={0: evidence.message(model, 0, observations)}, act=False)
+    told.step_with(np.full((4, 1), -1), evidence={0: likelihood.message(model, 0, observations)}, act=False)
     np.testing.assert_allclose(told.beliefs(0), seen.beliefs(0), atol=0.01)
 
 
 def test_rerun_folds_late_evidence_in(case, model) -> None:
     n, ticks = 70, 4
     generator = np.random.default_rng(2)
-    late = {0: evidence.codes(generator.uniform(0.1, 1, size=(n, model.num_states[0])))}
+    late = {0: likelihood.codes(generator.uniform(0.1, 1, size=(n, model.num_states[0])))}
     intime, behind = Population(model, n), Population(model, n)
     for population in (intime, behind):
         population.step(rows(case, 0, n))

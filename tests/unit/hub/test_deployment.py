@@ -14,8 +14,8 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub.connection import Incoming
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
+from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import FleetRollout, Member
-from edge_hub.store import HubStore
 from tests.unit.hub.link import HUB, NOW, STRANGER, TOPICS, Link, retained, write_bundle
 
 SECOND = DeviceTopics("f", "pj")

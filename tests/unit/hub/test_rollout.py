@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError
+from edge_hub.device_selector import select
 from edge_hub.fleet import Device
 from edge_hub.rollout import FleetRollout, Member, parse_shares, waves
-from edge_hub.selector import select
 
 NEW, OLD = "n" * 64, "o" * 64
 

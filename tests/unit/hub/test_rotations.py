@@ -6,7 +6,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.wire import signatures
 from edge_agent.wire.documents import Trust
 from edge_hub import rotations
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 A, B, C, D = (signatures.generate(n) for n in "abcd")
 

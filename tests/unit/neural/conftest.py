@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent.neural.model import NeuralModel
-from edge_convert import network_bundle
-from edge_convert.order import Order
+from edge_agent.neural.network import NeuralModel
+from edge_convert.bundle import network_bundle
+from edge_convert.bundle.job import Job
 
 NETWORKS = Path(__file__).parents[2] / "data" / "networks"
 SHAPES = {"mlp_tanh": (6,), "conv1d": (2, 16), "policy": (6,)}
@@ -27,7 +27,7 @@ def bundle_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             folder = tmp_path_factory.mktemp("bundle")
             x = (2 * np.random.default_rng(1).normal(size=(400, *SHAPES[name]))).astype(np.float32)
             np.savez(folder / "x.npz", x=x)
-            order = Order(
+            order = Job(
                 source=NETWORKS / f"{name}.onnx",
                 output=folder / f"{name}.eab",
                 name=name,

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.cli import main
 from edge_agent.neural.inference import infer
-from edge_agent.neural.model import NeuralModel
+from edge_agent.neural.network import NeuralModel
 
 
 @pytest.mark.parametrize("target", ["litert", "onnxruntime"])

@@ -17,8 +17,8 @@ from edge_agent.protocol.peers.assignment import assign
 from edge_agent.protocol.peers.formation import Formation, digest, form
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, Role, synergy, worth
 from edge_agent.protocol.peers.proximity import ANYWHERE
-from edge_agent.testing.worlds import candidate, objective, optimum, small_instance
 from edge_agent.wire.presence import Metric, Place
+from tests.support.peer_worlds import candidate, objective, optimum, small_instance
 
 
 def check_valid(candidates: list[Candidate], objectives: list[Objective], formed: dict) -> None:
@@ -325,7 +325,7 @@ SCRIPT = """
 import random
 
 from edge_agent.protocol.peers.formation import Formation
-from edge_agent.testing.worlds import candidate, objective
+from tests.support.peer_worlds import candidate, objective
 rng = random.Random(9)
 f = Formation()
 for n in range(300): f.put(candidate(rng, n))

@@ -1,17 +1,17 @@
 """The backlog and the present share the way, each number once and in order."""
 
 from edge_agent.protocol.lanes import Lanes
-from edge_agent.protocol.store import Entry
-from edge_agent.testing.outbox import MemoryStore
+from edge_agent.protocol.outbox_store import OutboxEntry
+from edge_agent.testing.memory_outbox import MemoryOutboxStore
 
 
-def filled(last: int) -> MemoryStore:
-    store = MemoryStore()
-    store.entries = {seq: Entry(seq, 0.0, 1, b"x") for seq in range(1, last + 1)}
+def filled(last: int) -> MemoryOutboxStore:
+    store = MemoryOutboxStore()
+    store.entries = {seq: OutboxEntry(seq, 0.0, 1, b"x") for seq in range(1, last + 1)}
     return store
 
 
-def taken(lanes: Lanes, store: MemoryStore) -> list[tuple[int, bool]]:
+def taken(lanes: Lanes, store: MemoryOutboxStore) -> list[tuple[int, bool]]:
     found = []
     while True:
         entry, historical = lanes.take(store)

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.protocol.outbox import STATE, Outbox, OutboxSettings, thin
+from edge_agent.protocol.outbox_store import Batch, merged
 from edge_agent.protocol.ports import Acked, Connected, Publication
 from edge_agent.protocol.session import Deliver, Delivered, Online, Session, SessionSettings, carry_out
-from edge_agent.protocol.store import Batch, merged
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
-from edge_agent.testing.outbox import MemoryStore
+from edge_agent.testing.memory_outbox import MemoryOutboxStore
 from edge_agent.wire import messages
 from edge_hub.fleet import Gaps
 
@@ -26,7 +26,9 @@ BIRTH = Publication("birth", b"1")
 class Device:
     """A process with an outbox: dies and starts again on the same store."""
 
-    def __init__(self, broker: MemoryBroker, clock: ManualClock, store: MemoryStore, **limits: float) -> None:
+    def __init__(
+        self, broker: MemoryBroker, clock: ManualClock, store: MemoryOutboxStore, **limits: float
+    ) -> None:
         self.broker, self.clock, self.store = broker, clock, store
         self.limits = limits
         self.start()
@@ -68,7 +70,7 @@ class Device:
 def make(adversary: Adversary | None = None, **limits: float) -> tuple[Device, MemoryBroker]:
     clock = ManualClock()
     broker = MemoryBroker(clock, adversary)
-    return Device(broker, clock, MemoryStore(), **limits), broker
+    return Device(broker, clock, MemoryOutboxStore(), **limits), broker
 
 
 def arrived(broker: MemoryBroker) -> list[messages.Message]:
@@ -123,7 +125,7 @@ def test_room_is_left_for_replies_and_actions(window: int, left: int) -> None:
     session.start(0.0)
     session.handle(Connected(5), 0.0)
     session.handle(Acked(1), 0.0)
-    outbox = Outbox(OutboxSettings(flush_seconds=0.0), "telemetry", MemoryStore())
+    outbox = Outbox(OutboxSettings(flush_seconds=0.0), "telemetry", MemoryOutboxStore())
     for value in range(50):
         outbox.append({"v": value}, 0.0, 0.0)
     for _ in range(3):

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.outbox import SqliteStore
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.store import Batch, Entry, Written
+from edge_agent.protocol.outbox_store import Batch, OutboxEntry, Written
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., SqliteStore]]:
-    stores: list[SqliteStore] = []
+def opened(tmp_path: Path) -> Iterator[Callable[..., SqliteOutboxStore]]:
+    stores: list[SqliteOutboxStore] = []
 
-    def make(path: Path = tmp_path / "outbox.db") -> SqliteStore:
-        stores.append(SqliteStore(path, _news.set))
+    def make(path: Path = tmp_path / "outbox.db") -> SqliteOutboxStore:
+        stores.append(SqliteOutboxStore(path, _news.set))
         return stores[-1]
 
     yield make
@@ -30,7 +30,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., SqliteStore]]:
 _news = threading.Event()
 
 
-def commit(store: SqliteStore, batch: Batch) -> Written:
+def commit(store: SqliteOutboxStore, batch: Batch) -> Written:
     store.write(batch)
     while (result := store.written()) is None:
         assert _news.wait(10)
@@ -38,8 +38,10 @@ def commit(store: SqliteStore, batch: Batch) -> Written:
     return result
 
 
-def entries(first: int, last: int, priority: int = 1) -> tuple[Entry, ...]:
-    return tuple(Entry(n, float(n), priority, b"x" * 100 + str(n).encode()) for n in range(first, last + 1))
+def entries(first: int, last: int, priority: int = 1) -> tuple[OutboxEntry, ...]:
+    return tuple(
+        OutboxEntry(n, float(n), priority, b"x" * 100 + str(n).encode()) for n in range(first, last + 1)
+    )
 
 
 def test_entries_numbers_and_name_survive_a_restart(opened) -> None:
@@ -71,7 +73,7 @@ def test_skipped_ranges_grow_together_and_are_forgotten_when_told(opened) -> Non
 
 @pytest.mark.parametrize("where", [0, 100, 4096])
 def test_a_damaged_file_is_set_aside_and_counted(opened, tmp_path: Path, where: int) -> None:
-    store = SqliteStore(tmp_path / "outbox.db", _news.set)
+    store = SqliteOutboxStore(tmp_path / "outbox.db", _news.set)
     for n in range(40):
         commit(store, Batch(append=entries(n * 10 + 1, n * 10 + 10)))
     name = store.contents().name
@@ -108,19 +110,19 @@ def test_a_power_cut_at_any_byte_of_the_log_leaves_a_prefix(tmp_path: Path, open
 
 def test_no_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match=r"missing/outbox\.db: unable to open"):
-        SqliteStore(tmp_path / "missing" / "outbox.db", _news.set)
+        SqliteOutboxStore(tmp_path / "missing" / "outbox.db", _news.set)
 
 
 _WRITER = """
 import sys, threading
 from pathlib import Path
-from edge_agent.adapters.outbox import SqliteStore
-from edge_agent.protocol.store import Batch, Entry
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.protocol.outbox_store import Batch, OutboxEntry
 news = threading.Event()
-store = SqliteStore(Path(sys.argv[1]), news.set)
+store = SqliteOutboxStore(Path(sys.argv[1]), news.set)
 seq = store.contents().last
 while True:
-    store.write(Batch(append=tuple(Entry(seq + i, 0.0, 1, bytes(200)) for i in range(1, 11))))
+    store.write(Batch(append=tuple(OutboxEntry(seq + i, 0.0, 1, bytes(200)) for i in range(1, 11))))
     while store.written() is None:
         news.wait()
         news.clear()

@@ -11,8 +11,8 @@ from edge_agent.protocol.rollout import (
     Health,
     RollBack,
     Rollout,
-    Shadow,
     Stage,
+    StartShadow,
     Trial,
     Verify,
     breach,
@@ -42,7 +42,7 @@ def in_stage(stage: Stage) -> Rollout:
 def test_the_way_of_a_good_bundle() -> None:
     rollout = make()
     assert rollout.fetched(0.0) == [Verify("rooms", "new")]
-    assert rollout.verified(1.0) == [Shadow("rooms", "new")]
+    assert rollout.verified(1.0) == [StartShadow("rooms", "new")]
     assert rollout.health(GOOD, 30.0) == []
     assert rollout.health(GOOD, 61.0) == [Trial("rooms", "new")]
     assert rollout.health(GOOD, 200.0) == []

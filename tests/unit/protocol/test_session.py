@@ -28,14 +28,14 @@ from edge_agent.protocol.session import (
     Send,
     Session,
     SessionSettings,
-    State,
+    SessionState,
     Subscribe,
     Unsubscribe,
     carry_out,
 )
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
-from edge_agent.testing.pump import Pump
+from tests.support.session_loop import SessionLoop
 
 
 def birth(online: bool) -> Publication:
@@ -235,7 +235,7 @@ class _Highest(random.Random):
 def test_a_broker_without_mqtt_5_gets_3_1_1() -> None:
     clock = ManualClock()
     broker = MemoryBroker(clock, version=MQTT_311)
-    pump = Pump(make(), broker.client("a"), clock)
+    pump = SessionLoop(make(), broker.client("a"), clock)
     pump.start()
     for _ in range(20):
         broker.run()
@@ -250,7 +250,7 @@ def test_silence_ends_an_attempt() -> None:
     session.start(0.0)
     assert session.tick(14.9) == []
     session.tick(15.0)
-    assert session.state is State.WAITING
+    assert session.state is SessionState.WAITING
     assert session.reason == "no sign of an answer in time"
     assert session.version == MQTT_311  # a broker of that version may not know what to say
 
@@ -333,9 +333,9 @@ def test_missing_acknowledgements_end_the_connection() -> None:
     session = online(ack_timeout=60.0)
     session.publish(Publication("t", b""), 0.0)
     session.tick(59.0)
-    assert session.state is State.ONLINE
+    assert session.state is SessionState.ONLINE
     session.tick(60.0)
-    assert session.state is State.WAITING
+    assert session.state is SessionState.WAITING
     assert session.counters.timeouts == 1
     assert session.reason == "no sign of an acknowledgement in time"
     assert session.version == MQTT_5  # it spoke it
@@ -362,7 +362,7 @@ def test_a_refused_publication_is_given_up_and_said_so() -> None:
 def test_nothing_is_lost_and_first_arrivals_keep_their_order(seed: int, cut: float, count: int) -> None:
     clock = ManualClock()
     broker = MemoryBroker(clock, Adversary(seed=seed, cut=cut, delay=0.5))
-    pump = Pump(make(seed, backoff_base=0.5, backoff_cap=2.0, window=5), broker.client("a"), clock)
+    pump = SessionLoop(make(seed, backoff_base=0.5, backoff_cap=2.0, window=5), broker.client("a"), clock)
     pump.start()
     sent: list[int] = []
     for _ in range(20_000):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.blocks import BlockStore
-from edge_agent.adapters.state import StateFile
+from edge_agent.adapters.bundle_folder import BundleFolder
+from edge_agent.adapters.state_file import StateFile
 from edge_agent.errors import PlatformError
 from edge_agent.wire import blocks
 
@@ -14,13 +14,13 @@ CUT = blocks.cut("0" * 64, "m", FILE, block=1000)
 
 
 def test_blocks_are_found_again_after_a_power_cut(tmp_path: Path) -> None:
-    store = BlockStore(tmp_path)
+    store = BundleFolder(tmp_path)
     assert store.had(CUT) == set()
     store.write(CUT, 2, FILE[2000:])
     store.write(CUT, 0, FILE[:1000])
     part = next(tmp_path.glob("*.part"))
     assert part.stat().st_size == len(FILE)
-    assert BlockStore(tmp_path).had(CUT) == {0, 2}
+    assert BundleFolder(tmp_path).had(CUT) == {0, 2}
     store.write(CUT, 1, FILE[1000:2000])
     assert store.finish(CUT.digest).read_bytes() == FILE
     assert store.had(CUT) == {0, 1, 2}
@@ -37,11 +37,11 @@ def test_a_download_keeps_only_what_was_signed(tmp_path: Path) -> None:
         folder = tmp_path / str(len(results))
         folder.mkdir()
         cut = blocks.cut("0" * 64, "m", FILE, source.as_uri(), block=1000)
-        BlockStore(folder).download(cut, lambda *result: results.append(result)).join()
+        BundleFolder(folder).download(cut, lambda *result: results.append(result)).join()
         assert expected in results[-1][1]
         assert bool(results[-1][1]) == bool(expected)
-    assert BlockStore(tmp_path / "0").had(CUT) == {0, 1, 2}
-    assert BlockStore(tmp_path / "1").had(CUT) == {0}
+    assert BundleFolder(tmp_path / "0").had(CUT) == {0, 1, 2}
+    assert BundleFolder(tmp_path / "1").had(CUT) == {0}
 
 
 class Ranges(http.server.BaseHTTPRequestHandler):
@@ -71,18 +71,18 @@ def test_a_download_goes_on_where_the_last_one_was_cut(tmp_path: Path) -> None:
         thread.start()
         cut = blocks.cut("0" * 64, "m", FILE, f"http://127.0.0.1:{server.server_port}/m", block=1000)
         for _ in range(4):
-            BlockStore(tmp_path).download(cut, lambda _, reason: results.append(reason)).join()
+            BundleFolder(tmp_path).download(cut, lambda _, reason: results.append(reason)).join()
         server.shutdown()
         thread.join()
     assert asked == [None, "bytes=1000-", "bytes=2000-"]
     assert [bool(reason) for reason in results] == [True, True, False, False]
-    assert BlockStore(tmp_path).finish(cut.digest).read_bytes() == FILE
+    assert BundleFolder(tmp_path).finish(cut.digest).read_bytes() == FILE
 
 
 def test_a_scheme_that_is_not_meant_is_refused(tmp_path: Path) -> None:
     results: list[str] = []
     cut = blocks.cut("0" * 64, "m", FILE, "ftp://x/y")
-    BlockStore(tmp_path).download(cut, lambda _, reason: results.append(reason)).join()
+    BundleFolder(tmp_path).download(cut, lambda _, reason: results.append(reason)).join()
     assert "expected http, https or file" in results[0]
 
 

@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import Plan
 from edge_agent.memory.history import History
 from edge_agent.memory.history import columns as history_columns
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.binding import Binding
-from edge_agent.runtime.config import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.daemon import Daemon
-from edge_agent.runtime.group import Group, columns
-from edge_agent.runtime.link import Link
-from edge_agent.runtime.names import AgentNames
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.roster import Roster
-from edge_agent.runtime.sensing import channels
+from edge_agent.runtime.population.binding import Binding
+from edge_agent.runtime.population.channels import channels
+from edge_agent.runtime.population.group import Group, columns
+from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire.topics import DeviceTopics
@@ -154,14 +154,14 @@ class House:
                 ),
             ),
         )
-        self.roster = Roster(Arena(1 << 20), build, build_mirror, connect)
+        self.roster = Populations(Arena(1 << 20), build, build_mirror, connect)
         self.group = self.roster.add(prepare(self.config.population[0]))
         self.model = self.group.stepper
         self.daemon = Daemon(
             self.config, self.roster, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
         )
         session = Session(SessionSettings(), self.daemon.birth, [], random.Random(1))
-        self.link = Link(session, self.broker.client("dev"), self.clock)
+        self.link = MqttDispatch(session, self.broker.client("dev"), self.clock)
         self.daemon.attach(self.link)
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.binding import Binding
+from edge_agent.runtime.population.binding import Binding
 
 CO2 = {"name": "co2", "unit": "ppm", "edges": [600, 1000]}
 FAN = {"name": "fan", "values": ["off", "on"]}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from edge_agent import __version__
+from edge_agent.config.profile import ThermalProfile
+from edge_agent.config.records import ActConfig, ObserveConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.acting import SAFE
-from edge_agent.runtime.config import ActConfig, ObserveConfig
-from edge_agent.runtime.governor import Governor, Signs
+from edge_agent.runtime.governor.governor import BoardSigns, Governor
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.profile import ThermalProfile
+from edge_agent.runtime.population.actuators import SAFE
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 
@@ -295,7 +295,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     parts = Parts(
         rss=lambda: 1,
         governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: Signs(temperature_c=heat[0]),
+        signs=lambda: BoardSigns(temperature_c=heat[0]),
     )
     house = make_house(parts=parts, step="rate", rate_hz=1.0)
     house.start()
@@ -326,7 +326,7 @@ def test_a_population_that_comes_to_a_hot_board_gives_way_too(
     parts = Parts(
         rss=lambda: 1,
         governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: Signs(temperature_c=90.0),
+        signs=lambda: BoardSigns(temperature_c=90.0),
     )
     house = make_house(parts=parts, step="rate", rate_hz=1.0)
     house.start()
@@ -341,7 +341,7 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
     parts = Parts(
         rss=lambda: 1,
         governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: Signs(own=own[0]),
+        signs=lambda: BoardSigns(own=own[0]),
     )
     house = make_house(parts=parts, step="rate", rate_hz=10.0)
     house.start()
@@ -379,7 +379,7 @@ def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, p
     parts = Parts(
         rss=lambda: 1,
         governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: Signs(temperature_c=75.0),
+        signs=lambda: BoardSigns(temperature_c=75.0),
     )
     house = make_house(parts=parts)
     house.start()

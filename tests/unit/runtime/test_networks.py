@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.binding import Binding, Fault
-from edge_agent.runtime.sensing import parse_array
+from edge_agent.runtime.population.binding import Binding, Fault
+from edge_agent.runtime.population.channels import parse_array
 
 META = {"modalities": [{"name": "co2", "unit": "ppm"}, {"name": "heat"}]}
 

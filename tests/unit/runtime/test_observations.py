@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.runtime.binding import NOT_OBSERVED, Binding
-from edge_agent.runtime.config import ObserveConfig, PopulationConfig
-from edge_agent.runtime.observations import Observations
+from edge_agent.config.records import ObserveConfig, PopulationConfig
+from edge_agent.runtime.population.binding import NOT_OBSERVED, Binding
+from edge_agent.runtime.population.observations import Observations
 
 SIZE, BINS = 2, (2, 2)
 STALE_S = (30.0, 5.0)

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.runtime import checkpoint, recorder
-from edge_agent.runtime.checkpoint import Checkpoints
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.recorder import Recorder, frame, frames
+from edge_agent.runtime.population import checkpoint
+from edge_agent.runtime.population.checkpoint import Checkpoints
+from edge_agent.runtime.recording import recorder
+from edge_agent.runtime.recording.recorder import Recorder, frame, frames
 
 MakeHouse = Callable[..., Any]
 

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from edge_agent import Model, Population
-from edge_agent.memory.arena import Arena
-from edge_agent.memory.budget import Plan
-from edge_agent.protocol.session import Session, SessionSettings
-from edge_agent.runtime.assembly import prepare
-from edge_agent.runtime.config import (
+from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, RoleConfig, ShareConfig
+from edge_agent.config.profile import Profile, ThermalProfile
+from edge_agent.config.records import (
     ActConfig,
     BrokerConfig,
     Config,
@@ -22,17 +20,19 @@ from edge_agent.runtime.config import (
     ObserveConfig,
     PopulationConfig,
 )
+from edge_agent.memory.arena import Arena
+from edge_agent.memory.budget import Plan
+from edge_agent.protocol.session import Session, SessionSettings
+from edge_agent.runtime.assembly import prepare
 from edge_agent.runtime.daemon import Daemon
-from edge_agent.runtime.governor import Governor, Signs
-from edge_agent.runtime.lending import Keys
-from edge_agent.runtime.link import Link
+from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.peer_checks import check_shares
-from edge_agent.runtime.peer_config import ObjectiveConfig, PeersConfig, RoleConfig, ShareConfig
-from edge_agent.runtime.peering import Peering
-from edge_agent.runtime.profile import Profile, ThermalProfile
-from edge_agent.runtime.recorder import Recorder
-from edge_agent.runtime.roster import Roster
+from edge_agent.runtime.peers.coordinator import PeerCoordinator
+from edge_agent.runtime.peers.loans import LoanKeys
+from edge_agent.runtime.peers.model_checks import check_shares
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.recorder import Recorder
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire.signatures import SecretKey
@@ -111,7 +111,7 @@ class Site:
         beliefs: bytes = b"",
     ) -> None:
         self.name, self.town = name, town
-        self.signs = Signs()
+        self.signs = BoardSigns()
         self.tape = Tape()
         smells = ObserveConfig(modality="smell", topic=f"z/{name}")
         population = PopulationConfig(
@@ -131,13 +131,13 @@ class Site:
         )
         prepared = prepare(population, BOARD, "test", lambda _path: (town.model, DIGEST))
         check_shares(config, [prepared], "test")
-        roster = Roster(Arena(1 << 20))
+        roster = Populations(Arena(1 << 20))
         self.group = roster.add(prepared)
         secrets = {each: SecretKey(each.encode().ljust(32), each) for each in NAMES}
         known = {each: secret.public for each, secret in secrets.items() if each in town.trusted}
-        keys = Keys(secrets[name], known) if known else None
+        keys = LoanKeys(secrets[name], known) if known else None
         drawer = town.drawers.setdefault(name, Drawer())
-        self.peering = Peering(config, town.clock, keys, BOARD, drawer)
+        self.peering = PeerCoordinator(config, town.clock, keys, BOARD, drawer)
         self.governor = Governor(BOARD.thermal, [population.priority])
         parts = Parts(
             rss=lambda: 1,
@@ -149,7 +149,7 @@ class Site:
         self.daemon = Daemon(config, roster, Plan((), 1 << 20), town.clock, parts)
         limits = SessionSettings(backoff_base=0.2, backoff_cap=1.0)
         session = Session(limits, self.daemon.birth, [], random.Random(name))
-        self.daemon.attach(Link(session, town.broker.client(name), town.clock))
+        self.daemon.attach(MqttDispatch(session, town.broker.client(name), town.clock))
         if beliefs:
             self.group.stepper.restore(beliefs)
         self.daemon.start()

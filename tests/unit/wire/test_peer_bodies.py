@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import evidence, messages, presence
-from edge_agent.wire.evidence import Base, Evidence, Holding, Record
+from edge_agent.wire.evidence import Base, Evidence, HeldTicks, Record
 from edge_agent.wire.presence import Geographic, Hexagon, Metric, Place, Presence
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True).filter(lambda n: n != "peer")
@@ -52,7 +52,7 @@ messages_of_evidence = st.builds(
     st.lists(st.builds(Record, numbers, counts, ticks, codes, st.integers(-1, 9), st.just("") | names)).map(
         tuple
     ),
-    st.lists(st.builds(Holding, numbers, names, counts, ticks, st.integers(0, 2**64 - 1))).map(tuple),
+    st.lists(st.builds(HeldTicks, numbers, names, counts, ticks, st.integers(0, 2**64 - 1))).map(tuple),
     st.lists(st.builds(Base, numbers, ticks, codes, st.integers(-1, 9))).map(tuple),
     st.lists(numbers).map(tuple),
 )

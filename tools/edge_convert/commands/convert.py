@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import ConfigError, ModelError
-from edge_agent.neural.model import ACTIONS
+from edge_agent.neural.network import ACTIONS
 from edge_agent.wire import signatures
 from edge_agent.wire.topics import check_name
-from edge_convert import agent_bundle, agent_sensitivity, detect, network_bundle
-from edge_convert.agent_bundle import AgentConversion
-from edge_convert.calibrate import METHODS
+from edge_convert.bundle import agent_bundle, network_bundle
+from edge_convert.bundle.agent_bundle import AgentConversion
+from edge_convert.bundle.job import TARGETS, Job
+from edge_convert.bundle.network_bundle import NetworkConversion
 from edge_convert.console import Subparsers, add_output_options, show
-from edge_convert.network_bundle import NetworkConversion
-from edge_convert.order import TARGETS, Order
-from edge_convert.report import agent_report, network_report
-from edge_convert.speed import agent_speed, network_speed
+from edge_convert.measure.speed import agent_speed, network_speed
+from edge_convert.quantize import agent_sensitivity
+from edge_convert.quantize.calibrate import METHODS
+from edge_convert.readers import detect
+from edge_convert.report.conversion_report import agent_report, network_report
 
 
 def add(subparsers: Subparsers) -> None:
@@ -115,7 +117,7 @@ def network_result(conversion: NetworkConversion) -> dict[str, Any]:
     return result
 
 
-def _order(arguments: argparse.Namespace) -> Order:
+def _order(arguments: argparse.Namespace) -> Job:
     name = check_name(arguments.name or arguments.source.stem, "--name")
     for option in ("min_agreement", "max_kl", "min_sqnr"):
         value = getattr(arguments, option)
@@ -125,7 +127,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         path: Path | None = getattr(arguments, option)
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"--{option}: {path.parent} is no directory")
-    return Order(
+    return Job(
         source=arguments.source,
         output=arguments.output,
         name=name,

@@ -8,12 +8,14 @@ from typing import Any
 
 from edge_agent.engine import Model
 from edge_agent.errors import BundleError, ModelError
-from edge_agent.neural.model import NeuralModel
+from edge_agent.neural.network import NeuralModel
 from edge_agent.wire import bundle
-from edge_convert import agent_bundle, agent_fidelity, detect, network_fidelity, samples
+from edge_convert.bundle import agent_bundle
 from edge_convert.console import Subparsers, add_output_options, show
-from edge_convert.networks import open_network
-from edge_convert.networks import run as run_network
+from edge_convert.measure import agent_fidelity, network_fidelity
+from edge_convert.readers import detect, samples
+from edge_convert.readers.network import open_network
+from edge_convert.readers.network import run as run_network
 
 
 def add(subparsers: Subparsers) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from edge_agent.engine import Model, Population
 from edge_agent.engine.storage import Tensor
 from edge_agent.memory.arena import total
-from edge_agent.neural.model import NeuralModel
-from edge_agent.neural.population import NeuralPopulation
+from edge_agent.neural.network import NeuralModel
+from edge_agent.neural.network_population import NeuralPopulation
 from edge_agent.wire import bundle
 from edge_convert.console import Subparsers, add_output_options, show
 

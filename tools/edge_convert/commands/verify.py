@@ -9,8 +9,8 @@ from typing import Any
 
 from edge_agent.errors import BundleError
 from edge_agent.wire import bundle, signatures
+from edge_convert.bundle.payload import run_golden
 from edge_convert.console import Subparsers, add_output_options, show
-from edge_convert.payload import run_golden
 
 
 def add(subparsers: Subparsers) -> None:

@@ -19,7 +19,7 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.commands.deploy import check_fleet
 from edge_hub.commands.devices import collect
-from edge_hub.selector import select
+from edge_hub.device_selector import select
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:

@@ -20,10 +20,10 @@ from edge_agent.wire import bundle
 from edge_hub import connection, deployment, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
+from edge_hub.device_selector import select
 from edge_hub.fleet import Device
+from edge_hub.hub_folder import HubStore, default_folder
 from edge_hub.rollout import DONE, FleetRollout, Member, parse_shares, waves
-from edge_hub.selector import select
-from edge_hub.store import HubStore, default_folder
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_agent.wire import signatures
 from edge_agent.wire.signatures import PublicKey
-from edge_hub import rotations, telling
+from edge_hub import document_change, rotations
 from edge_hub.commands.deploy import add_runner_arguments, check_fleet
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -28,7 +28,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("action", choices=("show", "rotate", "send"))
     parser.add_argument("--new", type=Path, action="append", default=[], metavar="PUB", help="rotate: a key")
     parser.add_argument("--threshold", type=int, default=1, help="rotate: how many must sign; default: 1")
-    telling.add_arguments(parser)
+    document_change.add_arguments(parser)
     add_runner_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -81,7 +81,7 @@ def _send(arguments: argparse.Namespace, known: list[rotations.Rotation]) -> int
     def believed(report: Mapping[str, Any]) -> int:
         return int(report.get("trust", 0))
 
-    reports = telling.tell(arguments, lambda _: {}, lambda report: believed(report) >= version)
+    reports = document_change.tell(arguments, lambda _: {}, lambda report: believed(report) >= version)
     for name, report in sorted(reports.items()):
         row = {"device": name, "trust": believed(report), "ok": believed(report) >= version}
         print(json.dumps(row) if arguments.json else f"{name}: believes rotation {row['trust']}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED
-from edge_hub import telling
+from edge_hub import document_change
 from edge_hub.commands.deploy import add_runner_arguments, check_fleet
 
 
@@ -19,7 +19,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("retire", help="let a population go that the hub had added")
     parser.add_argument("population")
-    telling.add_arguments(parser)
+    document_change.add_arguments(parser)
     add_runner_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     def gone(report: Mapping[str, Any]) -> bool:
         return name not in report.get("populations", {})
 
-    reports = telling.tell(arguments, changes, gone)
+    reports = document_change.tell(arguments, changes, gone)
     for device, report in sorted(reports.items()):
         verdict = "gone" if gone(report) else "still there"
         shown = {"device": device, "population": name, "ok": gone(report)}

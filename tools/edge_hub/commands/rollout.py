@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_agent.errors import EXIT_DONE, ConfigError
 from edge_hub.commands import deploy
-from edge_hub.store import HubStore
+from edge_hub.hub_folder import HubStore
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:

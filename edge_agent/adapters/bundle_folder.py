@@ -1,0 +1,136 @@
+"""Bundles on the way in: blocks written in place, found again after a power cut by hashing what is there.
+
+Theory of operation. A bundle that is being fetched is ``DIGEST.part``, of its full size from the start so
+that a full disk is found out early. Which blocks are in it is nowhere written down: they are hashed. When
+all are, `finish` syncs it and gives it its name, ``DIGEST.eab``; what the bundle is worth is for its own
+digests and signature to say. `Download` fetches the same file from a URL in a thread, continuing where
+the part ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from edge_agent.errors import PlatformError
+from edge_agent.wire.blocks import Cut
+
+
+class BundleFolder:
+    """Bundles in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Return where a complete bundle is, or will be."""
+        return self._folder / f"{digest}.eab"
+
+    def had(self, cut: Cut) -> set[int]:
+        """Return the blocks that are on the disk; all of them if the bundle is complete."""
+        for path in (self.path(cut.digest), self._part(cut.digest)):
+            if path.exists():
+                with path.open("rb") as file:
+                    return {i for i in range(len(cut.blocks)) if cut.fits(i, file.read(cut.block))}
+        return set()
+
+    def write(self, cut: Cut, index: int, data: bytes) -> None:
+        """Write a block at its place.
+
+        Raises
+        ------
+        PlatformError
+            The disk is full or refuses.
+        """
+        try:
+            descriptor = os.open(self._part(cut.digest), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if os.fstat(descriptor).st_size != cut.size:
+                    os.ftruncate(descriptor, cut.size)
+                    os.posix_fallocate(descriptor, 0, cut.size)
+                os.pwrite(descriptor, data, index * cut.block)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise PlatformError(f"{self._part(cut.digest)}: {error.strerror}") from error
+
+    def finish(self, digest: str) -> Path:
+        """Give a fetched bundle its name, once all its blocks are in; return where it is.
+
+        Raises
+        ------
+        PlatformError
+            It isn't there, or the disk refuses.
+        """
+        path, part = self.path(digest), self._part(digest)
+        if path.exists():
+            return path
+        try:
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise PlatformError(f"{part}: {error.strerror}") from error
+        return path
+
+    def drop(self, digest: str) -> None:
+        """Remove a bundle, complete or not."""
+        self.path(digest).unlink(missing_ok=True)
+        self._part(digest).unlink(missing_ok=True)
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Remove every bundle, complete or not, but these."""
+        for path in [*self._folder.glob("*.eab"), *self._folder.glob("*.part")]:
+            if path.stem not in digests:
+                path.unlink(missing_ok=True)
+
+    def download(self, cut: Cut, done: Callable[[str, str], None], seconds: float = 60.0) -> threading.Thread:
+        """Fetch ``cut.url`` (http, https or file) in a thread.
+
+        ``done(digest, reason)`` is called from that thread; the reason is "" if every block is right. Each
+        block is checked as it arrives, so a server can't fill the disk with anything but the bundle.
+        """
+
+        def work() -> None:
+            done(cut.digest, self._download(cut, seconds))
+
+        thread = threading.Thread(target=work, name="download", daemon=True)
+        thread.start()
+        return thread
+
+    def _download(self, cut: Cut, seconds: float) -> str:
+        if not cut.url.startswith(("http://", "https://", "file://")):
+            return f"{cut.url}: expected http, https or file"
+        had = self.had(cut)
+        first = next((i for i in range(len(cut.blocks)) if i not in had), len(cut.blocks))
+        if first == len(cut.blocks):
+            return ""
+        request = urllib.request.Request(cut.url)  # noqa: S310 - the scheme was checked
+        if first:
+            request.add_header("Range", f"bytes={first * cut.block}-")
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+                if answer.status != 206:  # the server knows no ranges, or it is a file
+                    first = 0
+                for index in range(first, len(cut.blocks)):
+                    data = answer.read(cut.length(index))
+                    if not cut.fits(index, data):
+                        return f"{cut.url}: block {index} is not the one that was signed"
+                    if index not in had:
+                        self.write(cut, index, data)
+        except (urllib.error.URLError, TimeoutError, OSError, PlatformError) as error:
+            return f"{cut.url}: {error}"
+        return ""
+
+    def _part(self, digest: str) -> Path:
+        return self._folder / f"{digest}.part"

@@ -1,0 +1,123 @@
+"""What ``run`` and ``check`` share: settings, models and plan, with every library of the daemon loaded.
+
+Loading the libraries first is what makes ``check``'s figure for the interpreter the daemon's own. What a
+device does not use stays out: OpenSSL without TLS or plug-ins, libsodium without a hub's keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.adapters.board_sensors import cgroup_limit
+from edge_agent.adapters.config_files import Reading
+from edge_agent.adapters.lazy_imports import own_digests, whole_digests, without
+from edge_agent.adapters.process import rss_bytes
+from edge_agent.errors import EdgeAgentError
+
+if TYPE_CHECKING:
+    from edge_agent.config.profile import Profile
+    from edge_agent.config.records import Config
+    from edge_agent.memory.budget import Plan
+    from edge_agent.runtime.assembly import Prepared
+
+log = logging.getLogger("edge_agent")
+
+DAEMON_LIBRARIES = (
+    "edge_agent.adapters.control",
+    "edge_agent.adapters.loop",
+    "edge_agent.adapters.mqtt",
+    "edge_agent.adapters.outbox_sqlite",
+    "edge_agent.runtime.assembly",
+    "edge_agent.runtime.daemon",
+)
+PEERING = "edge_agent.runtime.peers.coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration and the profile it runs under."""
+
+    config: Config
+    profile: Profile
+    config_path: Path
+    profile_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Settings, prepared populations and their plan; nothing is allocated yet."""
+
+    settings: Settings
+    prepared: list[Prepared]
+    plan: Plan
+
+    @property
+    def budget_source(self) -> str:
+        """Where the budget comes from, for messages."""
+        if self.plan.budget == cgroup_limit():
+            return "the control group's memory.max"
+        if self.settings.config.device.memory_mb:
+            return f"{self.settings.config_path}: device.memory_mb"
+        return f"{self.settings.profile_path}: memory_mb"
+
+
+def compose(config: Path, profile: str | None) -> Composed:
+    """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong."""
+    reading = Reading(config, profile)
+    with without(*own_digests()):
+        for library in DAEMON_LIBRARIES:  # the child works meanwhile
+            importlib.import_module(library)
+    from edge_agent.config import profile as profile_records
+    from edge_agent.config import records as config_records
+    from edge_agent.runtime import assembly
+
+    document = reading.result()
+    settings = Settings(
+        config_records.build(document["config"]),
+        profile_records.build(document["profile"]),
+        config,
+        Path(document["profile_path"]),
+    )
+    _load_for(settings.config)
+    base = rss_bytes()
+    settings, prepared = _prepare(settings)
+    if settings.config.peers is not None:
+        from edge_agent.runtime.peers.model_checks import check_shares
+
+        check_shares(settings.config, prepared, str(config))
+    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
+    return Composed(settings, prepared, plan)
+
+
+def _load_for(config: Config) -> None:
+    """Load what this configuration takes beside the libraries of every daemon."""
+    broker = config.broker
+    if broker is not None and (broker.tls or broker.ca_file):
+        importlib.import_module("ssl")
+    if broker is not None and config.hub.keys:
+        importlib.import_module("nacl.signing")
+    if config.peers is not None:
+        importlib.import_module(PEERING)
+    for population in config.population:
+        if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
+            whole_digests()
+
+
+def _prepare(settings: Settings) -> tuple[Settings, list[Prepared]]:
+    """Load the bundles that the hub rolled out; if one of them is bad, those that are configured."""
+    from edge_agent.commands.compose_hub import followed
+    from edge_agent.runtime import assembly
+
+    config = followed(settings.config)
+    if config != settings.config:
+        try:
+            prepared = assembly.prepare_all(config, settings.profile, settings.config_path)
+        except EdgeAgentError as error:
+            log.error("hub: %s; the configured bundles run", error)
+        else:
+            return replace(settings, config=config), prepared
+    return settings, assembly.prepare_all(settings.config, settings.profile, settings.config_path)

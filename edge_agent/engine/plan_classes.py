@@ -1,0 +1,91 @@
+"""Planning over classes of states that no modality of a group tells apart.
+
+Theory of operation. What a modality with several parents promises is computed from the joint beliefs of its
+parents: as many products as joint states. States of a factor whose columns are the same in every modality of
+the group (``planning.groups_of``) give the same outcomes, utility and ambiguity, so their beliefs are added
+first and the joint is one of classes. Other than in ``alike`` no outcome is known yet, so classes are fewer
+states than there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.engine.arrays import Deps
+from edge_agent.engine.planning import Folds, Merged
+from edge_agent.engine.storage import Tensor
+
+GAIN = 0.7  # joint classes must be fewer than this part of joint states
+
+
+class PlanClasses(NamedTuple):
+    """``groups``: an entry a modality group, None where it has one parent or no gain; ``tensors``: theirs."""
+
+    groups: tuple[Merged | None, ...]
+    tensors: tuple[Tensor, ...]
+
+
+def merging(
+    A: Sequence[Tensor], A_deps: Deps, num_states: tuple[int, ...], folds: Folds, first: int
+) -> PlanClasses:
+    """Return the groups to merge; their tensors are numbered from ``first`` on."""
+    groups: list[Merged | None] = []
+    tensors: list[Tensor] = []
+    for deps, utility, ambiguity in zip(folds.groups, folds.utility, folds.ambiguity, strict=True):
+        members = [i for i, parents in enumerate(A_deps) if parents == deps]
+        shape = [num_states[d] for d in deps]
+        joint = np.concatenate([A[i].matrix().reshape(-1, *shape) for i in members])
+        classes, examples = [], []
+        for axis in range(len(deps)):
+            look = np.moveaxis(joint, 1 + axis, 0).reshape(shape[axis], -1)
+            _, example, found = np.unique(look, axis=0, return_index=True, return_inverse=True)
+            if len(example) == shape[axis]:  # nothing to merge: states keep their order
+                example = found = np.arange(shape[axis])
+            classes.append(np.asarray(found).reshape(-1))
+            examples.append(example)
+        sizes = [len(e) for e in examples]
+        if len(deps) == 1 or np.prod(sizes) > GAIN * np.prod(shape):
+            groups.append(None)
+            continue
+        columns = np.ravel_multi_index(np.ix_(*examples), shape).ravel()
+        numbers = {i: first + len(tensors) + k for k, i in enumerate(members)}
+        tensors += [_selected(A[i], columns) for i in members]
+        means = np.stack([_means(v.reshape(shape), classes, sizes) for v in (*utility, ambiguity)])
+        groups.append(Merged(tuple(classes), numbers, means[:-1], means[-1]))
+    return PlanClasses(tuple(groups), tuple(tensors))
+
+
+def _means(
+    values: NDArray[np.float32], classes: list[NDArray[np.intp]], sizes: list[int]
+) -> NDArray[np.float32]:
+    """Return the mean of ``values`` [joint states] a joint class: they differ by rounding at most."""
+    place = np.ravel_multi_index(np.ix_(*classes), sizes).ravel()
+    total = np.bincount(place, values.ravel().astype(np.float64), int(np.prod(sizes)))
+    return (total / np.bincount(place, minlength=len(total))).astype(np.float32)
+
+
+def _selected(tensor: Tensor, columns: NDArray[np.intp]) -> Tensor:
+    """Return the tensor with ``columns`` alone, in that order."""
+    if not tensor.sparse:
+        codes = tensor.codes.reshape(tensor.rows, tensor.width)[:, columns].ravel()
+        return Tensor(tensor.rows, len(columns), tensor.palette, codes, tensor.columns, tensor.starts, 0.0)
+    kept = np.full(tensor.width, -1)
+    kept[columns] = np.arange(len(columns))
+    place = kept[tensor.columns]
+    row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)).astype(np.int64))
+    listed = place >= 0
+    order = np.lexsort((place[listed], row[listed]))
+    counts = np.bincount(row[listed], minlength=tensor.rows)
+    return Tensor(
+        tensor.rows,
+        len(columns),
+        tensor.palette,
+        tensor.codes[listed][order],
+        place[listed][order].astype(np.uint16),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
+        tensor.background,
+    )

@@ -1,0 +1,156 @@
+"""Commands: signed, expiring, and carried out once for each id, whatever the broker repeats.
+
+Theory of operation. An id goes through *begun* and *done*, and is kept on disk before the command runs
+(`Begin` asks for that) and with its reply after it. A repetition of a done id gets the same reply and no
+second run. One that was begun when the power went is run again if running twice is the same as once
+(`REPEATABLE`), else answered with "interrupted". Ids are forgotten when their commands have expired,
+which is at most a day ahead, so what is kept is bounded. Commands without enough good signatures are
+counted and not answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import PeerError
+from edge_agent.wire import bodies, documents, messages
+from edge_agent.wire.documents import Trust
+
+NAMES = frozenset({"status", "reset", "set-rate", "record", "replay-window", "reload"})
+REPEATABLE = frozenset({"status", "reset", "set-rate", "replay-window", "reload"})
+MAX_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to do."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Effect: keep the state, then carry the command out and call `CommandGuard.finished`."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Effect: publish this body as the answer to ``id``."""
+
+    id: str
+    body: dict[str, Any]
+
+
+@dataclass(slots=True)
+class CommandCounters:
+    """Since start."""
+
+    run: int = 0
+    repeated: int = 0
+    refused: int = 0
+    forged: int = 0
+
+
+class CommandGuard:
+    """Which ids were seen, and their replies.
+
+    Parameters
+    ----------
+    device : str
+        Who we are.
+    state : mapping, optional
+        What `state` returned before the restart.
+    """
+
+    def __init__(self, device: str, state: Mapping[str, Any] | None = None) -> None:
+        self.counters = CommandCounters()
+        self._device = device
+        self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items()}
+        self._running: set[str] = set()
+
+    def state(self) -> dict[str, Any]:
+        """Return what must survive a restart, as JSON: id → {expires, reply or None}."""
+        return {id_: dict(kept) for id_, kept in self._kept.items()}
+
+    def offer(self, payload: bytes, trust: Trust, t: float) -> Begin | Reply | None:
+        """Take a message on the command topic in; ``t`` is Unix time."""
+        try:
+            body = messages.decode(payload).body
+            document = trust.opened(body, documents.COMMAND, bodies.COMMAND)
+        except PeerError:
+            self.counters.forged += 1
+            return None
+        command = Command(document["id"], document["name"], document.get("arguments", {}))
+        kept = self._kept.get(command.id)
+        if kept is not None:
+            return self._again(command, kept)
+        reason = self._objection(document, t)
+        if reason:
+            self.counters.refused += 1
+            return Reply(command.id, {"id": command.id, "ok": False, "reason": reason})
+        self._forget(t)
+        if len(self._kept) >= MAX_KEPT:
+            self.counters.refused += 1
+            return Reply(
+                command.id, {"id": command.id, "ok": False, "reason": f"{MAX_KEPT} commands pending"}
+            )
+        self._kept[command.id] = {"expires": document["expires"], "reply": None}
+        return self._begin(command)
+
+    def finished(
+        self, id_: str, ok: bool, result: Mapping[str, Any] | None = None, reason: str = ""
+    ) -> Reply:
+        """Note how a command ended; the state must be kept before the reply is published."""
+        body: dict[str, Any] = {"id": id_, "ok": ok}
+        if reason:
+            body["reason"] = reason
+        if result:
+            body["result"] = dict(result)
+        self._running.discard(id_)
+        if id_ in self._kept:
+            self._kept[id_]["reply"] = body
+        return Reply(id_, body)
+
+    def _begin(self, command: Command) -> Begin:
+        self._running.add(command.id)
+        self.counters.run += 1
+        return Begin(command)
+
+    def _again(self, command: Command, kept: dict[str, Any]) -> Begin | Reply | None:
+        self.counters.repeated += 1
+        if kept["reply"] is not None:
+            return Reply(command.id, kept["reply"])
+        if command.id in self._running:
+            return None
+        if command.name in REPEATABLE:
+            return self._begin(command)
+        return self.finished(command.id, False, reason="interrupted by a restart; not run again")
+
+    def _objection(self, document: Mapping[str, Any], t: float) -> str:
+        if document["device"] != self._device:
+            return f"for device {document['device']!r}, expected {self._device!r}"
+        if t > document["expires"]:
+            return "expired"
+        if document["expires"] > t + documents.MAX_COMMAND_AHEAD:
+            return f"valid for more than {documents.MAX_COMMAND_AHEAD:g} s"
+        if document["name"] not in NAMES:
+            return f"no command {document['name']!r}"
+        if not 0 < len(document["id"]) <= 64 or set(document["id"]) & set("/+#\0"):
+            return "the id is not 1 to 64 characters without '/', '+' and '#'"
+        return ""
+
+    def _forget(self, t: float) -> None:
+        self._kept = {i: k for i, k in self._kept.items() if k["expires"] >= t or i in self._running}
+
+
+def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
+    match state:
+        case {"expires": int() | float(), "reply": None | {"id": str()}}:
+            return dict(state)
+    raise PeerError("commands: what was kept of one is not {expires, reply}")

@@ -1,0 +1,478 @@
+"""The device's side of the hub, whole: desired documents, commands, transfers, rollouts behind one face.
+
+Theory of operation. Messages from ``down/#`` and what the daemon reports go in; effects come out. All that
+must survive a power cut is one JSON object, `HubClient.state`; `Save` carries it, and comes before the
+effects that rely on it: the daemon writes it atomically (``adapters.state_file.StateFile``) and then goes on
+in the list. Which bundle each population runs after a restart is in that object too, so committing a rollout
+*is* writing it.
+
+What the daemon does for each effect, and what it calls afterwards::
+
+    Save(state)                   write the state file; if that fails, keep the list and try again later
+    Publish(publication)          session.publish
+    Write(cut, index, data)       adapters.blocks.BundleFolder.write
+    Download(cut)                 BundleFolder.download, in a thread    -> fetched / unavailable
+    Verify(population, bundle)    BundleFolder.finish, read, check the
+                                  signer and the memory plan, run the
+                                  golden vectors, load                -> verified / failed
+    Shadow(population, bundle)    step it beside the old one          -> health(population, Health(...))
+    Trial(population, bundle)     let it act, keep the old one loaded -> health(population, Health(...))
+    Commit(population, bundle)    drop the old bundle
+    RollBack(population, bundle)  let the old one act, drop the new one
+    Leave(population)             let a population go that the hub had added
+    Parameters(values)            apply what is known
+    Begin(command)                carry it out                        -> finished(id, ok, ...)
+
+A population that is not configured here is made of the ``config`` that stands beside its bundle; what came
+of it after checking is kept (``added``), and goes on after a restart. Its first bundle has no shadow run.
+It goes when a later document does not name it. Those that are configured here stay, whatever the hub wants.
+
+Health is reported every few seconds, counted from the beginning of the stage. At start:
+``HubClient(..., state=state_file.read())``, load ``follower.running(population)`` for each population, carry
+out ``follower.start(...)``. On `Online`: ``follower.online(...)``. ``deadline`` joins the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.errors import ConfigError, PeerError, PlatformError
+from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply
+from edge_agent.protocol.ports import Publication, Received, Subscription
+from edge_agent.protocol.rollout import (
+    ENDED,
+    Commit,
+    Gates,
+    Health,
+    RollBack,
+    Rollout,
+    RolloutEffect,
+    Stage,
+    StartShadow,
+    Trial,
+    Verify,
+)
+from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
+from edge_agent.protocol.twin import Adopted, Twin
+from edge_agent.wire import blocks, bodies, fields, messages
+from edge_agent.wire.blocks import Cut
+from edge_agent.wire.documents import Document, Trust
+from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
+
+REPORT_SECONDS = 1.0
+"""The reported document is published at most this often, connects excepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Effect: make ``state`` durable before going on."""
+
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Effect: publish."""
+
+    publication: Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Effect: fetch the bundle from ``cut.url``."""
+
+    cut: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Effect: a population that the hub had added goes."""
+
+    population: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Effect: these values are desired."""
+
+    values: dict[str, Any]
+
+
+HubEffect = (
+    Save
+    | Publish
+    | Write
+    | Download
+    | Verify
+    | StartShadow
+    | Trial
+    | Commit
+    | RollBack
+    | Leave
+    | Parameters
+    | Begin
+)
+
+
+def active_of(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return which bundle each population runs, by a kept state.
+
+    Raises
+    ------
+    PeerError
+        It says something else than names and digests.
+    """
+    return {
+        fields.check_text("active", name, 64): fields.check_text("active", digest, 64)
+        for name, digest in fields.mapping(state, "active").items()
+    }
+
+
+class HubClient:
+    """The device's side of the hub; see the module's head.
+
+    Parameters
+    ----------
+    topics : DeviceTopics
+        Who we are.
+    trust : Trust
+        The configured hub keys.
+    configured : mapping of str to (str, int)
+        Population name to (bundle digest, agents) as configured.
+    had : callable (Cut) -> collection of int
+        Which blocks of a bundle are on this disk already (all of them: nothing is fetched).
+    rng : random.Random
+        Spreads repeated requests.
+    state : mapping, optional
+        What the last `Save` carried.
+
+    Raises
+    ------
+    PlatformError
+        ``state`` is something else.
+    """
+
+    def __init__(
+        self,
+        topics: DeviceTopics,
+        trust: Trust,
+        configured: Mapping[str, tuple[str, int]],
+        had: Callable[[Cut], Collection[int]],
+        rng: random.Random,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        state = state or {}
+        try:
+            self.twin = Twin(topics.device, trust, state.get("twin"))
+            self.commands = CommandGuard(topics.device, state.get("commands"))
+            self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
+            self.active = active_of(state)
+            self.added = {n: dict(e) for n, e in state.get("added", {}).items()}
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError, PeerError) as error:
+            raise PlatformError(f"the hub's state is not what was kept ({error!r})") from error
+        self.malformed = 0
+        self._topics = topics
+        self._configured = dict(configured)
+        self._had = had
+        self._rng = rng
+        self._arriving: dict[str, dict[str, Any]] = {}
+        self._transfers: dict[str, Transfer] = {}
+        self._downloads: set[str] = set()
+        self._saved = dict(state)
+        self._told: dict[str, Any] = {}
+        self._quiet_until = 0.0
+        self._report_at: float | None = None
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What the session should subscribe to."""
+        return (
+            Subscription(self._topics.desired),
+            Subscription(self._topics.command),
+            Subscription(self._topics.block),
+        )
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do, monotonic seconds."""
+        machines: list[Transfer | Rollout] = [*self._transfers.values(), *self.rollouts.values()]
+        times = [*(m.deadline for m in machines), self._report_at]
+        return min((t for t in times if t is not None), default=None)
+
+    def running(self, population: str) -> str:
+        """Return the digest of the bundle that a population runs after a restart."""
+        return self.active.get(population) or self._configured.get(population, ("", 0))[0]
+
+    def state(self) -> dict[str, Any]:
+        """Return all that must survive a restart, as JSON."""
+        return {
+            "twin": self.twin.state(),
+            "commands": self.commands.state(),
+            "rollouts": {n: r.state() for n, r in self.rollouts.items()},
+            "active": dict(self.active),
+            "added": dict(self.added),
+        }
+
+    def reported(self) -> dict[str, Any]:
+        """Return the body of the reported document."""
+        body: dict[str, Any] = {
+            "version": self.twin.version,
+            "trust": self.twin.trust.version,
+            "populations": {
+                n: {"bundle": self.running(n), "size": size} for n, (_, size) in self._configured.items()
+            },
+            "rollouts": {n: self._progress(r) for n, r in self.rollouts.items()},
+        }
+        if self.twin.refused is not None:
+            body["refused"] = {"version": self.twin.refused.version, "reason": self.twin.refused.reason}
+        if self.twin.document is not None:
+            body["parameters"] = self.twin.document.get("parameters", {})
+        return body
+
+    def start(self, now: float, t: float) -> list[HubEffect]:
+        """Go on where the last process was interrupted."""
+        effects: list[HubEffect] = []
+        if self.twin.document is not None:
+            effects.append(Parameters(self.twin.document.get("parameters", {})))
+        for rollout in self.rollouts.values():
+            if rollout.stage not in ENDED:
+                effects += self._moved(rollout.resume(now))
+                effects += self._fetch(rollout, now, t)
+        return self._kept(effects, now, t)
+
+    def asked_for(self, population: str) -> dict[str, Any] | None:
+        """Return what the hub wants a new population to be made of, None if it does not say."""
+        document = self.twin.document or {}
+        config: dict[str, Any] | None = document.get("populations", {}).get(population, {}).get("config")
+        return config
+
+    def lost(self, population: str, reason: str) -> None:
+        """Take note that a population the hub had added is not here after a restart."""
+        bundle = self.active.pop(population, "")
+        del self.added[population]
+        rollout = self.rollouts[population] = Rollout(population, bundle, "", Gates())
+        rollout.stage, rollout.reason = Stage.ROLLED_BACK, reason
+
+    def configure(self, configured: Mapping[str, tuple[str, int]], now: float, t: float) -> list[HubEffect]:
+        """Take note that other populations are there now: name to (bundle digest, agents)."""
+        self._configured = dict(configured)
+        return self._kept([], now, t)
+
+    def online(self, now: float, t: float) -> list[HubEffect]:
+        """Report what runs; to be carried out on every connect."""
+        return [self._report(now, t)]
+
+    def handle(self, message: Received, now: float, t: float) -> list[HubEffect]:
+        """Take a message in; those of other topics are ignored."""
+        effects: list[HubEffect] = []
+        if not message.payload:
+            return []  # a retained document was cleared: what is in force stays
+        if message.topic == self._topics.desired:
+            effects = self._desired(message.payload, now, t)
+        elif message.topic == self._topics.command and not message.retain:
+            effects = self._command(message.payload, t)
+        elif message.topic == self._topics.block:
+            effects = self._block(message.payload, now, t)
+        return self._kept(effects, now, t)
+
+    def fetched(self, bundle: str, now: float, t: float) -> list[HubEffect]:
+        """Take note that a bundle's file is complete."""
+        self._transfers.pop(bundle, None)
+        self._downloads.discard(bundle)
+        effects: list[HubEffect] = []
+        for rollout in self.rollouts.values():
+            if rollout.bundle == bundle:
+                effects += self._moved(rollout.fetched(now))
+        return self._kept(effects, now, t)
+
+    def unavailable(self, bundle: str, now: float, t: float) -> list[HubEffect]:
+        """Take note that a download failed: what is missing is asked of the hub, block by block."""
+        self._downloads.discard(bundle)
+        effects: list[HubEffect] = []
+        for rollout in self.rollouts.values():
+            if rollout.bundle == bundle:
+                effects += self._fetch(rollout, now, t, by_url=False)
+        return self._kept(effects, now, t)
+
+    def verified(
+        self, population: str, bundle: str, now: float, t: float, config: Mapping[str, Any] | None = None
+    ) -> list[HubEffect]:
+        """Take note that a bundle is sound, fits and is loaded; ``config`` is that of a new population."""
+        rollout = self.rollouts.get(population)
+        if rollout is None or rollout.bundle != bundle:
+            return []
+        if config is not None:
+            self._arriving[population] = dict(config)
+        return self._kept(self._moved(rollout.verified(now)), now, t)
+
+    def failed(self, population: str, bundle: str, reason: str, now: float, t: float) -> list[HubEffect]:
+        """Take note that a bundle could not be fetched, verified or run."""
+        rollout = self.rollouts.get(population)
+        if rollout is None or rollout.bundle != bundle:
+            return []
+        return self._kept(self._moved(rollout.failed(reason, now)), now, t)
+
+    def health(self, population: str, health: Health, now: float, t: float) -> list[HubEffect]:
+        """Take in how a bundle in its shadow run or trial does."""
+        rollout = self.rollouts.get(population)
+        return self._kept(self._moved(rollout.health(health, now)), now, t) if rollout else []
+
+    def finished(
+        self,
+        id_: str,
+        ok: bool,
+        now: float,
+        t: float,
+        result: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> list[HubEffect]:
+        """Take note that a command was carried out, or could not be."""
+        return self._kept([self._reply(self.commands.finished(id_, ok, result, reason), t)], now, t)
+
+    def tick(self, now: float, t: float) -> list[HubEffect]:
+        """Act on timers that are due."""
+        effects: list[HubEffect] = []
+        for transfer in list(self._transfers.values()):
+            effects += self._transferred(transfer.tick(now), now, t)
+        for rollout in self.rollouts.values():
+            effects += self._moved(rollout.tick(now))
+        return self._kept(effects, now, t)
+
+    def _kept(self, effects: list[HubEffect], now: float, t: float) -> list[HubEffect]:
+        """Put a Save first if what must survive has changed, and a report last if what is reported has."""
+        state = self.state()
+        if state != self._saved:
+            self._saved = state
+            effects = [Save(state), *effects]
+        if self.reported() != self._told:
+            if now < self._quiet_until:
+                self._report_at = self._quiet_until  # a flood of refusals becomes one report a second
+            else:
+                effects = [*effects, self._report(now, t)]
+        return effects
+
+    def _desired(self, payload: bytes, now: float, t: float) -> list[HubEffect]:
+        outcome = self.twin.offer(payload, t)
+        return self._adopt(outcome.document, now, t) if isinstance(outcome, Adopted) else []
+
+    def _adopt(self, document: Document, now: float, t: float) -> list[HubEffect]:
+        effects: list[HubEffect] = [Parameters(document.get("parameters", {}))]
+        for population, wanted in document.get("populations", {}).items():
+            bundle, old = wanted["bundle"], self.rollouts.get(population)
+            if old is not None and old.bundle == bundle and old.stage not in ENDED:
+                continue  # under way already
+            if old is not None and old.stage not in ENDED:
+                effects += self._moved(old.failed("another bundle is desired", now))
+            if bundle == self.running(population):
+                self.rollouts.pop(population, None)
+                continue
+            rollout = Rollout(population, bundle, self.running(population), Gates())
+            self.rollouts[population] = rollout
+            try:
+                rollout.gates = Gates.of(document.get("gates", {}))
+            except PeerError as error:
+                effects += self._moved(rollout.failed(str(error), now))
+                continue
+            if population not in self._configured and "config" not in wanted:
+                reason = f"no population {population!r} here, and no config to make one of"
+                effects += self._moved(rollout.failed(reason, now))
+                continue
+            effects += self._fetch(rollout, now, t)
+        for population, rollout in self.rollouts.items():
+            if population not in document.get("populations", {}):
+                effects += self._moved(rollout.failed("no longer desired", now))
+        for population in self.added.keys() - document.get("populations", {}).keys():
+            del self.added[population]
+            self.active.pop(population, None)
+            self.rollouts.pop(population, None)
+            effects.append(Leave(population))
+        wanted_bundles = {r.bundle for r in self.rollouts.values() if r.stage not in ENDED}
+        self._transfers = {d: transfer for d, transfer in self._transfers.items() if d in wanted_bundles}
+        return effects
+
+    def _fetch(self, rollout: Rollout, now: float, t: float, by_url: bool = True) -> list[HubEffect]:
+        bundle = rollout.bundle
+        under_way = bundle in self._transfers or bundle in self._downloads
+        if rollout.stage is not Stage.FETCHING or under_way or self.twin.document is None:
+            return []
+        if bundle not in self.twin.document.get("bundles", {}):
+            return self._moved(rollout.failed("no longer desired", now))
+        cut = blocks.of_entry(bundle, self.twin.document["bundles"][bundle])
+        had = self._had(cut)
+        if by_url and cut.url and len(had) < len(cut.blocks):
+            self._downloads.add(bundle)
+            return [Download(cut)]
+        transfer = self._transfers[bundle] = Transfer(cut, had, self._rng)
+        return self._transferred(transfer.start(now), now, t)
+
+    def _command(self, payload: bytes, t: float) -> list[HubEffect]:
+        outcome = self.commands.offer(payload, self.twin.trust, t)
+        match outcome:
+            case Begin():
+                return [outcome]
+            case Reply():
+                return [self._reply(outcome, t)]
+        return []
+
+    def _block(self, payload: bytes, now: float, t: float) -> list[HubEffect]:
+        try:
+            body = messages.decode(payload).body
+            bodies.check(bodies.BLOCK, body, "block")
+        except PeerError:
+            self.malformed += 1
+            return []
+        transfer = self._transfers.get(body["bundle"])
+        return self._transferred(transfer.block(body["index"], body["data"], now), now, t) if transfer else []
+
+    def _transferred(self, effects: Iterable[TransferEffect], now: float, t: float) -> list[HubEffect]:
+        out: list[HubEffect] = []
+        for effect in effects:
+            match effect:
+                case Ask(digest, wanted):
+                    body = {"bundle": digest, "blocks": list(wanted)}
+                    out.append(self._publish(self._topics.fetch, Message(body, t=t)))
+                case Complete(digest):
+                    del self._transfers[digest]
+                    for rollout in self.rollouts.values():
+                        if rollout.bundle == digest:
+                            out += self._moved(rollout.fetched(now))
+                case Write():
+                    out.append(effect)
+        return out
+
+    def _moved(self, effects: Iterable[RolloutEffect]) -> list[HubEffect]:
+        out: list[HubEffect] = []
+        for effect in effects:
+            if isinstance(effect, Commit):
+                self.active[effect.population] = effect.bundle
+                if effect.population in self._arriving:
+                    self.added[effect.population] = self._arriving.pop(effect.population)
+            elif isinstance(effect, RollBack):
+                self._arriving.pop(effect.population, None)
+            out.append(effect)
+        return out
+
+    def _progress(self, rollout: Rollout) -> dict[str, Any]:
+        progress: dict[str, Any] = {"bundle": rollout.bundle, "stage": rollout.stage.value}
+        if rollout.reason:
+            progress["reason"] = rollout.reason
+        transfer = self._transfers.get(rollout.bundle)
+        if transfer is not None:
+            progress |= {"blocks": transfer.had, "of": len(transfer.cut.blocks)}
+        return progress
+
+    def _reply(self, reply: Reply, t: float) -> HubEffect:
+        return self._publish(self._topics.reply(reply.id), Message(reply.body, id=reply.id, t=t))
+
+    def _report(self, now: float, t: float) -> HubEffect:
+        self._told = self.reported()
+        self._quiet_until, self._report_at = now + REPORT_SECONDS, None
+        return self._publish(self._topics.reported, Message(self._told, t=t), retain=True)
+
+    def _publish(self, topic: str, message: Message, retain: bool = False) -> Publish:
+        payload = messages.encode(message)
+        return Publish(Publication(topic, payload, retain=retain, content_type="application/msgpack"))

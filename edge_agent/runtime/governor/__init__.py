@@ -1,0 +1,1 @@
+"""How the device gives way when the board is in trouble."""

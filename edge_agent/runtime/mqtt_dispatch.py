@@ -1,0 +1,151 @@
+"""The daemon's side of the session: polls the client, keeps the newest message of each topic, publishes.
+
+Theory of operation. All events of a turn are taken at once. Messages on sensor topics are kept by topic, the
+newest wins, so that a topic that floods costs one step a turn however many messages it sent; what was
+replaced is counted. Messages on other topics go, each of them and in order, to whoever listens there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
+from edge_agent.protocol.session import Deliver, Delivered, Effect, Offline, Online, Session, carry_out
+
+Listener = Callable[[Received], None]
+
+
+class MqttDispatch:
+    """One session at work.
+
+    Parameters
+    ----------
+    session : Session
+        The state machine.
+    client : MqttClient
+        Who carries its effects out.
+    clock : Clock
+        Monotonic time.
+    """
+
+    def __init__(self, session: Session, client: MqttClient, clock: Clock) -> None:
+        self.session = session
+        self._client = client
+        self._clock = clock
+        self._effects: list[Effect] = []
+        self._listeners: dict[str, Listener] = {}
+        self._patterns: list[tuple[list[str], Listener]] = []
+        self._asked: Counter[str] = Counter()
+        self._delivered: list[Callable[[int], None]] = []
+        self._online: list[Callable[[], None]] = []
+        self._pending: dict[str, bytes] = {}
+        self.coalesced = 0
+        self.came_online = False
+
+    @property
+    def online(self) -> bool:
+        """Whether messages reach the broker now."""
+        return self.session.state.value == "online"
+
+    def kept_out(self) -> Mapping[str, int]:
+        """Return how many messages were not let in since the start, by reason."""
+        return self._client.kept_out()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._effects += self.session.start(self._clock.monotonic())
+        self._run()
+
+    def listen(self, topic: str, listener: Listener) -> None:
+        """Hand every message on ``topic`` (no wildcards) to ``listener``, in order."""
+        self._listeners[topic] = listener
+        self._effects += self.session.subscribe(Subscription(topic, 1))
+        self._run()
+
+    def overhear(self, pattern: str, listener: Listener, qos: int) -> None:
+        """Hand every message whose topic matches ``pattern`` (``+`` stands for a level) to ``listener``."""
+        self._patterns.append((pattern.split("/"), listener))
+        self._effects += self.session.subscribe(Subscription(pattern, qos))
+        self._run()
+
+    def heed(self, delivered: Callable[[int], None], online: Callable[[], None]) -> None:
+        """Tell of each QoS 1 publication (its token) that the broker has, and of each connect."""
+        self._delivered.append(delivered)
+        self._online.append(online)
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out effects of this link's session that were made elsewhere."""
+        self._effects += effects
+        self._run()
+
+    def subscribe(self, filters: Iterable[str]) -> None:
+        """Ask for sensor topics; their newest messages come out of `poll`."""
+        for topic in filters:
+            self._asked[topic] += 1
+            self._effects += self.session.subscribe(Subscription(topic, 0))
+        self._run()
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Give sensor topics up that were asked for as often as they are given up now."""
+        self._asked.subtract(filters)
+        unasked = [topic for topic, times in self._asked.items() if times <= 0]
+        for topic in unasked:
+            del self._asked[topic]
+        self._effects += self.session.unsubscribe(unasked)
+        self._run()
+
+    def poll(self) -> dict[str, bytes]:
+        """Take in what happened; return the newest payload of each sensor topic."""
+        now = self._clock.monotonic()
+        for event in self._client.events():
+            self._effects += self.session.handle(event, now)
+        self._effects += self.session.tick(now)
+        self._run()
+        pending, self._pending = self._pending, {}
+        return pending
+
+    def publish(self, publication: Publication) -> bool:
+        """Publish; return whether the message is on its way (QoS 0) or held (QoS 1)."""
+        token, effects = self.session.publish(publication, self._clock.monotonic())
+        self._effects += effects
+        self._run()
+        return token != 0
+
+    def stop(self) -> None:
+        """Say goodbye to the broker."""
+        self._effects += self.session.stop(self._clock.monotonic())
+        self._run()
+
+    def _run(self) -> None:
+        effects, self._effects = self._effects, []
+        for effect in carry_out(effects, self._client):
+            if isinstance(effect, Deliver):
+                self._deliver(effect.message)
+            elif isinstance(effect, Delivered):
+                for delivered in self._delivered:
+                    delivered(effect.token)
+            elif isinstance(effect, Online):
+                self.came_online = True
+                for online in self._online:
+                    online()
+            elif isinstance(effect, Offline):
+                self.came_online = False
+
+    def _deliver(self, message: Received) -> None:
+        listener = self._listeners.get(message.topic) or self._overheard(message.topic)
+        if listener is not None:
+            listener(message)
+            return
+        if message.topic in self._pending:
+            self.coalesced += 1
+        self._pending[message.topic] = message.payload
+
+    def _overheard(self, topic: str) -> Listener | None:
+        levels = topic.split("/") if self._patterns else []
+        for pattern, listener in self._patterns:
+            if len(pattern) == len(levels) and all(
+                asked in ("+", level) for asked, level in zip(pattern, levels, strict=True)
+            ):
+                return listener
+        return None

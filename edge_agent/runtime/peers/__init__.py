@@ -1,0 +1,1 @@
+"""Coalitions, shared beliefs and loans on the running daemon."""

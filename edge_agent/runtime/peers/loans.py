@@ -1,0 +1,311 @@
+"""Populations that the governor suspended, run meanwhile by a peer with room; and those of others, run here.
+
+Theory of operation. Who may run what when is decided by ``protocol.peers.loan_protocol``; this file is its
+hands. A suspended population that can move (`parcel.movable`) is offered to a peer that holds its bundle, and
+stays still until it is back: with what it learned there, or as it was if the peer is gone. The owner asks for
+it as soon as the governor would let it run; a borrower in trouble itself gives it back unasked. A population
+taken in comes out of the arena's spare part, runs the borrower's own copy of the bundle under the name
+``OWNER.POPULATION``, and is the first to be suspended.
+
+What is lent is noted in the state directory before the borrower is told to run it: an owner that starts anew
+leaves the population still, asks for it, and has it back with what it learned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from edge_agent.engine.population import Population
+from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
+from edge_agent.protocol.peers.loan_effects import (
+    Adopt,
+    Drop,
+    Effect,
+    GiveBack,
+    Key,
+    LoanSettings,
+    Resume,
+    Run,
+)
+from edge_agent.protocol.peers.loan_protocol import Loans
+from edge_agent.protocol.peers.members import Members
+from edge_agent.protocol.ports import Clock, Publication
+from edge_agent.runtime.assembly import Prepared, prepare
+from edge_agent.runtime.peers.loan_payload import MAX_BYTES, LoanPayload, movable, pack, renamed, unpack
+from edge_agent.runtime.population.checkpoint import StateStore
+from edge_agent.wire.loan import LoanMessage
+from edge_agent.wire.presence import DIGEST_BYTES
+from edge_agent.wire.signatures import PublicKey, SecretKey
+from edge_agent.wire.topics import DeviceTopics
+
+if TYPE_CHECKING:
+    from edge_agent.config.profile import Profile
+    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.population.group import Group
+
+log = logging.getLogger("edge_agent")
+
+LOOK_S = 1.0
+NOTES = "loans"
+
+
+@dataclass(frozen=True, slots=True)
+class LoanKeys:
+    """This device's key, and those of the peers whose populations it takes in or whom it lends its own."""
+
+    secret: SecretKey
+    peers: Mapping[str, PublicKey]
+
+
+@dataclass(slots=True)
+class LoanCounters:
+    """What happened since the start."""
+
+    lent: int = 0
+    returned: int = 0
+    adopted: int = 0
+    given_back: int = 0
+    refused: int = 0
+
+
+class PopulationLoans:
+    """All loans of one device at work.
+
+    Parameters
+    ----------
+    topics : DeviceTopics
+        Fleet and device.
+    members : Members
+        Who is here, with what room and which bundles.
+    keys : LoanKeys
+        Ours and theirs.
+    heartbeat : float
+        The fleet's, seconds.
+    profile : Profile
+        Of the board: bounds the pace of what is taken in.
+    clock : Clock
+        Time.
+    store : StateStore, optional
+        Where it is noted what is lent.
+    """
+
+    def __init__(
+        self,
+        topics: DeviceTopics,
+        members: Members,
+        keys: LoanKeys,
+        heartbeat: float,
+        profile: Profile,
+        clock: Clock,
+        store: StateStore | None = None,
+    ) -> None:
+        self.counters = LoanCounters()
+        self.deadline = clock.monotonic() + LOOK_S
+        self._settings = LoanSettings(heartbeat / 6.0, 2.0 * heartbeat, 3.0 * heartbeat)
+        self._keys = keys
+        self._profile = profile
+        self._clock = clock
+        self._store = store
+        self._noted: list[list[Any]] = []
+        self._borrowed: dict[Key, str] = {}
+        self._not_before: dict[str, float] = {}
+        self._loans = Loans(topics, members, keys.secret, keys.peers, self._settings, int(clock.time()))
+        self._daemon: Daemon | None = None
+
+    def attach(self, daemon: Daemon) -> None:
+        """Work on ``daemon``."""
+        self._daemon = daemon
+
+    def receive(self, device: str, payload: bytes) -> list[Publication]:
+        """Take a message from ``peer/DEVICE/handover``; nobody's whose key is not known is looked at.
+
+        Raises
+        ------
+        PeerError
+            It is malformed, or not signed by its sender.
+        """
+        if device not in self._keys.peers:
+            return []
+        out = self._perform(self._loans.receive(device, payload, self._clock.monotonic()))
+        self._note()
+        return out
+
+    def start(self) -> None:
+        """Take up what an earlier life had lent; call it once the populations have their beliefs."""
+        for number, to, name, bundle in self._notes():
+            group = None if self._daemon is None else self._daemon.groups.get(name)
+            if group is not None and bundle_id(group.digest) == bundle:
+                group.suspended = group.elsewhere = True
+                head = LoanMessage("offer", number, self._loans.topics.device, to, name, bundle)
+                self._loans.resume(head, pack(group), self._clock.monotonic())
+
+    def turn(self) -> list[Publication]:
+        """Offer what is suspended, ask back what may run again, repeat what was not answered."""
+        now = self._clock.monotonic()
+        if self._daemon is None or now < self.deadline:
+            return []
+        self.deadline = now + LOOK_S
+        out: list[Publication] = []
+        borrowed = {name: key for key, name in self._borrowed.items()}
+        for name, group in list(self._daemon.groups.items()):
+            rests = self._rests(group)
+            if name in borrowed:
+                if rests and not group.elsewhere:
+                    out += self._give_back(borrowed[name], group, now)
+            elif group.elsewhere and not rests:
+                out += self._perform(self._loans.recall(name, now))
+            elif rests and not group.elsewhere and now >= self._not_before.get(name, now):
+                out += self._offer(name, group, now)
+        out += self._perform(self._loans.tick(now))
+        self._note()
+        return out
+
+    def status(self) -> dict[str, Any]:
+        """Return what is lent and borrowed, in plain types."""
+        return {
+            **asdict(self.counters),
+            "loans": [
+                {"owner": key[0], "state": state.value, "population": self._borrowed.get(key, "")}
+                for key, state in self._loans.states().items()
+            ],
+        }
+
+    def _notes(self) -> list[list[Any]]:
+        try:
+            data = None if self._store is None else self._store.load(NOTES)
+            rows = [] if data is None else msgpack.unpackb(data)
+            return [[int(number), str(to), str(name), bytes(bundle)] for number, to, name, bundle in rows]
+        except (PlatformError, ValueError, TypeError, msgpack.UnpackException) as error:
+            log.warning("peers: what was lent before is not known: %s", error)
+            return []
+
+    def _note(self) -> None:
+        """Keep what is lent on the disk, if that changed."""
+        noted = [[head.loan, head.to, head.population, head.bundle] for head in self._loans.lent()]
+        if self._store is None or noted == self._noted:
+            return
+        try:
+            self._store.save(NOTES, msgpack.packb(noted))
+        except PlatformError as error:
+            log.error("peers: %s; a restart would not know what is lent", error)
+        self._noted = noted
+
+    def _rests(self, group: Group) -> bool:
+        """Whether the governor wants the population suspended."""
+        governor = None if self._daemon is None else self._daemon.parts.governor
+        return governor is not None and governor.suspended(group.config.priority)
+
+    def _offer(self, name: str, group: Group, now: float) -> list[Publication]:
+        daemon = self._daemon
+        if daemon is None or not isinstance(group.stepper, Population) or not movable(group.config):
+            return []
+        beliefs = pack(group)
+        if len(beliefs) > MAX_BYTES:
+            return []
+        room = sum(daemon.roster.arena.regions[owner].nbytes for owner in group.owners)
+        effects = self._loans.offer(name, bundle_id(group.digest), room, beliefs, now)
+        group.elsewhere = bool(effects)
+        if effects:
+            self.counters.lent += 1
+            log.info("peers: population %s is offered to a peer with room", name)
+        return self._perform(effects)
+
+    def _perform(self, effects: Iterable[Effect]) -> list[Publication]:
+        out: list[Publication] = []
+        for effect in effects:
+            match effect:
+                case Publication():
+                    out.append(effect)
+                case Adopt():
+                    out += self._adopt(effect)
+                case Run(key):
+                    self._run(key)
+                case GiveBack(key):
+                    out += self._give_back(key, self._group(key), self._clock.monotonic())
+                case Drop(key):
+                    self._drop(key)
+                case Resume(population, checkpoint):
+                    self._resume(population, checkpoint)
+        return out
+
+    def _adopt(self, effect: Adopt) -> list[Publication]:
+        daemon = self._daemon
+        if daemon is None:
+            return []
+        try:
+            parcel = unpack(effect.checkpoint)
+            item = self._prepared(daemon, parcel, effect)
+            daemon.change([item], [])
+            self._borrowed[effect.loan] = item.config.name
+            group = daemon.groups[item.config.name]
+            group.suspended = group.elsewhere = True
+            group.go_on(parcel.beliefs, parcel.counters)
+        except EdgeAgentError as error:
+            log.warning("peers: population %s of %s: %s", effect.population, effect.loan[0], error)
+            self.counters.refused += 1
+            self._drop(effect.loan)
+            return self._perform(self._loans.refuse(effect.loan, str(error)[:200]))
+        self.counters.adopted += 1
+        return []
+
+    def _prepared(self, daemon: Daemon, parcel: LoanPayload, effect: Adopt) -> Prepared:
+        host = next((g for g in daemon.groups.values() if bundle_id(g.digest) == effect.bundle), None)
+        if host is None or not isinstance(host.stepper, Population):
+            raise PeerError("its bundle is not here any more")
+        model, digest = host.stepper.model, host.digest
+        least = min(entry.priority for entry in daemon.config.population)
+        config = renamed(parcel.config, effect.loan[0], host.bundle, least)
+        return prepare(config, self._profile, config.name, lambda _path: (model, digest))
+
+    def _run(self, key: Key) -> None:
+        group = self._group(key)
+        if group is not None:
+            group.elsewhere = False
+            group.suspended = self._rests(group)
+            group.forget_sent()
+            log.info("peers: population %s runs here", group.config.name)
+
+    def _give_back(self, key: Key, group: Group | None, now: float) -> list[Publication]:
+        if group is None:
+            return self._perform(self._loans.refuse(key, "it is gone"))
+        group.suspended = group.elsewhere = True
+        self.counters.given_back += 1
+        return self._perform(self._loans.give_back(key, pack(group), now))
+
+    def _drop(self, key: Key) -> None:
+        name = self._borrowed.pop(key, None)
+        if name is not None and self._daemon is not None and name in self._daemon.groups:
+            self._daemon.change([], [name])
+
+    def _resume(self, population: str, checkpoint: bytes) -> None:
+        daemon = self._daemon
+        group = None if daemon is None else daemon.groups.get(population)
+        if daemon is None or group is None:
+            return
+        try:
+            parcel = unpack(checkpoint)
+            group.go_on(parcel.beliefs, parcel.counters)
+        except EdgeAgentError as error:
+            log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
+        self.counters.returned += 1
+        self._not_before[population] = self._clock.monotonic() + self._settings.patience
+        group.elsewhere = False
+        group.suspended = self._rests(group)
+        group.forget_sent()
+        if daemon.parts.recorder is not None:
+            daemon.parts.recorder.begin_one(population, group)
+        log.info("peers: population %s is back", population)
+
+    def _group(self, key: Key) -> Group | None:
+        name = self._borrowed.get(key)
+        return None if self._daemon is None or name is None else self._daemon.groups.get(name)
+
+
+def bundle_id(digest: str) -> bytes:
+    """Return the part of a bundle's digest that presence carries."""
+    return bytes.fromhex(digest)[:DIGEST_BYTES]

@@ -1,0 +1,1 @@
+"""Populations at work: inputs, steps, actions, safe state."""

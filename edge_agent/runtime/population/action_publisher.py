@@ -1,0 +1,83 @@
+"""Where actions go: a message an agent, to MQTT or another sink, or one bulk message for a population.
+
+Theory of operation. Which sink a control's actions go to is configured; ``mqtt`` is this file's own. What a
+sink does not take, since there is no broker or it is away, is tried again with the agent's next step
+(`runtime.population.actuators`). Bulk messages are not: the next one has all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config.records import ActConfig
+from edge_agent.protocol.ports import Clock, Publication
+from edge_agent.runtime.mqtt_dispatch import MqttDispatch
+from edge_agent.runtime.population.actuators import Sink
+from edge_agent.runtime.population.group import Group
+from edge_agent.wire.messages import Message, encode
+from edge_agent.wire.topics import DeviceTopics
+
+
+class ActionPublisher:
+    """The way out of all populations.
+
+    Parameters
+    ----------
+    topics : DeviceTopics
+        The device's.
+    sinks : mapping of str to Sink
+        Those beside MQTT, by name.
+    clock : Clock
+        Time.
+    """
+
+    def __init__(self, topics: DeviceTopics, sinks: Mapping[str, Sink], clock: Clock) -> None:
+        self._topics = topics
+        self._sinks: dict[str, Sink] = {"mqtt": self._to_mqtt, **sinks}
+        self._clock = clock
+        self._link: MqttDispatch | None = None
+        self._sequence = 0
+
+    def attach(self, link: MqttDispatch) -> None:
+        """Publish by ``link``."""
+        self._link = link
+
+    def publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
+        """Send actions (n, F) of a population one by one, as far as they are new."""
+        group.publish(agents, actions, self._send, self._clock.monotonic)
+
+    def bulk(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
+        """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped.
+
+        ``of`` is the sequence number of the observations they answer, ``horizon`` (steps) is there while the
+        board plans shorter than the model would. A population without bulk messages has none.
+        """
+        if self._link is None or not group.config.bulk:
+            return
+        body: dict[str, Any] = {
+            "tick": group.counters.ticks,
+            "of": group.intake.bulk_seq,
+            "act": actions.astype("<i2").tobytes(),
+            "shape": list(actions.shape),
+            "dtype": "int16",
+        }
+        if len(agents) != len(group.names):
+            body["agents"] = agents.astype("<i4").tobytes()
+        if group.horizon is not None:
+            body["horizon"] = group.horizon
+        self._sequence += 1
+        payload = encode(Message(body, seq=self._sequence, t=self._clock.time()))
+        self._link.publish(Publication(self._topics.bulk_out(group.config.name), payload, qos=0))
+
+    def _send(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        return self._sinks[act.sink](act, agent, index, payload)
+
+    def _to_mqtt(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
+        if self._link is None:
+            return False
+        topic = act.topic.format(agent=agent, index=index)
+        return self._link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))

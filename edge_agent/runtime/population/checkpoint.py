@@ -1,0 +1,155 @@
+"""Checkpoints: beliefs and counters in one file that is either whole or ignored.
+
+Theory of operation. The file is a magic number, the CRC-32 of the rest, and a zlib-packed msgpack map: for
+each population its bundle's digest, size, counters and the engine's own checkpoint. It is replaced by an
+atomic rename, so that a power cut leaves the old one or the new one. A population resumes only if its bundle
+and size are the same. How often it is written is bounded by seconds and by bytes a day, since SD cards wear.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import msgpack
+
+from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
+from edge_agent.runtime.population.counters import GroupCounters
+from edge_agent.runtime.population.group import Group
+from edge_agent.wire import bodies
+from edge_agent.wire.bodies import BodyField
+
+NAME = "checkpoint"
+DAY_S = 86400.0
+_MAGIC = b"EACKPT01"
+_ENTRY: bodies.Schema = {
+    "digest": BodyField(str, "of its bundle", required=True),
+    "size": BodyField(int, "agents", required=True),
+    "counters": BodyField(dict, "of the group", required=True),
+    "beliefs": BodyField(bytes, "the engine's checkpoint", required=True),
+}
+
+
+class StateStore(Protocol):
+    """Files by name, each replaced as a whole; failures are PlatformError."""
+
+    def save(self, name: str, data: bytes) -> None:
+        """Replace file ``name`` in one step, and see to it that it reached the disk."""
+
+    def load(self, name: str) -> bytes | None:
+        """Return the content of file ``name``, None if there is none."""
+
+
+def encode(groups: Mapping[str, Group]) -> bytes:
+    """Return the checkpoint of all populations."""
+    populations = {
+        name: {
+            "digest": group.digest,
+            "size": len(group.names),
+            "counters": asdict(group.counters),
+            "beliefs": group.stepper.checkpoint(),
+        }
+        for name, group in groups.items()
+    }
+    packed = zlib.compress(msgpack.packb({"populations": populations}), 1)
+    return _MAGIC + zlib.crc32(packed).to_bytes(4, "little") + packed
+
+
+def decode(data: bytes) -> dict[str, dict[str, Any]]:
+    """Return what `encode` wrote, by population.
+
+    Raises
+    ------
+    PlatformError
+        The file is not whole.
+    """
+    start = len(_MAGIC) + 4
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise PlatformError(f"{NAME}: does not begin with {_MAGIC.decode()}")
+    if zlib.crc32(data[start:]).to_bytes(4, "little") != data[len(_MAGIC) : start]:
+        raise PlatformError(f"{NAME}: its checksum does not fit")
+    try:
+        content = msgpack.unpackb(zlib.decompress(data[start:]))
+    except (zlib.error, ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise PlatformError(f"{NAME}: cannot be unpacked ({error})") from error
+    populations = content.get("populations") if isinstance(content, dict) else None
+    if not isinstance(populations, dict):
+        raise PlatformError(f"{NAME}: holds no populations")
+    for name, entry in populations.items():
+        if not isinstance(entry, dict):
+            raise PlatformError(f"{NAME}: population {name!r} is {type(entry).__name__}, expected a map")
+        try:
+            bodies.check(_ENTRY, entry, f"{NAME}: population {name!r}")
+        except PeerError as error:
+            raise PlatformError(str(error)) from error
+    return populations
+
+
+def resume(saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]) -> list[str]:
+    """Give the populations that are still the same their beliefs and counters back; return their names.
+
+    Raises
+    ------
+    PlatformError
+        What was kept is not a state of that population; it stays as it is.
+    """
+    resumed = []
+    for name, group in groups.items():
+        entry = saved.get(name)
+        if entry is None or entry["digest"] != group.digest or entry["size"] != len(group.names):
+            continue
+        try:
+            group.go_on(entry["beliefs"], GroupCounters(**entry["counters"]))
+        except (TypeError, EdgeAgentError) as error:
+            raise PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}") from error
+        resumed.append(name)
+    return resumed
+
+
+@dataclass(slots=True)
+class CheckpointCounters:
+    """What happened since the start."""
+
+    written: int = 0
+    bytes: int = 0
+    failed: int = 0
+    reason: str = ""
+
+
+class Checkpoints:
+    """Writes checkpoints to ``store``, ``mb_a_day`` at most, ``interval_s`` apart at least."""
+
+    def __init__(self, store: StateStore, interval_s: float, mb_a_day: float) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._bytes_a_day = mb_a_day * 1e6
+        self.counters = CheckpointCounters()
+        self.resumed: list[str] = []
+
+    def resume(self, groups: Mapping[str, Group]) -> None:
+        """Give populations back what the last run wrote; a damaged file is noted and left alone."""
+        try:
+            data = self._store.load(NAME)
+            if data is not None:
+                self.resumed = resume(decode(data), groups)
+        except PlatformError as error:
+            self._note(error)
+
+    def write(self, groups: Mapping[str, Group]) -> float:
+        """Write one; return the seconds until the next. A disk that refuses is noted, not fatal."""
+        data = encode(groups)
+        try:
+            self._store.save(NAME, data)
+        except PlatformError as error:
+            self._note(error)
+        else:
+            self.counters.written += 1
+            self.counters.bytes += len(data)
+            self.counters.reason = ""
+        return max(self._interval_s, len(data) * DAY_S / self._bytes_a_day)
+
+    def _note(self, error: PlatformError) -> None:
+        self.counters.failed += 1
+        self.counters.reason = str(error)

@@ -1,0 +1,205 @@
+"""A population at work: its agents step on what they observe, and act or are held safe.
+
+Theory of operation. What comes in (`runtime.population.inputs`) lies in the population's observations until a
+step takes it: the model infers and plans, its shadow follows, records go to the history and the actions out.
+At a rate all agents step; on arrival those that were heard from since their last step, as a subset. Agents
+that heard nothing at all for too long, and all agents of a suspended population, are told the safe value
+instead of an action (`runtime.population.safe_state`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.records import PopulationConfig
+from edge_agent.errors import ConfigError
+from edge_agent.memory.arena import Column
+from edge_agent.memory.history import History
+from edge_agent.runtime.population import actuators
+from edge_agent.runtime.population.actuators import SAFE, Sink
+from edge_agent.runtime.population.binding import Binding
+from edge_agent.runtime.population.channels import Channel
+from edge_agent.runtime.population.counters import GroupCounters
+from edge_agent.runtime.population.inputs import Inputs
+from edge_agent.runtime.population.latency_histogram import Histogram
+from edge_agent.runtime.population.observations import Observations
+from edge_agent.runtime.population.population_port import PopulationPort
+from edge_agent.runtime.population.safe_state import Executed, Hold, SafeState
+from edge_agent.runtime.population.shadow import Shadow
+
+
+class Step(NamedTuple):
+    """One step: of which agents (n,), on which bins (n, M), what the model chose, and what is to be done.
+
+    A network's agents choose SAFE where one of their numbers (n, M) is missing.
+    """
+
+    agents: NDArray[np.intp]
+    observed: NDArray[Any]
+    chosen: NDArray[np.int16]
+    """(n, F)."""
+    actions: NDArray[np.int16]
+    """(n, F), SAFE for those to be held safe."""
+    executed: Executed | None = None
+    """What those that are held safe do instead, if there are such."""
+
+
+def columns(
+    config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike = np.int16
+) -> tuple[Column, ...]:
+    """Return what `Group` needs of the arena beside the model's and the history's columns."""
+    return (
+        *Observations.columns(size, modalities, dtype),
+        *SafeState.columns(size),
+        *actuators.columns(config, size),
+    )
+
+
+class Group:
+    """One population at work.
+
+    Parameters
+    ----------
+    config : PopulationConfig
+        Its section of the configuration.
+    stepper : PopulationPort
+        The population of a model.
+    binding, names, channels, history
+        Its modalities and controls, agents, topics and memory.
+    arrays : mapping of str to ndarray
+        The arena's arrays for `columns`.
+    digest : str
+        Which bundle it runs.
+    owners : tuple of str
+        Its regions of the arena, the model's first.
+    """
+
+    def __init__(
+        self,
+        config: PopulationConfig,
+        stepper: PopulationPort,
+        binding: Binding,
+        names: AgentNames,
+        channels: Sequence[Channel],
+        history: History,
+        arrays: Mapping[str, NDArray[Any]],
+        digest: str,
+        owners: tuple[str, ...],
+    ) -> None:
+        self.config = config
+        self.stepper = stepper
+        self.binding = binding
+        self.names = names
+        self.history = history
+        self.digest = digest
+        self.bundle = config.bundle
+        self.owners = owners
+        self.shadow: Shadow | None = None
+        self.suspended = False
+        self.elsewhere = False
+        self.preferred: Mapping[int, Sequence[float]] = {}
+        self.horizon: int | None = None
+        self.counters = GroupCounters()
+        self.latency = Histogram()
+        self.jitter = Histogram()
+        self.observations = Observations(config, binding, arrays)
+        self.intake = Inputs(channels, binding, len(names), self.observations, self.counters)
+        self.actuators = actuators.actuators(config, binding, names, arrays["sent"])
+        self._holding = SafeState(arrays["held"], binding.controls, self.actuators)
+        self._everyone = np.arange(len(names))
+
+    @property
+    def wants_step(self) -> bool:
+        """Whether it steps when agents were heard from, and one was."""
+        return self.config.step != "rate" and self.observations.any_fresh
+
+    def step(self, now: float, time_ms: int) -> Step | None:
+        """Step whoever is to step; None if the population is suspended or nobody is to."""
+        if self.suspended:
+            self.observations.disregard()
+            return None
+        subset = None if self.config.step == "rate" else self.observations.fresh()
+        agents = self._everyone if subset is None else subset
+        if not agents.size:
+            return None
+        observed, silent = self.observations.take(subset, now)
+        self.counters.ticks += 1
+        chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
+        self.counters.steps += len(agents)
+        energy = self.stepper.free_energy if subset is None else self.stepper.free_energy[agents]
+        if self.shadow is not None:
+            self.shadow.follow(agents, subset, observed, chosen, energy)
+        self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
+        self._holding.note(agents, silent)
+        if not silent.any():
+            return Step(agents, observed, chosen, chosen)
+        actions = chosen.copy()
+        actions[silent] = SAFE
+        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]))
+
+    def publish(
+        self,
+        agents: NDArray[np.intp],
+        actions: NDArray[np.int16],
+        sink: Sink,
+        clock: Callable[[], float],
+    ) -> int:
+        """Send the actions out, and count how long the observations behind them took to get here."""
+        count = sum(actuator.act(agents, actions[:, actuator.column], sink) for actuator in self.actuators)
+        self.counters.actions += count
+        heard = self.observations.answered(agents)
+        if heard.size:
+            self.latency.add(clock() - heard)
+        return count
+
+    def hold_silent(self, now: float) -> Hold:
+        """Return the agents that were not heard from for too long; the model learns what they do instead."""
+        if self.elsewhere:  # another device acts for these agents
+            nobody = self._everyone[:0]
+            return Hold(nobody, self._holding.safe(nobody), None)
+        silent = self._everyone if self.suspended else self.observations.silent(now)
+        self.counters.stale = len(silent)
+        new = self._holding.begin(silent)
+        return Hold(silent, self._holding.safe(silent), self._execute_safe(new) if new.size else None)
+
+    def plan(self, horizon: int | None) -> None:
+        """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
+        self.horizon = horizon
+        self.stepper.plan(horizon=horizon)
+
+    def go_on(self, beliefs: bytes, counters: GroupCounters) -> None:
+        """Go on from where a population of the same bundle and size was left; raises as the model does."""
+        self.stepper.restore(beliefs)
+        self.counters.go_on(counters)
+
+    def exchange(self) -> None:
+        """Let the shadow act, and the acting model be its shadow."""
+        if self.shadow is None:
+            raise ConfigError(f"population {self.config.name}: there is no shadow to exchange with")
+        new = self.shadow
+        self.shadow = Shadow(self.stepper, self.digest, self.bundle, self.owners[0])
+        self.stepper, self.digest, self.bundle = new.stepper, new.digest, new.bundle
+        self.owners = (new.owner, *self.owners[1:])
+        self.stepper.plan(horizon=self.horizon)
+        self.forget_sent()
+
+    def forget_sent(self) -> None:
+        """Send every action anew: whoever listens may have missed them."""
+        self._holding.forget()
+        for actuator in self.actuators:
+            actuator.forget()
+
+    def _execute_safe(self, agents: NDArray[np.intp]) -> Executed | None:
+        """Tell the models what ``agents`` do while they are held safe; None if nobody listens to them."""
+        if not self.actuators and not self.config.bulk:
+            return None
+        done = self._holding.executed(agents)
+        self.stepper.act(done.actions, done.agents)
+        if self.shadow is not None:
+            self.shadow.stepper.act(done.actions, done.agents)
+        return done

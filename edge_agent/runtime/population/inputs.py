@@ -1,0 +1,141 @@
+"""What comes in for one population: messages on its topics, bulk arrays, the readings of its sources.
+
+Theory of operation. Each reading becomes a bin (`runtime.population.channels`) and goes into the population's
+observations, with the time at which it arrived. What is odd is counted by its `Fault` and changes nothing:
+sensors may send anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from edge_agent.config.records import ObserveConfig
+from edge_agent.errors import PeerError
+from edge_agent.runtime.population.binding import Binding, Fault
+from edge_agent.runtime.population.channels import Channel, ValueField, parse, parse_array
+from edge_agent.runtime.population.counters import GroupCounters
+from edge_agent.runtime.population.observations import Observations
+from edge_agent.wire.messages import decode
+
+
+class Source(Protocol):
+    """Readings that are no messages: files, a trace, a plug-in."""
+
+    @property
+    def bins(self) -> bool:
+        """Whether the numbers are bins already."""
+
+    def read(self) -> Sequence[tuple[int, float]]:
+        """Return what is new, (agent, number), without waiting."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class Feed(NamedTuple):
+    """A source, and what becomes of its readings."""
+
+    source: Source
+    field: ValueField
+
+
+class Inputs:
+    """All that one population observes by.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Its topics.
+    binding : Binding
+        Its modalities.
+    size : int
+        Agents.
+    observations : Observations
+        Where bins go.
+    counters : GroupCounters
+        Counts them.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        binding: Binding,
+        size: int,
+        observations: Observations,
+        counters: GroupCounters,
+    ) -> None:
+        self.feeds: list[Feed] = []
+        self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
+        self.bulk_seq = 0
+        """Sequence number of the last bulk message."""
+        self._channels = tuple(channels)
+        self._binding = binding
+        self._size = size
+        self._observations = observations
+        self._counters = counters
+
+    def filters(self) -> list[str]:
+        """Return the topics to ask for, those of bulk messages excepted."""
+        return [topic for channel in self._channels for topic in channel.filters()]
+
+    def message(self, topic: str, payload: bytes, arrived: float) -> bool:
+        """Take a message in if ``topic`` is one of the population's; return whether it is."""
+        known = False
+        for channel in self._channels:
+            agent = channel.agents.get(topic)
+            if agent is not None:
+                known = True
+                self._observe(channel, agent, payload, arrived)
+        return known
+
+    def bulk(self, payload: bytes, arrived: float) -> None:
+        """Take in a bulk message: the bins of all agents."""
+        try:
+            message = decode(payload)
+        except PeerError:
+            self.faults[Fault.BAD_ARRAY] += 1
+            return
+        codes = parse_array(message.body, self._binding.modalities, self._size)
+        if isinstance(codes, Fault):
+            self.faults[codes] += 1
+            return
+        self._counters.observations += self._observations.set_all(codes, arrived)
+        self.bulk_seq = message.seq
+
+    def feed(self, entry: ObserveConfig, column: int, source: Source) -> None:
+        """Take readings from ``source`` from now on."""
+        modality = self._binding.modalities[column]
+        self.feeds.append(Feed(source, ValueField((), column, modality, entry.scale, entry.offset)))
+
+    def poll(self, now: float) -> None:
+        """Take in what the sources have."""
+        for source, field in self.feeds:
+            for agent, value in source.read():
+                code = int(value) if source.bins and field.modality.size else field.read(value)
+                if isinstance(code, Fault):
+                    self.faults[code] += 1
+                elif not (0 <= agent < self._size and field.modality.holds(code)):
+                    self.faults[Fault.OUT_OF_RANGE] += 1
+                else:
+                    self._observations.set(agent, field.column, code, now)
+                    self._counters.observations += 1
+
+    def close(self) -> None:
+        """Let the sources go."""
+        for feed in self.feeds:
+            feed.source.close()
+
+    def _observe(self, channel: Channel, agent: int, payload: bytes, arrived: float) -> None:
+        document = parse(payload)
+        if isinstance(document, Fault):
+            self.faults[document] += 1
+            return
+        where, count = (slice(None), self._size) if agent < 0 else (agent, 1)
+        for field in channel.fields:
+            code = field.read(document)
+            if isinstance(code, Fault):
+                self.faults[code] += 1
+                continue
+            self._observations.set(where, field.column, code, arrived)
+            self._counters.observations += count

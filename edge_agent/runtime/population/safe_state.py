@@ -1,0 +1,91 @@
+"""Agents that are held safe: who they are, what they are told, and what they really do meanwhile.
+
+Theory of operation. A model predicts the next state from the action that was executed. Who is told the safe
+value does not execute what the model chose, so the population is told instead: the action whose value is the
+safe one; where a control has no safe value nothing was sent, and what was told last goes on; what nobody can
+know (a safe value that is no action, the receiver of a bulk message) is -1, and the beliefs then stand as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.memory.arena import Column
+from edge_agent.runtime.population.actuators import SAFE, UNKNOWN, Actuator
+from edge_agent.runtime.population.binding import Control
+
+
+class Executed(NamedTuple):
+    """What agents (n,) really did, int16 (n, F); -1 is not known."""
+
+    agents: NDArray[np.intp]
+    actions: NDArray[np.int16]
+
+
+class Hold(NamedTuple):
+    """Agents (n,) that are to be told the safe value."""
+
+    agents: NDArray[np.intp]
+    actions: NDArray[np.int16]
+    """(n, F), SAFE everywhere."""
+    executed: Executed | None
+    """What those do now that were not held before, if there are such."""
+
+
+class SafeState:
+    """The agents of one population that are held safe.
+
+    Parameters
+    ----------
+    held : ndarray, bool (N,)
+        Who is, of the arena.
+    controls : sequence of Control
+        What they are told about.
+    actuators : sequence of Actuator
+        By whom.
+    """
+
+    def __init__(
+        self, held: NDArray[np.bool_], controls: Sequence[Control], actuators: Sequence[Actuator]
+    ) -> None:
+        self._held = held
+        self._controls = controls
+        self._actuators = actuators
+
+    @staticmethod
+    def columns(size: int) -> tuple[Column, ...]:
+        """Return what it needs of the arena."""
+        return (Column("held", (size,), np.bool_),)
+
+    def note(self, agents: NDArray[np.intp], held: NDArray[np.bool_]) -> None:
+        """Take note which of ``agents`` are held from now on."""
+        self._held[agents] = held
+
+    def begin(self, agents: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Hold ``agents``; return those that were not held before."""
+        new = agents[~self._held[agents]]
+        self._held[new] = True
+        return new
+
+    def forget(self) -> None:
+        """Take it that nobody was held: whoever listens may have missed it."""
+        self._held[:] = False
+
+    def safe(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return what ``agents`` are told."""
+        return np.full((len(agents), len(self._controls)), SAFE, np.int16)
+
+    def executed(self, agents: NDArray[np.intp]) -> Executed:
+        """Return what ``agents`` do that are held."""
+        rows = np.full((len(agents), len(self._controls)), UNKNOWN, np.int16)
+        for column, control in enumerate(self._controls):
+            if len(control.values) == 1:
+                rows[:, column] = 0
+        for actuator in self._actuators:
+            rows[:, actuator.column] = actuator.held(agents)
+        return Executed(agents, rows)

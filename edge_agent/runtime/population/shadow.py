@@ -1,0 +1,60 @@
+"""A model that sees what the acting one sees, chooses for itself, and is compared with it; it does not act.
+
+Theory of operation. A model predicts the next state from the action that was executed. So the shadow is told
+what the acting model chose wherever it would have chosen otherwise: its next prediction is of what is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.runtime.population.population_port import PopulationPort
+
+
+@dataclass(slots=True)
+class Shadow:
+    """A population's second model, and how it compares."""
+
+    stepper: PopulationPort
+    digest: str
+    bundle: str
+    owner: str
+    """Its region of the arena."""
+    steps: int = 0
+    agreed: int = 0
+    free_energy: float = 0.0
+    """Sums over those steps, nats: its own, and that of the model that acts."""
+    acting_free_energy: float = 0.0
+
+    def follow(
+        self,
+        agents: NDArray[np.intp],
+        subset: NDArray[np.intp] | None,
+        observed: NDArray[Any],
+        chosen: NDArray[np.int16],
+        energy: NDArray[np.float32],
+    ) -> None:
+        """Step as the acting model did.
+
+        Parameters
+        ----------
+        agents, subset : ndarray (n,)
+            Who stepped, and what `PopulationPort.step` was told of it (None: everyone).
+        observed : ndarray (n, M)
+            What they saw.
+        chosen : ndarray, int16 (n, F)
+            What the acting model chose.
+        energy : ndarray, float32 (n,)
+            Its free energy, nats.
+        """
+        differs = (chosen != self.stepper.step(observed, subset)).any(axis=1)
+        if differs.any():
+            self.stepper.act(chosen[differs], agents[differs])
+        self.steps += len(agents)
+        self.agreed += len(agents) - int(np.count_nonzero(differs))
+        self.free_energy += float(self.stepper.free_energy[agents].sum())
+        self.acting_free_energy += float(energy.sum())

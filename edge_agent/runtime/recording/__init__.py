@@ -1,0 +1,1 @@
+"""The flight recorder, its replay, and explanations."""

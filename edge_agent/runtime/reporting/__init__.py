@@ -1,0 +1,1 @@
+"""What the device tells: status, telemetry, Home Assistant, the service manager."""

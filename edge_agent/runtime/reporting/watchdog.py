@@ -1,0 +1,85 @@
+"""What the service manager is told: ready once, the watchdog for completed work alone, a line of status.
+
+Theory of operation. The daemon's loop calls `turned` after every turn with the number of tasks completed so
+far. The watchdog is fed when that number has grown, so a step that hangs, or a loop that turns without
+getting anything done, is a daemon that the service manager starts again. It is fed at most four times an
+interval: at a thousand ticks a second the manager has better things to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+STATUS_S = 2.0
+FEEDS_AN_INTERVAL = 4
+
+
+class ServiceManager(Protocol):
+    """Who started the daemon; `adapters.systemd` is the one for systemd."""
+
+    @property
+    def watchdog_interval(self) -> float | None:
+        """Seconds within which it wants to hear of progress; None: it does not."""
+
+    def ready(self) -> None:
+        """Start-up is complete."""
+
+    def watchdog(self) -> None:
+        """Say that a tick has completed."""
+
+    def status(self, text: str) -> None:
+        """One line for people."""
+
+    def stopping(self) -> None:
+        """Shutdown has begun."""
+
+
+class Watchdog:
+    """Tells ``manager`` how the daemon is.
+
+    Parameters
+    ----------
+    manager : ServiceManager
+        Who wants to know.
+    describe : callable
+        Returns the line of status.
+    """
+
+    def __init__(self, manager: ServiceManager, describe: Callable[[], str]) -> None:
+        self._manager = manager
+        self._describe = describe
+        interval = manager.watchdog_interval
+        self._pause = 0.0 if interval is None else interval / FEEDS_AN_INTERVAL
+        self._completed = 0
+        self._fed = float("-inf")
+        self._described = float("-inf")
+        self._text = ""
+
+    def started(self) -> None:
+        """Say that the daemon is up."""
+        self._manager.ready()
+
+    def turned(self, completed: int, now: float) -> None:
+        """Note the end of a turn.
+
+        Parameters
+        ----------
+        completed : int
+            Tasks the daemon has completed since its start.
+        now : float
+            Monotonic seconds.
+        """
+        if completed > self._completed and now - self._fed >= self._pause:
+            self._completed, self._fed = completed, now
+            self._manager.watchdog()
+        if now - self._described >= STATUS_S:
+            self._described = now
+            text = self._describe()
+            if text != self._text:
+                self._text = text
+                self._manager.status(text)
+
+    def stopping(self) -> None:
+        """Say that the daemon goes down on purpose."""
+        self._manager.stopping()

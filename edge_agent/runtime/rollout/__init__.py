@@ -1,0 +1,1 @@
+"""The hub's documents and commands on the running daemon."""

@@ -1,0 +1,56 @@
+"""The port to where bundles arrive and are verified: what takes time goes on in threads, its end is news.
+
+`services.bundle_worker.BundleWorker` is the one of the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edge_agent.config.records import PopulationConfig
+from edge_agent.runtime.assembly import Prepared
+from edge_agent.wire.blocks import Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """News: a download ended; ``reason`` is "" if the bundle is complete."""
+
+    bundle: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """News: a bundle was read and its golden vectors run; ``prepared`` is the reason if it was refused."""
+
+    population: str
+    bundle: str
+    prepared: Prepared | str
+
+
+class BundlePort(Protocol):
+    """Where bundles arrive; failures of `write` are PlatformError."""
+
+    def write(self, cut: Cut, index: int, data: bytes) -> None:
+        """Write a block."""
+
+    def download(self, cut: Cut) -> None:
+        """Begin to fetch ``cut.url``; `Fetched` follows."""
+
+    def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
+        """Begin to verify a complete bundle, signed by one of ``signers``; `Verified` follows."""
+
+    def admit(self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes]) -> None:
+        """Begin to check what a new population is made of, and to verify its bundle; `Verified` follows."""
+
+    def path(self, bundle: str) -> str:
+        """Return where a complete bundle is."""
+
+    def keep(self, bundles: Collection[str]) -> None:
+        """Remove all bundles but these."""
+
+    def news(self) -> Sequence[Fetched | Verified]:
+        """Return what ended since the last call."""

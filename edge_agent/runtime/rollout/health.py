@@ -1,0 +1,110 @@
+"""How a bundle does in its shadow run or trial, counted from the beginning of the stage.
+
+Theory of operation. The bundle that is tried is compared with the one beside it on the same observations. A
+population that is new has none beside it: its surprise is measured against itself, so that only what is not a
+number breaks that gate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.protocol.rollout import Health
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.runtime.population.group import Group
+    from edge_agent.runtime.population.shadow import Shadow
+
+HEALTH_S = 0.5
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A population in a stage: of which bundle, and the counters when the stage began."""
+
+    bundle: str
+    alone: bool
+    ticks: int
+    steps: int
+    missed: int
+    contradictions: int
+
+
+class BundleHealth:
+    """The populations in a stage. ``deadline`` is when the next look is due, monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.deadline = math.inf
+        self._watched: dict[str, _Watch] = {}
+
+    def begin(self, daemon: Daemon, population: str, bundle: str, alone: bool, now: float) -> None:
+        """Watch ``bundle`` from now on; ``alone``: there is none to compare it with."""
+        group = daemon.groups[population]
+        shadow, counters = group.shadow, group.counters
+        new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
+        missed = daemon.pacing.missed(population)
+        self._watched[population] = _Watch(
+            bundle, alone, counters.ticks, counters.steps, missed, new.contradictions
+        )
+        self.deadline = now + HEALTH_S
+
+    def end(self, population: str) -> None:
+        """Watch a population no longer."""
+        self._watched.pop(population, None)
+        if not self._watched:
+            self.deadline = math.inf
+
+    def due(self, now: float) -> list[str]:
+        """Return the populations to look at now."""
+        if now < self.deadline:
+            return []
+        self.deadline = now + HEALTH_S
+        return list(self._watched)
+
+    def bundle(self, population: str) -> str:
+        """Return the bundle that is watched."""
+        return self._watched[population].bundle
+
+    def health(self, daemon: Daemon, population: str) -> Health | None:
+        """Return how it does, None if the population was changed meanwhile."""
+        watch, group = self._watched[population], daemon.groups.get(population)
+        if group is None:
+            return None
+        missed = daemon.pacing.missed(population) - watch.missed
+        memory = daemon.parts.rss()
+        if watch.alone:
+            return _alone(group, watch, missed, memory)
+        return None if group.shadow is None else _beside(group, group.shadow, watch, missed, memory)
+
+
+def _alone(group: Group, watch: _Watch, missed: int, memory: int) -> Health:
+    energy = float(group.stepper.free_energy.mean())
+    return Health(
+        steps=group.counters.steps - watch.steps,
+        ticks=group.counters.ticks - watch.ticks,
+        missed=missed,
+        contradictions=group.stepper.contradictions - watch.contradictions,
+        free_energy=energy,
+        old_free_energy=energy,
+        memory=memory,
+    )
+
+
+def _beside(group: Group, shadow: Shadow, watch: _Watch, missed: int, memory: int) -> Health:
+    acting = group.digest == watch.bundle
+    steps = max(shadow.steps, 1)
+    means = (shadow.free_energy / steps, shadow.acting_free_energy / steps)
+    new = group.stepper if acting else shadow.stepper
+    return Health(
+        steps=shadow.steps,
+        ticks=group.counters.ticks - watch.ticks,
+        missed=missed,
+        contradictions=new.contradictions - watch.contradictions,
+        free_energy=means[1] if acting else means[0],
+        old_free_energy=means[0] if acting else means[1],
+        agreed=shadow.agreed,
+        memory=memory,
+    )

@@ -1,0 +1,97 @@
+"""Populations that the hub adds: planned beside what there is, on trial at once, gone again if they do badly.
+
+Theory of operation. There is nothing to compare a new population with, so it acts in its trial and is
+watched by its own counters. It must fit twice: into the arena as it is now, and into the plan of the next
+start, which reserves room again to swap the largest population; otherwise a reboot would find a plan over
+its budget. Until it is committed it is not reported and not kept: a restart in between begins its rollout
+again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.memory.budget import Line, Plan, region_bytes
+from edge_agent.runtime.assembly import Prepared
+from edge_agent.runtime.population import models
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.daemon import Daemon
+
+SPARE = "arena"
+
+
+class NewPopulations:
+    """The populations on trial that are new, by name."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Prepared] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._items
+
+    def expect(self, item: Prepared, daemon: Daemon) -> dict[str, Any]:
+        """Take a prepared population in, without running it; return its configuration in plain types.
+
+        Raises
+        ------
+        BudgetError
+            The next start would have no room for it.
+        """
+        grown(daemon.plan, item, daemon.config.device.spare_kb).check("populations of the hub")
+        self._items[item.config.name] = item
+        return asdict(item.config)
+
+    def begin(self, name: str, daemon: Daemon) -> str:
+        """Let a population run; return why it can't, or ""."""
+        try:
+            daemon.change([self._items[name]], [])
+        except EdgeAgentError as error:
+            del self._items[name]
+            return str(error)
+        return ""
+
+    def settle(self, name: str, daemon: Daemon) -> None:
+        """Let a population stay."""
+        item = self._items.pop(name)
+        daemon.plan = grown(daemon.plan, item, daemon.config.device.spare_kb)
+        daemon.config = replace(daemon.config, population=(*daemon.config.population, item.config))
+
+    def send_off(self, name: str, daemon: Daemon) -> None:
+        """Let a population go again, if it ran."""
+        del self._items[name]
+        if name in daemon.groups:
+            daemon.change([], [name])
+
+
+def let_go(name: str, daemon: Daemon) -> None:
+    """Let a population go that had stayed."""
+    population = tuple(entry for entry in daemon.config.population if entry.name != name)
+    daemon.config = replace(daemon.config, population=population)
+    daemon.plan = without(daemon.plan, name)
+    if name in daemon.groups:
+        daemon.change([], [name])
+
+
+def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
+    """Return the plan of the next start, with ``item`` in it."""
+    name, regions = item.config.name, item.regions(item.config.name)
+    lines = [
+        Line(name, "model (mapped)", item.model.nbytes),
+        Line(name, "topic table", item.topic_bytes),
+        *(Line(owner, "columns", region_bytes([(owner, columns)]), 0) for owner, columns in regions),
+    ]
+    runtime = models.runtime_lines([(name, item.model, len(item.names))])
+    lines += [line for line in runtime if line not in plan.lines]
+    spare = region_bytes(regions[:2]) if spare_kb < 0 else 0
+    kept = [
+        replace(line, nbytes=max(line.nbytes, spare)) if line.owner == SPARE else line for line in plan.lines
+    ]
+    return Plan((*kept, *lines), plan.budget)
+
+
+def without(plan: Plan, name: str) -> Plan:
+    """Return a plan without the lines of a population."""
+    return Plan(tuple(line for line in plan.lines if line.owner.split("/")[0] != name), plan.budget)

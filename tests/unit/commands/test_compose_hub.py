@@ -1,0 +1,101 @@
+"""What ``run`` makes of the configuration's words about the link."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_agent.commands.compose_hub import TelemetryLink, followed, make_following, make_peering
+from edge_agent.config import profile, records
+from edge_agent.config.checks import compile_files
+from edge_agent.errors import ConfigError
+from edge_agent.testing.clock import ManualClock
+from edge_agent.wire import signatures
+
+TEXT = """
+[device]
+name = "pi"
+state_dir = "state"
+[broker]
+[hub]
+outbox_mb = 2
+outbox_days = 3
+confirm = true
+[[population]]
+name = "rooms"
+bundle = "rooms.eab"
+size = 2
+"""
+
+
+def test_limits_and_budget_reach_the_outbox_and_telemetry(tmp_path: Path) -> None:
+    (tmp_path / "device.toml").write_text(TEXT)
+    compiled = compile_files(tmp_path / "device.toml", "zero2w")
+    board = replace(profile.build(compiled["profile"]), telemetry_bytes_s=1234)
+    telling = TelemetryLink(records.build(compiled["config"]), board, lambda: None)
+    settings = telling.uplink.outbox.settings
+    assert (settings.max_bytes, settings.max_age, settings.confirm) == (2_000_000, 3 * 86_400.0, True)
+    assert telling.uplink.telemetry.budget == 1234
+    telling.close(0.0, lambda: None)
+
+
+DAMAGED = (
+    *("", "{", "[]", "null", '{"active": 5}', '{"added": []}'),
+    '{"active": {}, "added": {"halls": {"name": 5}}}',
+)
+
+
+def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_path: Path) -> None:
+    text = TEXT.replace("[hub]", '[hub]\nkeys = ["hub.pub"]').replace('"state"', json.dumps(str(tmp_path)))
+    (tmp_path / "device.toml").write_text(text)
+    found = records.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
+    for state in DAMAGED:
+        (tmp_path / "follower.json").write_text(state)
+        assert followed(found) == found, state
+
+
+def composed(folder: Path, text: str) -> Any:
+    """Return a configuration as ``run`` has it, of a device without populations."""
+    (folder / "device.toml").write_text(text.replace('"state"', json.dumps(str(folder / "state"))))
+    compiled = compile_files(folder / "device.toml", "zero2w")
+    settings = SimpleNamespace(
+        config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
+    )
+    return SimpleNamespace(settings=settings, prepared=[])
+
+
+def follow(made: Any) -> Any:
+    return make_following(made, ManualClock(), lambda: None, lambda: None, lambda: None)
+
+
+def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signatures.save(signatures.generate("hub"), tmp_path / "hub")
+    text = TEXT.replace("[hub]", f'[hub]\nkeys = ["{tmp_path}/hub.pub"]')
+    (tmp_path / "state").write_text("a file where a folder should be")
+    assert follow(composed(tmp_path, text)) is None
+    assert "it is not obeyed" in caplog.text
+    (tmp_path / "state").unlink()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "follower.json").write_text('{"twin": 5}')
+    assert follow(composed(tmp_path, text)) is not None
+    assert "follower.json" in caplog.text
+    assert "begun anew" in caplog.text
+    assert follow(composed(tmp_path, TEXT)) is None  # without keys nobody is obeyed
+    with pytest.raises(ConfigError, match=r"none\.pub: No such file"):
+        follow(composed(tmp_path, text.replace("hub.pub", "none.pub")))
+
+
+def test_keys_of_peers_are_read_at_the_start(tmp_path: Path) -> None:
+    signatures.save(signatures.generate("pi"), tmp_path / "pi")
+    peers = f'[peers]\nkey_file = "{tmp_path}/pi"\nkeys = {{ east = "{tmp_path}/pi.pub" }}\n'
+    text = TEXT.replace("[hub]", peers + "[hub]")
+    assert make_peering(composed(tmp_path, text), ManualClock()) is not None
+    assert make_peering(composed(tmp_path, TEXT), ManualClock()) is None
+    (tmp_path / "pi").chmod(0o644)
+    with pytest.raises(ConfigError, match="pi: mode is 0644, expected 0600"):
+        make_peering(composed(tmp_path, text), ManualClock())

@@ -1,0 +1,173 @@
+"""A bad configuration is one line that names file, key, what was found and what was expected."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import profile, records
+from edge_agent.config.checks import PROFILE_DIRECTORIES, compile_files, main
+from edge_agent.errors import ConfigError
+
+DEVICE = '[device]\nname = "a"\n'
+POPULATION = '[[population]]\nname = "p"\nbundle = "b.eab"\n'
+SIZED = DEVICE + POPULATION + "size = 2\n"
+OBSERVE = SIZED + "[[population.observe]]\n"
+ACT = SIZED + "[[population.act]]\n"
+
+BAD = [
+    ("", "device: missing"),
+    ("[device", "not TOML"),
+    (DEVICE, "population: missing"),
+    ("population = []\n" + DEVICE, "population: found [], expected"),
+    ("population = 3\n" + DEVICE, "population: found 3, expected a list"),
+    ("[device]\n" + POPULATION + "size = 1", "device.name: missing"),
+    ('[device]\nname = ""\n' + POPULATION + "size = 1", 'device.name: found "", expected'),
+    ('[device]\nname = "peer"\n' + POPULATION + "size = 1", "device.name: 'peer' is a reserved name"),
+    ('[device]\nname = "a/b"\n' + POPULATION + "size = 1", "device.name: found 'a/b'"),
+    ('[device]\nname = "a"\ncolour = 1\n' + POPULATION + "size = 1", "device.colour: unknown key"),
+    ('[device]\nname = "a"\nprofile = "moon"\n' + POPULATION + "size = 1", "device.profile: found 'moon'"),
+    ('[device]\nname = "a"\nprofile = "x.toml"\n' + POPULATION + "size = 1", "there is no such file"),
+    (
+        '[device]\nname = "a"\nmemory_mb = "64"\n' + POPULATION,
+        'memory_mb: found "64", expected a whole number',
+    ),
+    ('[device]\nname = "a"\nsocket_mode = "66"\n' + POPULATION, "device.socket_mode: found"),
+    ('[device]\nname = "a"\nsocket_mode = "0999"\n' + POPULATION, "device.socket_mode: found"),
+    (
+        '[device]\nname = "a"\ncheckpoint_s = 0\n' + POPULATION,
+        "checkpoint_s: found 0, expected greater than 0",
+    ),
+    (DEVICE + '[broker]\nhost = ""\n' + POPULATION, 'broker.host: found ""'),
+    (DEVICE + "[broker]\nport = 0\n" + POPULATION, "broker.port: found 0, expected greater"),
+    (DEVICE + "[broker]\nport = 70000\n" + POPULATION, "broker.port: found 70000, expected less"),
+    (DEVICE + "[broker]\nport = true\n" + POPULATION, "broker.port: found true, expected a whole number"),
+    (
+        DEVICE + '[broker]\nhome_assistant = "a/#"\n' + SIZED.removeprefix(DEVICE),
+        "broker.home_assistant: found",
+    ),
+    (
+        '[device]\nname = "a.b"\n[broker]\nhome_assistant = "ha"\n' + SIZED.removeprefix(DEVICE),
+        "device.name: found 'a.b', expected letters",
+    ),
+    (DEVICE + POPULATION, "population[0].size: missing"),
+    (DEVICE + POPULATION + "size = -1", "population[0].size: found -1"),
+    (
+        DEVICE + POPULATION + 'size = 2\nstep = "often"',
+        "population[0].step: found \"often\", expected 'rate'",
+    ),
+    (DEVICE + POPULATION + "size = 2\nrate_hz = inf", "population[0].rate_hz: found Infinity"),
+    (DEVICE + POPULATION + "size = 2\nrate_hz = nan", "population[0].rate_hz: found NaN"),
+    (DEVICE + POPULATION + "size = 2\nseed = 1.5", "population[0].seed: found 1.5"),
+    (DEVICE + POPULATION + 'agents = ["x", "x"]', "population[0].agents: found a name twice"),
+    (DEVICE + POPULATION + 'size = 3\nagents = ["x", "y"]', "population[0].size: found 3, expected 2"),
+    (DEVICE + POPULATION + "agents = [1, 2]", "population[0].agents[0]: found 1, expected text"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "r{number}"', "population[0].agents: found {number}"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "r{index:9999999999}"', "agents: found {index:9999999999}"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "r{index:s}"', "population[0].agents: found {index:s}"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "{population:9}"', "agents: found {population:9}"),
+    (SIZED + POPULATION + "size = 2", "population[1].name: found 'p' twice"),
+    (OBSERVE + 'topic = "t"', "population[0].observe[0].modality: missing"),
+    (OBSERVE + 'modality = "m"', "population[0].observe[0].topic: missing"),
+    (OBSERVE + 'modality = "m"\nsource = "file"', "population[0].observe[0].path: missing"),
+    (OBSERVE + 'modality = "m"\ntopic = "t"\npointer = "co2"', "observe[0].pointer: found 'co2'"),
+    (OBSERVE + 'modality = "m"\ntopic = "t/{room}"', "observe[0].topic: found {room}"),
+    (OBSERVE + 'modality = "m"\ntopic = "t/{agent"', "observe[0].topic: found 't/{agent'"),
+    (OBSERVE + 'modality = "m"\ntopic = "t"\nstale_s = 0', "observe[0].stale_s: found 0"),
+    (ACT + 'control = "c"\ntopic = "t"\ntemplate = "{x}"', "act[0].template: found {x}"),
+    (ACT + 'control = "c"\nsink = "command"\ncommand = ["/bin/true"]', "is not listed in commands"),
+    (ACT + 'control = "c"\nqos = 2\ntopic = "t"', "act[0].qos: found 2, expected 0 or 1"),
+]
+
+
+PEERS = '[device]\nname = "a"\n[broker]\n[peers]\n'
+OBJECTIVE = PEERS + '[[objective]]\nname = "o"\n'
+ROLE = '[[objective.role]]\nname = "r"\ncapability = "c"\n'
+P2 = POPULATION + "size = 2\n"
+SHARE = PEERS + P2 + "[[population.share]]\n"
+BAD += [
+    (DEVICE + "[peers]\n" + P2, "broker: missing, expected where there are peers"),
+    (DEVICE + "[[objective]]\nname='o'\n" + ROLE + P2, "peers: missing, expected where there are objectives"),
+    (
+        SIZED + "[[population.share]]\nfactor='f'",
+        "peers: missing, expected where there are objectives or shared",
+    ),
+    (PEERS + "heartbeat_s = 0\n" + P2, "peers.heartbeat_s: found 0, expected greater than 0"),
+    (PEERS + "window = 65\n" + P2, "peers.window: found 65, expected less than or equal to 64"),
+    (PEERS + "colour = 1\n" + P2, "peers.colour: unknown key"),
+    (
+        PEERS + 'place = "x"\nat_m = [1.0, 2.0]\n' + P2,
+        "peers.at_m: found beside place, expected one position",
+    ),
+    (PEERS + "lat_lon = [91.0, 0.0]\n" + P2, "peers.lat_lon: found [91.0, 0.0], expected latitude"),
+    (PEERS + "at_m = [9e9, 0.0]\n" + P2, "peers.at_m: found [9000000000.0, 0.0], expected at most"),
+    (PEERS + 'h3 = "zzz"\n' + P2, "peers.h3: found 'zzz', expected 15 hexadecimal digits"),
+    (PEERS + "at_m = [1.0]\n" + P2, "peers.at_m[1]: missing"),
+    (PEERS + 'keys = { b = "b.pub" }\n' + P2, "peers.key_file: missing, expected this device's key"),
+    (PEERS + 'key_file = "k"\nkeys = { "a/b" = "x" }\n' + P2, "peers.keys: found 'a/b'"),
+    (OBJECTIVE + P2, "objective[0].role: missing"),
+    (OBJECTIVE + "reach = 3\n" + ROLE + P2, "objective[0].reach: found 3, expected a position"),
+    (OBJECTIVE + ROLE + ROLE + P2, "objective[0].role[1].name: found 'r' twice"),
+    (OBJECTIVE + ROLE + "[[objective]]\nname = 'o'\n" + ROLE + P2, "objective[1].name: found 'o' twice"),
+    (
+        OBJECTIVE + "synergy = [['r', 'q', 1]]\n" + ROLE + P2,
+        "objective[0].synergy[0]: found 'q', expected one of r",
+    ),
+    (SHARE + "factor = 'f'\nchannel = '{room}'", "share[0].channel: found {room}, expected {agent}"),
+    (SHARE + "factor = 'f'\n[[population.share]]\nfactor = 'f'", "share[0].factor: found 'f' twice"),
+    (
+        PEERS + P2 + "rate_hz = 2\nshare = [{factor = 'f'}]",
+        "rate_hz: found 2, expected 1: a step each fleet tick",
+    ),
+    (PEERS + P2 + "step = 'arrival'\nshare = [{factor = 'f'}]", "step: found 'arrival', expected 'rate'"),
+    (PEERS + POPULATION + "size = 500\nshare = [{factor = 'f'}]", "size: found 500, expected at most 256"),
+    (PEERS + f'place = "{"x" * 500}"\n' + P2, "peers.place: found 500 characters, expected at most"),
+    (PEERS + f'capabilities = ["{"x" * 500}"]\n' + P2, "peers.capabilities: found 'xxxxxxxxxxxxxxxxxxxx'..."),
+    (PEERS + f"capabilities = {['x'] * 500}\n" + P2, "peers.capabilities: found 500, expected at most"),
+    (SHARE + "factor = 'f'\ncontroller = 'a/b'", "share[0].controller: found 'a/b'"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD)
+def test_each_mistake_is_one_line_that_names_its_place(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "device.toml"
+    path.write_text(text)
+    assert main([str(path)]) == ConfigError.exit_code
+    out, line = capsys.readouterr()
+    assert out == ""
+    assert line.count("\n") == 1
+    assert line.startswith(f"{path}: ")
+    assert expected in line
+
+
+def test_a_missing_file_and_a_binary_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        compile_files(tmp_path / "none.toml", None)
+    path = tmp_path / "device.toml"
+    path.write_bytes(b"name = \xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        compile_files(path, None)
+
+
+def test_what_is_right_comes_back_complete_with_absolute_paths(tmp_path: Path) -> None:
+    path = tmp_path / "device.toml"
+    path.write_text(OBSERVE + 'modality = "m"\ntopic = "t/{agent}"\npointer = "/co2"\n')
+    compiled = json.loads(json.dumps(compile_files(path, "pi4b")))
+    built = records.build(compiled["config"])
+    assert built.population[0].bundle == str(tmp_path / "b.eab")
+    assert built.population[0].observe[0].pointer == "/co2"
+    assert built.broker is None
+    assert profile.build(compiled["profile"]).board == "Raspberry Pi 4 Model B"
+
+
+@pytest.mark.parametrize("path", sorted(PROFILE_DIRECTORIES[1].glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_profile_is_valid_and_ordered(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text(SIZED)
+    board = profile.build(compile_files(file, path.stem)["profile"])
+    assert board.thermal.warm_c < board.thermal.hot_c <= board.thermal.limit_c
+    assert board.threads <= board.cores
+    assert all(re.search(r"[a-z]", source) for source in board.sources)

@@ -1,0 +1,91 @@
+"""Telemetry of a daemon on a manual clock, at a broker in memory: numbered, kept, replayed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edge_agent.errors import PlatformError
+from edge_agent.protocol.outbox import Outbox, OutboxSettings
+from edge_agent.protocol.telemetry import Telemetry
+from edge_agent.runtime.parts import Parts
+from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
+from edge_agent.testing.memory_outbox import MemoryOutboxStore
+from edge_agent.wire import bodies
+from edge_agent.wire.messages import Message, decode
+from edge_agent.wire.topics import DeviceTopics
+
+MakeHouse = Callable[..., Any]
+TOPIC = DeviceTopics("home", "dev").telemetry
+
+
+def make_uplink(store: MemoryOutboxStore) -> TelemetryPublisher:
+    return TelemetryPublisher(Telemetry(10.0), Outbox(OutboxSettings(flush_seconds=1.0), TOPIC, store))
+
+
+@pytest.fixture
+def store() -> MemoryOutboxStore:
+    return MemoryOutboxStore()
+
+
+def told(house: Any) -> list[Message]:
+    return [decode(payload) for payload in house.sent(TOPIC)]
+
+
+def test_the_body_follows_the_schema_and_has_numbers_of_its_own(
+    make_house: MakeHouse, store: MemoryOutboxStore
+) -> None:
+    parts = Parts(rss=lambda: 123, uplink=make_uplink(store))
+    house = make_house(step="rate", rate_hz=1.0, bulk=True, parts=parts)
+    house.start()
+    house.model.contradictions = 4
+    house.after(25.0)
+    assert len(house.sent(house.topics.bulk_out("rooms"))) == 25
+    messages = told(house)
+    assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    counters: dict[str, Any] = {}
+    for message in messages:
+        bodies.check(bodies.TELEMETRY, message.body, TOPIC)
+        counters |= message.body["populations"].get("rooms", {})
+    assert messages[0].body["rss"] == 123
+    assert counters["tick"] == 20
+    assert counters["decisions"] == 60
+    assert counters["contradictions"] == 4
+
+
+def test_an_outage_is_replayed_in_order_and_marked(make_house: MakeHouse, store: MemoryOutboxStore) -> None:
+    house = make_house(parts=Parts(rss=lambda: 1, uplink=make_uplink(store)))
+    house.broker.stop()
+    house.start()
+    house.after(60.0)
+    assert told(house) == []
+    assert len(store.entries) >= 5
+    house.broker.start()
+    house.after(120.0)
+    messages = told(house)
+    assert sorted(message.seq for message in messages) == list(range(1, len(messages) + 1))
+    historical = [message.seq for message in messages if message.body.get("historical")]
+    assert historical == sorted(historical)
+    assert len(historical) >= 5
+    assert not messages[-1].body.get("historical", False)
+    assert len(store.entries) <= 1
+
+
+def test_a_disk_that_cannot_be_read_stops_nothing(
+    make_house: MakeHouse, store: MemoryOutboxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_house(step="rate", rate_hz=1.0, parts=Parts(rss=lambda: 1, uplink=make_uplink(store)))
+    house.start()
+
+    def refuse(*_: object) -> None:
+        raise PlatformError("outbox.db: disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", refuse)
+        house.after(30.0)
+    assert house.daemon.status()["populations"]["rooms"]["ticks"] == 30
+    assert 1 <= house.daemon.status()["telemetry"]["unreadable"] <= 7
+    house.after(30.0)
+    messages = told(house)
+    assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    assert len(messages) >= 5

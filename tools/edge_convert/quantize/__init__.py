@@ -1,0 +1,1 @@
+"""Ranges and sensitivity: what goes to 8 bits."""

@@ -1,0 +1,1 @@
+"""Model files in, each read into an AgentSource or a Network."""

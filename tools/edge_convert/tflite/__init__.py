@@ -1,0 +1,1 @@
+"""float32 TFLite written without TensorFlow."""

@@ -1,0 +1,72 @@
+"""One change for several devices at once: a new desired document for each, and their reports awaited.
+
+For changes without a bundle to try, so without waves; ``edge_hub.deployment`` is for those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edge_agent.errors import PeerError
+from edge_agent.wire import bodies, messages, topics
+from edge_hub import connection, rotations
+from edge_hub.commands.devices import collect
+from edge_hub.desired import Desired
+from edge_hub.device_selector import select
+from edge_hub.hub_folder import HubStore
+
+log = logging.getLogger("edge_hub")
+
+Changes = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""From a device's last document to the keys that its next one has otherwise."""
+Fulfilled = Callable[[Mapping[str, Any]], bool]
+"""Whether a device's reported document says that it is done."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that tell devices something."""
+    parser.add_argument("--to", default="all", metavar="SELECTOR", help="which devices; default: all")
+    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    parser.add_argument("--answers", type=float, default=10.0, help="seconds to wait for reports")
+
+
+def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) -> dict[str, dict[str, Any]]:
+    """Tell the devices that are meant and not done yet; return what each reports in the end."""
+    known = rotations.load(HubStore(arguments.state), arguments.fleet)
+    signers = rotations.signers(arguments.sign, arguments.fleet, known)
+    devices = select(collect(arguments).devices.values(), arguments.to)
+    reports = {device.name: dict(device.reported) for device in devices}
+    fleet = f"edge/v1/{arguments.fleet}/+"
+    with connection.Connection(arguments, (f"{fleet}/up/reported", f"{fleet}/down/desired")) as link:
+        desired = Desired(link, arguments.fleet, signers, known, arguments.expires)
+        while not link.settled:
+            for message in link.messages(arguments.wait):
+                _note(message, desired, reports)
+        for name in [name for name, report in reports.items() if not fulfilled(report)]:
+            version = int(reports[name].get("version", 0))
+            try:
+                desired.publish(name, changes(desired.of(name)), version, time.time())
+            except PeerError as error:
+                log.warning("not told: %s", error)
+        end = time.monotonic() + arguments.answers
+        while not all(map(fulfilled, reports.values())) and (left := end - time.monotonic()) > 0:
+            for message in link.messages(left):
+                _note(message, desired, reports)
+    return reports
+
+
+def _note(message: connection.Incoming, desired: Desired, reports: dict[str, dict[str, Any]]) -> None:
+    try:
+        address = topics.parse(message.topic)
+        if address.channel == "down/desired":
+            desired.note(address.device, message.payload)
+        elif address.device in reports and message.payload:
+            body = messages.decode(message.payload).body
+            bodies.check(bodies.REPORTED, body, message.topic)
+            reports[address.device] = body
+    except PeerError:
+        return  # what is malformed tells nothing

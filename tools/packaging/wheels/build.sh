@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Build the wheels of both architectures into dist/: tools/packaging/wheels/build.sh [x86_64|aarch64 ...]
+#
+# The kernel uses Python's limited API, so there is one wheel an architecture for every Python from 3.11 on.
+# The native one is built with cc, the other one with Debian's cross compiler against the headers of Debian's
+# arm64 Python, which are fetched once. auditwheel reads the glibc symbols that the kernel needs and gives the
+# wheel the oldest manylinux tag that has them; abi3audit checks that nothing outside the limited API is used.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+
+PATH=$PWD/.venv/bin:$PATH
+native=$(uname -m)
+export CFLAGS="-include $PWD/tools/packaging/wheels/glibc.h"
+headers=${XDG_CACHE_HOME:-$HOME/.cache}/edge-agent/arm64-python-headers
+
+fetch_headers() {
+    [ -e "$headers/usr/include/python3.11/Python.h" ] && return
+    tools/ensure_system.sh mmdebstrap
+    mkdir -p "$headers.$$"
+    mmdebstrap --quiet --arch=arm64 --variant=extract --include=libpython3.11-dev \
+        bookworm - $(tools/packaging/apt_sources.sh) >"$headers.$$/root.tar"
+    tar -xf "$headers.$$/root.tar" -C "$headers.$$" \
+        ./usr/include/python3.11 ./usr/include/aarch64-linux-gnu/python3.11
+    rm "$headers.$$/root.tar"
+    rm -rf "$headers"
+    mv "$headers.$$" "$headers"
+}
+
+build() { # ARCHITECTURE: a wheel with the tag "linux" in $raw
+    if [ "$1" = "$native" ]; then
+        python -m build --wheel --no-isolation --outdir "$raw" .
+    elif [ "$1" = aarch64 ]; then
+        tools/ensure_system.sh aarch64-linux-gnu-gcc
+        fetch_headers
+        _PYTHON_HOST_PLATFORM=linux-aarch64 CMAKE_TOOLCHAIN_FILE=$PWD/tools/packaging/wheels/aarch64-linux-gnu.cmake \
+            python -m build --wheel --no-isolation --outdir "$raw" \
+            -Ccmake.define.EDGE_AGENT_ARM64_HEADERS="$headers" .
+    else
+        echo "no cross compiler is set up from $native to $1" >&2
+        exit 1
+    fi
+}
+
+[ $# -gt 0 ] || set -- x86_64 aarch64
+for architecture in "${@}"; do
+    raw=$(mktemp -d)
+    build "$architecture"
+    rm -f dist/edge_agent-*_"$architecture".whl
+    auditwheel repair --only-plat --wheel-dir dist "$raw"/*.whl
+    rm -r "$raw"
+    abi3audit --strict --summary dist/edge_agent-*_"$architecture".whl
+done
