@@ -7,12 +7,10 @@ which run no agent do not pay for it.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edge_agent.engine import Model, Population
+from edge_agent.version import __version__
 
-__version__ = "0.1.0"
 __all__ = ["Model", "Population", "__version__"]
 
 

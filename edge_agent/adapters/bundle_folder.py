@@ -3,19 +3,18 @@
 Theory of operation. A bundle that is being fetched is ``DIGEST.part``, of its full size from the start so
 that a full disk is found out early. Which blocks are in it is nowhere written down: they are hashed. When
 all are, `finish` syncs it and gives it its name, ``DIGEST.eab``; what the bundle is worth is for its own
-digests and signature to say. `Download` fetches the same file from a URL in a thread, continuing where
-the part ends.
+digests and signature to say. ``adapters.download`` fetches the same file from a URL, continuing where the
+part ends.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
+from edge_agent.adapters.download import SECONDS, Done, Download
 from edge_agent.errors import PlatformError
 from edge_agent.wire.blocks import Cut
 
@@ -94,43 +93,11 @@ class BundleFolder:
             if path.stem not in digests:
                 path.unlink(missing_ok=True)
 
-    def download(self, cut: Cut, done: Callable[[str, str], None], seconds: float = 60.0) -> threading.Thread:
-        """Fetch ``cut.url`` (http, https or file) in a thread.
-
-        ``done(digest, reason)`` is called from that thread; the reason is "" if every block is right. Each
-        block is checked as it arrives, so a server can't fill the disk with anything but the bundle.
-        """
-
-        def work() -> None:
-            done(cut.digest, self._download(cut, seconds))
-
-        thread = threading.Thread(target=work, name="download", daemon=True)
-        thread.start()
-        return thread
-
-    def _download(self, cut: Cut, seconds: float) -> str:
-        if not cut.url.startswith(("http://", "https://", "file://")):
-            return f"{cut.url}: expected http, https or file"
-        had = self.had(cut)
-        first = next((i for i in range(len(cut.blocks)) if i not in had), len(cut.blocks))
-        if first == len(cut.blocks):
-            return ""
-        request = urllib.request.Request(cut.url)  # noqa: S310 - the scheme was checked
-        if first:
-            request.add_header("Range", f"bytes={first * cut.block}-")
-        try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
-                if answer.status != 206:  # the server knows no ranges, or it is a file
-                    first = 0
-                for index in range(first, len(cut.blocks)):
-                    data = answer.read(cut.length(index))
-                    if not cut.fits(index, data):
-                        return f"{cut.url}: block {index} is not the one that was signed"
-                    if index not in had:
-                        self.write(cut, index, data)
-        except (urllib.error.URLError, TimeoutError, OSError, PlatformError) as error:
-            return f"{cut.url}: {error}"
-        return ""
+    def download(
+        self, cut: Cut, done: Done, seconds: float = SECONDS, redirects_elsewhere: bool = False
+    ) -> threading.Thread:
+        """Fetch ``cut.url`` in a thread, which is returned; see `adapters.download.Download`."""
+        return Download(cut, self, done, seconds, redirects_elsewhere).start()
 
     def _part(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"

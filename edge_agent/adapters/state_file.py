@@ -1,7 +1,8 @@
 """A small JSON object that survives power cuts: written beside, synced, and moved into place.
 
-A file that does not read as JSON is set aside as ``NAME.damaged`` and counted, and the device starts from its
-configuration: worse than remembering, better than a loop of crashes.
+A file that does not read as a JSON object is set aside as ``NAME.damaged`` (``NAME.damaged.1`` and so on if
+there is one) and counted, and the device starts from its configuration: worse than remembering, better than a
+loop of crashes. Nothing that was set aside is removed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import PlatformError
+
+
+class DamagedFileError(PlatformError):
+    """The file is there and holds something else."""
 
 
 class StateFile:
@@ -28,13 +33,20 @@ class StateFile:
         self.damaged = 0
         self._path = path
 
-    def read(self) -> dict[str, Any] | None:
-        """Return what was written last, None if nothing usable is there.
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._path
+
+    def look(self) -> dict[str, Any] | None:
+        """Return what was written last, None if the file is not there; nothing is changed.
 
         Raises
         ------
+        DamagedFileError
+            It is no JSON object.
         PlatformError
-            The file is there and can't be read.
+            It can't be read.
         """
         try:
             found = json.loads(self._path.read_bytes())
@@ -44,13 +56,26 @@ class StateFile:
             found = None
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
-        if isinstance(found, dict):
-            return found
-        self.set_aside()
-        return None
+        if not isinstance(found, dict):
+            raise DamagedFileError(f"{self._path}: damaged, expected a JSON object")
+        return found
 
-    def set_aside(self) -> None:
-        """Rename the file: what it holds is of no use.
+    def read(self) -> dict[str, Any] | None:
+        """Return what was written last, None if nothing usable is there.
+
+        Raises
+        ------
+        PlatformError
+            The file is there and can't be read.
+        """
+        try:
+            return self.look()
+        except DamagedFileError:
+            self.set_aside()
+            return None
+
+    def set_aside(self) -> Path:
+        """Rename the file: what it holds is of no use; return its new name.
 
         Raises
         ------
@@ -58,10 +83,15 @@ class StateFile:
             The disk refuses.
         """
         self.damaged += 1
+        name, number = f"{self._path.name}.damaged", 0
+        while (target := self._path.with_name(f"{name}.{number}" if number else name)).exists():
+            number += 1
         try:
-            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            self._path.replace(target)
+            _sync_folder(self._path.parent)
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
+        return target
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Put ``state`` in the place of what was there, or leave that as it was.
@@ -78,10 +108,14 @@ class StateFile:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync_folder(self._path.parent)
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.lazy_imports import own_digests, whole_digests, without
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.errors import EdgeAgentError
+from edge_agent.services.kept_state import KeptState, look
 
 if TYPE_CHECKING:
     from edge_agent.config.profile import Profile
@@ -49,11 +51,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """Settings, prepared populations and their plan; nothing is allocated yet."""
+    """Settings, prepared populations, their plan, and what the hub left here; nothing is allocated yet."""
 
     settings: Settings
     prepared: list[Prepared]
     plan: Plan
+    state: KeptState
+
+    @property
+    def config(self) -> Config:
+        """The configuration, with what the hub rolled out."""
+        return self.settings.config
 
     @property
     def budget_source(self) -> str:
@@ -65,15 +73,17 @@ class Composed:
         return f"{self.settings.profile_path}: memory_mb"
 
 
-def compose(config: Path, profile: str | None) -> Composed:
-    """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong."""
+def compose(config: Path, profile: str | None, read: Callable[[Config], KeptState] = look) -> Composed:
+    """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong.
+
+    ``read`` returns what the hub left on the device.
+    """
     reading = Reading(config, profile)
     with without(*own_digests()):
         for library in DAEMON_LIBRARIES:  # the child works meanwhile
             importlib.import_module(library)
     from edge_agent.config import profile as profile_records
     from edge_agent.config import records as config_records
-    from edge_agent.runtime import assembly
 
     document = reading.result()
     settings = Settings(
@@ -84,13 +94,13 @@ def compose(config: Path, profile: str | None) -> Composed:
     )
     _load_for(settings.config)
     base = rss_bytes()
-    settings, prepared = _prepare(settings)
-    if settings.config.peers is not None:
-        from edge_agent.runtime.peers.model_checks import check_shares
-
-        check_shares(settings.config, prepared, str(config))
-    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
-    return Composed(settings, prepared, plan)
+    state = read(settings.config)
+    try:
+        return _composed(settings, state, base)
+    except EdgeAgentError:  # it was said what is wrong, and that is not in what was kept
+        if state.starts is not None:
+            state.starts.end()
+        raise
 
 
 def _load_for(config: Config) -> None:
@@ -107,17 +117,30 @@ def _load_for(config: Config) -> None:
             whole_digests()
 
 
-def _prepare(settings: Settings) -> tuple[Settings, list[Prepared]]:
-    """Load the bundles that the hub rolled out; if one of them is bad, those that are configured."""
-    from edge_agent.commands.compose_hub import followed
+def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
+    """Load what the hub rolled out; if a bundle is bad or the plan over its budget, what is configured."""
+    if state.kept.state is not None:
+        from edge_agent.services.active_bundles import followed
+
+        config = followed(settings.config, state.kept.state)
+        if config != settings.config:
+            try:
+                composed = _planned(replace(settings, config=config), state, base)
+                composed.plan.check(composed.budget_source)
+            except EdgeAgentError as error:
+                log.error("hub: %s; the configured bundles run", error)
+            else:
+                return composed
+    return _planned(settings, state, base)
+
+
+def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
     from edge_agent.runtime import assembly
 
-    config = followed(settings.config)
-    if config != settings.config:
-        try:
-            prepared = assembly.prepare_all(config, settings.profile, settings.config_path)
-        except EdgeAgentError as error:
-            log.error("hub: %s; the configured bundles run", error)
-        else:
-            return replace(settings, config=config), prepared
-    return settings, assembly.prepare_all(settings.config, settings.profile, settings.config_path)
+    prepared = assembly.prepare_all(settings.config, settings.profile, settings.config_path)
+    if settings.config.peers is not None:
+        from edge_agent.runtime.peers.model_checks import check_shares
+
+        check_shares(settings.config, prepared, str(settings.config_path))
+    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
+    return Composed(settings, prepared, plan, state)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import random
 import signal
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,21 @@ from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.services.reloader import Reloader
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, EdgeAgentError
+from edge_agent.services.kept_state import take
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
     from edge_agent.adapters.loop import Loop
     from edge_agent.adapters.mqtt import MqttSettings
+    from edge_agent.adapters.starts import StartCount
+    from edge_agent.commands.compose import Composed
     from edge_agent.config.records import BrokerConfig, RecorderConfig
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.recording.recorder import Recorder
+    from edge_agent.runtime.recording.recorder import RecordingFile
     from edge_agent.runtime.reporting.watchdog import Watchdog
+    from edge_agent.services.reloader import Reloader
 
 log = logging.getLogger("edge_agent")
 
@@ -48,9 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
-    composed = compose(arguments.config, arguments.profile)
-    composed.plan.check(composed.budget_source)
+    composed = compose(arguments.config, arguments.profile, take)
+    starts = composed.state.starts
+    try:
+        composed.plan.check(composed.budget_source)
+        with ExitStack() as closing:  # whatever fails: a thread that was left would keep the process
+            return _run(arguments, composed, closing)
+    except EdgeAgentError:
+        if starts is not None:
+            starts.end()  # what is wrong was said, and is not in what was kept
+        raise
 
+
+def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) -> int:
     from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.durable_files import StateDirectory
@@ -58,68 +72,71 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.compose_hub import TelemetryLink, make_announcing, make_following, make_peering
+    from edge_agent.commands.compose import compose
+    from edge_agent.commands.compose_daemon import DaemonBuilder
+    from edge_agent.commands.compose_hub import join_peers, obey_hub
     from edge_agent.memory.arena import Arena
-    from edge_agent.protocol.session import Session, SessionSettings
-    from edge_agent.runtime.daemon import Daemon
+    from edge_agent.protocol.telemetry import Telemetry
     from edge_agent.runtime.governor.governor import Governor
-    from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-    from edge_agent.runtime.parts import Parts
     from edge_agent.runtime.population.checkpoint import Checkpoints
     from edge_agent.runtime.populations import Populations
     from edge_agent.runtime.reporting.watchdog import Watchdog
+    from edge_agent.services.reloader import Reloader
+    from edge_agent.services.telemetry_outbox import TelemetryOutbox
 
-    config, clock, loop = composed.settings.config, SystemClock(), Loop()
-    roster = Populations(Arena(composed.plan.arena), connect=connect_sources)
-    for item in composed.prepared:
-        roster.add(item)
-    store = StateDirectory(Path(config.device.state_dir))
+    config, profile = composed.settings.config, composed.settings.profile
+    clock, loop = SystemClock(), Loop()
+    closing.callback(loop.close)
+    device, broker = config.device, config.broker
+    populations = Populations(config, composed.plan, Arena(composed.plan.arena), connect=connect_sources)
     programs = ProgramRunner(config.commands)
-    reloader = Reloader(arguments.config, arguments.profile, loop.wake)
-    telling = None if config.broker is None else TelemetryLink(config, composed.settings.profile, loop.wake)
-    parts = Parts(
-        rss=rss_bytes,
+    closing.callback(programs.close)
+    reloader = Reloader(lambda: compose(arguments.config, arguments.profile), populations, loop.wake)
+    outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
+    if outbox is not None:
+        closing.callback(lambda: outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
+    client_id = f"{device.fleet}-{device.name}"
+    builder = DaemonBuilder(
+        populations,
+        clock,
+        rss_bytes,
+        client=None if broker is None else PahoClient(mqtt_settings(broker, client_id), loop.wake),
         boot=os.urandom(8).hex(),
-        peering=make_peering(composed, clock),
-        uplink=None if telling is None else telling.uplink,
-        tidy=tidy,
-        checkpoints=Checkpoints(store, config.device.checkpoint_s, config.device.checkpoint_mb_a_day),
-        following=make_following(
-            composed, clock, loop.wake, reloader.ask, lambda: _recorder(config.recorder)
-        ),
-        announcing=make_announcing(config),
-        recorder=_recorder(config.recorder),
+        lost_state=composed.state.kept.lost,
         sinks=sinks(programs, config),
-        signs=board_signs(),
-        governor=Governor(composed.settings.profile.thermal, (p.priority for p in config.population)),
+        max_recording_bytes=int(config.recorder.max_mb * 1e6),
     )
-    daemon = Daemon(config, roster, composed.plan, clock, parts)
-    if config.broker is not None:
-        client = PahoClient(
-            mqtt_settings(config.broker, f"{config.device.fleet}-{config.device.name}"), loop.wake
-        )
-        session = Session(SessionSettings(), daemon.birth, [], random.Random())  # noqa: S311 - jitter
-        daemon.attach(MqttDispatch(session, client, clock))
-    server = ControlServer(
-        Path(config.device.socket), config.device.socket_mode, loop.selector, daemon.answer
+    signs = board_signs()
+    builder.govern(Governor(profile.thermal, (p.priority for p in config.population)), signs)
+    join_peers(builder, composed, lambda: signs().battery)
+    obey_hub(builder, composed, loop.wake, reloader.ask, lambda: _recording_file(config.recorder))
+    if outbox is not None:
+        telemetry = Telemetry(device.telemetry_s, profile.telemetry_bytes_s)
+        builder.publish_telemetry(telemetry, outbox.outbox, outbox.damaged)
+    if broker is not None and broker.home_assistant:
+        builder.show_home_assistant(broker.home_assistant, device.telemetry_s)
+    store = StateDirectory(Path(device.state_dir))
+    daemon = builder.build(
+        composed.prepared,
+        checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_a_day),
+        recording_file=_recording_file(config.recorder),
+        tidy=tidy,
     )
+    status = builder.status
+    server = ControlServer(Path(device.socket), device.socket_mode, loop.selector, status.answer)
+    closing.callback(server.close)
     notifier = Notifier.from_environment()
-    try:
-        return _serve(daemon, loop, clock, Watchdog(notifier, daemon.summary), reloader)
-    finally:
-        if telling is not None:
-            telling.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0))
-        programs.close()
-        notifier.close()
-        server.close()
-        loop.close()
+    closing.callback(notifier.close)
+    online = builder.online
+    return _serve(
+        daemon, loop, clock, Watchdog(notifier, status.summary), reloader, online, composed.state.starts
+    )
 
 
-def _recorder(config: RecorderConfig) -> Recorder | None:
+def _recording_file(config: RecorderConfig) -> RecordingFile | None:
     from edge_agent.adapters.recording_file import SegmentedFile
-    from edge_agent.runtime.recording.recorder import Recorder
 
-    return Recorder(SegmentedFile(Path(config.path)), int(config.max_mb * 1e6)) if config.path else None
+    return SegmentedFile(Path(config.path)) if config.path else None
 
 
 def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
@@ -153,7 +170,15 @@ def _password(path: Path) -> str:
         raise ConfigError(f"{path}: empty, expected the password in its first line") from None
 
 
-def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Watchdog, reloader: Reloader) -> int:
+def _serve(
+    daemon: Daemon,
+    loop: Loop,
+    clock: Clock,
+    supervision: Watchdog,
+    reloader: Reloader,
+    online: Callable[[], bool],
+    starts: StartCount | None,
+) -> int:
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -172,11 +197,15 @@ def _serve(daemon: Daemon, loop: Loop, clock: Clock, supervision: Watchdog, relo
         while not ending:
             deadline = daemon.turn(woken_at)
             supervision.turned(daemon.completed, clock.monotonic())
-            reloader.turn(daemon)
+            reloader.turn()
+            if starts is not None:
+                starts.turned(online(), clock.monotonic())
             woken_at = loop.wait(deadline)
     except Exception:  # the only one in the project: this is the outermost loop
         log.exception("the daemon met what nobody foresaw; all agents are held safe")
         status = EXIT_FAILED
     supervision.stopping()
     daemon.stop()
+    if starts is not None:
+        (starts.end if status == EXIT_DONE else starts.fail)()
     return status

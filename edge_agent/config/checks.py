@@ -32,7 +32,8 @@ from edge_agent.config.profile import Profile
 from edge_agent.config.records import Config, PopulationConfig
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, EdgeAgentError
-from edge_agent.wire.topics import check_name
+from edge_agent.wire.population_topics import check_population_topics
+from edge_agent.wire.topics import check_name, topic_fault
 
 PROFILE_DIRECTORIES = (
     Path(__file__).parents[1] / "firmware_profiles",  # installed
@@ -94,6 +95,7 @@ def check_population(document: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         raise ConfigError(f"config: {_line(document, error)}") from error
     population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
+    _check_text(population, "config")
     check_name(population["name"], "config.name")
     _check_population(population, "config")
     if population["share"]:
@@ -106,6 +108,7 @@ def check_population(document: dict[str, Any]) -> dict[str, Any]:
                 )
     for index, act in enumerate(population["act"]):
         _check_act(act, f"config.act[{index}]", ())
+    check_population_topics(population, population["name"], "config")
     return population
 
 
@@ -191,6 +194,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
 def _check_rules(document: dict[str, Any], path: Path) -> None:
     """Check what no single key can say."""
     try:
+        _check_text(document)
         check_name(document["device"]["name"], "device.name")
         check_name(document["device"]["fleet"], "device.fleet")
         _check_announced(document)
@@ -208,6 +212,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
             _check_population(population, key)
             for index, act in enumerate(population["act"]):
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
+            check_population_topics(population, population["name"], key)
         check_peers(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -218,7 +223,7 @@ def _check_announced(document: dict[str, Any]) -> None:
     prefix = (document["broker"] or {}).get("home_assistant", "")
     if not prefix:
         return
-    if not _LEVELS.fullmatch(prefix):
+    if topic_fault(prefix) or not _LEVELS.fullmatch(prefix):
         raise ConfigError(f"broker.home_assistant: found {prefix!r}, expected a topic without '+' and '#'")
     for key in ("name", "fleet"):
         if not _OBJECT.fullmatch(document["device"][key]):
@@ -247,6 +252,18 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+
+
+def _check_text(value: Any, key: str = "") -> None:
+    """Check that no path, name or host has a NUL, which no system call takes; payloads may."""
+    if isinstance(value, str) and "\0" in value and not key.endswith(".template"):
+        raise ConfigError(f"{key}: found a NUL character in {value[:80]!r}, expected none")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(item, f"{key}.{name}" if key else name)
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_text(item, f"{key}[{number}]")
 
 
 def _check_act(act: dict[str, Any], key: str, commands: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from edge_agent.config.records import CHECKED
+from edge_agent.config.strict import CHECKED
 from edge_agent.protocol.peers import proximity
 from edge_agent.protocol.peers.objectives import Objective, Role
 from edge_agent.wire.presence import Geographic, Hexagon, Metric, Place, Position

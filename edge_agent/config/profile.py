@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from edge_agent.config.records import CHECKED
+from edge_agent.config.strict import CHECKED
 
 if TYPE_CHECKING:
     from edge_agent.config.bounds import Budget, Celsius, NotEmpty, OneOrMore, Positive, Text

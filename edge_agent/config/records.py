@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from edge_agent.config.strict import CHECKED
+
 if TYPE_CHECKING:
     from edge_agent.config.bounds import (
         Agents,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
         Threads,
     )
     from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, ShareConfig
-
-CHECKED = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,10 @@ class HubConfig:
     that is killed loses some of what it acknowledged (Mosquitto does); only true leaves no gaps then."""
     outbox_mb: Positive = 64.0
     """Most MB of telemetry on disk; past that the oldest is thinned out."""
+    download_s: Positive = 600.0
+    """Seconds that the download of a bundle from a URL may take; then the hub is asked for the rest."""
+    redirects_elsewhere: bool = False
+    """Whether such a download follows redirects to another host, port or scheme (http and https)."""
     outbox_days: NotNegative = 0.0
     """Most days that telemetry is kept; 0 keeps it as long as there is room."""
 

@@ -10,7 +10,7 @@ import importlib.metadata
 import numpy as np
 
 from edge_agent.errors import BundleError, PlatformError
-from edge_agent.neural.runtimes import Runtime
+from edge_agent.neural.runtime_port import Runtime
 
 try:
     from ai_edge_litert.interpreter import Interpreter

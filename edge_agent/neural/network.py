@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
-from edge_agent.neural.runtimes import ENTRY, Runtime, open_runtime
+from edge_agent.neural.runtime_port import ENTRY, Runtime
+from edge_agent.neural.runtimes import open_runtime
 from edge_agent.wire import bundle, npz
 from edge_agent.wire.bundle import Bundle
 

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from edge_agent.errors import BundleError, PlatformError
-from edge_agent.neural.runtimes import Float, Runtime
+from edge_agent.neural.runtime_port import Float, Runtime
 
 try:
     import onnxruntime

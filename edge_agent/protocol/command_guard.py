@@ -5,7 +5,7 @@ Theory of operation. An id goes through *begun* and *done*, and is kept on disk 
 second run. One that was begun when the power went is run again if running twice is the same as once
 (`REPEATABLE`), else answered with "interrupted". Ids are forgotten when their commands have expired,
 which is at most a day ahead, so what is kept is bounded. Commands without enough good signatures are
-counted and not answered.
+counted and not answered; so are those whose id cannot end a topic, since there is nowhere to answer them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, documents, messages
 from edge_agent.wire.documents import Trust
+from edge_agent.wire.topics import id_fault
 
 NAMES = frozenset({"status", "reset", "set-rate", "record", "replay-window", "reload"})
 REPEATABLE = frozenset({"status", "reset", "set-rate", "replay-window", "reload"})
@@ -47,6 +48,13 @@ class Reply:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A command by a believed key that can be neither carried out nor answered."""
+
+    reason: str
+
+
 @dataclass(slots=True)
 class CommandCounters:
     """Since start."""
@@ -71,35 +79,44 @@ class CommandGuard:
     def __init__(self, device: str, state: Mapping[str, Any] | None = None) -> None:
         self.counters = CommandCounters()
         self._device = device
-        self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items()}
+        self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items() if not id_fault(id_)}
         self._running: set[str] = set()
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as JSON: id → {expires, reply or None}."""
         return {id_: dict(kept) for id_, kept in self._kept.items()}
 
-    def offer(self, payload: bytes, trust: Trust, t: float) -> Begin | Reply | None:
-        """Take a message on the command topic in; ``t`` is Unix time."""
+    def offer(self, payload: bytes, trust: Trust | None, t: float) -> Begin | Reply | Unanswered | None:
+        """Take a message on the command topic in; ``trust`` says who is obeyed (None: nobody), ``t`` is Unix
+        time.
+        """
         try:
             body = messages.decode(payload).body
-            document = trust.opened(body, documents.COMMAND, bodies.COMMAND)
+            if trust is None:
+                raise PeerError("no keys are believed")
+            document = trust.verified(body, documents.COMMAND)
         except PeerError:
             self.counters.forged += 1
             return None
+        id_ = document.get("id")
+        fault = id_fault(id_) if isinstance(id_, str) else "it is no text"
+        if fault:
+            self.counters.refused += 1
+            return Unanswered(f"id: {fault}")
+        try:
+            trust.check(document, documents.COMMAND, bodies.COMMAND)
+        except PeerError as error:
+            return self._refuse(str(id_), str(error))
         command = Command(document["id"], document["name"], document.get("arguments", {}))
         kept = self._kept.get(command.id)
         if kept is not None:
             return self._again(command, kept)
         reason = self._objection(document, t)
         if reason:
-            self.counters.refused += 1
-            return Reply(command.id, {"id": command.id, "ok": False, "reason": reason})
+            return self._refuse(command.id, reason)
         self._forget(t)
         if len(self._kept) >= MAX_KEPT:
-            self.counters.refused += 1
-            return Reply(
-                command.id, {"id": command.id, "ok": False, "reason": f"{MAX_KEPT} commands pending"}
-            )
+            return self._refuse(command.id, f"{MAX_KEPT} commands pending")
         self._kept[command.id] = {"expires": document["expires"], "reply": None}
         return self._begin(command)
 
@@ -109,13 +126,17 @@ class CommandGuard:
         """Note how a command ended; the state must be kept before the reply is published."""
         body: dict[str, Any] = {"id": id_, "ok": ok}
         if reason:
-            body["reason"] = reason
+            body["reason"] = documents.shortened(reason)
         if result:
             body["result"] = dict(result)
         self._running.discard(id_)
         if id_ in self._kept:
             self._kept[id_]["reply"] = body
         return Reply(id_, body)
+
+    def _refuse(self, id_: str, reason: str) -> Reply:
+        self.counters.refused += 1
+        return Reply(id_, {"id": id_, "ok": False, "reason": documents.shortened(reason)})
 
     def _begin(self, command: Command) -> Begin:
         self._running.add(command.id)
@@ -141,8 +162,6 @@ class CommandGuard:
             return f"valid for more than {documents.MAX_COMMAND_AHEAD:g} s"
         if document["name"] not in NAMES:
             return f"no command {document['name']!r}"
-        if not 0 < len(document["id"]) <= 64 or set(document["id"]) & set("/+#\0"):
-            return "the id is not 1 to 64 characters without '/', '+' and '#'"
         return ""
 
     def _forget(self, t: float) -> None:

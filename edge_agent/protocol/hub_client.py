@@ -22,6 +22,7 @@ What the daemon does for each effect, and what it calls afterwards::
     Leave(population)             let a population go that the hub had added
     Parameters(values)            apply what is known
     Begin(command)                carry it out                        -> finished(id, ok, ...)
+    Warn(text)                    log it
 
 A population that is not configured here is made of the ``config`` that stands beside its bundle; what came
 of it after checking is kept (``added``), and goes on after a restart. Its first bundle has no shadow run.
@@ -40,7 +41,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
-from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply
+from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply, Unanswered
 from edge_agent.protocol.ports import Publication, Received, Subscription
 from edge_agent.protocol.rollout import (
     ENDED,
@@ -56,15 +57,17 @@ from edge_agent.protocol.rollout import (
     Verify,
 )
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
-from edge_agent.protocol.twin import Adopted, Twin
+from edge_agent.protocol.twin import NO_FLOOR, Adopted, Floor, Twin
 from edge_agent.wire import blocks, bodies, fields, messages
 from edge_agent.wire.blocks import Cut
-from edge_agent.wire.documents import Document, Trust
+from edge_agent.wire.documents import Document, Trust, check_values, shortened
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 
 REPORT_SECONDS = 1.0
 """The reported document is published at most this often, connects excepted."""
+STATE_VERSION = 1
+"""Version of the format of `HubClient.state`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,13 @@ class Parameters:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Effect: log this line; nobody can be answered."""
+
+    text: str
+
+
 HubEffect = (
     Save
     | Publish
@@ -115,6 +125,7 @@ HubEffect = (
     | Leave
     | Parameters
     | Begin
+    | Warn
 )
 
 
@@ -149,11 +160,13 @@ class HubClient:
         Spreads repeated requests.
     state : mapping, optional
         What the last `Save` carried.
+    floor : Floor
+        The highest versions ever in force here, as kept beside the state.
 
     Raises
     ------
     PlatformError
-        ``state`` is something else.
+        ``state`` is something else, of another version of its format, or of another device.
     """
 
     def __init__(
@@ -164,16 +177,27 @@ class HubClient:
         had: Callable[[Cut], Collection[int]],
         rng: random.Random,
         state: Mapping[str, Any] | None = None,
+        floor: Floor = NO_FLOOR,
     ) -> None:
         state = state or {}
+        owner = f"{topics.fleet}/{topics.device}"
         try:
-            self.twin = Twin(topics.device, trust, state.get("twin"))
+            check_values(dict(state), "state")
+            if state.get("v", STATE_VERSION) != STATE_VERSION:
+                raise PeerError(f"v: found {state['v']!r}, expected {STATE_VERSION}")
+            if state and "twin" not in state:
+                raise PeerError("twin: missing, expected the document in force and the keys")
+            if state.get("owner", owner) != owner:
+                raise PeerError(f"owner: found {state['owner']!r}, expected {owner!r}")
+            self.twin = Twin(topics.device, trust, state.get("twin"), floor)
             self.commands = CommandGuard(topics.device, state.get("commands"))
             self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
             self.active = active_of(state)
             self.added = {n: dict(e) for n, e in state.get("added", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError, PeerError) as error:
-            raise PlatformError(f"the hub's state is not what was kept ({error!r})") from error
+            reason = str(error) if isinstance(error, (ConfigError, PeerError)) else repr(error)
+            raise PlatformError(f"the hub's state is not what was kept ({reason})") from error
+        self._owner = owner
         self.malformed = 0
         self._topics = topics
         self._configured = dict(configured)
@@ -210,6 +234,8 @@ class HubClient:
     def state(self) -> dict[str, Any]:
         """Return all that must survive a restart, as JSON."""
         return {
+            "v": STATE_VERSION,
+            "owner": self._owner,
             "twin": self.twin.state(),
             "commands": self.commands.state(),
             "rollouts": {n: r.state() for n, r in self.rollouts.items()},
@@ -410,8 +436,10 @@ class HubClient:
         return self._transferred(transfer.start(now), now, t)
 
     def _command(self, payload: bytes, t: float) -> list[HubEffect]:
-        outcome = self.commands.offer(payload, self.twin.trust, t)
+        outcome = self.commands.offer(payload, self.twin.believed, t)
         match outcome:
+            case Unanswered(reason):
+                return [Warn(f"a command was refused and cannot be answered: {shortened(reason)}")]
             case Begin():
                 return [outcome]
             case Reply():
@@ -459,7 +487,7 @@ class HubClient:
     def _progress(self, rollout: Rollout) -> dict[str, Any]:
         progress: dict[str, Any] = {"bundle": rollout.bundle, "stage": rollout.stage.value}
         if rollout.reason:
-            progress["reason"] = rollout.reason
+            progress["reason"] = shortened(rollout.reason)
         transfer = self._transfers.get(rollout.bundle)
         if transfer is not None:
             progress |= {"blocks": transfer.had, "of": len(transfer.cut.blocks)}

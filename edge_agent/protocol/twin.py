@@ -7,6 +7,11 @@ through reboots. The version in force is kept, so an old document replayed by a 
 that came back from a backup, is refused for good. Time for expiry never runs behind the youngest document
 taken over: a board without a clock that wakes up in 1970 cannot be fed documents that had expired before
 that one.
+
+What is in force can get lost: its file may be damaged. A `Floor`, the highest versions of document and keys
+that the device has seen, is kept beside it, and nothing below it is taken over: neither an old document
+that a broker replays nor one by keys that a rotation has replaced. The document at the floor itself is
+taken over again.
 """
 
 from __future__ import annotations
@@ -15,9 +20,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.errors import PeerError
+from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import blocks, bodies, documents, messages
-from edge_agent.wire.documents import Document, Trust
+from edge_agent.wire.documents import MOST_INTEGER, Document, Trust, shortened
+from edge_agent.wire.topics import check_name
+
+TELEMETRY_SECONDS = (0.1, 86_400.0)
+"""What the parameter ``telemetry_seconds`` may be."""
+PROGRESS_BYTES = 768
+"""What a population can take in the reported document: name, bundle, stage and a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The highest version of a desired document and of the set of keys that were ever in force here."""
+
+    version: int = 0
+    trust: int = 0
+
+    def raised(self, other: Floor) -> Floor:
+        """Return the higher of both in each."""
+        return Floor(max(self.version, other.version), max(self.trust, other.trust))
+
+
+NO_FLOOR = Floor()
+
+
+def floor_of(state: Mapping[str, Any]) -> Floor:
+    """Return the floor that a kept state of a follower makes; parts that say nothing usable count as 0."""
+    match state:
+        case {"twin": {"trust": {"version": int(trust)}, "document": {"version": int(version)}}}:
+            return Floor(_bounded(version), _bounded(trust))
+        case {"twin": {"trust": {"version": int(trust)}}}:
+            return Floor(0, _bounded(trust))
+    return Floor()
+
+
+def _bounded(version: int) -> int:
+    return version if 0 <= version <= MOST_INTEGER else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +91,24 @@ class Twin:
         The fleet, and the configured keys; newer ones that were learnt are in ``state``.
     state : mapping, optional
         What `state` returned before the restart.
+    floor : Floor
+        What nothing may go below, whatever ``state`` has.
+
+    Raises
+    ------
+    PeerError
+        ``state`` is not what was kept, or was kept by another device.
     """
 
-    def __init__(self, device: str, trust: Trust, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        trust: Trust,
+        state: Mapping[str, Any] | None = None,
+        floor: Floor = NO_FLOOR,
+    ) -> None:
         self._device = device
+        self._floor = floor
         self.trust = trust
         self.document: Document | None = None
         self.refused: Refused | None = None
@@ -64,13 +118,21 @@ class Twin:
             self.trust = learnt if learnt.version > trust.version else trust
             self.document = state["document"]
             if self.document is not None:
-                bodies.check(bodies.DESIRED, self.document, "the document in force")
+                self.trust.check(self.document, "the document in force", bodies.DESIRED)
+                if self.document["device"] != device:
+                    kept = self.document["device"]
+                    raise PeerError(f"the document in force: for device {kept!r}, expected {device!r}")
                 _check_contents(self.document)
 
     @property
     def version(self) -> int:
         """The version in force, 0 if there is none."""
         return int(self.document["version"]) if self.document else 0
+
+    @property
+    def believed(self) -> Trust | None:
+        """Whose commands are obeyed: nobody's before keys as new as the newest seen here are known again."""
+        return self.trust if self.trust.version >= self._floor.trust else None
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as JSON."""
@@ -81,7 +143,7 @@ class Twin:
         try:
             outcome = self._judge(payload, t)
         except PeerError as error:
-            outcome = Refused(0, str(error))
+            outcome = Refused(0, shortened(str(error)))
         if isinstance(outcome, Refused):
             self.refused = outcome
             self.counters["refused"] += 1
@@ -94,25 +156,46 @@ class Twin:
     def _judge(self, payload: bytes, t: float) -> Adopted | Unchanged | Refused:
         body = messages.decode(payload).body
         trust = self.trust.rotated(body)
-        document = trust.opened(body, documents.DESIRED, bodies.DESIRED)
+        document = trust.verified(body, documents.DESIRED)
+        version = documents.version_of(document)
+        if trust.version < self._floor.trust:
+            expected = f"rotation {self._floor.trust} or later, the newest that this device has seen"
+            return Refused(version, f"signed by keys of rotation {trust.version}, expected {expected}")
+        try:
+            trust.check(document, documents.DESIRED, bodies.DESIRED)
+        except PeerError as error:
+            return Refused(version, shortened(str(error)))
         self.trust = trust  # only now: rotations that come with a forged document are not looked at
-        version: int = document["version"]
         if document["device"] != self._device:
-            return Refused(version, f"for device {document['device']!r}, expected {self._device!r}")
+            return Refused(
+                version, shortened(f"for device {document['device']!r}, expected {self._device!r}")
+            )
         if document == self.document:
             return Unchanged()
         if version <= self.version:
-            return Refused(version, f"version {version}, expected more than {self.version}")
+            return Refused(version, f"version {document['version']}, expected more than {self.version}")
+        if version < self._floor.version:
+            expected = f"{self._floor.version} or more, the highest that this device has seen"
+            return Refused(version, f"version {version}, expected {expected}")
         latest = self.document["issued"] if self.document else 0.0
         if max(t, latest) > document["expires"]:
             return Refused(version, "expired")
-        _check_contents(document)
+        try:
+            _check_contents(document)
+            _check_parameters(document.get("parameters", {}))
+            _check_size(document)
+        except PeerError as error:
+            return Refused(version, shortened(str(error)))
         return Adopted(document)
 
 
 def _check_contents(document: Document) -> None:
-    cuts = {digest: blocks.of_entry(digest, e) for digest, e in document.get("bundles", {}).items()}
-    for name, wanted in document.get("populations", {}).items():
+    cuts = {digest: blocks.of_entry(digest, e) for digest, e in _entries(document, "bundles")}
+    for name, wanted in _entries(document, "populations"):
+        try:
+            check_name(name, "desired: populations")
+        except ConfigError as error:
+            raise PeerError(str(error)) from error
         match wanted:
             case {"bundle": str(digest)}:
                 if digest not in cuts:
@@ -121,3 +204,27 @@ def _check_contents(document: Document) -> None:
                     raise PeerError(f"desired: populations.{name}.config: expected an object")
             case _:
                 raise PeerError(f"desired: populations.{name}: expected {{bundle: digest}}")
+
+
+def _entries(document: Document, key: str) -> list[tuple[str, Any]]:
+    entries: dict[str, Any] = document.get(key, {})
+    return list(entries.items())
+
+
+def _check_size(document: Document) -> None:
+    """Check that what is in force can be reported in one message."""
+    body = {"parameters": document.get("parameters", {})}
+    size = len(messages.encode(messages.Message(body)))
+    size += PROGRESS_BYTES * len(document.get("populations", {}))
+    if size > messages.MAX_BYTES:
+        raise PeerError(f"desired: a report of it takes {size} bytes, expected at most {messages.MAX_BYTES}")
+
+
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check the parameters that are known here; others are for other versions."""
+    seconds = parameters.get("telemetry_seconds", TELEMETRY_SECONDS[0])
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not TELEMETRY_SECONDS[0] <= seconds <= TELEMETRY_SECONDS[1]:
+        low, high = TELEMETRY_SECONDS
+        found = ascii(seconds)[:80]
+        raise PeerError(f"desired: parameters.telemetry_seconds: found {found}, expected {low:g} to {high:g}")

@@ -1,9 +1,9 @@
 """The daemon: one loop that takes messages in, steps populations at their time, and sends actions out.
 
-Theory of operation. `Daemon.turn` is the whole loop body; it never waits. What is new at the link goes to the
-populations it is for; whoever is due by the scheduler runs; the result is the time of the next deadline,
-until which the caller may wait for the wake-up descriptor. Time, link, sinks and process figures are handed
-in, so that a test can run a week of turns with a manual clock.
+Theory of operation. `Daemon.turn` is the whole loop body; it never waits. What is new at the broker goes to
+the populations it is for; whoever is due by the scheduler runs; the result is the time of the next deadline,
+until which the caller may wait for the wake-up descriptor. Everything it works with is handed in, so that a
+test can run a week of turns with a manual clock; `commands.compose_daemon` puts it together.
 
 The path of an observation: `MqttDispatch.poll` (newest payload of each topic) → `Subscriptions` (whose it is)
 → `Inputs` (JSON pointer, bins) → `Observations` (int16 column) → `StepSchedule` (now for arrivals, else at
@@ -13,239 +13,175 @@ the tick) → `PopulationTick` → `Group.step` (kernel) → `ActionPublisher` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from edge_agent import __version__
-from edge_agent.config.records import Config
-from edge_agent.memory.budget import Plan
-from edge_agent.protocol.ports import Clock, Publication
-from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.governor.governor_driver import GovernorDriver
+from edge_agent.protocol.ports import Clock
+from edge_agent.runtime.governor.governor_driver import LOOK_S, GovernorDriver
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.population.action_publisher import ActionPublisher
-from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.population.subscriptions import Subscriptions
+from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.populations import Populations
-from edge_agent.runtime.reporting import status
+from edge_agent.runtime.recording.recorder import Recorder, RecordingFile
 from edge_agent.runtime.scheduler import Scheduler, Task
-from edge_agent.runtime.step_schedule import POLL, STEP, WATCH, WATCH_S, StepSchedule
+from edge_agent.runtime.step_schedule import POLL, STEP, WATCH, StepSchedule
 from edge_agent.runtime.tick import PopulationTick
-from edge_agent.wire import bodies
-from edge_agent.wire.messages import Message, encode
-from edge_agent.wire.topics import DeviceTopics
 
 TIDY_S = 30.0
 CHECKPOINT, TIDY, GOVERN = "checkpoint", "tidy", "govern"
 
 
+class Speaker(Protocol):
+    """Who speaks for the device beside its observations and actions: with the hub, peers, Home Assistant."""
+
+    def start(self) -> None:
+        """Begin, before the broker is connected."""
+
+    @property
+    def deadline(self) -> float:
+        """When `turn` has something to do, monotonic seconds."""
+
+    def turn(self) -> None:
+        """Do what is due."""
+
+    def stop(self) -> None:
+        """End, before the broker is told goodbye."""
+
+
 class Daemon:
-    """Populations, link and scheduler.
+    """The loop.
 
     Parameters
     ----------
-    config : Config
-        The device's configuration.
-    roster : Populations
-        The populations at work.
-    plan : Plan
-        The memory plan, for status.
+    populations, scheduler, schedule, tick : Populations, Scheduler, StepSchedule, PopulationTick
+        What runs, and when.
+    recorder : Recorder
+        The flight recorder.
     clock : Clock
         Time.
-    parts : Parts
-        What touches the outside.
+    dispatch, subscriptions : MqttDispatch, Subscriptions, optional
+        The broker's side; without them the daemon works alone.
+    speakers : sequence of Speaker
+        In the order of their turns.
+    governor : GovernorDriver, optional
+        Gives way when the board is in trouble.
+    checkpoints : Checkpoints, optional
+        Where beliefs are kept over a restart.
+    recording_file : RecordingFile, optional
+        Where a recording begins at the start.
+    tidy : callable, optional
+        Gives memory back that is no longer in use.
     """
 
-    def __init__(self, config: Config, roster: Populations, plan: Plan, clock: Clock, parts: Parts) -> None:
-        self.config = config
-        self.roster = roster
-        self.plan = plan
-        self.parts = parts
-        self.topics = DeviceTopics(config.device.fleet, config.device.name)
-        self.link: MqttDispatch | None = None
+    def __init__(
+        self,
+        populations: Populations,
+        scheduler: Scheduler,
+        schedule: StepSchedule,
+        tick: PopulationTick,
+        recorder: Recorder,
+        clock: Clock,
+        *,
+        dispatch: MqttDispatch | None = None,
+        subscriptions: Subscriptions | None = None,
+        speakers: Sequence[Speaker] = (),
+        governor: GovernorDriver | None = None,
+        checkpoints: Checkpoints | None = None,
+        recording_file: RecordingFile | None = None,
+        tidy: Callable[[], None] | None = None,
+    ) -> None:
         self.completed = 0
-        self.clock = clock
-        self._speakers = parts.speakers
-        self._started = clock.monotonic()
-        self._scheduler = Scheduler()
-        self._outlet = ActionPublisher(self.topics, parts.sinks, clock)
-        self.subscriptions = Subscriptions(self.topics, roster.groups)
-        self.stepping = PopulationTick(roster.groups, parts, self._outlet, clock)
-        self.pacing = StepSchedule(self._scheduler, roster.groups, clock)
-        self._governing: GovernorDriver | None = None
-        for name in self.groups:
-            self.pacing.begin(name, self._started)
-        if parts.checkpoints is not None:
-            self._scheduler.every(CHECKPOINT, config.device.checkpoint_s, self._started)
-        if parts.tidy is not None:
-            self._scheduler.every(TIDY, TIDY_S, self._started)
-        if parts.governor is not None:
-            self._scheduler.every(GOVERN, WATCH_S, self._started)
-            self._governing = GovernorDriver(
-                parts.governor, roster.groups, parts, plan.budget, self.pacing, self.stepping, clock
-            )
-
-    def attach(self, link: MqttDispatch) -> None:
-        """Use a broker; without one the daemon works alone."""
-        self.link = link
-        self.subscriptions.attach(link)
-        self._outlet.attach(link)
-        for speaker in self._speakers:
-            speaker.attach(self, link)
+        """Tasks completed since the start."""
+        self._populations = populations
+        self._scheduler = scheduler
+        self._schedule = schedule
+        self._tick = tick
+        self._recorder = recorder
+        self._clock = clock
+        self._dispatch = dispatch
+        self._subscriptions = subscriptions
+        self._speakers = speakers
+        self._governor = governor
+        self._checkpoints = checkpoints
+        self._recording_file = recording_file
+        self._tidy = tidy
+        now = clock.monotonic()
+        if checkpoints is not None:
+            scheduler.every(CHECKPOINT, populations.config.device.checkpoint_s, now)
+        if tidy is not None:
+            scheduler.every(TIDY, TIDY_S, now)
+        if governor is not None:
+            scheduler.every(GOVERN, LOOK_S, now)
 
     def start(self) -> None:
-        """Resume what the last run left, connect, and ask for the topics of all populations."""
-        if self.parts.checkpoints is not None:
-            self.parts.checkpoints.resume(self.groups)
-        if self.parts.recorder is not None:
-            self.parts.recorder.begin(self.groups)
-        for group in self.groups.values():
-            self.subscriptions.begin(group)
-        if self.link is not None:
-            if self.parts.following is not None:
-                self.parts.following.start()
-            if self.parts.peering is not None:
-                self.parts.peering.start()
-            self.link.start()
+        """Resume what the last run left, and connect."""
+        if self._checkpoints is not None:
+            self._checkpoints.resume(self._populations.groups)
+        if self._recording_file is not None:
+            self._recorder.start(self._recording_file, self._populations.groups)
+        for speaker in self._speakers:
+            speaker.start()
+        if self._dispatch is not None:
+            self._dispatch.start()
 
     def turn(self, woken_at: float | None = None) -> float:
         """Do what is to be done now; return the monotonic time of the next deadline.
 
         ``woken_at`` is when the first message of this turn came in, if it is known: latencies count from it.
         """
-        now = self.clock.monotonic()
-        if self.link is not None:
-            self.subscriptions.take(self.link.poll(), now if woken_at is None else min(woken_at, now))
-            self.pacing.request()
-            if self.link.came_online:
-                self.link.came_online = False
-                for group in self.groups.values():
-                    group.forget_sent()
-        for task in self._scheduler.due(self.clock.monotonic()):
+        if self._dispatch is not None and self._subscriptions is not None:
+            self._take_messages(self._dispatch, self._subscriptions, woken_at)
+        for task in self._scheduler.due(self._clock.monotonic()):
             self._run(task)
             self.completed += 1
-        if self.link is None:
-            return self._scheduler.deadline
         for speaker in self._speakers:
             speaker.turn()
-        deadlines = [self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)]
-        session = self.link.session.deadline
-        return min(deadlines) if session is None else min(session, *deadlines)
+        deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
+        session = None if self._dispatch is None else self._dispatch.session.deadline
+        return deadline if session is None else min(session, deadline)
 
     def stop(self) -> None:
         """Hold every agent safe, write a last checkpoint and say goodbye to the broker."""
-        for group in self.groups.values():
-            group.suspended = True
-            self.stepping.hold(group)
+        for name in list(self._populations.groups):
+            self._populations.suspend(name, SuspendReason.STOP)
         self._checkpoint()
-        if self.parts.recorder is not None:
-            self.parts.recorder.close()
-        if self.link is not None:
-            if self.parts.peering is not None:
-                self.parts.peering.stop()
-            self.link.stop()
+        self._recorder.close()
+        for speaker in self._speakers:
+            speaker.stop()
+        if self._dispatch is not None:
+            self._dispatch.stop()
 
-    def birth(self, online: bool) -> Publication:
-        """Return the birth message, or the will."""
-        device = self.config.device
-        running = {name: (group.digest, len(group.names)) for name, group in self.groups.items()}
-        peering = self.parts.peering
-        life = None if peering is None else peering.peer.incarnation if online else peering.will()
-        body = bodies.birth(online, device.name, __version__, self.parts.boot, device.profile, running, life)
-        message = Message(body, t=self.clock.time())
-        return Publication(self.topics.birth, encode(message), qos=1, retain=True)
-
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a question that came over the control socket; see ``runtime.reporting.status``."""
-        return status.answer(self, request)
-
-    def status(self) -> dict[str, Any]:
-        """Return the state of everything, in plain types."""
-        return status.status(self)
-
-    def summary(self) -> str:
-        """Return one line for the service manager; see ``runtime.reporting.status``."""
-        return status.summary(self)
-
-    @property
-    def groups(self) -> Mapping[str, Group]:
-        """The populations at work, by name."""
-        return self.roster.groups
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since the daemon was made."""
-        return self.clock.monotonic() - self._started
-
-    def change(self, items: Sequence[Prepared], gone: Sequence[str]) -> None:
-        """Add, replace and remove populations while running; see `Populations.change`."""
-        leaving = {name: self.groups[name] for name in gone if name in self.groups}
-        made = self.roster.change(items, gone)
-        arriving = {group.config.name for group in made}
-        for name, group in leaving.items():
-            self.pacing.end(name)
-            if name not in arriving:
-                group.suspended = True
-                self.stepping.hold(group)
-        for group in made:
-            self._begin(group.config.name, group)
-        self.subscriptions.end(leaving.values())
-        if self.parts.following is not None:
-            self.parts.following.changed()
-        if self.parts.peering is not None:
-            self.parts.peering.changed()
-        if self.link is not None and self.link.online:
-            self.link.publish(self.birth(True))
-
-    def adopt(self, name: str, bundle: str) -> None:
-        """Take note that a population runs another bundle file for good, and let the fleet know."""
-        group = self.groups.get(name)
-        if group is not None:
-            group.config = replace(group.config, bundle=bundle)
-        population = tuple(
-            replace(entry, bundle=bundle) if entry.name == name else entry for entry in self.config.population
-        )
-        self.config = replace(self.config, population=population)
-        if self.link is not None:
-            self.link.publish(self.birth(True))
-
-    def exchange(self, name: str) -> None:
-        """Let a population's shadow act; see `Populations.exchange`."""
-        self.roster.exchange(name)
-        if self.parts.peering is not None:
-            self.parts.peering.changed()
-        if self.parts.recorder is not None:
-            self.parts.recorder.begin_one(name, self.groups[name])
-
-    def _begin(self, name: str, group: Group) -> None:
-        self.pacing.begin(name, self.clock.monotonic())
-        if self.parts.recorder is not None:
-            self.parts.recorder.begin_one(name, group)
-        self.subscriptions.begin(group)
-        if self._governing is not None:
-            self._governing.admit(name)
+    def _take_messages(
+        self, dispatch: MqttDispatch, subscriptions: Subscriptions, woken_at: float | None
+    ) -> None:
+        now = self._clock.monotonic()
+        subscriptions.take(dispatch.poll(), now if woken_at is None else min(woken_at, now))
+        self._schedule.request()
+        if dispatch.came_online:
+            dispatch.came_online = False
+            for group in self._populations.groups.values():
+                group.forget_sent()
 
     def _run(self, task: Task) -> None:
         kind, _, name = task.name.partition(" ")
         if kind == STEP:
-            if self._governing is not None:
-                self._governing.note(task)
-            self.stepping.step(name, task.jitter)
+            if self._governor is not None:
+                self._governor.note(task)
+            self._tick.step(name, task.jitter)
         elif kind == POLL:
-            self.groups[name].intake.poll(self.clock.monotonic())
-            self.pacing.request()
+            self._populations.groups[name].intake.poll(self._clock.monotonic())
+            self._schedule.request()
         elif kind == WATCH:
-            self.stepping.hold(self.groups[name])
-        elif kind == TIDY and self.parts.tidy is not None:
-            self.parts.tidy()
-        elif kind == GOVERN and self._governing is not None:
-            self._governing.look()
+            self._tick.hold(name, self._populations.groups[name])
+        elif kind == TIDY and self._tidy is not None:
+            self._tidy()
+        elif kind == GOVERN and self._governor is not None:
+            self._governor.look()
         elif kind == CHECKPOINT:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        if self.parts.checkpoints is not None:
-            pause = self.parts.checkpoints.write(self.groups)
-            self._scheduler.set_period(CHECKPOINT, pause, self.clock.monotonic())
+        if self._checkpoints is not None:
+            pause = self._checkpoints.write(self._populations.groups)
+            self._scheduler.set_period(CHECKPOINT, pause, self._clock.monotonic())

@@ -8,10 +8,9 @@ Sources of a population that does not step at a rate are read in a task of their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edge_agent.protocol.ports import Clock
 from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.scheduler import Scheduler
 
 WATCH_S = 1.0
@@ -25,22 +24,23 @@ class StepSchedule:
     ----------
     scheduler : Scheduler
         The daemon's.
-    groups : mapping of str to Group
-        The populations at work, always the present ones.
+    populations : Populations
+        The populations at work.
     clock : Clock
         Monotonic time.
     """
 
-    def __init__(self, scheduler: Scheduler, groups: Mapping[str, Group], clock: Clock) -> None:
+    def __init__(self, scheduler: Scheduler, populations: Populations, clock: Clock) -> None:
         self.slowed = 1.0
         """Factor on every period of steps."""
         self._scheduler = scheduler
-        self._groups = groups
+        self._populations = populations
         self._clock = clock
 
-    def begin(self, name: str, now: float) -> None:
-        """Let a population step from ``now`` on."""
-        group = self._groups[name]
+    def begin(self, name: str, group: Group) -> None:
+        """Let a population step from now on, also one that takes the place of another."""
+        now = self._clock.monotonic()
+        self._remove(name)
         period = 1.0 / group.config.rate_hz
         if group.config.step == "rate":
             self._scheduler.every(f"{STEP} {name}", period, now)
@@ -50,22 +50,21 @@ class StepSchedule:
         if group.intake.feeds and group.config.step != "rate":
             self._scheduler.every(f"{POLL} {name}", period, now)
 
-    def end(self, name: str) -> None:
-        """Let a population step no more."""
-        for kind in (STEP, WATCH, POLL):
-            if f"{kind} {name}" in self._scheduler:
-                self._scheduler.remove(f"{kind} {name}")
+    def end(self, name: str, group: Group) -> None:
+        """Let a population step no more, unless another took its place."""
+        if self._populations.groups.get(name) in (None, group):
+            self._remove(name)
 
     def request(self) -> None:
         """Ask for a step of every population that was heard from and waits for that."""
         now = self._clock.monotonic()
-        for name, group in self._groups.items():
+        for name, group in self._populations.groups.items():
             if group.wants_step:
                 self._scheduler.request(f"{STEP} {name}", now)
 
     def renew(self, name: str) -> None:
         """Let a population step at its configured rate from now on, or as much slower as all do."""
-        period = self.slowed / self._groups[name].config.rate_hz
+        period = self.slowed / self._populations.groups[name].config.rate_hz
         self._scheduler.set_period(f"{STEP} {name}", period, self._clock.monotonic())
 
     def align(self, name: str, deadline: float) -> None:
@@ -79,3 +78,8 @@ class StepSchedule:
     def missed(self, name: str) -> int:
         """Return how many steps of a population were lost since it is here."""
         return self._scheduler[f"{STEP} {name}"].missed
+
+    def _remove(self, name: str) -> None:
+        for kind in (STEP, WATCH, POLL):
+            if f"{kind} {name}" in self._scheduler:
+                self._scheduler.remove(f"{kind} {name}")

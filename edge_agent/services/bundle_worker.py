@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.bundle_folder import BundleFolder
 from edge_agent.adapters.config_files import checked_population
 from edge_agent.config.profile import Profile
-from edge_agent.config.records import PopulationConfig, build_population
+from edge_agent.config.records import HubConfig, PopulationConfig, build_population
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.runtime import assembly
 from edge_agent.runtime.population import models
@@ -22,6 +23,8 @@ from edge_agent.wire.blocks import Cut
 
 if TYPE_CHECKING:
     from edge_agent.runtime.population.models import AnyModel
+
+log = logging.getLogger("edge_agent")
 
 
 class BundleWorker:
@@ -33,12 +36,17 @@ class BundleWorker:
         Where bundles arrive.
     profile : Profile
         The board's limits.
+    hub : HubConfig
+        How long downloads may take, and where redirects may lead.
     wake : callable
         Called from a thread when there is news.
     """
 
-    def __init__(self, blocks: BundleFolder, profile: Profile, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, blocks: BundleFolder, profile: Profile, hub: HubConfig, wake: Callable[[], None]
+    ) -> None:
         self._blocks = blocks
+        self._hub = hub
         self._profile = profile
         self._wake = wake
         self._news: queue.SimpleQueue[Fetched | Verified] = queue.SimpleQueue()
@@ -49,7 +57,12 @@ class BundleWorker:
 
     def download(self, cut: Cut) -> None:
         """Begin to fetch ``cut.url``."""
-        self._blocks.download(cut, lambda digest, reason: self._tell(Fetched(digest, reason)))
+        self._blocks.download(
+            cut,
+            lambda digest, reason: self._tell(Fetched(digest, reason)),
+            self._hub.download_s,
+            self._hub.redirects_elsewhere,
+        )
 
     def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
         """Begin to verify a complete bundle."""
@@ -82,6 +95,11 @@ class BundleWorker:
                 )
             except EdgeAgentError as error:
                 self._tell(Verified(name, bundle, str(error)))
+            except (
+                Exception
+            ) as error:  # a bundle that nobody foresaw is refused, or its rollout waits for ever
+                log.exception("hub: bundle %.12s cannot be verified", bundle)
+                self._tell(Verified(name, bundle, f"{type(error).__name__}: {error}"))
             else:
                 self._tell(Verified(name, bundle, found))
 

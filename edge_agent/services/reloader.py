@@ -10,46 +10,58 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from edge_agent.config.records import Config
+from edge_agent.config.reload import changes
 from edge_agent.errors import EdgeAgentError
-
-if TYPE_CHECKING:
-    from edge_agent.commands.compose import Composed
-    from edge_agent.runtime.daemon import Daemon
+from edge_agent.runtime.assembly import Prepared
+from edge_agent.runtime.populations import Populations
 
 log = logging.getLogger("edge_agent")
 
 
+class Composition(Protocol):
+    """A configuration that was read, checked and prepared."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+
+    @property
+    def prepared(self) -> list[Prepared]:
+        """Its populations, in its order."""
+
+
 class Reloader:
-    """Reads ``config`` again when asked to.
+    """Reads the configuration again when asked to.
 
     Parameters
     ----------
-    config : Path
-        The device.toml.
-    profile : str, optional
-        As given on the command line.
+    compose : callable
+        Reads, checks and prepares; it runs in a thread.
+    populations : Populations
+        Where changes are applied.
     wake : callable
         Called from the thread when there is a result.
     """
 
-    def __init__(self, config: Path, profile: str | None, wake: Callable[[], None]) -> None:
-        self._config = config
-        self._profile = profile
+    def __init__(
+        self, compose: Callable[[], Composition], populations: Populations, wake: Callable[[], None]
+    ) -> None:
+        self._compose = compose
+        self._populations = populations
         self._wake = wake
         self._asked = False
         self._thread: threading.Thread | None = None
-        self._result: Composed | EdgeAgentError | None = None
+        self._result: Composition | EdgeAgentError | None = None
 
     def ask(self) -> None:
         """Ask for a reload; a signal handler may call it."""
         self._asked = True
         self._wake()
 
-    def turn(self, daemon: Daemon) -> None:
+    def turn(self) -> None:
         """Begin what was asked for, and apply what is there."""
         if self._asked and self._thread is None:
             self._asked = False
@@ -62,25 +74,21 @@ class Reloader:
         try:
             if isinstance(result, EdgeAgentError):
                 raise result
-            self._apply(result, daemon)
+            self._apply(result)
         except EdgeAgentError as error:
             log.error("reload: %s; the old configuration stays", error)
 
     def _read(self) -> None:
-        from edge_agent.commands.compose import compose
-
         try:
-            self._result = compose(self._config, self._profile)
+            self._result = self._compose()
         except EdgeAgentError as error:
             self._result = error
         self._wake()
 
-    def _apply(self, new: Composed, daemon: Daemon) -> None:
-        from edge_agent.config.reload import changes
-
-        todo = changes(daemon.config, new.settings.config)
-        daemon.change([new.prepared[number] for number in todo.make], todo.gone)
-        daemon.config = replace(daemon.config, population=new.settings.config.population)
-        log.info("reload: %d populations made, %d let go", len(todo.make), len(todo.gone))
+    def _apply(self, new: Composition) -> None:
+        todo = changes(self._populations.config, new.config)
+        made = [new.prepared[number] for number in todo.make]
+        self._populations.change(made, todo.gone, new.config.population)
+        log.info("reload: %d populations made, %d removed", len(todo.make), len(todo.gone))
         if todo.restart:
             log.warning("reload: %s changed too, which takes a restart", ", ".join(todo.restart))

@@ -37,6 +37,11 @@ BIRTH: Schema = {
     "profile": BodyField(str, "the firmware profile it runs with"),
     "populations": BodyField(dict, "name → {bundle: digest (str), size: agents (int)}"),
     "incarnation": BodyField(int, "number of this connection: tells peers whose end a will announces"),
+    "lost_state": BodyField(
+        list,
+        "lines (str), one for each file of kept state that could not be used at this start: its name, why, "
+        "where it was put; missing if all is well",
+    ),
 }
 
 TELEMETRY: Schema = {

@@ -5,11 +5,16 @@ document``, so that a command can't be passed off as a desired state. `Trust` is
 how many of them must have signed, and a version. A rotation is a document of purpose ``keys`` signed by
 the keys it takes the place of; a message carries all rotations, oldest first, so that a device that slept
 through some can follow them. Trust only moves forward, and is kept by the device.
+
+What is in a document must be reportable: a device says in ``up/reported`` what is in force, so what msgpack
+cannot carry (`check_values`) is refused before anything is kept. Otherwise a device would fail at each
+start to say what it keeps.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +22,7 @@ from typing import Any
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import bodies
 from edge_agent.wire.bundle import canonical_json
+from edge_agent.wire.fields import integer
 from edge_agent.wire.signatures import PUBLIC_KEY_BYTES, PublicKey, SecretKey
 
 DESIRED = "edge-agent desired 1"
@@ -27,8 +33,69 @@ MAX_KEYS = 16
 MAX_ROTATIONS = 64
 MAX_COMMAND_AHEAD = 86_400.0
 """The most a command may be valid, seconds: devices remember ids for that long."""
+_SHOWN = 80
+
+MAX_DEPTH = 32
+"""Objects and lists inside each other."""
+MAX_REASON = 400
+"""Characters of a reason that are reported."""
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
 
 Document = dict[str, Any]
+
+
+def check_values(value: object, key: str, depth: int = 0) -> None:
+    """Check that every value in a document can be carried by msgpack and read back by any reader.
+
+    Integers of 64 bits with a sign, finite numbers, texts that are UTF-8, keys that are texts, `MAX_DEPTH`
+    levels.
+
+    Parameters
+    ----------
+    value : object
+        What JSON or TOML gave.
+    key : str
+        Where it stands, for the message.
+    depth : int
+        Levels above it.
+
+    Raises
+    ------
+    PeerError
+        Names the key, what was found and what was expected.
+    """
+    if depth > MAX_DEPTH:
+        raise PeerError(f"{key[:_SHOWN]}: more than {MAX_DEPTH} levels of objects and lists")
+    match value:
+        case None | bool():
+            return
+        case int():
+            if not LEAST_INTEGER <= value <= MOST_INTEGER:
+                raise PeerError(
+                    f"{key}: found an integer of {value.bit_length()} bits, expected one of 64 bits"
+                )
+        case float():
+            if not math.isfinite(value):
+                raise PeerError(f"{key}: found {value}, expected a finite number")
+        case str():
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise PeerError(f"{key}: found {value[:_SHOWN]!a}, expected text without surrogates")
+        case dict():
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    raise PeerError(f"{key}: found a key of type {type(name).__name__}, expected text")
+                check_values(name, f"{key}, a key", depth + 1)
+                check_values(item, f"{key}.{name[:_SHOWN]}", depth + 1)
+        case list():
+            for number, item in enumerate(value):
+                check_values(item, f"{key}[{number}]", depth + 1)
+        case _:
+            raise PeerError(f"{key}: found {type(value).__name__}, which a document cannot hold")
+
+
+def shortened(reason: str) -> str:
+    """Return a reason that fits into a report."""
+    return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 3]}..."
 
 
 def signed(
@@ -73,6 +140,18 @@ class Trust:
         PeerError
             Forged, too few signatures, malformed, or for another fleet.
         """
+        document = self.verified(body, purpose)
+        self.check(document, purpose, schema)
+        return document
+
+    def verified(self, body: Mapping[str, Any], purpose: str) -> Document:
+        """Return what enough keys have signed, an object whose content is still to be checked (`check`).
+
+        Raises
+        ------
+        PeerError
+            Forged, too few signatures, or no JSON object.
+        """
         text = self._verified(body, purpose)
         try:
             document = json.loads(text)
@@ -80,10 +159,20 @@ class Trust:
             raise PeerError(f"{purpose}: the document is not JSON") from error
         if not isinstance(document, dict):
             raise PeerError(f"{purpose}: the document is {type(document).__name__}, expected an object")
+        return document
+
+    def check(self, document: Document, purpose: str, schema: bodies.Schema) -> None:
+        """Check that a document has the keys of ``schema``, values to report, and is for this fleet.
+
+        Raises
+        ------
+        PeerError
+            It is malformed, or for another fleet.
+        """
         bodies.check(schema, document, purpose)
+        check_values(document, purpose)
         if document["fleet"] != self.fleet:
             raise PeerError(f"{purpose}: for fleet {document['fleet']!r}, expected {self.fleet!r}")
-        return document
 
     def rotated(self, body: Mapping[str, Any]) -> Trust:
         """Return the trust after the rotations in ``body`` that are newer than this one.
@@ -101,7 +190,8 @@ class Trust:
             if _version(rotation) <= trust.version:
                 continue
             document = trust.opened(rotation, KEYS, bodies.KEYS)
-            trust = Trust(trust.fleet, _keys(document), _threshold(document), document["version"])
+            keys = _keys(document)
+            trust = Trust(trust.fleet, keys, _threshold(document, keys), document["version"])
         return trust
 
     def state(self) -> dict[str, Any]:
@@ -110,9 +200,16 @@ class Trust:
 
     @classmethod
     def of_state(cls, fleet: str, state: Mapping[str, Any]) -> Trust:
-        """Return the trust that `state` was made of."""
+        """Return the trust that `state` was made of.
+
+        Raises
+        ------
+        PeerError
+            A number is none.
+        """
         keys = tuple(bytes.fromhex(k) for k in state["keys"])
-        return cls(fleet, keys, state["threshold"], state["version"])
+        threshold = integer(state, "threshold", 1, MAX_KEYS)
+        return cls(fleet, keys, threshold, integer(state, "version", 0, MOST_INTEGER))
 
     def _verified(self, body: Mapping[str, Any], purpose: str) -> bytes:
         bodies.check(bodies.SIGNED, body, purpose)
@@ -147,6 +244,16 @@ def _version(rotation: Mapping[str, Any]) -> int:
     return version
 
 
+def version_of(document: Mapping[str, Any]) -> int:
+    """Return the version of a document that was not checked, 0 if it is none that can be reported."""
+    match document.get("version"):
+        case bool():
+            return 0
+        case int(version) if 0 <= version <= MOST_INTEGER:
+            return version
+    return 0
+
+
 def _keys(document: Document) -> tuple[bytes, ...]:
     keys: list[bytes] = []
     for text in document["keys"][:MAX_KEYS]:
@@ -160,8 +267,8 @@ def _keys(document: Document) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def _threshold(document: Document) -> int:
+def _threshold(document: Document, keys: tuple[bytes, ...]) -> int:
     threshold: int = document["threshold"]
-    if not 1 <= threshold <= len(set(document["keys"][:MAX_KEYS])):
-        raise PeerError(f"rotations: threshold {threshold} of {len(document['keys'])} keys")
+    if not 1 <= threshold <= len(set(keys)):
+        raise PeerError(f"rotations: threshold {threshold} of {len(set(keys))} keys")
     return threshold

@@ -22,6 +22,11 @@ topic                                               retained  QoS  what
 
 ``peer`` is a reserved name: no device may be called so. A name is one topic level of letters, digits,
 ``-``, ``_`` and ``.``, at most 64 characters, so that it is also a safe file name and an MQTT user name.
+
+What a topic or one level of it may be made of is said by `topic_fault` and `level_fault`, for every topic
+that comes from outside: MQTT's own rules (UTF-8, at most 65,535 bytes, no wildcards, no NUL: MQTT 5 section
+4.7), and none of the characters of section 1.5.4 for which a broker may end the connection. A QoS 1 message
+on such a topic would end each connection anew.
 """
 
 from __future__ import annotations
@@ -34,7 +39,12 @@ from edge_agent.errors import ConfigError, PeerError
 
 ROOT = "edge/v1"
 RESERVED = frozenset({"peer"})
+MAX_TOPIC_BYTES = 65_535
+MAX_ID = 64
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_RESERVED = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+_UNSAFE = re.compile(f"[+#\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_RESERVED}]")
+"""Wildcards, control characters, surrogates, and characters that Unicode reserves."""
 
 
 def check_name(name: str, what: str) -> str:
@@ -57,6 +67,29 @@ def check_name(name: str, what: str) -> str:
     if name in RESERVED:
         raise ConfigError(f"{what}: {name!r} is a reserved name")
     return name
+
+
+def topic_fault(topic: str) -> str:
+    """Return why nothing can be published on ``topic`` or asked for there, "" if it can."""
+    unsafe = _UNSAFE.search(topic)
+    if unsafe is not None:
+        return f"a topic cannot hold {unsafe[0]!a}"
+    size = len(topic.encode("utf-8"))
+    if not 0 < size <= MAX_TOPIC_BYTES:
+        return f"a topic has 1 to {MAX_TOPIC_BYTES} bytes, this one {size}"
+    return ""
+
+
+def level_fault(text: str) -> str:
+    """Return why ``text`` cannot be one level of a topic, "" if it can."""
+    return "one level of a topic cannot hold '/'" if "/" in text else topic_fault(text)
+
+
+def id_fault(text: str) -> str:
+    """Return why ``text`` cannot be the id of a command, "" if it can: the answer's topic ends in it."""
+    if not 0 < len(text) <= MAX_ID:
+        return f"{len(text)} characters, expected 1 to {MAX_ID}"
+    return level_fault(text)
 
 
 @dataclass(frozen=True, slots=True)

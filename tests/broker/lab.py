@@ -31,6 +31,7 @@ port = {port}
 [hub]
 keys = {keys}
 threshold = {threshold}
+{hub}
 [[population]]
 name = "rooms"
 bundle = "{bundle}"
@@ -55,6 +56,8 @@ class Lab:
         self.public = signatures.save(signatures.generate("hub"), self.key)
         self.believed = [self.public]
         self.first = self.bundle("first", fan.model())
+        self.hub_lines = ""
+        """More lines of the section ``hub``."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
@@ -68,7 +71,13 @@ class Lab:
         (home / "co2").write_text("1500\n")
         keys, threshold = [str(key) for key in self.believed], len(self.believed)
         text = CONFIG.format(
-            name=name, port=self.port, keys=keys, threshold=threshold, bundle=self.first, folder=home
+            name=name,
+            port=self.port,
+            keys=keys,
+            threshold=threshold,
+            hub=self.hub_lines,
+            bundle=self.first,
+            folder=home,
         )
         (home / "device.toml").write_text(text)
         command = [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -67,7 +68,7 @@ def test_a_population_of_the_hub_stays_over_a_restart_and_goes_when_it_is_taken_
             lab.boot("pi")
             wait_for(lab, capsys, 1)
     assert lab.hub("command", "reload", "--sign", str(lab.key), "--wait", "0.3") == 0
-    until(lambda: "reload: 0 populations made, 0 let go" in lab.log("pi"))
+    until(lambda: "reload: 0 populations made, 0 removed" in lab.log("pi"))
     words = ["--sign", str(lab.key), "--state", str(lab.folder / "hub"), "--wait", "0.5"]
     assert lab.hub("retire", "rooms", *words, "--answers", "1") == 1  # the owner's own
     assert lab.hub("retire", "halls", *words) == 0
@@ -118,3 +119,28 @@ def test_a_bundle_from_a_url_is_checked_as_any_other(lab: Lab, files: Any, capsy
     # The server hung up in the middle; the hub gave what was missing.
     assert asked == [None]
     assert lab.log("pi").count("the hub is asked for the blocks") == 1
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_server_that_hangs_keeps_no_rollout_waiting(lab: Lab, capsys: Any, says: bytes) -> None:
+    lab.hub_lines = "download_s = 1.0"
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+    made = lab.bundle("other", fan.model(fan.SEEN, 1.2))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(says)
+                while connection.recv(65536):  # until the device hangs up
+                    pass
+
+        thread = threading.Thread(target=hang, daemon=True)
+        thread.start()
+        assert lab.deploy(made, "--url", f"http://127.0.0.1:{server.getsockname()[1]}/m") == 0
+        thread.join(30.0)
+        assert not thread.is_alive()
+    assert "not done within 1 s; the hub is asked for the blocks" in lab.log("pi")
+    assert lab.hub("command", "status", "--sign", str(lab.key), "--json", "--wait", "0.3") == 0
+    assert last_line(capsys)["result"]["hub"]["failed_downloads"] == 1

@@ -13,16 +13,13 @@ import numpy as np
 import pytest
 
 from edge_agent import Model
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.profile import Profile, ThermalProfile
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.engine import golden
 from edge_agent.memory.arena import Arena
-from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime import assembly
-from edge_agent.runtime.daemon import Daemon
 from edge_agent.runtime.governor.governor import BoardSigns, Governor
-from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
@@ -81,24 +78,16 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
     config, clock, rng = make_config(tmp_path), ManualClock(start=1.0), random.Random(7)
     prepared = assembly.prepare_all(config, PROFILE, tmp_path / "device.toml")
     plan = assembly.make_plan(config, PROFILE, prepared, 0)
-    roster = Populations(Arena(plan.arena))
-    for item in prepared:
-        roster.add(item)
+    populations = Populations(config, plan, Arena(plan.arena))
     heat = [40.0]
-    parts = Parts(
-        rss=lambda: 1,
-        checkpoints=Checkpoints(Shelf(), 3600.0, 200.0),
-        governor=Governor(THERMAL, [5, 2]),
-        signs=lambda: BoardSigns(temperature_c=heat[0]),
-    )
-    daemon = Daemon(config, roster, plan, clock, parts)
     broker = MemoryBroker(clock)
-    link = MqttDispatch(
-        Session(SessionSettings(), daemon.birth, [], random.Random(3)), broker.client("dev"), clock
+    builder = DaemonBuilder(
+        populations, clock, lambda: 1, client=broker.client("dev"), jitter=random.Random(3)
     )
-    daemon.attach(link)
+    builder.govern(Governor(THERMAL, [5, 2]), lambda: BoardSigns(temperature_c=heat[0]))
+    daemon = builder.build(prepared, checkpoints=Checkpoints(Shelf(), 3600.0, 200.0))
     daemon.start()
-    regions, blocks = dict(roster.arena.regions), []
+    regions, blocks = dict(populations.arena.regions), []
     for hour in range(7 * 24):
         if hour % 31 == 5:
             broker.stop()
@@ -119,8 +108,8 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
         broker.log.clear()
         gc.collect()
         blocks.append(sys.getallocatedblocks())
-    status = daemon.status()
-    assert roster.arena.regions == regions
+    status = builder.status.status()
+    assert populations.arena.regions == regions
     # The interpreter's free lists go on filling for a while; a leak of one object a message would be 20,000.
     assert max(blocks[72:]) - max(blocks[:72]) < 300
     assert clock.monotonic() > 6.9 * DAY

@@ -11,8 +11,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
+from edge_agent.version import __version__
 from edge_convert.commands import convert, evaluate, inspect, keygen, verify
 
 

@@ -13,8 +13,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from edge_agent import __version__
 from edge_agent.errors import EdgeAgentError
+from edge_agent.version import __version__
 
 COMMANDS: tuple[str, ...] = (
     "watch",

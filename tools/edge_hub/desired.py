@@ -88,7 +88,8 @@ class Desired:
         Raises
         ------
         PeerError
-            The broker retains a document for the device that the hub's keys did not sign.
+            The broker retains a document for the device that the hub's keys did not sign, or a device would
+            refuse the new one.
         """
         if device in self._foreign:
             topic, why = DeviceTopics(self._fleet, device).desired, self._foreign[device]
@@ -107,6 +108,7 @@ class Desired:
             "issued": now,
             "expires": now + self._expires,
         }
+        documents.check_values(document, DeviceTopics(self._fleet, device).desired)
         body = documents.signed(document, documents.DESIRED, self._keys, self._rotations)
         topic = DeviceTopics(self._fleet, device).desired
         self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)

@@ -3,7 +3,7 @@
 Theory of operation. A loan is in one of these states; arrows are what moves it::
 
     owner     OFFERED --adopted--> LENT --recall()--> RECALLED --returned--> over: Resume
-              OFFERED --refused, or no answer--> over: Resume
+              OFFERED --refused, recall(), or no answer--> over: Resume
               LENT, RECALLED --borrower gone for two leases--> over: Resume with the old beliefs
 
     borrower  OFFERED --all blocks: Adopt--> ADOPTED --confirmed--> RUNNING
@@ -98,10 +98,13 @@ class Loans:
         return []
 
     def recall(self, population: str, now: float) -> list[Effect]:
-        """Ask for a population that was lent."""
-        for loan in self._loans.values():
-            mine = loan.head.owner == self.topics.device and loan.head.population == population
-            if mine and loan.state is LoanState.LENT:
+        """Ask for a population that was lent; withdraw it if nobody runs it yet."""
+        for key, loan in list(self._loans.items()):
+            if key[0] != self.topics.device or loan.head.population != population:
+                continue
+            if loan.state is LoanState.OFFERED:  # what was not confirmed does not run
+                return self._over(key, Resume(population, loan.checkpoint))
+            if loan.state is LoanState.LENT:
                 loan.state, loan.since = LoanState.RECALLED, now
                 return self._say(loan, [self._reply(loan, "recall")], now)
         return []

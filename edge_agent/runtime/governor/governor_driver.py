@@ -1,100 +1,119 @@
-"""The governor at work: it hears how board and daemon are, and every population gives way as it says.
+"""The governor at work: it is told how board and daemon are, and every population gives way as it says.
 
-Theory of operation. Each `WATCH_S` the board's signs are read, and what the daemon knows itself is added: how
-late its steps began, how many were lost, what share of its budget the process takes. A move on the ladder
+Theory of operation. Each `LOOK_S` the board's sensors are read, and what the daemon knows itself is added:
+how late its steps began, how many were lost, what share of its budget the process takes. A move on the ladder
 (`runtime.governor.governor`) changes pace and horizon of every population, and suspends those that are shed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from edge_agent.protocol.ports import Clock
-from edge_agent.runtime.governor.governor import Governor
-from edge_agent.runtime.parts import Parts
+from edge_agent.runtime.governor.governor import BoardSigns, Governor
 from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.suspension import SuspendReason
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.recorder import Recorder
 from edge_agent.runtime.scheduler import Task
-from edge_agent.runtime.step_schedule import WATCH_S, StepSchedule
-from edge_agent.runtime.tick import PopulationTick
+from edge_agent.runtime.step_schedule import StepSchedule
 
 log = logging.getLogger("edge_agent")
 
+LOOK_S = 1.0
+
 
 class GovernorDriver:
-    """The governor's hands.
+    """Feeds the governor and carries out its moves.
 
     Parameters
     ----------
     governor : Governor
         Who decides.
-    groups : mapping of str to Group
-        The populations at work, always the present ones.
-    parts : Parts
-        Signs, memory and recorder are among them.
-    budget : int
-        Bytes of the process.
-    pacing, stepping, clock
-        Who lets populations step, who holds them, and time.
+    populations : Populations
+        The populations at work.
+    schedule : StepSchedule
+        Their pace.
+    recorder : Recorder
+        Where changes of the horizon are recorded.
+    signs : callable
+        Reads the board's sensors.
+    rss : callable
+        Returns the bytes of the process in memory.
+    clock : Clock
+        Time.
     """
 
     def __init__(
         self,
         governor: Governor,
-        groups: Mapping[str, Group],
-        parts: Parts,
-        budget: int,
-        pacing: StepSchedule,
-        stepping: PopulationTick,
+        populations: Populations,
+        schedule: StepSchedule,
+        recorder: Recorder,
+        signs: Callable[[], BoardSigns],
+        rss: Callable[[], int],
         clock: Clock,
     ) -> None:
-        self._governor = governor
-        self._groups = groups
-        self._parts = parts
-        self._budget = budget
-        self._pacing = pacing
-        self._stepping = stepping
+        self.governor = governor
+        self._populations = populations
+        self._schedule = schedule
+        self._recorder = recorder
+        self._signs = signs
+        self._rss = rss
         self._clock = clock
         self._missed = 0
         self._late_periods = 0.0
         self._steps = 0
 
     def note(self, step: Task) -> None:
-        """Take note of how late a step begins."""
+        """Note how late a step begins."""
         self._late_periods += step.jitter / step.period
         self._steps += 1
 
     def look(self) -> None:
-        """Tell the governor how things are, and do what it says."""
-        missed = sum(self._pacing.missed(name) for name in self._groups)
+        """Tell the governor how things are, and carry out its move if it makes one."""
+        populations = self._populations
+        missed = sum(self._schedule.missed(name) for name in populations.groups)
         seen = replace(
-            self._parts.signs(),
-            missed=(missed - self._missed) / WATCH_S,
+            self._signs(),
+            missed=(missed - self._missed) / LOOK_S,
             late=self._late_periods / max(self._steps, 1),
-            memory=self._parts.rss() / self._budget,
+            memory=self._rss() / populations.plan.budget,
         )
         self._missed, self._late_periods, self._steps = missed, 0.0, 0
-        move = self._governor.look(seen, self._clock.monotonic())
+        move = self.governor.look(seen, self._clock.monotonic())
         if move is None:
             return
         fields = {"rung": move.rung, "cause": move.cause}
         log.warning("governor: %s, because of %s", move.name, move.cause, extra={"fields": fields})
-        for name in self._groups:
-            self._give_way(name)
+        for name, group in list(populations.groups.items()):
+            self._give_way(name, group)
 
-    def admit(self, name: str) -> None:
-        """Let a population that comes give way too, if the rung asks for it."""
-        if self._governor.rung:
-            self._give_way(name)
+    def admit(self, name: str, group: Group) -> None:
+        """Let a population that is added give way too, if the rung asks for it."""
+        if self.governor.rung:
+            self._give_way(name, group)
 
-    def _give_way(self, name: str) -> None:
-        group, governor = self._groups[name], self._governor
-        self._pacing.slowed = governor.slowed
-        self._pacing.renew(name)
+    def status(self) -> dict[str, object]:
+        """Return rung and cause, in plain types."""
+        governor = self.governor
+        return {
+            "rung": governor.rung,
+            "name": governor.name,
+            "cause": governor.cause,
+            "moves": governor.moves,
+        }
+
+    def _give_way(self, name: str, group: Group) -> None:
+        governor = self.governor
+        self._schedule.slowed = governor.slowed
+        self._schedule.renew(name)
         horizon = 1 if governor.plans_shorter else None
         group.plan(horizon)
-        if self._parts.recorder is not None:
-            self._parts.recorder.plan(name, horizon)
-        group.suspended = group.elsewhere or governor.suspended(group.config.priority)
-        self._stepping.hold(group)
+        self._recorder.plan(name, horizon)
+        if governor.suspended(group.config.priority):
+            self._populations.suspend(name, SuspendReason.GOVERNOR)
+        else:
+            self._populations.resume(name, SuspendReason.GOVERNOR)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
 
 from edge_agent.config.peer_records import PeersConfig, objective, position
+from edge_agent.config.profile import Profile
+from edge_agent.config.records import Config
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.protocol.peers.conduct import Offence
 from edge_agent.protocol.peers.evidence_exchange import EvidenceExchange, ExchangeSettings
@@ -24,33 +24,21 @@ from edge_agent.protocol.peers.objectives import Role
 from edge_agent.protocol.peers.peer import Effect, Joined, Left, Peer, PeerSettings
 from edge_agent.protocol.ports import Clock, Publication, Received
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-from edge_agent.runtime.peers import peer_status
 from edge_agent.runtime.peers.loans import LoanKeys, PopulationLoans, bundle_id
+from edge_agent.runtime.peers.peer_status import CoalitionCounters, PeerStatus
 from edge_agent.runtime.peers.role_preferences import prefer
 from edge_agent.runtime.peers.shared_factors import SEND_AT, STEP_AT, SharedFactors
 from edge_agent.runtime.population.checkpoint import StateStore
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.recorder import Recorder
+from edge_agent.runtime.step_schedule import StepSchedule
 from edge_agent.wire import messages
 from edge_agent.wire.presence import MAX_BUNDLES
 from edge_agent.wire.topics import ROOT, DeviceTopics, parse
 
-if TYPE_CHECKING:
-    from edge_agent.config.profile import Profile
-    from edge_agent.config.records import Config
-    from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.population.group import Group
-
 log = logging.getLogger("edge_agent")
 
 BATTERY_STEP = 5
-
-
-@dataclass(slots=True)
-class CoalitionCounters:
-    """What happened since the start; ``agreed_s`` is how long the last agreement took."""
-
-    joined: int = 0
-    left: int = 0
-    agreed_s: float = 0.0
 
 
 class PeerCoordinator:
@@ -60,8 +48,16 @@ class PeerCoordinator:
     ----------
     config : Config
         With a ``peers`` section.
+    populations, schedule : Populations, StepSchedule
+        What runs, and its pace.
+    recorder : Recorder
+        Where changes of preferences are recorded.
+    dispatch : MqttDispatch
+        Listens and publishes.
     clock : Clock
         Monotonic and Unix time.
+    battery : callable
+        Returns the charge that is left, 0 to 1; None: no battery.
     keys, profile : LoanKeys, Profile, optional
         With both, populations are lent and taken in.
     store : StateStore, optional
@@ -71,7 +67,12 @@ class PeerCoordinator:
     def __init__(
         self,
         config: Config,
+        populations: Populations,
+        schedule: StepSchedule,
+        recorder: Recorder,
+        dispatch: MqttDispatch,
         clock: Clock,
+        battery: Callable[[], float | None],
         keys: LoanKeys | None = None,
         profile: Profile | None = None,
         store: StateStore | None = None,
@@ -79,6 +80,11 @@ class PeerCoordinator:
         if config.peers is None:
             raise ConfigError("peers: missing")
         self.counters = CoalitionCounters()
+        self._populations = populations
+        self._schedule = schedule
+        self._recorder = recorder
+        self._dispatch = dispatch
+        self._battery = battery
         self._config: PeersConfig = config.peers
         self._objectives = [objective(entry) for entry in config.objective]
         self._clock = clock
@@ -90,35 +96,31 @@ class PeerCoordinator:
             self._config.worthwhile_nats,
             self._config.records_a_tick,
         )
-        self.fusing = SharedFactors(
+        self.shared = SharedFactors(
             EvidenceExchange(self.topics, sharing, self.peer.conduct), self._config.window, clock
         )
-        self.lending: PopulationLoans | None = None
+        self.loans: PopulationLoans | None = None
         if keys is not None and profile is not None:
             members, heartbeat = self.peer.members, self._config.heartbeat_s
-            self.lending = PopulationLoans(self.topics, members, keys, heartbeat, profile, clock, store)
+            self.loans = PopulationLoans(
+                self.topics, members, keys, heartbeat, profile, populations, clock, store
+            )
+        self.status = PeerStatus(self.peer, self.shared, self.loans, self.counters)
         self._role: Role | None = None
         self._unsettled: float | None = None
         self._send_at = math.inf
-        self._battery = 100
+        self._charge = 100
         self._offer: tuple[int, tuple[bytes, ...]] = (0, ())
         self._leaving = False
         self._online = False
-        self._daemon: Daemon | None = None
-        self._link: MqttDispatch | None = None
-
-    def attach(self, daemon: Daemon, link: MqttDispatch) -> None:
-        """Work on ``daemon``; listen and speak on ``link``."""
-        self._daemon, self._link = daemon, link
         fleet = f"{ROOT}/{self.topics.fleet}"
         # QoS 0: what was said while this device was away is old, and what still holds is retained.
-        link.overhear(f"{fleet}/peer/+/presence", self._heard, 0)
-        link.overhear(f"{fleet}/peer/+/evidence", self._heard, 0)
-        link.overhear(f"{fleet}/+/up/birth", self._born, 0)
-        if self.lending is not None:
-            self.lending.attach(daemon)
-            link.overhear(f"{fleet}/peer/+/handover", self._heard, 1)
-        link.heed(lambda _token: None, self._came_online)
+        dispatch.overhear(f"{fleet}/peer/+/presence", self._heard, 0)
+        dispatch.overhear(f"{fleet}/peer/+/evidence", self._heard, 0)
+        dispatch.overhear(f"{fleet}/+/up/birth", self._born, 0)
+        if self.loans is not None:
+            dispatch.overhear(f"{fleet}/peer/+/handover", self._heard, 1)
+        dispatch.heed(lambda _token: None, self._came_online)
 
     def start(self) -> None:
         """Describe the device and take its objectives; call before the link connects."""
@@ -130,30 +132,28 @@ class PeerCoordinator:
         self._take(self.peer.describe(about, *self._now()))
         self._take(self.peer.set_objectives(self._objectives, *self._now()))
         self.changed()
-        if self.lending is not None:
-            self.lending.start()
+        if self.loans is not None:
+            self.loans.start()
 
-    def will(self) -> int:
-        """Return the incarnation that a will, or the goodbye, ends."""
-        return self.peer.incarnation if self._leaving else self.peer.will()
+    def incarnation(self, online: bool) -> int:
+        """Return the incarnation that a birth announces, or that the will, or the goodbye, ends."""
+        return self.peer.incarnation if online or self._leaving else self.peer.will()
 
     def changed(self) -> None:
         """Take note that populations came, went, or run other models."""
-        daemon = self._daemon
-        if daemon is None:
-            return
-        self.fusing.bind(daemon.groups)
-        self.fusing.sharing.share_with(self.coalition)
+        groups, arena = self._populations.groups, self._populations.arena
+        self.shared.bind(groups)
+        self.shared.sharing.share_with(self.status.members)
         now = self._clock.monotonic()
-        self._send_at = now + self.fusing.seconds_to(SEND_AT) if self.fusing else math.inf
-        for name, group in daemon.groups.items():
+        self._send_at = now + self.shared.seconds_to(SEND_AT) if self.shared else math.inf
+        for name, group in groups.items():
             if group.config.share:
-                daemon.pacing.align(name, now + self.fusing.seconds_to(STEP_AT))
-        prefer(daemon.groups, self._role, daemon.parts.recorder)
-        if self.lending is not None:
-            held = {bundle_id(group.digest) for group in daemon.groups.values()}
-            free = daemon.roster.arena.nbytes - daemon.roster.arena.used
-            room = min(free, self._config.room_kb * 1024)
+                self._schedule.align(name, now + self.shared.seconds_to(STEP_AT))
+        prefer(groups, self._role, self._recorder)
+        if self.loans is not None:
+            self._publish(self.loans.changed())
+            held = {bundle_id(group.digest) for group in groups.values()}
+            room = min(arena.nbytes - arena.used, self._config.room_kb * 1024)
             offer = (room, tuple(sorted(held)[:MAX_BUNDLES]))
             if offer != self._offer:
                 self._offer = offer
@@ -162,12 +162,12 @@ class PeerCoordinator:
     @property
     def deadline(self) -> float:
         """When `turn` has something to do, monotonic seconds."""
-        loans = math.inf if self.lending is None else self.lending.deadline
+        loans = math.inf if self.loans is None else self.loans.deadline
         return min(self.peer.deadline, self._send_at, loans)
 
     def turn(self) -> None:
         """Act on what is due."""
-        if self._online and self._link is not None and not self._link.online:
+        if self._online and not self._dispatch.online:
             self._online = False
             self.peer.disconnected()
         now, unix = self._now()
@@ -175,34 +175,15 @@ class PeerCoordinator:
             self._look()
             self._take(self.peer.tick(now, unix))
         if now >= self._send_at:
-            self._publish(self.fusing.flush())
-            self._send_at = now + self.fusing.seconds_to(SEND_AT)
-        if self.lending is not None:
-            self._publish(self.lending.turn())
+            self._publish(self.shared.flush())
+            self._send_at = now + self.shared.seconds_to(SEND_AT)
+        if self.loans is not None:
+            self._publish(self.loans.turn())
 
     def stop(self) -> None:
         """Say goodbye."""
         self._take(self.peer.leave(*self._now()))
         self._leaving = True
-
-    def before(self, name: str, group: Group) -> None:
-        """Prepare a population for a step."""
-        recorder = None if self._daemon is None else self._daemon.parts.recorder
-        self.fusing.before(name, group, recorder)
-
-    def figures(self) -> dict[str, int | float]:
-        """Return the counters for telemetry; see ``runtime.peers.peer_status``."""
-        return peer_status.figures(self)
-
-    def status(self) -> dict[str, Any]:
-        """Return coalition, roster and counters; see ``runtime.peers.peer_status``."""
-        return peer_status.status(self)
-
-    @property
-    def coalition(self) -> list[str]:
-        """The devices of the confirmed coalition that this one is in."""
-        confirmed = self.peer.confirmed
-        return [] if confirmed is None else [name for _, name in confirmed.members]
 
     def _now(self) -> tuple[float, float]:
         return self._clock.monotonic(), self._clock.time()
@@ -213,14 +194,14 @@ class PeerCoordinator:
 
     def _heard(self, message: Received) -> None:
         address = parse(message.topic)
-        if address.channel == "handover" and self.lending is not None:
+        if address.channel == "handover" and self.loans is not None:
             try:
-                self._publish(self.lending.receive(address.device, message.payload))
+                self._publish(self.loans.receive(address.device, message.payload))
             except PeerError as error:
                 log.warning("peers: %s", error)
                 self.peer.conduct.offend(address.device, Offence.MALFORMED, self._clock.monotonic())
         elif address.channel == "evidence":
-            self.fusing.sharing.receive(address.device, message.payload, *self._now())
+            self.shared.sharing.receive(address.device, message.payload, *self._now())
         else:
             self._take(self.peer.presence(address.device, message.payload, message.retain, *self._now()))
 
@@ -252,9 +233,8 @@ class PeerCoordinator:
         self._time_agreement()
 
     def _together(self) -> None:
-        self.fusing.sharing.share_with(self.coalition)
-        if self._daemon is not None:
-            prefer(self._daemon.groups, self._role, self._daemon.parts.recorder)
+        self.shared.sharing.share_with(self.status.members)
+        prefer(self._populations.groups, self._role, self._recorder)
 
     def _time_agreement(self) -> None:
         if self.peer.confirmed == self.peer.coalition:
@@ -266,16 +246,15 @@ class PeerCoordinator:
 
     def _look(self) -> None:
         """Tell the fleet how much charge is left, in steps."""
-        charge = None if self._daemon is None else self._daemon.parts.signs().battery
+        charge = self._battery()
         percent = 100 if charge is None else int(charge * 100) // BATTERY_STEP * BATTERY_STEP
-        if percent != self._battery:
-            self._battery = percent
+        if percent != self._charge:
+            self._charge = percent
             self._take(self.peer.describe({"battery": percent}, *self._now()))
 
     def _publish(self, publications: Iterable[Publication]) -> None:
-        if self._link is not None:
-            for publication in publications:
-                self._link.publish(publication)
+        for publication in publications:
+            self._dispatch.publish(publication)
 
 
 def _settings(config: PeersConfig) -> PeerSettings:

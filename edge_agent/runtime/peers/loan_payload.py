@@ -20,6 +20,7 @@ from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.wire import fields
+from edge_agent.wire.population_topics import check_population_topics
 from edge_agent.wire.topics import check_name
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _parcel(content: Mapping[str, Any]) -> LoanPayload:
     )
     if not isinstance(config.agents, str) and len(config.agents) != config.size:
         raise PeerError(f"agents: found {len(config.agents)}, expected {config.size}")
+    entries = {"observe": [asdict(e) for e in config.observe], "act": [asdict(e) for e in config.act]}
+    check_population_topics({"agents": config.agents, "size": config.size, **entries}, config.name)
     known = fields.mapping(content, "counters")
     counters = GroupCounters(**{key: fields.integer(known, key, 0, 2**63 - 1) for key in known})
     return LoanPayload(config, counters, fields.blob(content, "beliefs", 0, 16 * MAX_BYTES))

@@ -16,12 +16,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack
 
+from edge_agent.config.profile import Profile
+from edge_agent.config.records import PopulationConfig
 from edge_agent.engine.population import Population
-from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
+from edge_agent.errors import ConfigError, EdgeAgentError, PeerError, PlatformError
 from edge_agent.protocol.peers.loan_effects import (
     Adopt,
     Drop,
@@ -38,15 +40,13 @@ from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.assembly import Prepared, prepare
 from edge_agent.runtime.peers.loan_payload import MAX_BYTES, LoanPayload, movable, pack, renamed, unpack
 from edge_agent.runtime.population.checkpoint import StateStore
+from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.suspension import SuspendReason
+from edge_agent.runtime.populations import Populations
 from edge_agent.wire.loan import LoanMessage
 from edge_agent.wire.presence import DIGEST_BYTES
 from edge_agent.wire.signatures import PublicKey, SecretKey
 from edge_agent.wire.topics import DeviceTopics
-
-if TYPE_CHECKING:
-    from edge_agent.config.profile import Profile
-    from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.population.group import Group
 
 log = logging.getLogger("edge_agent")
 
@@ -73,6 +73,14 @@ class LoanCounters:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    """What was lent: another configuration or bundle here means that the borrower runs an old one."""
+
+    config: PopulationConfig
+    digest: str
+
+
 class PopulationLoans:
     """All loans of one device at work.
 
@@ -88,6 +96,8 @@ class PopulationLoans:
         The fleet's, seconds.
     profile : Profile
         Of the board: bounds the pace of what is taken in.
+    populations : Populations
+        What runs, and why not.
     clock : Clock
         Time.
     store : StateStore, optional
@@ -101,6 +111,7 @@ class PopulationLoans:
         keys: LoanKeys,
         heartbeat: float,
         profile: Profile,
+        populations: Populations,
         clock: Clock,
         store: StateStore | None = None,
     ) -> None:
@@ -109,17 +120,14 @@ class PopulationLoans:
         self._settings = LoanSettings(heartbeat / 6.0, 2.0 * heartbeat, 3.0 * heartbeat)
         self._keys = keys
         self._profile = profile
+        self._populations = populations
         self._clock = clock
         self._store = store
         self._noted: list[list[Any]] = []
+        self._lent: dict[str, _Lent] = {}
         self._borrowed: dict[Key, str] = {}
         self._not_before: dict[str, float] = {}
         self._loans = Loans(topics, members, keys.secret, keys.peers, self._settings, int(clock.time()))
-        self._daemon: Daemon | None = None
-
-    def attach(self, daemon: Daemon) -> None:
-        """Work on ``daemon``."""
-        self._daemon = daemon
 
     def receive(self, device: str, payload: bytes) -> list[Publication]:
         """Take a message from ``peer/DEVICE/handover``; nobody's whose key is not known is looked at.
@@ -138,28 +146,38 @@ class PopulationLoans:
     def start(self) -> None:
         """Take up what an earlier life had lent; call it once the populations have their beliefs."""
         for number, to, name, bundle in self._notes():
-            group = None if self._daemon is None else self._daemon.groups.get(name)
-            if group is not None and bundle_id(group.digest) == bundle:
-                group.suspended = group.elsewhere = True
+            group = self._populations.groups.get(name)
+            if group is not None:
+                same = bundle_id(group.digest) == bundle
+                self._lent[name] = _Lent(group.config, group.digest if same else "")
+                self._populations.suspend(name, SuspendReason.LOAN)
                 head = LoanMessage("offer", number, self._loans.topics.device, to, name, bundle)
                 self._loans.resume(head, pack(group), self._clock.monotonic())
+
+    def changed(self) -> list[Publication]:
+        """Recall what was changed or removed here while it is lent: the borrower runs what was lent."""
+        now, out = self._clock.monotonic(), list[Publication]()
+        for name in [name for name in self._lent if self._outdated(name)]:
+            out += self._perform(self._loans.recall(name, now))
+        self._note()
+        return out
 
     def turn(self) -> list[Publication]:
         """Offer what is suspended, ask back what may run again, repeat what was not answered."""
         now = self._clock.monotonic()
-        if self._daemon is None or now < self.deadline:
+        if now < self.deadline:
             return []
         self.deadline = now + LOOK_S
-        out: list[Publication] = []
+        out: list[Publication] = self.changed()
         borrowed = {name: key for key, name in self._borrowed.items()}
-        for name, group in list(self._daemon.groups.items()):
-            rests = self._rests(group)
+        for name, group in list(self._populations.groups.items()):
+            shed = SuspendReason.GOVERNOR in group.reasons
             if name in borrowed:
-                if rests and not group.elsewhere:
+                if shed and not group.elsewhere:
                     out += self._give_back(borrowed[name], group, now)
-            elif group.elsewhere and not rests:
+            elif group.elsewhere and not shed:
                 out += self._perform(self._loans.recall(name, now))
-            elif rests and not group.elsewhere and now >= self._not_before.get(name, now):
+            elif shed and not group.elsewhere and now >= self._not_before.get(name, now):
                 out += self._offer(name, group, now)
         out += self._perform(self._loans.tick(now))
         self._note()
@@ -195,22 +213,22 @@ class PopulationLoans:
             log.error("peers: %s; a restart would not know what is lent", error)
         self._noted = noted
 
-    def _rests(self, group: Group) -> bool:
-        """Whether the governor wants the population suspended."""
-        governor = None if self._daemon is None else self._daemon.parts.governor
-        return governor is not None and governor.suspended(group.config.priority)
+    def _outdated(self, name: str) -> bool:
+        """Whether a population that is lent is another one here by now, or gone."""
+        group, lent = self._populations.groups.get(name), self._lent[name]
+        return group is None or _Lent(group.config, group.digest) != lent
 
     def _offer(self, name: str, group: Group, now: float) -> list[Publication]:
-        daemon = self._daemon
-        if daemon is None or not isinstance(group.stepper, Population) or not movable(group.config):
+        if not isinstance(group.stepper, Population) or not movable(group.config):
             return []
         beliefs = pack(group)
         if len(beliefs) > MAX_BYTES:
             return []
-        room = sum(daemon.roster.arena.regions[owner].nbytes for owner in group.owners)
+        room = sum(self._populations.arena.regions[owner].nbytes for owner in group.owners)
         effects = self._loans.offer(name, bundle_id(group.digest), room, beliefs, now)
-        group.elsewhere = bool(effects)
         if effects:
+            self._lent[name] = _Lent(group.config, group.digest)
+            self._populations.suspend(name, SuspendReason.LOAN)
             self.counters.lent += 1
             log.info("peers: population %s is offered to a peer with room", name)
         return self._perform(effects)
@@ -234,76 +252,83 @@ class PopulationLoans:
         return out
 
     def _adopt(self, effect: Adopt) -> list[Publication]:
-        daemon = self._daemon
-        if daemon is None:
-            return []
+        name = ""
         try:
-            parcel = unpack(effect.checkpoint)
-            item = self._prepared(daemon, parcel, effect)
-            daemon.change([item], [])
-            self._borrowed[effect.loan] = item.config.name
-            group = daemon.groups[item.config.name]
-            group.suspended = group.elsewhere = True
-            group.go_on(parcel.beliefs, parcel.counters)
+            payload = unpack(effect.checkpoint)
+            item = self._prepared(payload, effect)
+            name = item.config.name
+            if name in self._populations.groups:
+                raise ConfigError(f"there is a population {name} already")
+            self._populations.suspend(name, SuspendReason.LOAN)
+            self._populations.change([item], [])
+            self._borrowed[effect.loan] = name
+            self._populations.restore(name, payload.beliefs, payload.counters)
         except EdgeAgentError as error:
             log.warning("peers: population %s of %s: %s", effect.population, effect.loan[0], error)
             self.counters.refused += 1
+            if effect.loan not in self._borrowed and name not in self._populations.groups:
+                self._populations.resume(name, SuspendReason.LOAN)
             self._drop(effect.loan)
             return self._perform(self._loans.refuse(effect.loan, str(error)[:200]))
         self.counters.adopted += 1
         return []
 
-    def _prepared(self, daemon: Daemon, parcel: LoanPayload, effect: Adopt) -> Prepared:
-        host = next((g for g in daemon.groups.values() if bundle_id(g.digest) == effect.bundle), None)
+    def _prepared(self, payload: LoanPayload, effect: Adopt) -> Prepared:
+        groups, config = self._populations.groups, self._populations.config
+        host = next((g for g in groups.values() if bundle_id(g.digest) == effect.bundle), None)
         if host is None or not isinstance(host.stepper, Population):
             raise PeerError("its bundle is not here any more")
         model, digest = host.stepper.model, host.digest
-        least = min(entry.priority for entry in daemon.config.population)
-        config = renamed(parcel.config, effect.loan[0], host.bundle, least)
-        return prepare(config, self._profile, config.name, lambda _path: (model, digest))
+        least = min(entry.priority for entry in config.population)
+        guest = renamed(payload.config, effect.loan[0], host.bundle, least)
+        return prepare(guest, self._profile, guest.name, lambda _path: (model, digest))
 
     def _run(self, key: Key) -> None:
         group = self._group(key)
         if group is not None:
-            group.elsewhere = False
-            group.suspended = self._rests(group)
+            self._populations.resume(group.config.name, SuspendReason.LOAN)
             group.forget_sent()
             log.info("peers: population %s runs here", group.config.name)
 
     def _give_back(self, key: Key, group: Group | None, now: float) -> list[Publication]:
         if group is None:
             return self._perform(self._loans.refuse(key, "it is gone"))
-        group.suspended = group.elsewhere = True
+        self._populations.suspend(group.config.name, SuspendReason.LOAN)
         self.counters.given_back += 1
         return self._perform(self._loans.give_back(key, pack(group), now))
 
     def _drop(self, key: Key) -> None:
         name = self._borrowed.pop(key, None)
-        if name is not None and self._daemon is not None and name in self._daemon.groups:
-            self._daemon.change([], [name])
+        if name is None:
+            return
+        if name in self._populations.groups:
+            self._populations.change([], [name])
+        self._populations.resume(name, SuspendReason.LOAN)
 
     def _resume(self, population: str, checkpoint: bytes) -> None:
-        daemon = self._daemon
-        group = None if daemon is None else daemon.groups.get(population)
-        if daemon is None or group is None:
-            return
-        try:
-            parcel = unpack(checkpoint)
-            group.go_on(parcel.beliefs, parcel.counters)
-        except EdgeAgentError as error:
-            log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
+        group = self._populations.groups.get(population)
+        lent = self._lent.pop(population, None)
+        if group is not None:
+            if lent is not None and lent.digest == group.digest:
+                self._restore(population, checkpoint)
+            else:
+                log.warning("peers: population %s was changed while it was lent", population)
+            group.forget_sent()
+            log.info("peers: population %s is back", population)
         self.counters.returned += 1
         self._not_before[population] = self._clock.monotonic() + self._settings.patience
-        group.elsewhere = False
-        group.suspended = self._rests(group)
-        group.forget_sent()
-        if daemon.parts.recorder is not None:
-            daemon.parts.recorder.begin_one(population, group)
-        log.info("peers: population %s is back", population)
+        self._populations.resume(population, SuspendReason.LOAN)
+
+    def _restore(self, population: str, checkpoint: bytes) -> None:
+        try:
+            payload = unpack(checkpoint)
+            self._populations.restore(population, payload.beliefs, payload.counters)
+        except EdgeAgentError as error:
+            log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
 
     def _group(self, key: Key) -> Group | None:
         name = self._borrowed.get(key)
-        return None if self._daemon is None or name is None else self._daemon.groups.get(name)
+        return None if name is None else self._populations.groups.get(name)
 
 
 def bundle_id(digest: str) -> bytes:

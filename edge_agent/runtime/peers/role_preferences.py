@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError, ModelError
 from edge_agent.protocol.peers.objectives import Role
 from edge_agent.protocol.peers.preferences import adjusted
 from edge_agent.runtime.peers.shared_factors import populations_of
-
-if TYPE_CHECKING:
-    from edge_agent.runtime.population.group import Group
-    from edge_agent.runtime.recording.recorder import Recorder
+from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.recording.recorder import Recorder
 
 log = logging.getLogger("edge_agent")
 
 
-def prefer(groups: Mapping[str, Group], role: Role | None, recorder: Recorder | None) -> None:
+def prefer(groups: Mapping[str, Group], role: Role | None, recorder: Recorder) -> None:
     """Let every population prefer what ``role`` asks for beside its own, or its own alone.
 
     A role that does not fit a population's model changes nothing there; the log says so.
@@ -39,5 +36,5 @@ def prefer(groups: Mapping[str, Group], role: Role | None, recorder: Recorder | 
             log.warning("peers: population %s: %s; it keeps its own preferences", name, error)
             continue
         changed, group.preferred = added != group.preferred, added
-        if changed and recorder is not None:
+        if changed:
             recorder.prefer(name, group)

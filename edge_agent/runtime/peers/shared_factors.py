@@ -18,11 +18,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.peer_records import ShareConfig
 from edge_agent.engine import likelihood
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
@@ -31,13 +33,9 @@ from edge_agent.protocol.peers.bayes_fusion import BayesFusion
 from edge_agent.protocol.peers.evidence_exchange import EvidenceExchange
 from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.peers.kernel_filter import PopulationFilter
+from edge_agent.runtime.population.group import Group, Step
+from edge_agent.runtime.recording.recorder import Recorder
 from edge_agent.wire.evidence import MAX_STATES, NO_ACTION
-
-if TYPE_CHECKING:
-    from edge_agent.config.agent_names import AgentNames
-    from edge_agent.config.peer_records import ShareConfig
-    from edge_agent.runtime.population.group import Group, Step
-    from edge_agent.runtime.recording.recorder import Recorder
 
 log = logging.getLogger("edge_agent")
 
@@ -138,7 +136,7 @@ class SharedFactors:
                 log.error("peers: %s; nothing of it is shared", error)
                 self._bound[name] = (group.digest, ())
 
-    def before(self, name: str, group: Group, recorder: Recorder | None) -> None:
+    def before(self, name: str, group: Group, recorder: Recorder) -> None:
         """Let a population's agents begin the tick from what all have seen."""
         _, shared = self._bound.get(name, ("", ()))
         if not shared or group.suspended or not isinstance(group.stepper, Population):
@@ -150,8 +148,7 @@ class SharedFactors:
             for population in populations_of(group):
                 if population.model.num_states[one.factor] == beliefs.shape[1]:
                     population.set_beliefs(one.factor, beliefs)
-            if recorder is not None:
-                recorder.believe(name, one.factor, beliefs)
+            recorder.believe(name, one.factor, beliefs)
 
     def after(self, name: str, group: Group, step: Step) -> None:
         """Take what a population's agents saw in this tick for evidence."""

@@ -33,18 +33,18 @@ class ActionPublisher:
         Those beside MQTT, by name.
     clock : Clock
         Time.
+    dispatch : MqttDispatch, optional
+        Publishes; without one MQTT takes nothing.
     """
 
-    def __init__(self, topics: DeviceTopics, sinks: Mapping[str, Sink], clock: Clock) -> None:
+    def __init__(
+        self, topics: DeviceTopics, sinks: Mapping[str, Sink], clock: Clock, dispatch: MqttDispatch | None
+    ) -> None:
         self._topics = topics
         self._sinks: dict[str, Sink] = {"mqtt": self._to_mqtt, **sinks}
         self._clock = clock
-        self._link: MqttDispatch | None = None
+        self._dispatch = dispatch
         self._sequence = 0
-
-    def attach(self, link: MqttDispatch) -> None:
-        """Publish by ``link``."""
-        self._link = link
 
     def publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         """Send actions (n, F) of a population one by one, as far as they are new."""
@@ -56,7 +56,7 @@ class ActionPublisher:
         ``of`` is the sequence number of the observations they answer, ``horizon`` (steps) is there while the
         board plans shorter than the model would. A population without bulk messages has none.
         """
-        if self._link is None or not group.config.bulk:
+        if self._dispatch is None or not group.config.bulk:
             return
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
@@ -71,13 +71,13 @@ class ActionPublisher:
             body["horizon"] = group.horizon
         self._sequence += 1
         payload = encode(Message(body, seq=self._sequence, t=self._clock.time()))
-        self._link.publish(Publication(self._topics.bulk_out(group.config.name), payload, qos=0))
+        self._dispatch.publish(Publication(self._topics.bulk_out(group.config.name), payload, qos=0))
 
     def _send(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
         return self._sinks[act.sink](act, agent, index, payload)
 
     def _to_mqtt(self, act: ActConfig, agent: str, index: int, payload: str) -> bool:
-        if self._link is None:
+        if self._dispatch is None:
             return False
         topic = act.topic.format(agent=agent, index=index)
-        return self._link.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
+        return self._dispatch.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))

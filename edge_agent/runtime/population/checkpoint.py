@@ -8,9 +8,10 @@ and size are the same. How often it is written is bounded by seconds and by byte
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 import msgpack
@@ -20,6 +21,9 @@ from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.runtime.population.group import Group
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
+from edge_agent.wire.fields import integer
+
+log = logging.getLogger("edge_agent")
 
 NAME = "checkpoint"
 DAY_S = 86400.0
@@ -87,25 +91,41 @@ def decode(data: bytes) -> dict[str, dict[str, Any]]:
     return populations
 
 
-def resume(saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]) -> list[str]:
-    """Give the populations that are still the same their beliefs and counters back; return their names.
+def resume(
+    saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]
+) -> tuple[list[str], list[PlatformError]]:
+    """Give the populations that are still the same their beliefs and counters back.
 
-    Raises
-    ------
-    PlatformError
-        What was kept is not a state of that population; it stays as it is.
+    Returns
+    -------
+    resumed : list of str
+        Their names.
+    faults : list of PlatformError
+        What was kept and is not a state of its population, which begins anew; the others go on.
     """
-    resumed = []
+    resumed: list[str] = []
+    faults: list[PlatformError] = []
     for name, group in groups.items():
         entry = saved.get(name)
-        if entry is None or entry["digest"] != group.digest or entry["size"] != len(group.names):
+        if entry is None:
+            continue
+        if entry["digest"] != group.digest or entry["size"] != len(group.names):
+            log.info("%s: population %r is of another bundle or size there; it begins anew", NAME, name)
             continue
         try:
-            group.go_on(entry["beliefs"], GroupCounters(**entry["counters"]))
-        except (TypeError, EdgeAgentError) as error:
-            raise PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}") from error
-        resumed.append(name)
-    return resumed
+            group.go_on(entry["beliefs"], _counters(entry["counters"]))
+        except EdgeAgentError as error:
+            faults.append(PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}"))
+        else:
+            resumed.append(name)
+    return resumed, faults
+
+
+def _counters(kept: Mapping[str, Any]) -> GroupCounters:
+    unknown = kept.keys() - {field.name for field in fields(GroupCounters)}
+    if unknown:
+        raise PeerError(f"counters: found {sorted(map(str, unknown))[0]!r}, which this version does not know")
+    return GroupCounters(**{name: integer(kept, name, 0, 2**63 - 1) for name in kept})
 
 
 @dataclass(slots=True)
@@ -128,12 +148,18 @@ class Checkpoints:
         self.counters = CheckpointCounters()
         self.resumed: list[str] = []
 
+    def status(self) -> dict[str, Any]:
+        """Return the counters in plain types."""
+        return asdict(self.counters)
+
     def resume(self, groups: Mapping[str, Group]) -> None:
         """Give populations back what the last run wrote; a damaged file is noted and left alone."""
         try:
             data = self._store.load(NAME)
             if data is not None:
-                self.resumed = resume(decode(data), groups)
+                self.resumed, faults = resume(decode(data), groups)
+                for fault in faults:
+                    self._note(fault)
         except PlatformError as error:
             self._note(error)
 
@@ -151,5 +177,6 @@ class Checkpoints:
         return max(self._interval_s, len(data) * DAY_S / self._bytes_a_day)
 
     def _note(self, error: PlatformError) -> None:
+        log.warning("%s", error)
         self.counters.failed += 1
         self.counters.reason = str(error)

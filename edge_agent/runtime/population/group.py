@@ -10,6 +10,7 @@ instead of an action (`runtime.population.safe_state`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from edge_agent.runtime.population.observations import Observations
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.runtime.population.safe_state import Executed, Hold, SafeState
 from edge_agent.runtime.population.shadow import Shadow
+from edge_agent.runtime.population.suspension import SuspendReason
 
 
 class Step(NamedTuple):
@@ -100,8 +102,8 @@ class Group:
         self.bundle = config.bundle
         self.owners = owners
         self.shadow: Shadow | None = None
-        self.suspended = False
-        self.elsewhere = False
+        self.reasons: AbstractSet[SuspendReason] = frozenset()
+        """Why it is suspended: a view of what `Populations` holds."""
         self.preferred: Mapping[int, Sequence[float]] = {}
         self.horizon: int | None = None
         self.counters = GroupCounters()
@@ -112,6 +114,16 @@ class Group:
         self.actuators = actuators.actuators(config, binding, names, arrays["sent"])
         self._holding = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it does not step."""
+        return bool(self.reasons)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another device acts for its agents."""
+        return SuspendReason.LOAN in self.reasons
 
     @property
     def wants_step(self) -> bool:

@@ -7,10 +7,11 @@ comes on a topic that is nobody's is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.populations import Populations
 from edge_agent.wire.topics import DeviceTopics
 
 
@@ -21,40 +22,37 @@ class Subscriptions:
     ----------
     topics : DeviceTopics
         The device's.
-    groups : mapping of str to Group
-        The populations at work, always the present ones.
+    populations : Populations
+        The populations at work.
+    dispatch : MqttDispatch
+        Subscribes.
     """
 
-    def __init__(self, topics: DeviceTopics, groups: Mapping[str, Group]) -> None:
+    def __init__(self, topics: DeviceTopics, populations: Populations, dispatch: MqttDispatch) -> None:
         self.unknown = 0
         self._topics = topics
-        self._groups = groups
+        self._populations = populations
+        self._dispatch = dispatch
         self._bulk_prefix = topics.bulk_in("")
-        self._link: MqttDispatch | None = None
 
-    def attach(self, link: MqttDispatch) -> None:
-        """Ask ``link`` for topics."""
-        self._link = link
+    def begin(self, _name: str, group: Group) -> None:
+        """Subscribe to the topics of a population."""
+        self._dispatch.subscribe(self._filters(group))
 
-    def begin(self, group: Group) -> None:
-        """Ask for the topics of a population."""
-        if self._link is not None:
-            self._link.subscribe(self._filters(group))
-
-    def end(self, groups: Iterable[Group]) -> None:
-        """Give the topics of populations up."""
-        if self._link is not None:
-            self._link.unsubscribe([topic for group in groups for topic in self._filters(group)])
+    def end(self, _name: str, group: Group) -> None:
+        """Unsubscribe from the topics of a population, as far as no other wants them."""
+        self._dispatch.unsubscribe(self._filters(group))
 
     def take(self, messages: Mapping[str, bytes], arrived: float) -> None:
         """Hand messages, by topic, to the populations that they are for."""
+        groups = self._populations.groups
         for topic, payload in messages.items():
-            group = self._groups.get(topic.removeprefix(self._bulk_prefix))
+            group = groups.get(topic.removeprefix(self._bulk_prefix))
             if group is not None and group.config.bulk:
                 group.intake.bulk(payload, arrived)
                 continue
             known = False
-            for candidate in self._groups.values():
+            for candidate in groups.values():
                 known |= candidate.intake.message(topic, payload, arrived)
             self.unknown += not known
 

@@ -196,72 +196,86 @@ class RecorderCounters:
 
 
 class Recorder:
-    """Writes frames to ``tape``, two segments of ``max_bytes`` together; a disk that refuses ends it."""
+    """Writes frames to a file, two segments of ``max_bytes`` together; a disk that refuses ends it.
 
-    def __init__(self, tape: RecordingFile, max_bytes: int) -> None:
-        self._tape: RecordingFile | None = tape
+    Without a file, before `start` and after `close`, every call does nothing.
+    """
+
+    def __init__(self, max_bytes: int = 0) -> None:
+        self._file: RecordingFile | None = None
         self._limit = max_bytes // 2
         self._segment = 0
         self.counters = RecorderCounters()
 
     @property
     def recording(self) -> bool:
-        """Whether frames are still taken."""
-        return self._tape is not None
+        """Whether frames are taken."""
+        return self._file is not None
 
-    def begin(self, groups: Mapping[str, Group]) -> None:
-        """Begin a segment with the populations as they are now."""
-        self._segment = 0
-        self.counters.segments += 1
-        for name, group in groups.items():
-            self._write(begin_frame(name, group))
+    def start(self, file: RecordingFile, groups: Mapping[str, Group]) -> None:
+        """Begin a recording in ``file`` with the populations as they are now."""
+        self._file = file
+        self._begin_segment(groups)
 
-    def begin_one(self, name: str, group: Group) -> None:
+    def begin(self, name: str, group: Group) -> None:
         """Note that population ``name`` is another one from here on."""
-        self._write(begin_frame(name, group))
+        if self._file is not None:
+            self._write(begin_frame(name, group))
 
     def step(self, name: str, tick: int, step: Step, groups: Mapping[str, Group]) -> None:
         """Record one step that was made; ``groups`` begin the next segment when this one is full."""
-        if self._tape is None:
+        if self._file is None:
             return
         self._write(step_frame(name, tick, step, len(groups[name].names)))
-        if self._segment >= self._limit and self._tape is not None:
+        if self._segment >= self._limit and self._file is not None:
             try:
-                self._tape.rotate()
+                self._file.rotate()
             except PlatformError as error:
                 self._end(error)
                 return
-            self.begin(groups)
+            self._begin_segment(groups)
 
     def act(self, name: str, executed: Executed) -> None:
         """Note what agents of population ``name`` do from here on instead of what they chose."""
-        self._write(act_frame(name, executed))
+        if self._file is not None:
+            self._write(act_frame(name, executed))
 
     def plan(self, name: str, horizon: int | None) -> None:
         """Note how far ahead population ``name`` plans from here on."""
-        self._write(frame({"kind": "plan", "population": name, "horizon": horizon}))
+        if self._file is not None:
+            self._write(frame({"kind": "plan", "population": name, "horizon": horizon}))
 
     def prefer(self, name: str, group: Group) -> None:
         """Note what population ``name`` prefers beside its own C from here on."""
+        if self._file is None:
+            return
         added = {str(m): list(values) for m, values in group.preferred.items()}
         self._write(frame({"kind": "prefer", "population": name, "added": added}))
 
     def believe(self, name: str, factor: int, beliefs: NDArray[np.float32]) -> None:
         """Note that all agents of ``name`` take ``beliefs`` (N, S) about ``factor`` over from their peers."""
+        if self._file is None:
+            return
         content = {"kind": "believe", "population": name, "factor": factor}
         self._write(frame(content | {"beliefs": beliefs.astype("<f4").tobytes()}))
 
     def close(self) -> None:
         """End the recording."""
-        if self._tape is not None:
-            self._tape.close()
-            self._tape = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _begin_segment(self, groups: Mapping[str, Group]) -> None:
+        self._segment = 0
+        self.counters.segments += 1
+        for name, group in groups.items():
+            self._write(begin_frame(name, group))
 
     def _write(self, data: bytes) -> None:
-        if self._tape is None:
+        if self._file is None:
             return
         try:
-            self._tape.write(data)
+            self._file.write(data)
         except PlatformError as error:
             self._end(error)
             return
@@ -272,4 +286,4 @@ class Recorder:
     def _end(self, error: PlatformError) -> None:
         self.counters.failed += 1
         self.counters.reason = str(error)
-        self._tape = None
+        self._file = None

@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox import Outbox
-from edge_agent.protocol.ports import Received
+from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.telemetry import Telemetry
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-
-if TYPE_CHECKING:
-    from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.reporting.population_counters import population_counters
+from edge_agent.runtime.step_schedule import StepSchedule
+from edge_agent.wire.topics import DeviceTopics
 
 RETRY_S = 5.0
 
@@ -36,25 +36,53 @@ class TelemetryPublisher:
     outbox : Outbox
         Where it waits.
     damaged : callable
-        How many files of the outbox were set aside.
+        Returns how many files of the outbox were set aside.
+    topics : DeviceTopics
+        The device's.
+    populations, schedule : Populations, StepSchedule
+        Whose counters are sent.
+    dispatch : MqttDispatch
+        Sends; confirmations of the hub come in there too.
+    clock : Clock
+        Time.
+    rss : callable
+        Returns the bytes of the process in memory.
+    peer_figures : callable, optional
+        Returns the counters of the device among its peers.
     """
 
-    def __init__(self, telemetry: Telemetry, outbox: Outbox, damaged: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        outbox: Outbox,
+        damaged: Callable[[], int],
+        *,
+        topics: DeviceTopics,
+        populations: Populations,
+        schedule: StepSchedule,
+        dispatch: MqttDispatch,
+        clock: Clock,
+        rss: Callable[[], int],
+        peer_figures: Callable[[], dict[str, int | float]] | None = None,
+    ) -> None:
         self.telemetry = telemetry
         self.outbox = outbox
         self.unreadable = 0
         self._damaged = damaged
+        self._populations = populations
+        self._schedule = schedule
+        self._dispatch = dispatch
+        self._clock = clock
+        self._rss = rss
+        self._peer_figures = peer_figures
         self._peers: dict[str, int | float] = {}
         self._quiet_until = -math.inf
-        self._daemon: Daemon | None = None
-        self._link: MqttDispatch | None = None
+        dispatch.heed(outbox.delivered, self._online)
+        if outbox.settings.confirm:
+            dispatch.listen(topics.confirm, self._confirmed)
 
-    def attach(self, daemon: Daemon, link: MqttDispatch) -> None:
-        """Tell about ``daemon`` on ``link``, where confirmations of the hub come in too."""
-        self._daemon, self._link = daemon, link
-        link.heed(self.outbox.delivered, self._online)
-        if self.outbox.settings.confirm:
-            link.listen(daemon.topics.confirm, self._confirmed)
+    def start(self) -> None:
+        """Nothing to do before the first turn."""
 
     @property
     def deadline(self) -> float:
@@ -65,22 +93,24 @@ class TelemetryPublisher:
 
     def turn(self) -> None:
         """Measure what is due, store what was measured, send what there is room for."""
-        daemon, link = self._daemon, self._link
-        if daemon is None or link is None:
-            return
-        now, t = daemon.clock.monotonic(), daemon.clock.time()
+        now, t = self._clock.monotonic(), self._clock.time()
         if now < self._quiet_until:
             return
         if now >= self.telemetry.deadline:
-            body = self.telemetry.due(counters(daemon), daemon.parts.rss(), now)
+            body = self.telemetry.due(
+                population_counters(self._populations, self._schedule), self._rss(), now
+            )
             if body is not None:
-                self._add_peers(daemon, body)
+                self._add_peers(body)
                 self.outbox.append(body, t, now)
         try:
-            link.perform(self.outbox.turn(link.session, now, t))
+            self._dispatch.perform(self.outbox.turn(self._dispatch.session, now, t))
         except PlatformError:
             self.unreadable += 1
             self._quiet_until = now + RETRY_S
+
+    def stop(self) -> None:
+        """Nothing to say at the end; `services.telemetry_outbox` stores what is pending."""
 
     def status(self) -> dict[str, Any]:
         """Return what is in the outbox and what happened to it, in plain types."""
@@ -93,11 +123,11 @@ class TelemetryPublisher:
             **asdict(self.outbox.counters),
         }
 
-    def _add_peers(self, daemon: Daemon, body: dict[str, Any]) -> None:
+    def _add_peers(self, body: dict[str, Any]) -> None:
         """Add what changed among peers, or all of it to a complete body."""
-        if daemon.parts.peering is None:
+        if self._peer_figures is None:
             return
-        before, self._peers = self._peers, daemon.parts.peering.figures()
+        before, self._peers = self._peers, self._peer_figures()
         told = before if body.get("delta") else {}
         changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
         if changed:
@@ -109,23 +139,3 @@ class TelemetryPublisher:
 
     def _confirmed(self, message: Received) -> None:
         self.outbox.confirmed(message.payload)
-
-
-def counters(daemon: Daemon) -> dict[str, dict[str, int | float]]:
-    """Return the counters of each population, for `wire.bodies.TELEMETRY`."""
-    return {name: _counters(daemon, name, group) for name, group in daemon.groups.items()}
-
-
-def _counters(daemon: Daemon, name: str, group: Group) -> dict[str, int | float]:
-    return {
-        "tick": group.counters.ticks,
-        "steps": group.counters.steps,
-        "decisions": group.counters.steps * len(group.binding.controls),
-        "contradictions": group.stepper.contradictions,
-        "missed": daemon.pacing.missed(name),
-        "observations": group.counters.observations,
-        "actions": group.counters.actions,
-        "silent": group.counters.stale,
-        "faults": sum(group.intake.faults.values()),
-        "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
-    }

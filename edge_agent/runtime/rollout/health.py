@@ -8,15 +8,14 @@ number breaks that gate.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from edge_agent.protocol.rollout import Health
-
-if TYPE_CHECKING:
-    from edge_agent.runtime.daemon import Daemon
-    from edge_agent.runtime.population.group import Group
-    from edge_agent.runtime.population.shadow import Shadow
+from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.shadow import Shadow
+from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.step_schedule import StepSchedule
 
 HEALTH_S = 0.5
 
@@ -34,18 +33,30 @@ class _Watch:
 
 
 class BundleHealth:
-    """The populations in a stage. ``deadline`` is when the next look is due, monotonic seconds."""
+    """The populations in a stage.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    populations, schedule : Populations, StepSchedule
+        Whose counters tell how a bundle does.
+    rss : callable
+        Returns the bytes of the process in memory.
+    """
+
+    def __init__(self, populations: Populations, schedule: StepSchedule, rss: Callable[[], int]) -> None:
         self.deadline = math.inf
+        """When the next look is due, monotonic seconds."""
+        self._populations = populations
+        self._schedule = schedule
+        self._rss = rss
         self._watched: dict[str, _Watch] = {}
 
-    def begin(self, daemon: Daemon, population: str, bundle: str, alone: bool, now: float) -> None:
+    def begin(self, population: str, bundle: str, alone: bool, now: float) -> None:
         """Watch ``bundle`` from now on; ``alone``: there is none to compare it with."""
-        group = daemon.groups[population]
+        group = self._populations.groups[population]
         shadow, counters = group.shadow, group.counters
         new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
-        missed = daemon.pacing.missed(population)
+        missed = self._schedule.missed(population)
         self._watched[population] = _Watch(
             bundle, alone, counters.ticks, counters.steps, missed, new.contradictions
         )
@@ -68,13 +79,13 @@ class BundleHealth:
         """Return the bundle that is watched."""
         return self._watched[population].bundle
 
-    def health(self, daemon: Daemon, population: str) -> Health | None:
+    def health(self, population: str) -> Health | None:
         """Return how it does, None if the population was changed meanwhile."""
-        watch, group = self._watched[population], daemon.groups.get(population)
+        watch, group = self._watched[population], self._populations.groups.get(population)
         if group is None:
             return None
-        missed = daemon.pacing.missed(population) - watch.missed
-        memory = daemon.parts.rss()
+        missed = self._schedule.missed(population) - watch.missed
+        memory = self._rss()
         if watch.alone:
             return _alone(group, watch, missed, memory)
         return None if group.shadow is None else _beside(group, group.shadow, watch, missed, memory)

@@ -10,29 +10,34 @@ again.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.memory.budget import Line, Plan, region_bytes
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.population import models
-
-if TYPE_CHECKING:
-    from edge_agent.runtime.daemon import Daemon
+from edge_agent.runtime.populations import Populations
 
 SPARE = "arena"
 
 
 class NewPopulations:
-    """The populations on trial that are new, by name."""
+    """The populations on trial that are new, by name.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    populations : Populations
+        Where they are added.
+    """
+
+    def __init__(self, populations: Populations) -> None:
+        self._populations = populations
         self._items: dict[str, Prepared] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._items
 
-    def expect(self, item: Prepared, daemon: Daemon) -> dict[str, Any]:
+    def expect(self, item: Prepared) -> dict[str, Any]:
         """Take a prepared population in, without running it; return its configuration in plain types.
 
         Raises
@@ -40,39 +45,32 @@ class NewPopulations:
         BudgetError
             The next start would have no room for it.
         """
-        grown(daemon.plan, item, daemon.config.device.spare_kb).check("populations of the hub")
+        self._grown(item).check("populations of the hub")
         self._items[item.config.name] = item
         return asdict(item.config)
 
-    def begin(self, name: str, daemon: Daemon) -> str:
+    def begin(self, name: str) -> str:
         """Let a population run; return why it can't, or ""."""
         try:
-            daemon.change([self._items[name]], [])
+            self._populations.change([self._items[name]], [])
         except EdgeAgentError as error:
             del self._items[name]
             return str(error)
         return ""
 
-    def settle(self, name: str, daemon: Daemon) -> None:
+    def settle(self, name: str) -> None:
         """Let a population stay."""
         item = self._items.pop(name)
-        daemon.plan = grown(daemon.plan, item, daemon.config.device.spare_kb)
-        daemon.config = replace(daemon.config, population=(*daemon.config.population, item.config))
+        self._populations.keep(item.config, self._grown(item))
 
-    def send_off(self, name: str, daemon: Daemon) -> None:
-        """Let a population go again, if it ran."""
+    def remove(self, name: str) -> None:
+        """Remove a population again, if it ran."""
         del self._items[name]
-        if name in daemon.groups:
-            daemon.change([], [name])
+        if name in self._populations.groups:
+            self._populations.change([], [name])
 
-
-def let_go(name: str, daemon: Daemon) -> None:
-    """Let a population go that had stayed."""
-    population = tuple(entry for entry in daemon.config.population if entry.name != name)
-    daemon.config = replace(daemon.config, population=population)
-    daemon.plan = without(daemon.plan, name)
-    if name in daemon.groups:
-        daemon.change([], [name])
+    def _grown(self, item: Prepared) -> Plan:
+        return grown(self._populations.plan, item, self._populations.config.device.spare_kb)
 
 
 def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:

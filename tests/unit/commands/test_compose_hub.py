@@ -1,17 +1,24 @@
 """What ``run`` makes of the configuration's words about the link."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edge_agent.commands.compose_hub import TelemetryLink, followed, make_following, make_peering
+from edge_agent.commands.compose_daemon import DaemonBuilder
+from edge_agent.commands.compose_hub import join_peers, obey_hub
 from edge_agent.config import profile, records
 from edge_agent.config.checks import compile_files
 from edge_agent.errors import ConfigError
+from edge_agent.memory.arena import Arena
+from edge_agent.memory.budget import Plan
+from edge_agent.runtime.populations import Populations
+from edge_agent.services.active_bundles import followed
+from edge_agent.services.kept_state import look, take
+from edge_agent.services.telemetry_outbox import TelemetryOutbox
+from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import signatures
 
@@ -31,15 +38,13 @@ size = 2
 """
 
 
-def test_limits_and_budget_reach_the_outbox_and_telemetry(tmp_path: Path) -> None:
+def test_limits_reach_the_outbox(tmp_path: Path) -> None:
     (tmp_path / "device.toml").write_text(TEXT)
     compiled = compile_files(tmp_path / "device.toml", "zero2w")
-    board = replace(profile.build(compiled["profile"]), telemetry_bytes_s=1234)
-    telling = TelemetryLink(records.build(compiled["config"]), board, lambda: None)
-    settings = telling.uplink.outbox.settings
+    outbox = TelemetryOutbox(records.build(compiled["config"]), lambda: None)
+    settings = outbox.outbox.settings
     assert (settings.max_bytes, settings.max_age, settings.confirm) == (2_000_000, 3 * 86_400.0, True)
-    assert telling.uplink.telemetry.budget == 1234
-    telling.close(0.0, lambda: None)
+    outbox.close(0.0, lambda: None)
 
 
 DAMAGED = (
@@ -54,7 +59,8 @@ def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_pa
     found = records.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
     for state in DAMAGED:
         (tmp_path / "follower.json").write_text(state)
-        assert followed(found) == found, state
+        assert followed(found, look(found).kept.state or {}) == found, state
+        assert (tmp_path / "follower.json").read_text() == state  # who only looks changes nothing
 
 
 def composed(folder: Path, text: str) -> Any:
@@ -64,11 +70,25 @@ def composed(folder: Path, text: str) -> Any:
     settings = SimpleNamespace(
         config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
     )
-    return SimpleNamespace(settings=settings, prepared=[])
+    return SimpleNamespace(settings=settings, prepared=[], state=take(settings.config))
+
+
+def builder(made: Any) -> DaemonBuilder:
+    clock = ManualClock()
+    populations = Populations(made.settings.config, Plan((), 1 << 20), Arena(1 << 16))
+    return DaemonBuilder(populations, clock, lambda: 1, client=MemoryBroker(clock).client("pi"))
 
 
 def follow(made: Any) -> Any:
-    return make_following(made, ManualClock(), lambda: None, lambda: None, lambda: None)
+    built = builder(made)
+    obey_hub(built, made, lambda: None, lambda: None, lambda: None)
+    return built.hub
+
+
+def join(made: Any) -> Any:
+    built = builder(made)
+    join_peers(built, made, lambda: None)
+    return built.peers
 
 
 def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
@@ -83,8 +103,9 @@ def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "follower.json").write_text('{"twin": 5}')
     assert follow(composed(tmp_path, text)) is not None
-    assert "follower.json" in caplog.text
-    assert "begun anew" in caplog.text
+    assert "follower.json: the hub's state is not what was kept" in caplog.text
+    assert "set aside as follower.json.damaged" in caplog.text
+    assert (tmp_path / "state" / "follower.json.damaged").read_text() == '{"twin": 5}'
     assert follow(composed(tmp_path, TEXT)) is None  # without keys nobody is obeyed
     with pytest.raises(ConfigError, match=r"none\.pub: No such file"):
         follow(composed(tmp_path, text.replace("hub.pub", "none.pub")))
@@ -94,8 +115,8 @@ def test_keys_of_peers_are_read_at_the_start(tmp_path: Path) -> None:
     signatures.save(signatures.generate("pi"), tmp_path / "pi")
     peers = f'[peers]\nkey_file = "{tmp_path}/pi"\nkeys = {{ east = "{tmp_path}/pi.pub" }}\n'
     text = TEXT.replace("[hub]", peers + "[hub]")
-    assert make_peering(composed(tmp_path, text), ManualClock()) is not None
-    assert make_peering(composed(tmp_path, TEXT), ManualClock()) is None
+    assert join(composed(tmp_path, text)) is not None
+    assert join(composed(tmp_path, TEXT)) is None
     (tmp_path / "pi").chmod(0o644)
     with pytest.raises(ConfigError, match="pi: mode is 0644, expected 0600"):
-        make_peering(composed(tmp_path, text), ManualClock())
+        join(composed(tmp_path, text))

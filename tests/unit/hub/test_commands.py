@@ -26,6 +26,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bad.toml").write_text("size = ")
     (tmp_path / "named.toml").write_text('name = "rooms"')
     (tmp_path / "dated.toml").write_text("since = 2026-01-01")
+    (tmp_path / "agents.toml").write_text('agents = ["a", "b/c"]')
+    (tmp_path / "topic.toml").write_text('size = 2\n[[act]]\ncontrol = "fan"\ntopic = "z/{agent}/#"')
+    (tmp_path / "heard.toml").write_text('size = 2\n[[observe]]\nmodality = "co2"\ntopic = "z/\\u0000"')
+    (tmp_path / "large.toml").write_text(f"size = 2\nseed = {2**64}")
     (tmp_path / "empty").write_text("")
     return tmp_path
 
@@ -52,6 +56,20 @@ KEYS = ["keys", "--fleet", "f"]
         ([*DEPLOY, "--population", "p", "--new", "bad.toml"], "bad.toml: not TOML"),
         ([*DEPLOY, "--population", "p", "--new", "named.toml"], "named.toml: name: found 'rooms'"),
         ([*DEPLOY, "--population", "p", "--new", "dated.toml"], "dated.toml: Object of type date"),
+        ([*DEPLOY, "--population", "p/#"], "--population: found 'p/#', expected 1 to 64 letters"),
+        ([*DEPLOY, "--population", "p", "--new", "agents.toml"], "agents.toml: agents[1]: found 'b/c'"),
+        (
+            [*DEPLOY, "--population", "p", "--new", "topic.toml"],
+            "topic.toml: act[0].topic: found 'z/{agent}/#'",
+        ),
+        (
+            [*DEPLOY, "--population", "p", "--new", "heard.toml"],
+            "heard.toml: observe[0].topic: found 'z/\\x00'",
+        ),
+        (
+            [*DEPLOY, "--population", "p", "--new", "large.toml"],
+            "large.toml: seed: found an integer of 65 bits",
+        ),
         ([*DEPLOY, "--broker", "h:0"], "--broker: found port '0', expected 1 to 65535"),
         ([*DEPLOY, "--username", "tom", "--password-file", "empty"], "empty: no password can be read"),
         ([*DEPLOY, "--ca", "empty"], "empty: not a usable certificate"),

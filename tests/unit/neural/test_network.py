@@ -13,7 +13,8 @@ import pytest
 
 from edge_agent.errors import BundleError
 from edge_agent.neural.network import NeuralModel
-from edge_agent.neural.runtimes import ENTRY, open_runtime
+from edge_agent.neural.runtime_port import ENTRY
+from edge_agent.neural.runtimes import open_runtime
 from edge_agent.wire import bundle
 
 TARGETS = ("litert", "onnxruntime")

@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import PeerError
-from edge_agent.protocol.command_guard import MAX_KEPT, Begin, Command, CommandCounters, CommandGuard, Reply
+from edge_agent.protocol.command_guard import (
+    MAX_KEPT,
+    Begin,
+    Command,
+    CommandCounters,
+    CommandGuard,
+    Reply,
+    Unanswered,
+)
 from edge_agent.wire import documents, messages, signatures
 from edge_agent.wire.documents import MAX_COMMAND_AHEAD, Trust
 from edge_agent.wire.messages import Message
@@ -13,7 +21,7 @@ TRUST = Trust("f", (HUB.public.raw,))
 NOW = 1_700_000_000.0
 
 
-def order(id_: str, name: str = "reset", key: signatures.SecretKey = HUB, **other: object) -> bytes:
+def order(id_: object, name: str = "reset", key: signatures.SecretKey = HUB, **other: object) -> bytes:
     doc = {"fleet": "f", "device": "d", "id": id_, "name": name, "expires": NOW + 60.0} | other
     return messages.encode(Message(documents.signed(doc, documents.COMMAND, [key])))
 
@@ -66,7 +74,9 @@ def test_objections_are_answered_with_their_reason() -> None:
         (order("1", expires=NOW + MAX_COMMAND_AHEAD + 1), "valid for more than 86400 s"),
         (order("1", device="other"), "for device 'other'"),
         (order("1", "dance"), "no command 'dance'"),
-        *((order(id_), "the id is not") for id_ in ("", "n" * 65, "a/b", "a+", "#", "a\0b")),
+        (order("1", arguments={"deep": [2**64]}), r"arguments.deep[0]: found an integer of 65 bits"),
+        (order("1", arguments={"x": "\ud800"}), "arguments.x: found '\\ud800'"),
+        (order("1", fleet="other"), "for fleet 'other'"),
     ]:
         reply = commands.offer(payload, TRUST, NOW)
         assert isinstance(reply, Reply)
@@ -74,9 +84,32 @@ def test_objections_are_answered_with_their_reason() -> None:
         assert reply.id == reply.body["id"]
         assert reply.body["ok"] is False
     assert commands.state() == {}
-    assert commands.counters == CommandCounters(refused=10)
+    assert commands.counters == CommandCounters(refused=7)
     longest = order("n" * 64, expires=NOW + MAX_COMMAND_AHEAD)
     assert isinstance(commands.offer(longest, TRUST, NOW), Begin)
+
+
+UNUSABLE = ("", "n" * 65, "a/b", "a+", "#", "a\0b", "\ud800", "a\x1f", "\x7f", "\ufffe", 5, None, ["1"], {})
+
+
+@pytest.mark.parametrize("id_", UNUSABLE)
+def test_a_command_whose_id_cannot_end_a_topic_is_neither_run_nor_answered(id_: object) -> None:
+    commands = make()
+    for _ in range(2):
+        assert isinstance(commands.offer(order(id_), TRUST, NOW), Unanswered)
+    assert commands.counters == CommandCounters(refused=2)
+    assert commands.state() == {}
+
+
+def test_nobody_is_obeyed_while_no_keys_are_believed() -> None:
+    commands = make()
+    assert commands.offer(order("1"), None, NOW) is None
+    assert commands.counters == CommandCounters(forged=1)
+
+
+def test_an_unusable_id_that_an_older_version_kept_is_forgotten() -> None:
+    kept = {"expires": NOW + 60.0, "reply": {"id": "#", "ok": True}}
+    assert make({"#": kept}).state() == {}
 
 
 def test_what_was_kept_is_checked() -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import Plan
 from edge_agent.memory.history import History
 from edge_agent.memory.history import columns as history_columns
-from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.assembly import Prepared
-from edge_agent.runtime.daemon import Daemon
-from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-from edge_agent.runtime.parts import Parts
+from edge_agent.runtime.daemon import Speaker
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import channels
+from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.population.group import Group, columns
 from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.recorder import RecordingFile
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire.topics import DeviceTopics
@@ -119,9 +119,13 @@ class House:
     def __init__(
         self,
         size: int = 3,
-        parts: Parts | None = None,
         clock: ManualClock | None = None,
         connect: Callable[[Group], None] | None = None,
+        extend: Callable[[DaemonBuilder], None] | None = None,
+        speakers: Sequence[Speaker] = (),
+        checkpoints: Checkpoints | None = None,
+        recording_file: RecordingFile | None = None,
+        max_recording_bytes: int = 0,
         **population: Any,
     ) -> None:
         self.clock = clock or ManualClock(start=100.0)
@@ -154,15 +158,31 @@ class House:
                 ),
             ),
         )
-        self.roster = Populations(Arena(1 << 20), build, build_mirror, connect)
-        self.group = self.roster.add(prepare(self.config.population[0]))
-        self.model = self.group.stepper
-        self.daemon = Daemon(
-            self.config, self.roster, Plan((), 1 << 20), self.clock, parts or Parts(rss=lambda: 123)
+        self.populations = Populations(
+            self.config, Plan((), 1 << 20), Arena(1 << 20), build, build_mirror, connect
         )
-        session = Session(SessionSettings(), self.daemon.birth, [], random.Random(1))
-        self.link = MqttDispatch(session, self.broker.client("dev"), self.clock)
-        self.daemon.attach(self.link)
+        self.builder = DaemonBuilder(
+            self.populations,
+            self.clock,
+            lambda: 123,
+            client=self.broker.client("dev"),
+            jitter=random.Random(1),
+            max_recording_bytes=max_recording_bytes,
+        )
+        if extend is not None:
+            extend(self.builder)
+        self.daemon = self.builder.build(
+            [prepare(self.config.population[0])],
+            speakers=speakers,
+            checkpoints=checkpoints,
+            recording_file=recording_file,
+        )
+        assert self.builder.dispatch is not None
+        self.link = self.builder.dispatch
+        self.status = self.builder.status
+        self.schedule = self.builder.schedule
+        self.group = self.populations.groups["rooms"]
+        self.model = self.group.stepper
 
     def start(self) -> None:
         """Start and let the session come online."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import profile, records
-from edge_agent.config.checks import PROFILE_DIRECTORIES, compile_files, main
+from edge_agent.config.checks import PROFILE_DIRECTORIES, check_population, compile_files, main
 from edge_agent.errors import ConfigError
 
 DEVICE = '[device]\nname = "a"\n'
@@ -126,7 +126,36 @@ BAD += [
     (PEERS + f'capabilities = ["{"x" * 500}"]\n' + P2, "peers.capabilities: found 'xxxxxxxxxxxxxxxxxxxx'..."),
     (PEERS + f"capabilities = {['x'] * 500}\n" + P2, "peers.capabilities: found 500, expected at most"),
     (SHARE + "factor = 'f'\ncontroller = 'a/b'", "share[0].controller: found 'a/b'"),
+    ('[device]\nname = "a"\nfleet = "f/#"\n' + POPULATION + "size = 1", "device.fleet: found 'f/#'"),
+    (DEVICE + '[[population]]\nname = "p+"\nbundle = "b"\nsize = 1', "population[0].name: found 'p+'"),
+    (DEVICE + POPULATION + 'agents = ["x", "a/b"]', "population[0].agents[1]: found 'a/b'"),
+    (DEVICE + POPULATION + 'agents = ["a+"]', "population[0].agents[0]: found 'a+'"),
+    (DEVICE + POPULATION + 'agents = ["#"]', "population[0].agents[0]: found '#'"),
+    (DEVICE + POPULATION + 'agents = ["a\\u0000"]', "population[0].agents[0]: found a NUL"),
+    (DEVICE + POPULATION + 'agents = ["a\\u001f"]', "population[0].agents[0]: found 'a\\x1f'"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "{population}/{index}"', "population[0].agents: found 'p/0'"),
+    (DEVICE + POPULATION + 'size = 2\nagents = "#{index}"', "population[0].agents: found '#0'"),
+    (OBSERVE + 'modality = "m"\ntopic = "z/+/co2"', "population[0].observe[0].topic: found 'z/+/co2'"),
+    (OBSERVE + 'modality = "m"\ntopic = "z/#"', "population[0].observe[0].topic: found 'z/#'"),
+    (OBSERVE + 'modality = "m"\ntopic = "z\\u0000"', "population[0].observe[0].topic: found a NUL"),
+    (OBSERVE + f'modality = "m"\ntopic = "{"é" * 32768}"', "a topic has 1 to 65535 bytes, this one 65536"),
+    (ACT + 'control = "c"\ntopic = "z/{agent}/#"', "population[0].act[0].topic: found 'z/{agent}/#'"),
+    (ACT + 'control = "c"\ntopic = "z+"', "population[0].act[0].topic: found 'z+'"),
+    (ACT + 'control = "c"\ntopic = "z/\\uffff"', "population[0].act[0].topic: found 'z/\\uffff'"),
+    (
+        ACT + f'control = "c"\ntopic = "{{agent}}{"x" * 65533}"',
+        "a topic has 1 to 65535 bytes, this one 65536",
+    ),
+    (DEVICE + '[[population]]\nname = "p"\nbundle = "b\\u0000"\nsize = 2', "bundle: found a NUL"),
 ]
+GOOD = (
+    OBSERVE + 'modality = "m"\ntopic = "z2m/Living room/{agent}"',
+    OBSERVE + 'modality = "m"\ntopic = "/z//ä"',
+    ACT + f'control = "c"\ntopic = "{{agent}}{"x" * 65532}"',
+    ACT + 'control = "c"\ntopic = "z"\ntemplate = "\\u0000#+"',
+    DEVICE + POPULATION + 'agents = ["Küche 1", "b.c-d"]',
+    OBSERVE + 'modality = "m"\nsource = "file"\npath = "/sys/#+"',
+)
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD)
@@ -141,6 +170,30 @@ def test_each_mistake_is_one_line_that_names_its_place(
     assert line.count("\n") == 1
     assert line.startswith(f"{path}: ")
     assert expected in line
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_names_and_topics_that_mqtt_allows_are_taken(text: str, tmp_path: Path) -> None:
+    (tmp_path / "device.toml").write_text(text)
+    compile_files(tmp_path / "device.toml", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"agents": ["a", "b/c"]}, "config.agents[1]: found 'b/c'"),
+        ({"agents": "+{index}", "size": 2}, "config.agents: found '+0'"),
+        ({"act": [{"control": "c", "topic": "z/#"}]}, "config.act[0].topic: found 'z/#'"),
+        ({"observe": [{"modality": "m", "topic": "z\0"}]}, "config.observe[0].topic: found a NUL"),
+        ({"bundle": "b\0"}, "config.bundle: found a NUL"),
+        ({"name": "p/#"}, "config.name: found 'p/#'"),
+    ],
+)
+def test_a_population_of_the_hub_obeys_the_same_rules(change: dict[str, object], expected: str) -> None:
+    population = {"name": "p", "bundle": "b.eab", "agents": ["a"]}
+    assert check_population(dict(population))["name"] == "p"
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        check_population(population | change)
 
 
 def test_a_missing_file_and_a_binary_one_are_named(tmp_path: Path) -> None:

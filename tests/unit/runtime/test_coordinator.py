@@ -38,7 +38,7 @@ def test_devices_form_a_coalition_and_form_anew_when_one_is_lost_and_when_it_is_
     town.add("west")
     town.after(5.0)
     assert [site.coalition for site in town.sites.values()] == [set(NAMES)] * 3
-    figures = town.sites["east"].peering.figures()
+    figures = town.sites["east"].peering.status.figures()
     assert (figures["joined"], figures["left"], figures["refused"]) == (3, 2, 0)
     assert 0.0 < figures["agreed_s"] < 2.5
 
@@ -56,7 +56,7 @@ def test_what_all_smell_adds_up_in_each_population() -> None:
         # A step is made before the others' evidence of its tick is there: one tick behind on that.
         belief = site.population.beliefs(0)[0]
         assert int(belief.argmax()) == 1
-        assert site.peering.figures()["lost"] == 0
+        assert site.peering.status.figures()["lost"] == 0
     assert divergence(expected, alone(0)) > 1.0
 
 
@@ -85,7 +85,9 @@ def test_after_a_restart_a_device_goes_on_from_what_it_believed() -> None:
 def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None:
     town = Town(names=("east", "north"))
     town.after(5.0)
-    holder = next(s for s in town.sites.values() if s.peering.status()["coalition"]["role"] == "nose 0")
+    holder = next(
+        s for s in town.sites.values() if s.peering.status.status()["coalition"]["role"] == "nose 0"
+    )
     other = next(s for s in town.sites.values() if s is not holder)
     fans = [int(site.group.history.select(0, 1)["action"][-1, 1]) for site in (holder, other)]
     assert fans == [1, 0]  # by itself a population likes it quiet; the role asks for the fan
@@ -159,9 +161,9 @@ def test_who_misbehaves_is_ignored_counted_shown_and_less_well_thought_of(
         town.broker.publish("edge/v1/house/peer/evil/presence", make(town), qos=0)
         town.after(1.0)
         if beat == 0:
-            assert town.sites["east"].peering.status()["refusals"] == {"evil": {offence: 1}}
+            assert town.sites["east"].peering.status.status()["refusals"] == {"evil": {offence: 1}}
     for site in town.sites.values():
-        status = site.peering.status()
+        status = site.peering.status.status()
         assert status["refusals"] == {"evil": {offence: 12}}
         assert status["here"] == 3
         assert site.coalition == set(NAMES)
@@ -181,7 +183,7 @@ def test_who_replays_is_refused_and_changes_nothing() -> None:
     town.after(10.0)
     town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
     town.after(1.0)
-    status = town.sites["east"].peering.status()
+    status = town.sites["east"].peering.status.status()
     assert status["refusals"] == {"evil": {"replay": 1}}
     assert status["roster"]["evil"]["here"] is False
 
@@ -195,7 +197,7 @@ def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() ->
     for _ in range(200):
         town.broker.publish("edge/v1/house/peer/evil/evidence", bad, qos=0)
     town.after(0.2)
-    refusals = town.sites["east"].peering.status()["refusals"]["evil"]
+    refusals = town.sites["east"].peering.status.status()["refusals"]["evil"]
     assert refusals["malformed"] == 80  # what the bucket holds
     assert refusals["flood"] >= 110
     np.testing.assert_allclose(town.sites["east"].fused(), before, atol=1e-3)
@@ -204,7 +206,7 @@ def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() ->
 
 def test_telemetry_says_what_changed() -> None:
     town = Town(names=("east",))
-    figures = town.sites["east"].peering.figures()
+    figures = town.sites["east"].peering.status.figures()
     assert figures["here"] == 1
     assert set(figures) >= {"members", "joined", "left", "refused", "lost", "duplicates", "reputation"}
     assert all(isinstance(value, (int, float)) for value in figures.values())
@@ -285,12 +287,12 @@ def test_a_bundle_that_is_tried_begins_from_what_all_saw_and_shares_on() -> None
     town.after(8.0)
     east = town.sites["east"]
     newer = prepare(east.group.config, BOARD, "test", lambda _path: (town.model, "cd" * 32))
-    east.daemon.roster.stage(newer)
+    east.populations.stage(newer)
     town.after(4.0)
     assert east.group.shadow is not None
     shadow = east.group.shadow.stepper
     np.testing.assert_array_equal(shadow.beliefs(0), east.population.beliefs(0))
-    east.daemon.exchange("rooms")
+    east.populations.exchange("rooms")
     assert east.group.stepper is shadow
     town.after(12.0)
     assert divergence(town.sites["north"].fused(), east.fused()) < 1e-3

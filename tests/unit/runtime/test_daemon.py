@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 
 from edge_agent import __version__
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.profile import ThermalProfile
 from edge_agent.config.records import ActConfig, ObserveConfig
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.governor.governor import BoardSigns, Governor
-from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.population.actuators import SAFE
+from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode, encode
 
 MakeHouse = Callable[..., Any]
+
+
+def governed(signs: Callable[[], BoardSigns]) -> Callable[[DaemonBuilder], None]:
+    governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
+    return lambda builder: builder.govern(governor, signs)
 
 
 def test_an_observation_becomes_an_action_of_its_agent_alone(make_house: MakeHouse) -> None:
@@ -28,7 +34,7 @@ def test_an_observation_becomes_an_action_of_its_agent_alone(make_house: MakeHou
     assert house.sent("z/room-1/set") == [b'{"fan": "high"}']
     assert house.sent("z/room-0/set") == []
     assert house.model.stepped == [1]
-    status = house.daemon.status()["populations"]["rooms"]
+    status = house.status.status()["populations"]["rooms"]
     assert (status["steps"], status["actions"], status["observations"]) == (1, 1, 2)
 
 
@@ -59,7 +65,7 @@ def test_faults_are_counted_and_change_nothing(make_house: MakeHouse) -> None:
     for payload in (b'{"co2": "much"}', b'{"co2": NaN}', b"\xff", b"[" * 9999, b"x" * 100_000):
         house.say("z/room-0", payload)
         house.after(0.2)
-    status = house.daemon.status()["populations"]["rooms"]
+    status = house.status.status()["populations"]["rooms"]
     assert status["faults"]["not_a_number"] >= 2
     assert status["faults"]["not_json"] == 1
     assert status["faults"]["too_long"] == 1
@@ -96,7 +102,7 @@ def test_at_a_rate_all_agents_step_with_the_values_that_hold(make_house: MakeHou
     house.after(3.0)
     assert house.model.stepped == [3] * 6
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
-    assert house.daemon.status()["populations"]["rooms"]["missed"] == 0
+    assert house.status.status()["populations"]["rooms"]["missed"] == 0
 
 
 def test_a_stepped_population_is_remembered(make_house: MakeHouse) -> None:
@@ -130,7 +136,7 @@ def test_a_question_that_makes_no_sense_is_answered_with_what_was_expected(
     house = make_house(step="rate", rate_hz=1.0)
     house.start()
     with pytest.raises(ConfigError) as refused:
-        house.daemon.answer(request_)
+        house.status.answer(request_)
     assert message in str(refused.value)
 
 
@@ -145,7 +151,7 @@ def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
     assert np.frombuffer(answer["act"], "<i2").tolist() == [0, 1, 2]
     assert answer["shape"] == [3, 1]
     house.say(house.topics.bulk_in("rooms"), b"nonsense")
-    assert house.daemon.status()["populations"]["rooms"]["faults"] == {"bad_array": 1}
+    assert house.status.status()["populations"]["rooms"]["faults"] == {"bad_array": 1}
 
 
 def test_birth_and_will(make_house: MakeHouse) -> None:
@@ -166,7 +172,7 @@ def test_without_a_broker_the_daemon_steps_on_and_says_so(make_house: MakeHouse)
     house.broker.stop()
     house.start()
     house.after(30.0)
-    status = house.daemon.status()
+    status = house.status.status()
     assert status["broker"]["state"] in ("waiting", "connecting")
     assert status["broker"]["reason"] != ""
     assert status["populations"]["rooms"]["ticks"] == 30
@@ -189,7 +195,7 @@ def test_the_wall_clock_may_be_set_without_a_step_lost_or_made_twice(make_house:
     for jump in (-86400.0 * 365, 86400.0 * 3650):
         house.clock.jump(jump)
         house.after(5.0)
-    status = house.daemon.status()["populations"]["rooms"]
+    status = house.status.status()["populations"]["rooms"]
     assert (status["ticks"], status["missed"]) == (15, 0)
     assert house.group.history.select(agent=0)["tick"].tolist() == list(range(1, 16))
 
@@ -199,7 +205,7 @@ def test_late_ticks_are_counted_and_not_made_up(make_house: MakeHouse) -> None:
     house.start()
     house.clock.advance(1.05)
     house.settle()
-    status = house.daemon.status()["populations"]["rooms"]
+    status = house.status.status()["populations"]["rooms"]
     assert (status["ticks"], status["missed"]) == (1, 9)
 
 
@@ -224,8 +230,8 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     house.start()
     house.after(2.5)
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
-    assert house.daemon.status()["populations"]["rooms"]["faults"] == {"out_of_range": 2}
-    house.daemon.change([], ["rooms"])
+    assert house.status.status()["populations"]["rooms"]["faults"] == {"out_of_range": 2}
+    house.populations.change([], ["rooms"])
     assert source.closed
 
 
@@ -243,7 +249,7 @@ def test_who_steps_on_arrival_is_woken_by_what_a_source_has(make_house: MakeHous
     source.value = 700.0
     house.after(1.0)
     assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
-    house.daemon.change([], ["rooms"])
+    house.populations.change([], ["rooms"])
     source.value = 1200.0
     house.after(2.0)
     assert house.sent("z/room-2/set")[-1] == b'{"fan": "low"}'
@@ -282,7 +288,7 @@ def test_a_suspended_population_s_bulk_actions_are_held_safe_once(make_house: Ma
     seen = {"obs": np.zeros((3, 2), "<i2").tobytes(), "shape": [3, 2], "dtype": "int16"}
     house.say(house.topics.bulk_in("rooms"), encode(Message(seen)))
     house.model.executed.clear()
-    house.group.suspended = True
+    house.populations.suspend("rooms", SuspendReason.STOP)
     sent = len(house.sent(house.topics.bulk_out("rooms")))
     house.after(5.0)
     (held,) = house.sent(house.topics.bulk_out("rooms"))[sent:]
@@ -292,65 +298,65 @@ def test_a_suspended_population_s_bulk_actions_are_held_safe_once(make_house: Ma
 
 def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> None:
     heat = [40.0]
-    parts = Parts(
-        rss=lambda: 1,
-        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: BoardSigns(temperature_c=heat[0]),
+    governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
+    house = make_house(
+        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=heat[0])),
+        step="rate",
+        rate_hz=1.0,
     )
-    house = make_house(parts=parts, step="rate", rate_hz=1.0)
     house.start()
     house.say("z/room-0", b'{"co2": 1200}')
     house.after(3.0)
     heat[0] = 75.0
     house.after(20.0)
     assert house.model.horizon == 1
-    assert house.daemon.pacing.period("rooms") == 2.0
+    assert house.schedule.period("rooms") == 2.0
     heat[0] = 90.0
     house.after(20.0)
-    assert house.daemon.status()["governor"]["name"] == "hold"
+    assert house.status.status()["governor"]["name"] == "hold"
     assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
     stepped = len(house.model.stepped)
     house.after(20.0)
     assert len(house.model.stepped) == stepped
     heat[0] = 40.0
     house.after(300.0)
-    status = house.daemon.status()
+    status = house.status.status()
     assert status["governor"] == {"rung": 0, "name": "full", "cause": "", "moves": 6}
     assert house.model.horizon is None
-    assert house.daemon.pacing.period("rooms") == 1.0
+    assert house.schedule.period("rooms") == 1.0
 
 
 def test_a_population_that_comes_to_a_hot_board_gives_way_too(
     make_house: MakeHouse, prepare_rooms: Callable[..., Any]
 ) -> None:
-    parts = Parts(
-        rss=lambda: 1,
-        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: BoardSigns(temperature_c=90.0),
+    governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
+    house = make_house(
+        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=90.0)),
+        step="rate",
+        rate_hz=1.0,
     )
-    house = make_house(parts=parts, step="rate", rate_hz=1.0)
     house.start()
     house.after(20.0)
-    halls = replace(house.daemon.groups["rooms"].config, name="halls")
-    house.daemon.change([prepare_rooms(halls)], [])
-    assert house.daemon.groups["halls"].suspended
+    halls = replace(house.populations.groups["rooms"].config, name="halls")
+    house.populations.change([prepare_rooms(halls)], [])
+    assert house.populations.groups["halls"].suspended
 
 
 def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_house: MakeHouse) -> None:
     own = [0.05]
-    parts = Parts(
-        rss=lambda: 1,
-        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: BoardSigns(own=own[0]),
+    governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
+    house = make_house(
+        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(own=own[0])),
+        step="rate",
+        rate_hz=10.0,
     )
-    house = make_house(parts=parts, step="rate", rate_hz=10.0)
     house.start()
     for share, rung in ((0.05, "full"), (0.5, "slow")):
         own[0] = share
         for _ in range(100):  # each turn comes one and a half periods late
             house.clock.advance(0.25)
             house.daemon.turn()
-        assert house.daemon.status()["governor"]["name"] == rung
+        assert house.status.status()["governor"]["name"] == rung
 
 
 class Herald:
@@ -360,34 +366,38 @@ class Herald:
 
     def __init__(self, item: Any) -> None:
         self._items = [item]
+        self.populations: Any = None
 
-    def attach(self, daemon: Any, link: Any) -> None:
-        self._daemon = daemon
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
     def turn(self) -> None:
         if self._items:
-            self._daemon.change([self._items.pop()], [])
+            self.populations.change([self._items.pop()], [])
 
 
 def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:
     halls = replace(make_house(step="rate").config.population[0], name="halls", rate_hz=5.0)
-    house = make_house(parts=Parts(rss=lambda: 1, announcing=Herald(prepare_rooms(halls))))
+    herald = Herald(prepare_rooms(halls))
+    house = make_house(speakers=[herald])
+    herald.populations = house.populations
     assert house.daemon.turn() == pytest.approx(house.clock.monotonic() + 0.2)
 
 
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:
-    parts = Parts(
-        rss=lambda: 1,
-        governor=Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5]),
-        signs=lambda: BoardSigns(temperature_c=75.0),
+    governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
+    house = make_house(
+        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=75.0))
     )
-    house = make_house(parts=parts)
     house.start()
     house.after(30.0)
     halls = replace(house.config.population[0], name="halls", agents="hall-{index}")
-    house.daemon.change([prepare_rooms(halls)], [])
-    assert house.daemon.pacing.period("halls") == 0.2
-    assert house.daemon.groups["halls"].horizon == 1
+    house.populations.change([prepare_rooms(halls)], [])
+    assert house.schedule.period("halls") == 0.2
+    assert house.populations.groups["halls"].horizon == 1
 
 
 def test_at_a_rate_what_is_stale_counts_as_not_observed_and_stays_safe(make_house: MakeHouse) -> None:

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.wire import discovery
 
 MakeHouse = Callable[..., Any]
 
 
+def shown(prefix: str) -> Callable[[DaemonBuilder], None]:
+    return lambda builder: builder.show_home_assistant(prefix, 10.0)
+
+
 def test_it_announces_itself_on_every_connect_and_tells_how_it_is(make_house: MakeHouse) -> None:
-    parts = Parts(rss=lambda: 123, announcing=HomeAssistantPublisher("homeassistant", 10.0))
-    house = make_house(step="rate", rate_hz=1.0, parts=parts)
+    house = make_house(step="rate", rate_hz=1.0, extend=shown("homeassistant"))
     config = discovery.topic("homeassistant", house.topics)
     house.start()
     house.after(31.0)
@@ -33,7 +35,7 @@ def test_it_announces_itself_on_every_connect_and_tells_how_it_is(make_house: Ma
 
 
 def test_an_outage_is_waited_out_and_not_in_a_busy_loop(make_house: MakeHouse) -> None:
-    house = make_house(parts=Parts(rss=lambda: 1, announcing=HomeAssistantPublisher("homeassistant", 10.0)))
+    house = make_house(extend=shown("homeassistant"))
     house.start()
     house.after(11.0)
     house.broker.stop()
@@ -44,13 +46,13 @@ def test_an_outage_is_waited_out_and_not_in_a_busy_loop(make_house: MakeHouse) -
 def test_the_sensors_of_a_population_that_is_gone_are_removed(
     make_house: MakeHouse, prepare_rooms: Callable[..., Any]
 ) -> None:
-    house = make_house(parts=Parts(rss=lambda: 1, announcing=HomeAssistantPublisher("ha", 10.0)))
+    house = make_house(extend=shown("ha"))
     house.start()
     house.after(11.0)
-    halls = replace(house.daemon.groups["rooms"].config, name="halls")
-    house.daemon.change([prepare_rooms(halls)], [])
+    halls = replace(house.populations.groups["rooms"].config, name="halls")
+    house.populations.change([prepare_rooms(halls)], [])
     house.after(11.0)
-    house.daemon.change([], ["halls"])
+    house.populations.change([], ["halls"])
     house.after(11.0)
     first, second, third = (
         json.loads(payload)["components"] for payload in house.sent(discovery.topic("ha", house.topics))

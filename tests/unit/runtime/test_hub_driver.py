@@ -15,10 +15,8 @@ from edge_agent.errors import PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.hub_client import HubClient
-from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.rollout.bundle_port import Fetched, Verified
 from edge_agent.runtime.rollout.command_handlers import CommandTools
-from edge_agent.runtime.rollout.hub_driver import HubDriver
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import blocks, documents, messages, signatures
 from edge_agent.wire.blocks import Cut
@@ -91,13 +89,17 @@ class Site:
         clock = ManualClock(start=100.0)
         configured = {"rooms": ("digest", 3)}
         trust = Trust("home", (SECRET.public.raw,))
-        follower = HubClient(
+        client = HubClient(
             TOPICS, trust, configured, lambda _cut: set(), random.Random(1), self.disk.state or None
         )
-        tools = CommandTools(reload=lambda: None, recorder=lambda: None, max_rate_hz=100.0)
-        self.following = HubDriver(follower, self.disk, self.shop, tools, clock)
-        parts = Parts(rss=lambda: 1, following=self.following)
-        self.house = make_house(step="rate", rate_hz=10.0, parts=parts, clock=clock)
+        tools = CommandTools(reload=lambda: None, recording_file=lambda: None, max_rate_hz=100.0)
+        self.house = make_house(
+            step="rate",
+            rate_hz=10.0,
+            extend=lambda builder: builder.obey_hub(client, self.disk, self.shop, tools),
+            clock=clock,
+        )
+        self.driver = self.house.builder.hub
         self.prepare = lambda: prepare(self.house.config.population[0], digest=CUT.digest)
         self.shop.prepared = self.prepare()
         self.house.start()
@@ -133,7 +135,7 @@ class Site:
 
     @property
     def running(self) -> str:
-        return str(self.house.daemon.groups["rooms"].digest)
+        return str(self.house.populations.groups["rooms"].digest)
 
 
 @pytest.fixture
@@ -145,35 +147,37 @@ def test_a_good_bundle_is_shadowed_tried_and_stays(site: Site) -> None:
     site.desire()
     site.serve()
     assert site.running == "digest"
-    assert site.house.daemon.groups["rooms"].shadow.digest == CUT.digest
+    assert site.house.populations.groups["rooms"].shadow.digest == CUT.digest
     site.house.after(3.0)
     assert site.running == CUT.digest
-    assert site.house.daemon.groups["rooms"].shadow.digest == "digest"
+    assert site.house.populations.groups["rooms"].shadow.digest == "digest"
     site.house.after(3.0)
-    assert site.house.daemon.groups["rooms"].shadow is None
+    assert site.house.populations.groups["rooms"].shadow is None
     assert site.reported()["populations"]["rooms"]["bundle"] == CUT.digest
     assert site.disk.state["active"] == {"rooms": CUT.digest}
     assert site.shop.kept == {CUT.digest}
     birth = decode(site.house.broker.retained[TOPICS.birth].payload).body
     assert birth["populations"]["rooms"]["bundle"] == CUT.digest
-    assert site.house.daemon.config.population[0].bundle == f"/bundles/{CUT.digest}.eab"
+    assert site.house.populations.config.population[0].bundle == f"/bundles/{CUT.digest}.eab"
 
 
 def test_each_stage_is_judged_by_what_happened_in_it(site: Site) -> None:
     site.desire()
     site.serve()
     site.house.after(1.5)
-    site.house.daemon.groups["rooms"].shadow.stepper.contradictions = 2  # of 60 agent-steps in this stage
+    site.house.populations.groups[
+        "rooms"
+    ].shadow.stepper.contradictions = 2  # of 60 agent-steps in this stage
     site.house.after(6.0)
     assert site.reported()["rollouts"]["rooms"]["stage"] == "committed"
 
 
 @pytest.mark.parametrize("stage", ["shadowing", "trial"])
 def test_a_bundle_that_does_badly_goes_by_itself(site: Site, stage: str) -> None:
-    used = site.house.roster.arena.used
+    used = site.house.populations.arena.used
     site.desire()
     site.serve()
-    group = site.house.daemon.groups["rooms"]
+    group = site.house.populations.groups["rooms"]
     new = group.shadow.stepper
     if stage == "trial":
         site.house.after(3.0)
@@ -185,7 +189,7 @@ def test_a_bundle_that_does_badly_goes_by_itself(site: Site, stage: str) -> None
     rollout = site.reported()["rollouts"]["rooms"]
     assert rollout["stage"] == "rolled-back"
     assert rollout["reason"].startswith(f"{stage}: free_energy_rise")
-    assert site.house.roster.arena.used == used
+    assert site.house.populations.arena.used == used
     assert site.shop.kept == set()
 
 
@@ -207,7 +211,7 @@ def test_nothing_is_obeyed_until_it_is_kept(site: Site) -> None:
     site.desire()
     site.house.after(7.0)
     assert site.house.sent(TOPICS.fetch) == []
-    assert site.house.daemon.status()["hub"]["unsaved"] >= 1
+    assert site.house.status.status()["hub"]["unsaved"] >= 1
     site.disk.full = False
     site.house.after(7.0)
     assert len(site.house.sent(TOPICS.fetch)) >= 1
@@ -233,7 +237,7 @@ def test_a_population_that_changes_meanwhile_ends_the_rollout(site: Site, prepar
     site.desire()
     site.serve()
     rooms = replace(site.house.config.population[0], seed=7)
-    site.house.daemon.change([prepare_rooms(rooms)], ["rooms"])
+    site.house.populations.change([prepare_rooms(rooms)], ["rooms"])
     assert "changed meanwhile" in site.reported()["rollouts"]["rooms"]["reason"]
 
 
@@ -248,48 +252,48 @@ def halls(site: Site, prepare_rooms: Make) -> dict[str, Any]:
 def test_a_new_population_is_tried_kept_and_goes_when_it_is_no_longer_desired(
     site: Site, halls: dict[str, Any]
 ) -> None:
-    used, planned = site.house.roster.arena.used, site.house.daemon.plan.total
+    used, planned = site.house.populations.arena.used, site.house.populations.plan.total
     site.desire(populations=halls)
     site.serve()
-    assert site.house.daemon.groups["halls"].digest == CUT.digest
+    assert site.house.populations.groups["halls"].digest == CUT.digest
     assert "halls" not in site.reported()["populations"]  # on trial
     site.house.after(3.0)
     assert site.reported()["populations"]["halls"] == {"bundle": CUT.digest, "size": 5}
     assert list(site.disk.state["added"]) == ["halls"]
-    assert [entry.name for entry in site.house.daemon.config.population] == ["rooms", "halls"]
-    assert site.house.daemon.plan.total > planned
+    assert [entry.name for entry in site.house.populations.config.population] == ["rooms", "halls"]
+    assert site.house.populations.plan.total > planned
     site.desire(version=2, populations={})
     site.house.after(1.0)
-    assert list(site.house.daemon.groups) == ["rooms"]
-    assert (site.house.roster.arena.used, site.house.daemon.plan.total) == (used, planned)
+    assert list(site.house.populations.groups) == ["rooms"]
+    assert (site.house.populations.arena.used, site.house.populations.plan.total) == (used, planned)
     assert site.reported()["populations"].keys() == {"rooms"}
 
 
 def test_a_new_population_that_does_badly_goes_again(site: Site, halls: dict[str, Any]) -> None:
-    used = site.house.roster.arena.used
+    used = site.house.populations.arena.used
     site.desire(populations=halls)
     site.serve()
-    site.house.daemon.groups["halls"].stepper.contradictions = 1000
+    site.house.populations.groups["halls"].stepper.contradictions = 1000
     site.house.after(3.0)
-    assert list(site.house.daemon.groups) == ["rooms"]
+    assert list(site.house.populations.groups) == ["rooms"]
     assert site.reported()["rollouts"]["halls"]["reason"].startswith("trial: contradiction_rate")
-    assert site.house.roster.arena.used == used
+    assert site.house.populations.arena.used == used
     assert site.disk.state["added"] == {}
 
 
 @pytest.mark.parametrize("where", ["the next start's plan", "the arena"])
 def test_a_new_population_without_room_is_told_with_the_bytes_that_are_missing(
-    site: Site, halls: dict[str, Any], where: str
+    site: Site, halls: dict[str, Any], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "the arena":
-        arena = site.house.roster.arena
+        arena = site.house.populations.arena
         arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
     else:
-        site.house.daemon.plan = Plan((), 10)
+        monkeypatch.setattr(site.house.populations, "_plan", Plan((), 10))
     site.desire(populations=halls)
     site.serve()
     assert "bytes are missing" in site.reported()["rollouts"]["halls"]["reason"]
-    assert list(site.house.daemon.groups) == ["rooms"]
+    assert list(site.house.populations.groups) == ["rooms"]
 
 
 def test_a_population_that_is_not_here_and_not_described_is_told(site: Site) -> None:
@@ -321,13 +325,13 @@ def test_a_bundle_with_an_address_is_downloaded_or_else_asked_of_the_hub(
     assert bool(site.house.sent(TOPICS.fetch)) == bool(unreachable)
     if unreachable:
         site.serve()
-    assert site.house.daemon.groups["rooms"].shadow.digest == CUT.digest
+    assert site.house.populations.groups["rooms"].shadow.digest == CUT.digest
 
 
 def test_a_changed_configuration_is_told_to_the_hub(site: Site, prepare_rooms: Make) -> None:
     rooms = site.house.config.population[0]
     halls = replace(rooms, name="halls", agents="hall-{index}", size=5)
-    site.house.daemon.change([prepare_rooms(halls)], [])
+    site.house.populations.change([prepare_rooms(halls)], [])
     expected = {"bundle": "digest", "size": 5}
     assert site.reported()["populations"]["halls"] == expected
     birth = decode(site.house.broker.retained[TOPICS.birth].payload).body
@@ -345,10 +349,10 @@ def test_commands_change_what_they_say_and_nothing_else(site: Site) -> None:
         body: dict[str, Any] = decode(answer).body
         return body
 
-    ticks = site.house.daemon.status()["populations"]["rooms"]["ticks"]
+    ticks = site.house.status.status()["populations"]["rooms"]["ticks"]
     assert command("set-rate", population="rooms", rate_hz=2.0)["result"] == {"rate_hz": 2.0}
     site.house.after(10.0)
-    assert site.house.daemon.status()["populations"]["rooms"]["ticks"] - ticks == 20
+    assert site.house.status.status()["populations"]["rooms"]["ticks"] - ticks == 20
     assert "found 'halls'" in command("reset", population="halls")["reason"]
     assert "found 'halls'" in command("set-rate", population="halls", rate_hz=1)["reason"]
     assert "recorder.path" in command("record", on=True)["reason"]

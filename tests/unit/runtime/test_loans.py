@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from edge_agent.errors import PeerError, PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.governor.governor import BoardSigns
 from edge_agent.runtime.peers.loan_payload import pack, unpack
-from edge_agent.wire import messages
+from edge_agent.runtime.peers.loans import bundle_id
+from edge_agent.wire import messages, signatures
+from edge_agent.wire.loan import LoanMessage, signed, to_body
 from edge_agent.wire.messages import Message
 
 from .town import Town
@@ -26,7 +31,7 @@ def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600, b
     town.smells = {"east": 2, "north": 0}
     town.after(5.0)
     if ballast:
-        arena = town.sites["north"].daemon.roster.arena
+        arena = town.sites["north"].populations.arena
         arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
     town.sites["east"].signs = HOT
     town.after(30.0)
@@ -38,7 +43,7 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     east, north = town.sites["east"], town.sites["north"]
     assert east.group.suspended
     ticks = east.group.counters.ticks
-    guest = north.daemon.groups["east.rooms"]
+    guest = north.populations.groups["east.rooms"]
     assert not guest.suspended
     steps = guest.counters.ticks
     assert steps > ticks
@@ -50,12 +55,12 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     town.smells.pop("east")
     east.signs = COOL
     town.after(70.0)
-    assert "east.rooms" not in north.daemon.groups
+    assert "east.rooms" not in north.populations.groups
     assert not east.group.suspended
     assert east.group.counters.ticks > steps
     assert int(east.population.beliefs(0)[0].argmax()) == 1
     assert learned != b""
-    figures = (east.peering.lending.counters, north.peering.lending.counters)
+    figures = (east.peering.loans.counters, north.peering.loans.counters)
     assert (figures[0].lent, figures[0].returned) == (1, 1)
     assert (figures[1].adopted, figures[1].given_back) == (1, 1)
     assert north.peering.peer.members.presence("north").room == 600 * 1024
@@ -64,10 +69,10 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
 def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
     town = hot_town()
     east, north = town.sites["east"], town.sites["north"]
-    ticks = north.daemon.groups["east.rooms"].counters.ticks
+    ticks = north.populations.groups["east.rooms"].counters.ticks
     north.signs = HOT
     town.after(30.0)
-    assert "east.rooms" not in north.daemon.groups
+    assert "east.rooms" not in north.populations.groups
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
     assert east.group.counters.ticks >= ticks
 
@@ -75,8 +80,8 @@ def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
 def test_a_peer_that_promised_room_and_has_none_refuses_and_changes_nothing() -> None:
     town = hot_town(ballast=True)
     east, north = town.sites["east"], town.sites["north"]
-    assert list(north.daemon.groups) == ["rooms"]
-    assert north.peering.lending.counters.refused >= 1
+    assert list(north.populations.groups) == ["rooms"]
+    assert north.peering.loans.counters.refused >= 1
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
     east.signs = COOL
     town.after(70.0)
@@ -93,7 +98,7 @@ def test_a_disk_that_keeps_no_notes_keeps_nobody_from_lending() -> None:
     town.after(5.0)
     town.sites["east"].signs = HOT
     town.after(30.0)
-    assert "east.rooms" in town.sites["north"].daemon.groups
+    assert "east.rooms" in town.sites["north"].populations.groups
 
 
 def test_what_is_lent_is_told_nothing_here_and_held_safe_nowhere_twice() -> None:
@@ -118,13 +123,13 @@ def test_an_owner_that_starts_anew_gets_back_what_was_learned_meanwhile() -> Non
     town = hot_town()
     town.smells["east"] = 1
     town.after(10.0)
-    guest = town.sites["north"].daemon.groups["east.rooms"]
+    guest = town.sites["north"].populations.groups["east.rooms"]
     town.kill("east")
     again = town.add("east")
     assert again.group.suspended  # before it has heard a thing: north may be running it
     town.smells.pop("east")
     town.after(5.0)
-    assert "east.rooms" not in town.sites["north"].daemon.groups
+    assert "east.rooms" not in town.sites["north"].populations.groups
     assert not again.group.suspended
     assert again.group.counters.ticks >= guest.counters.ticks > 20
     assert int(again.population.beliefs(0)[0].argmax()) == 1
@@ -139,13 +144,13 @@ def test_an_owner_that_lost_its_notes_has_its_population_to_itself_at_once() -> 
     town.drawers["east"].files = {"loans": b"torn"}
     again = town.add("east")
     town.after(8.0)
-    assert "east.rooms" not in town.sites["north"].daemon.groups
+    assert "east.rooms" not in town.sites["north"].populations.groups
     assert not again.group.suspended
 
 
 def test_without_keys_or_room_nothing_moves() -> None:
     for town in (hot_town(trusted=()), hot_town(trusted=("north",)), hot_town(room_kb=0)):
-        assert list(town.sites["north"].daemon.groups) == ["rooms"]
+        assert list(town.sites["north"].populations.groups) == ["rooms"]
         assert town.sites["east"].group.suspended
 
 
@@ -156,8 +161,26 @@ def test_a_forged_offer_is_refused_and_counted() -> None:
     town.broker.publish("edge/v1/house/peer/east/handover", forged, qos=0)
     town.after(0.1)
     north = town.sites["north"].peering
-    assert north.status()["refusals"] == {"east": {"malformed": 1}}
-    assert north.lending.counters.adopted == 1
+    assert north.status.status()["refusals"] == {"east": {"malformed": 1}}
+    assert north.loans.counters.adopted == 1
+
+
+@pytest.mark.parametrize("sender", ["east", "stranger"])
+def test_an_offer_signed_by_an_unknown_key_changes_nothing(sender: str) -> None:
+    """A whole offer, made as a device makes it, with a key that nobody here was told of."""
+    town = hot_town()
+    north = town.sites["north"]
+    before = (list(north.populations.groups), north.peering.loans.status())
+    parcel = pack(Town(("east",), shares=False).sites["east"].group)
+    head = LoanMessage("offer", 99, sender, "north", "rooms", bundle_id(north.group.digest), size=len(parcel))
+    head = replace(head, digest=hashlib.sha256(parcel).digest(), parts=1, room=1)
+    signature = signatures.generate("nobody").sign(signed(head))
+    body = to_body(replace(head, data=parcel, signature=signature))
+    town.broker.publish(f"edge/v1/house/peer/{sender}/handover", messages.encode(Message(body)), qos=1)
+    town.after(0.5)
+    assert (list(north.populations.groups), north.peering.loans.status()) == before
+    refusals = north.peering.status.status()["refusals"]
+    assert refusals == ({"east": {"malformed": 1}} if sender == "east" else {})
 
 
 def test_a_parcel_comes_out_as_it_went_in() -> None:
@@ -175,6 +198,18 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         unpack(data)
 
 
+ACT = {"control": "fan", "topic": "t", "template": "", "qos": 0, "safe": ""}
+OBSERVE = {"modality": "co2", "topic": "t", "pointer": "", "scale": 1, "offset": 0, "stale_s": 1}
+
+
+def test_a_signed_parcel_may_have_other_topics() -> None:
+    import zlib
+
+    group = Town(("east",), shares=False).sites["east"].group
+    content = msgpack.unpackb(zlib.decompress(pack(group))) | {"act": [ACT], "observe": [OBSERVE]}
+    assert unpack(zlib.compress(msgpack.packb(content))).config.act[0].topic == "t"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -186,6 +221,11 @@ def test_noise_is_no_parcel(data: bytes) -> None:
         {"observe": [3]},
         {"counters": {"colour": 1}},
         {"name": "a/b"},
+        {"agents": ["a+"]},
+        {"agents": "#{index}"},
+        {"act": [{**ACT, "topic": "z/#"}]},
+        {"act": [{**ACT, "topic": "z/\0"}]},
+        {"observe": [{**OBSERVE, "topic": "z/+/x"}]},
     ],
 )
 def test_a_signed_parcel_can_still_be_wrong(change: dict) -> None:

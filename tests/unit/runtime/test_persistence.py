@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.runtime.parts import Parts
 from edge_agent.runtime.population import checkpoint
 from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.recording import recorder
-from edge_agent.runtime.recording.recorder import Recorder, frame, frames
+from edge_agent.runtime.recording.recorder import frame, frames
 
 MakeHouse = Callable[..., Any]
 
@@ -56,7 +55,7 @@ class Reel:
 
 
 def with_checkpoints(make_house: MakeHouse, shelf: Shelf, **more: Any) -> Any:
-    return make_house(parts=Parts(rss=lambda: 1, checkpoints=Checkpoints(shelf, 300.0, 200.0)), **more)
+    return make_house(checkpoints=Checkpoints(shelf, 300.0, 200.0), **more)
 
 
 def test_beliefs_and_counters_come_back_after_a_restart(make_house: MakeHouse) -> None:
@@ -87,6 +86,38 @@ def test_another_size_or_bundle_starts_afresh(make_house: MakeHouse) -> None:
     assert other.group.counters.steps == 0
 
 
+def kept(shelf: Shelf) -> Any:
+    return checkpoint.decode(shelf.files[checkpoint.NAME])
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": "3"}, {"steps": -1}, {"steps": True}, {"of a later version": 3}]
+)
+def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    shelf = Shelf()
+    house = with_checkpoints(make_house, shelf)
+    house.start()
+    house.say("z/room-1", b'{"co2": 1200}')
+    house.daemon.stop()
+    (name,) = house.populations.groups
+    populations = kept(shelf)
+    bad = populations[name] | {"counters": change}
+    again = make_house()
+    resumed, (fault,) = checkpoint.resume(
+        {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}
+    )
+    assert resumed == [name]
+    assert "population 'bad' cannot go on from it" in str(fault)
+    shelf.files[checkpoint.NAME] = sealed({"populations": {name: bad}})
+    last = with_checkpoints(make_house, shelf)
+    last.start()
+    assert last.group.counters.steps == 0
+    assert last.status.status()["checkpoint"]["failed"] == 1
+    assert "cannot go on from it" in caplog.text
+
+
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_damaged_checkpoint_is_believed(place: int, flip: int) -> None:
     good = checkpoint.encode({})
@@ -100,13 +131,14 @@ def test_no_damaged_checkpoint_is_believed(place: int, flip: int) -> None:
 
 def test_a_full_disk_is_noted_and_the_device_works_on(make_house: MakeHouse) -> None:
     shelf, reel = Shelf(), Reel()
-    parts = Parts(rss=lambda: 1, checkpoints=Checkpoints(shelf, 300.0, 200.0), recorder=Recorder(reel, 10**6))
-    house = make_house(parts=parts)
+    house = make_house(
+        checkpoints=Checkpoints(shelf, 300.0, 200.0), recording_file=reel, max_recording_bytes=10**6
+    )
     house.start()
     shelf.full = reel.full = True
     house.say("z/room-1", b'{"co2": 1200}')
     house.after(700.0)
-    status = house.daemon.status()
+    status = house.status.status()
     assert status["checkpoint"]["failed"] == 2
     assert "No space" in status["checkpoint"]["reason"]
     assert "No space" in status["recorder"]["reason"]
@@ -114,13 +146,13 @@ def test_a_full_disk_is_noted_and_the_device_works_on(make_house: MakeHouse) -> 
     assert house.sent("z/room-1/set")[-1] == b'{"fan": "off"}'
     shelf.full = False
     house.after(700.0)
-    assert house.daemon.status()["checkpoint"]["reason"] == ""
+    assert house.status.status()["checkpoint"]["reason"] == ""
 
 
 def test_writes_a_day_are_bounded(make_house: MakeHouse) -> None:
     shelf = Shelf()
     checkpoints = Checkpoints(shelf, 1.0, mb_a_day=0.001)
-    house = make_house(parts=Parts(rss=lambda: 1, checkpoints=checkpoints))
+    house = make_house(checkpoints=checkpoints)
     house.start()
     house.after(2 * 86400.0)
     assert 0 < checkpoints.counters.bytes <= 2 * 1000 + 2 * len(shelf.files["checkpoint"])
@@ -128,7 +160,7 @@ def test_writes_a_day_are_bounded(make_house: MakeHouse) -> None:
 
 def test_a_recording_holds_each_step_and_each_segment_begins_anew(make_house: MakeHouse) -> None:
     reel = Reel()
-    house = make_house(parts=Parts(rss=lambda: 1, recorder=Recorder(reel, 8000)), step="rate", rate_hz=5.0)
+    house = make_house(recording_file=reel, max_recording_bytes=8000, step="rate", rate_hz=5.0)
     house.start()
     for second in range(30):
         house.say(f"z/room-{second % 3}", b'{"co2": %d}' % (500 * (second % 4)))
@@ -218,5 +250,5 @@ def test_a_checkpoint_of_something_else_is_noted_and_the_daemon_starts(
     shelf.files[checkpoint.NAME] = data
     house = with_checkpoints(make_house, shelf)
     house.start()
-    assert house.daemon.parts.checkpoints.counters.failed == 1
+    assert house.status.status()["checkpoint"]["failed"] == 1
     assert house.group.counters.steps == 0

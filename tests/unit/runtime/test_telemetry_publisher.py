@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.telemetry import Telemetry
-from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
 from edge_agent.testing.memory_outbox import MemoryOutboxStore
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode
@@ -19,8 +18,9 @@ MakeHouse = Callable[..., Any]
 TOPIC = DeviceTopics("home", "dev").telemetry
 
 
-def make_uplink(store: MemoryOutboxStore) -> TelemetryPublisher:
-    return TelemetryPublisher(Telemetry(10.0), Outbox(OutboxSettings(flush_seconds=1.0), TOPIC, store))
+def reported(store: MemoryOutboxStore) -> Callable[[DaemonBuilder], None]:
+    outbox = Outbox(OutboxSettings(flush_seconds=1.0), TOPIC, store)
+    return lambda builder: builder.publish_telemetry(Telemetry(10.0), outbox)
 
 
 @pytest.fixture
@@ -35,8 +35,7 @@ def told(house: Any) -> list[Message]:
 def test_the_body_follows_the_schema_and_has_numbers_of_its_own(
     make_house: MakeHouse, store: MemoryOutboxStore
 ) -> None:
-    parts = Parts(rss=lambda: 123, uplink=make_uplink(store))
-    house = make_house(step="rate", rate_hz=1.0, bulk=True, parts=parts)
+    house = make_house(step="rate", rate_hz=1.0, bulk=True, extend=reported(store))
     house.start()
     house.model.contradictions = 4
     house.after(25.0)
@@ -54,7 +53,7 @@ def test_the_body_follows_the_schema_and_has_numbers_of_its_own(
 
 
 def test_an_outage_is_replayed_in_order_and_marked(make_house: MakeHouse, store: MemoryOutboxStore) -> None:
-    house = make_house(parts=Parts(rss=lambda: 1, uplink=make_uplink(store)))
+    house = make_house(extend=reported(store))
     house.broker.stop()
     house.start()
     house.after(60.0)
@@ -74,7 +73,7 @@ def test_an_outage_is_replayed_in_order_and_marked(make_house: MakeHouse, store:
 def test_a_disk_that_cannot_be_read_stops_nothing(
     make_house: MakeHouse, store: MemoryOutboxStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = make_house(step="rate", rate_hz=1.0, parts=Parts(rss=lambda: 1, uplink=make_uplink(store)))
+    house = make_house(step="rate", rate_hz=1.0, extend=reported(store))
     house.start()
 
     def refuse(*_: object) -> None:
@@ -83,8 +82,8 @@ def test_a_disk_that_cannot_be_read_stops_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(store, "read", refuse)
         house.after(30.0)
-    assert house.daemon.status()["populations"]["rooms"]["ticks"] == 30
-    assert 1 <= house.daemon.status()["telemetry"]["unreadable"] <= 7
+    assert house.status.status()["populations"]["rooms"]["ticks"] == 30
+    assert 1 <= house.status.status()["telemetry"]["unreadable"] <= 7
     house.after(30.0)
     messages = told(house)
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent import Model, Population
+from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, RoleConfig, ShareConfig
 from edge_agent.config.profile import Profile, ThermalProfile
 from edge_agent.config.records import (
@@ -22,17 +23,12 @@ from edge_agent.config.records import (
 )
 from edge_agent.memory.arena import Arena
 from edge_agent.memory.budget import Plan
-from edge_agent.protocol.session import Session, SessionSettings
+from edge_agent.protocol.session import SessionSettings
 from edge_agent.runtime.assembly import prepare
-from edge_agent.runtime.daemon import Daemon
 from edge_agent.runtime.governor.governor import BoardSigns, Governor
-from edge_agent.runtime.mqtt_dispatch import MqttDispatch
-from edge_agent.runtime.parts import Parts
-from edge_agent.runtime.peers.coordinator import PeerCoordinator
 from edge_agent.runtime.peers.loans import LoanKeys
 from edge_agent.runtime.peers.model_checks import check_shares
 from edge_agent.runtime.populations import Populations
-from edge_agent.runtime.recording.recorder import Recorder
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire.signatures import SecretKey
@@ -131,25 +127,27 @@ class Site:
         )
         prepared = prepare(population, BOARD, "test", lambda _path: (town.model, DIGEST))
         check_shares(config, [prepared], "test")
-        roster = Populations(Arena(1 << 20))
-        self.group = roster.add(prepared)
         secrets = {each: SecretKey(each.encode().ljust(32), each) for each in NAMES}
         known = {each: secret.public for each, secret in secrets.items() if each in town.trusted}
         keys = LoanKeys(secrets[name], known) if known else None
-        drawer = town.drawers.setdefault(name, Drawer())
-        self.peering = PeerCoordinator(config, town.clock, keys, BOARD, drawer)
-        self.governor = Governor(BOARD.thermal, [population.priority])
-        parts = Parts(
-            rss=lambda: 1,
-            peering=self.peering,
-            recorder=Recorder(self.tape, 1 << 30),
-            signs=lambda: self.signs,
-            governor=self.governor,
+        self.populations = Populations(config, Plan((), 1 << 20), Arena(1 << 20))
+        builder = DaemonBuilder(
+            self.populations,
+            town.clock,
+            lambda: 1,
+            client=town.broker.client(name),
+            jitter=random.Random(name),
+            session=SessionSettings(backoff_base=0.2, backoff_cap=1.0),
+            max_recording_bytes=1 << 30,
         )
-        self.daemon = Daemon(config, roster, Plan((), 1 << 20), town.clock, parts)
-        limits = SessionSettings(backoff_base=0.2, backoff_cap=1.0)
-        session = Session(limits, self.daemon.birth, [], random.Random(name))
-        self.daemon.attach(MqttDispatch(session, town.broker.client(name), town.clock))
+        self.governor = Governor(BOARD.thermal, [population.priority])
+        builder.govern(self.governor, lambda: self.signs)
+        builder.join_peers(lambda: self.signs.battery, keys, BOARD, town.drawers.setdefault(name, Drawer()))
+        self.daemon = builder.build([prepared], recording_file=self.tape)
+        self.status = builder.status
+        assert builder.peers is not None
+        self.peering = builder.peers
+        self.group = self.populations.groups["rooms"]
         if beliefs:
             self.group.stepper.restore(beliefs)
         self.daemon.start()
@@ -163,11 +161,11 @@ class Site:
 
     @property
     def coalition(self) -> set[str]:
-        shown = self.peering.status()["coalition"]
+        shown = self.peering.status.status()["coalition"]
         return set(shown["members"]) if shown is not None and shown["confirmed"] else set()
 
     def fused(self) -> np.ndarray:
-        return np.array(self.peering.status()["sharing"]["channels"]["hall"]["belief"])
+        return np.array(self.peering.status.status()["sharing"]["channels"]["hall"]["belief"])
 
 
 class Town:

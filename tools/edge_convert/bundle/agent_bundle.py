@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent import __version__
 from edge_agent.engine import Model, Population, golden
 from edge_agent.errors import ModelError
+from edge_agent.version import __version__
 from edge_agent.wire import bundle
 from edge_convert.bundle.job import Job
 from edge_convert.measure import agent_fidelity, gate

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.neural.runtimes import ENTRY
+from edge_agent.neural.runtime_port import ENTRY
 from edge_agent.wire import bundle, npz
 from edge_convert.bundle.job import Job
 from edge_convert.measure import gate

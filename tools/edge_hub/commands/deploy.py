@@ -15,8 +15,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.wire import bundle
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
+from edge_agent.wire import bundle, documents, topics
+from edge_agent.wire.population_topics import check_population_topics
 from edge_hub import connection, deployment, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
@@ -80,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     gates = deployment.gates(arguments.gate)
     if arguments.new and not arguments.population:
         raise ConfigError("--population: found none, expected the name of the new one")
-    config = _config(arguments.new)
+    if arguments.population:
+        topics.check_name(arguments.population, "--population")
+    config = _config(arguments.new, arguments.population)
     store = HubStore(arguments.state)
     rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
     devices = select(collect(arguments).devices.values(), arguments.to)
@@ -136,7 +139,7 @@ def show(rollout: FleetRollout, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _config(path: Path | None) -> dict[str, Any]:
+def _config(path: Path | None, name: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
@@ -152,6 +155,11 @@ def _config(path: Path | None) -> dict[str, Any]:
         json.dumps(found)
     except TypeError as error:
         raise ConfigError(f"{path}: {error}, expected text, numbers, lists and tables") from error
+    try:
+        documents.check_values(found, "config")
+        check_population_topics(found, name)
+    except (PeerError, ConfigError) as error:
+        raise ConfigError(f"{path}: {str(error).removeprefix('config.')}") from error
     return found
 
 

@@ -1,0 +1,149 @@
+"""What ``run`` does with the state that the hub left on this device before anything rests on it.
+
+Theory of operation. The state is read once at each start, checked, and only then handed on: its bundles and
+populations to the memory plan, the rest to the follower. A state that is damaged, of another device or
+another version of its format is set aside. So is one with which the daemon failed to start several times
+(`adapters.starts`); its document is then refused until the hub sends a newer one. The device starts with
+its configured bundles either way, and stays reachable; what was set aside is said in the log and the birth
+message.
+
+``check`` and a reload look at the state and change nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.errors import PlatformError
+
+if TYPE_CHECKING:
+    from edge_agent.adapters.hub_state import HubState, Kept
+    from edge_agent.adapters.starts import StartCount
+    from edge_agent.config.records import Config
+    from edge_agent.protocol.hub_client import HubClient
+
+log = logging.getLogger("edge_agent")
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(slots=True)
+class KeptState:
+    """What was found at the start. ``keeper`` is None where nothing can be kept, so nothing is obeyed."""
+
+    kept: Kept
+    keeper: HubState | None = None
+    starts: StartCount | None = None
+
+
+def look(config: Config) -> KeptState:
+    """Return the state as it is now; nothing is changed."""
+    from edge_agent.adapters.hub_state import Kept
+
+    if not obeys(config):
+        return KeptState(Kept())
+    try:
+        return KeptState(_files(config).look())
+    except PlatformError as error:
+        log.warning("hub: %s; the configured bundles run", error)
+        return KeptState(Kept())
+
+
+def take(config: Config) -> KeptState:
+    """Return the state, checked; what is of no use is set aside.
+
+    Raises
+    ------
+    ConfigError
+        A key file is not as it must be.
+    """
+    from edge_agent.adapters.hub_state import Kept
+    from edge_agent.adapters.starts import StartCount, board_boot
+
+    if not obeys(config):
+        return KeptState(Kept())
+    folder = Path(config.device.state_dir)
+    starts = StartCount(folder, board_boot())
+    too_many = starts.begin()
+    keeper = _files(config)
+    try:
+        kept = _without_failed(keeper, folder) if too_many else _checked(keeper, config)
+    except PlatformError as error:
+        log.error("hub: %s; it is not obeyed", error)
+        return KeptState(Kept(lost=(str(error),)), None, starts)
+    for line in kept.lost:
+        log.error("hub: %s", line)
+    return KeptState(kept, keeper, starts)
+
+
+def obeys(config: Config) -> bool:
+    """Whether the device has a hub."""
+    return config.broker is not None and bool(config.hub.keys)
+
+
+def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str, int]]) -> HubClient:
+    """Return the follower that goes on from what was kept.
+
+    Raises
+    ------
+    PlatformError
+        It is not what a follower of this device and version kept.
+    ConfigError
+        A key file is not as it must be.
+    """
+    from edge_agent.adapters.bundle_folder import BundleFolder
+    from edge_agent.adapters.hub_state import BUNDLES
+    from edge_agent.protocol.hub_client import HubClient
+    from edge_agent.wire import signatures
+    from edge_agent.wire.documents import Trust
+    from edge_agent.wire.topics import DeviceTopics
+
+    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
+    return HubClient(
+        DeviceTopics(config.device.fleet, config.device.name),
+        Trust(config.device.fleet, keys, config.hub.threshold),
+        configured,
+        BundleFolder(Path(config.device.state_dir) / BUNDLES).had,
+        random.Random(),  # noqa: S311 - spreads requests
+        kept.state,
+        kept.floor,
+    )
+
+
+def _files(config: Config) -> HubState:
+    from edge_agent.adapters.hub_state import HubState
+
+    return HubState(Path(config.device.state_dir), f"{config.device.fleet}/{config.device.name}")
+
+
+def _checked(keeper: HubState, config: Config) -> Kept:
+    from edge_agent.adapters.hub_state import Kept
+
+    kept = keeper.read()
+    try:
+        make_hub_client(config, kept, {})
+    except PlatformError as error:
+        found = keeper.refuse(str(error))
+        return Kept(None, found.floor, (*kept.lost, *found.lost))
+    return kept
+
+
+def _without_failed(keeper: HubState, folder: Path) -> Kept:
+    """Set aside what the last starts failed with: the hub's state, or else the checkpoint."""
+    from edge_agent.adapters.hub_state import Kept
+    from edge_agent.adapters.starts import LIMIT
+    from edge_agent.adapters.state_file import StateFile
+
+    kept, reason = keeper.read(), f"{LIMIT} starts with it failed"
+    if kept.state is not None:
+        found = keeper.refuse(reason, above=kept.state)
+        return Kept(None, found.floor, (*kept.lost, *found.lost))
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        return kept
+    name = StateFile(checkpoint).set_aside().name
+    return Kept(None, kept.floor, (*kept.lost, f"{CHECKPOINT}: {reason}; set aside as {name}"))
