@@ -14,6 +14,7 @@ revision = "0001"
 down_revision = None
 
 BATCH = 1000
+_BEFORE = ("telemetry", "skipped", "rejected")
 
 
 def upgrade() -> None:
@@ -136,8 +137,9 @@ def _set_aside(connection: sa.Connection) -> bool:
     found = sa.inspect(connection).get_table_names()
     if "telemetry" not in found:
         return False
-    for name in ("telemetry", "skipped"):
-        op.rename_table(name, f"{name}_before")
+    for name in _BEFORE:
+        if name in found:
+            op.rename_table(name, f"{name}_before")
     return True
 
 
@@ -170,8 +172,14 @@ def _take_over(connection: sa.Connection) -> None:
             "INSERT OR IGNORE INTO telemetry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [_row(now, *row) for row in batch],
         )
-    for name in ("telemetry", "skipped"):
-        op.drop_table(f"{name}_before")
+    if "rejected_before" in sa.inspect(connection).get_table_names():
+        run(
+            "INSERT INTO rejected (received, topic, reason, size, payload) "
+            "SELECT t, topic, reason, size, payload FROM rejected_before ORDER BY id"
+        )
+    for name in sa.inspect(connection).get_table_names():
+        if name.endswith("_before"):
+            op.drop_table(name)
 
 
 def _row(
