@@ -65,8 +65,6 @@ async def upload_bundle(request: Request[Any, Any, Any]) -> Response[Bundle]:
             file.write(part)
         file.flush()
         row, fresh = await hub.change(_keep_bundle, hub, Path(file.name), size, who)
-    if fresh:
-        hub.broadcast.say("bundle", row)
     return Response(Bundle(**row), status_code=201 if fresh else 200)
 
 

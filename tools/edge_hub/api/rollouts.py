@@ -49,9 +49,7 @@ async def get_rollout(request: Request[Any, Any, Any], id_: Id) -> Response[Roll
 async def add_rollout(request: Request[Any, Any, Any], data: JSONBody[NewRollout]) -> RolloutDetail:
     """Plan a rollout of a bundle that was uploaded; it runs once it is approved."""
     hub, who = hub_of(request), caller_of(request).name
-    made = await hub.change(_plan, hub, data, who)
-    hub.broadcast.say("rollout", {"id": made.id, "status": made.status})
-    return made
+    return await hub.change(_plan, hub, data, who)
 
 
 def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
@@ -137,10 +135,9 @@ async def steer_rollout(
             else:
                 rollouts.ask(connection, id_, action)
             audit.append(connection, who, f"rollout.{action}", id_, {"status": status})
-        return next(row for row in rollouts.page(hub.database, 500, FAR) if row["id"] == id_)
+        return rollouts.shown(hub.database, id_) or {}
 
     row = await hub.change(change)
-    hub.broadcast.say("rollout", {"id": id_, "status": row["status"], "asked": action})
     return Response(Rollout(**row), status_code=202)
 
 
@@ -148,7 +145,8 @@ def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
     found = rollouts.one(hub.database, id_)
     if found is None:
         raise ProblemError(404, f"rollout {id_}: not known")
-    found.pop("request")
+    for key in ("request", "ended"):
+        found.pop(key)
     return found
 
 

@@ -9,6 +9,7 @@ twice while devices come and go.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,10 +52,11 @@ def note_births(
     connection: Connection, numbers: Mapping[tuple[str, str], int], births: Sequence[Birth]
 ) -> None:
     """Write down births of devices whose numbers are known."""
+    now = time.time()
     sql.many(
         connection,
         "UPDATE devices SET online = ?, version = ?, profile = ?, boot = ?, agents = ?, born = ?, "
-        "birth = ?, forgotten = ? WHERE id = ?",
+        "birth = ?, forgotten = ?, changed = ? WHERE id = ?",
         [
             (
                 b.online,
@@ -65,6 +67,7 @@ def note_births(
                 b.born,
                 b.body,
                 False,
+                now,
                 numbers[b.fleet, b.name],
             )
             for b in births
@@ -77,7 +80,9 @@ def note_births(
 
 def note_reported(connection: Connection, number: int, body: str) -> None:
     """Write down what a device reports as JSON."""
-    connection.execute(update_(devices).where(devices.c.id == number).values(reported=body))
+    connection.execute(
+        update_(devices).where(devices.c.id == number).values(reported=body, changed=time.time())
+    )
 
 
 def replace_populations(connection: Connection, found: Mapping[int, Mapping[str, tuple[str, int]]]) -> None:
@@ -215,7 +220,9 @@ def labels_of(connection: Connection, number: int) -> dict[str, str]:
 def set_labels(connection: Connection, number: int, values: Mapping[str, str]) -> None:
     """Replace the labels of a device."""
     connection.execute(
-        update_(devices).where(devices.c.id == number).values(labels=json.dumps(values, sort_keys=True))
+        update_(devices)
+        .where(devices.c.id == number)
+        .values(labels=json.dumps(values, sort_keys=True), changed=time.time())
     )
     connection.execute(delete(labels).where(labels.c.device_id == number))
     sql.many(
@@ -227,7 +234,11 @@ def set_labels(connection: Connection, number: int, values: Mapping[str, str]) -
 
 def forget(connection: Connection, number: int) -> None:
     """Take a device off the list until it is heard again; its telemetry stays until it expires."""
-    connection.execute(update_(devices).where(devices.c.id == number).values(forgotten=True, online=False))
+    connection.execute(
+        update_(devices)
+        .where(devices.c.id == number)
+        .values(forgotten=True, online=False, changed=time.time())
+    )
     connection.execute(delete(populations).where(populations.c.device_id == number))
 
 

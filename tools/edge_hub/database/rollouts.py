@@ -15,10 +15,10 @@ from edge_hub.database.schema import rollouts
 
 PROPOSED = "proposed"
 """Waits for somebody to approve it; every other status is `edge_hub.rollout`'s."""
-OPEN = ("running", "paused", "stopped", "aborted")
-"""Statuses in which a runner may still have something to do."""
+WITHDRAWN = "withdrawn"
+"""Was never approved and never will be."""
 
-_SHOWN = tuple(column for column in rollouts.c if column.name not in ("state", "request"))
+_SHOWN = tuple(column for column in rollouts.c if column.name not in ("state", "request", "ended"))
 
 
 def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
@@ -27,6 +27,14 @@ def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
     with database.read() as connection:
         rows = connection.execute(query.order_by(rollouts.c.created.desc()).limit(limit)).mappings().all()
     return [_shown(dict(row)) for row in rows]
+
+
+def shown(database: Database, id_: str) -> dict[str, Any] | None:
+    """Return a rollout as `page` shows it, None if there is none."""
+    with database.read() as connection:
+        query = select(*_SHOWN, rollouts.c.state).where(rollouts.c.id == id_)
+        row = connection.execute(query).mappings().first()
+    return None if row is None else _shown(dict(row))
 
 
 def one(database: Database, id_: str) -> dict[str, Any] | None:
@@ -38,7 +46,7 @@ def one(database: Database, id_: str) -> dict[str, Any] | None:
 
 def add(connection: Connection, **values: Any) -> None:
     """Add a rollout; ``state`` is the state machine's."""
-    defaults = {"approved_by": "", "updated": values["created"], "request": ""}
+    defaults = {"approved_by": "", "updated": values["created"], "request": "", "ended": False}
     connection.execute(
         insert(rollouts).values(**(defaults | values | {"state": json.dumps(values["state"])}))
     )
@@ -64,7 +72,7 @@ def withdraw(connection: Connection, id_: str, now: float) -> None:
     connection.execute(
         update(rollouts)
         .where(rollouts.c.id == id_, rollouts.c.status == PROPOSED)
-        .values(status="withdrawn", updated=now)
+        .values(status=WITHDRAWN, ended=True, updated=now)
     )
 
 
@@ -86,10 +94,36 @@ def take_request(database: Database, id_: str) -> str:
 
 
 def open_ids(database: Database) -> list[tuple[str, str]]:
-    """Return (id, status) of the rollouts that a runner should have."""
-    query = select(rollouts.c.id, rollouts.c.status).where(rollouts.c.status.in_(OPEN))
+    """Return (id, fleet) of the rollouts that a runner should have."""
+    query = select(rollouts.c.id, rollouts.c.fleet).where(
+        rollouts.c.ended.is_(False), rollouts.c.status != PROPOSED
+    )
     with database.read() as connection:
-        return [(row.id, row.status) for row in connection.execute(query.order_by(rollouts.c.created))]
+        return [(row.id, row.fleet) for row in connection.execute(query.order_by(rollouts.c.created))]
+
+
+def end(database: Database, id_: str, now: float) -> None:
+    """Write down that a rollout's runner has nothing more to do."""
+    with database.write() as connection:
+        connection.execute(update(rollouts).where(rollouts.c.id == id_).values(ended=True, updated=now))
+
+
+def reopen(database: Database, id_: str, state: dict[str, Any], now: float) -> None:
+    """Let a rollout that is done go on for devices that joined its group."""
+    values = {"state": json.dumps(state), "status": state["status"], "ended": False, "updated": now}
+    with database.write() as connection:
+        connection.execute(
+            update(rollouts).where(rollouts.c.id == id_, rollouts.c.ended.is_(True)).values(**values)
+        )
+
+
+def standing(database: Database) -> list[dict[str, Any]]:
+    """Return, of each fleet's population and group, the last rollout, if it is done: who joins gets it."""
+    query = select(rollouts).where(rollouts.c.group_name != "", rollouts.c.status != PROPOSED)
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(rollouts.c.created)).mappings().all()
+    last = {(r["fleet"], r["population"], r["group_name"]): r for r in rows if r["status"] != WITHDRAWN}
+    return [dict(row) for row in last.values() if row["status"] == "done" and row["ended"]]
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,9 @@ class Numbers:
             now = time.time()
             sql.many(
                 connection,
-                "INSERT INTO devices (fleet, name, known_since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                [(fleet, name, now) for fleet, name in missing],
+                "INSERT INTO devices (fleet, name, known_since, changed) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                [(fleet, name, now, now) for fleet, name in missing],
             )
         for name in missing:
             query = "SELECT id FROM devices WHERE fleet = ? AND name = ?"

@@ -36,9 +36,6 @@ RETRY_S = 0.5
 QUIET_S = 5.0
 LEASE = "registrar"
 
-Changed = Callable[[list[tuple[str, str]]], None]
-"""Called with (fleet, device) of the devices whose registry entry has changed."""
-
 
 class Registrar:
     """Writes births and reports down while it holds the lease."""
@@ -48,7 +45,6 @@ class Registrar:
         database: Database,
         broker: Broker,
         fleet: str = "+",
-        changed: Changed = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         filters = tuple(f"edge/v1/{fleet}/+/up/{channel}" for channel in ("birth", "reported"))
@@ -57,7 +53,6 @@ class Registrar:
         self._subscriber = Subscriber(broker, filters, f"edge-hub-registrar-{self.name}", clean=True)
         self._database = database
         self._numbers = Numbers()
-        self._changed = changed
         self._now = now
         self._known: dict[bytes, bytes] = {}
 
@@ -151,8 +146,6 @@ class Registrar:
             self._numbers.forget()
             raise
         self._known |= fresh
-        if births or reports:
-            self._changed(sorted({*births, *reports}))
 
     def _commit(
         self,

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,8 +96,6 @@ class Subscriber:
     clean : bool
         Whether the broker forgets the session at the end of the connection. A shared subscription needs that:
         the share of a worker that is gone must go to the others.
-    connected : callable
-        Called after each subscription was granted.
     """
 
     def __init__(
@@ -106,17 +104,16 @@ class Subscriber:
         filters: Sequence[str],
         client_id: str,
         clean: bool,
-        connected: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._filters = tuple(filters)
         self._client_id = client_id
         self._clean = clean
-        self._connected = connected
         self._inbox: list[Publish] = []
         self._there = asyncio.Event()
         self._protocol: _Protocol | None = None
         self._mid = 0
+        self._said = ""
         self.connection = 0
         self.online = False
         self.received = 0
@@ -131,7 +128,9 @@ class Subscriber:
                 why = str(error)
             finally:
                 self._end()
-            log.warning("%r: %s; trying again", self._broker, why)
+            if why != self._said:  # once for each reason, not once for each attempt
+                log.warning("%r: %s; trying again", self._broker, why)
+                self._said = why
             await asyncio.sleep(random.uniform(0.0, RETRY_S))  # noqa: S311 - only spreads clients
 
     async def take(self, limit: int) -> Taken:
@@ -199,7 +198,7 @@ class Subscriber:
         granted = await self._answer(protocol)
         if not isinstance(granted, mqtt_stream.Subscribed) or granted.refused:
             raise PlatformError(f"subscription to {', '.join(self._filters)} was not granted: {granted}")
-        self._connected()
+        self._said = ""
         while True:
             try:
                 async with asyncio.timeout(KEEPALIVE_S / 2):

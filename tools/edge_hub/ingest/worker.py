@@ -73,8 +73,6 @@ class Worker:
         A fleet's name, or ``+`` for all.
     group : str
         The workers that share the load, "" for a worker alone.
-    told : callable
-        Called once per `FLUSH_S` with how devices are, for viewers.
     """
 
     def __init__(
@@ -83,7 +81,6 @@ class Worker:
         broker: Broker,
         fleet: str = "+",
         group: str = "",
-        told: Callable[[Heard, dict[tuple[str, str], dict[str, Any]]], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         share = f"$share/{group}/" if group else ""
@@ -95,7 +92,6 @@ class Worker:
         self.database_away = ""
         self._database = database
         self._numbers = Numbers()
-        self._told = told
         self._now = now
         self._addresses: dict[bytes, topics.Address] = {}
         self._heard: Heard = {}
@@ -194,15 +190,14 @@ class Worker:
             self.flush()
 
     def flush(self) -> None:
-        """Write down how devices are, tell viewers, confirm to devices."""
+        """Write down how devices are, and confirm to devices."""
         if self._confirm and self.subscriber.publish([confirmation(*item) for item in self._confirm.items()]):
             self._confirm.clear()
         if not self._heard:
             return
-        counters = {name: decode.named(found) for name, found in self._counters.items()}
         text = {
-            name: {p: msgspec.json.encode(values).decode() for p, values in found.items() if values}
-            for name, found in counters.items()
+            name: {p: msgspec.json.encode(v).decode() for p, v in decode.named(found).items() if v}
+            for name, found in self._counters.items()
         }
         try:
             telemetry.note_latest(self._database, self._numbers, self._heard, text)
@@ -210,8 +205,6 @@ class Worker:
             log.warning("devices' state: %s", error)
             if isinstance(error, PlatformError):
                 return  # kept for the next time
-        if self._told is not None:
-            self._told(self._heard, counters)
         self._heard, self._counters = {}, {}
 
 

@@ -60,12 +60,14 @@ def _registry() -> None:
         sa.Column("agents", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("born", sa.Double, nullable=False, server_default="0"),
         sa.Column("known_since", sa.Double, nullable=False),
+        sa.Column("changed", sa.Double, nullable=False, server_default="0"),
         sa.Column("labels", sa.Text, nullable=False, server_default="{}"),
         sa.Column("birth", sa.Text, nullable=False, server_default="{}"),
         sa.Column("reported", sa.Text, nullable=False, server_default="{}"),
         sa.Column("forgotten", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.UniqueConstraint("fleet", "name"),
     )
+    op.create_index("devices_changed", "devices", ["changed"])
     op.create_table(
         "populations",
         sa.Column("device_id", sa.Integer, primary_key=True, autoincrement=False),

@@ -96,6 +96,7 @@ def upgrade() -> None:
         sa.Column("created_by", sa.Text, nullable=False),
         sa.Column("approved_by", sa.Text, nullable=False),
         sa.Column("updated", sa.Double, nullable=False),
+        sa.Column("ended", sa.Boolean, nullable=False),
         sa.Column("group_name", sa.Text, nullable=False),
         sa.Column("filter", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
