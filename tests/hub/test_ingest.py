@@ -14,6 +14,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+import uvloop
 
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bodies, messages
@@ -42,7 +43,7 @@ class Running:
     """Coroutines in a loop of their own thread."""
 
     def __init__(self, *parts: Worker | Registrar) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._tasks = [self._loop.create_task(part.run()) for part in parts]
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -141,8 +141,9 @@ class Subscriber:
         self._inbox = rest
         if not rest:
             self._there.clear()
-        if self._protocol is not None and self._protocol.transport is not None and len(rest) < INBOX:
-            self._protocol.transport.resume_reading()
+        transport = self._protocol.transport if self._protocol is not None else None
+        if transport is not None and not transport.is_closing() and not transport.is_reading():
+            transport.resume_reading()
         return Taken(taken, self.connection)
 
     def acknowledge(self, mids: Iterable[int], connection: int) -> None:
@@ -224,5 +225,6 @@ class Subscriber:
         self._protocol = None
 
     def _write(self, data: bytes) -> None:
-        if data and self._protocol is not None and self._protocol.transport is not None:
-            self._protocol.transport.write(data)
+        transport = self._protocol.transport if self._protocol is not None else None
+        if data and transport is not None and not transport.is_closing():
+            transport.write(data)
