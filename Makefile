@@ -119,6 +119,21 @@ rollouts: setup ## what devices obey: bundles, keys, new populations, a hub kill
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_hub_driver.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_new_population.py tests/broker/test_tls_acl.py tests/broker/test_telemetry.py
 
+security-hub: setup build/security/.stamp ## the hub's doors: roles, sessions, tokens, sizes; schemathesis over its REST interface; bandit
+	@tools/ensure_system.sh initdb mosquitto
+	.venv/bin/pytest tests/hub/test_access.py tests/hub/test_rest.py
+	build/security/bin/bandit -q -ll -r tools/edge_hub
+	$(PY) -m tests.hub.fuzzed_rest build/security/bin/schemathesis $(or $(EXAMPLES),30)
+
+build/security/.stamp:
+	@[ -x build/security/bin/python ] || python3 -m venv build/security
+	build/security/bin/python -m pip --disable-pip-version-check -q install schemathesis==4.32.5 bandit==1.9.4
+	@touch $@
+
+faults-hub: setup ## the hub's faults: workers and service killed, broker and PostgreSQL stopped, a rollout that goes on
+	@tools/ensure_system.sh initdb mosquitto
+	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
+
 faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py

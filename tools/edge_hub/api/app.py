@@ -21,6 +21,7 @@ from edge_hub.api.access import COOKIE, FindCaller, guard
 from edge_hub.api.hub import Hub
 from edge_hub.api.idempotency import Idempotent
 from edge_hub.api.problems import HANDLERS as PROBLEMS
+from edge_hub.domain.roles import VIEWER
 
 MAX_BODY = 1024 * 1024
 HEADERS = {
@@ -95,7 +96,7 @@ def openapi() -> OpenAPIConfig:
         title="edge-hub",
         version=__version__,
         description="A fleet of edge-agent devices: look at it, ask its history, change it.",
-        path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], opt={"role": VIEWER}, include_in_schema=False),
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         components=Components(security_schemes=schemes),
         security=[{"session": []}, {"token": []}],
