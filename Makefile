@@ -33,6 +33,10 @@ demo: setup ## the main job on real data: train, convert, three devices, a week 
 	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
+hub-demo: setup ## the hub as a service: broker, hub, three daemons, 200 simulated devices, a rollout (JSON=1: for machines)
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m examples.hub.demo $(if $(JSON),--json)
+
 docs: setup ## build/site: the site of docs/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 

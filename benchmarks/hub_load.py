@@ -116,7 +116,8 @@ async def rest(port: int, token: str, callers: int, seconds: float, path: str) -
 
 async def viewers(port: int, token: str, count: int, seconds: float) -> dict[str, float]:
     """Open streams and read them; return events per second over all, and p99 of their age (s)."""
-    events, ages = 0, []
+    events = 0
+    ages: list[float] = []
     opened = asyncio.Event()
     waiting = count
     gate = asyncio.Semaphore(OPENED_AT_ONCE)

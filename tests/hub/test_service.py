@@ -324,3 +324,44 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path, mosquitto: M
     assert (tmp_path / "hub.db").exists()
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(30) == 0
+
+
+def test_the_commands_work_through_the_service_too(
+    start: Any, lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = start("--sign", str(lab.key))
+    client = admin(process)
+    secret = client.post("/tokens", json={"name": "cli", "role": "operator"}).json()["token"]
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(secret + "\n")
+    there = ["--hub", process.address, "--token-file", str(token), "--fleet", "lab", "--json"]
+    for name in ("pi1", "pi2"):
+        lab.boot(name)
+    until(lambda: len(client.get("/devices", params={"filter": "online"}).json()["devices"]) == 2)
+    capsys.readouterr()
+    assert main(["devices", *there]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["name"], row["online"]) for row in rows] == [("pi1", True), ("pi2", True)]
+    assert main(["command", "status", "--to", "pi1", "--answers", "60", *there]) == 0
+    (reply,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (reply["device"], reply["ok"]) == ("pi1", True)
+    gates = [word for key, value in GATES.items() for word in ("--gate", f"{key}={value}")]
+    words = ["deploy", str(lab.bundle("second", fan.model())), "--population", "rooms", *gates]
+    assert main([*words, "--canary", "50%,100%", *there]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["status"], last["committed"]) == ("done", 2)
+    assert main(["rollout", "status", *there]) == 0
+    assert json.loads(capsys.readouterr().out)["rollout"] == last["rollout"]
+    assert main(["rollout", "pause", *there]) == 2
+    assert "is done; pause is not possible" in capsys.readouterr().err
+    token.chmod(0o644)
+    assert main(["devices", *there]) == 2
+    assert "mode is 0644" in capsys.readouterr().err
+    token.chmod(0o600)
+    token.write_text("eht_wrong\n")
+    assert main(["devices", *there]) == 2
+    assert "token" in capsys.readouterr().err
+    assert main(["devices", "--hub", "http://127.0.0.1:1", "--token-file", str(token)]) == 1
+    assert main(["devices", "--hub", "ftp://x", "--token-file", str(token)]) == 2
+    client.close()

@@ -56,6 +56,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--patience", type=float, default=3600.0, help="seconds that a wave may take")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
     add_runner_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -84,6 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.population:
         topics.check_name(arguments.population, "--population")
     config = _config(arguments.new, arguments.population)
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.deploy(arguments, gates, config)
     store = HubStore(arguments.state)
     rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
     devices = select(collect(arguments).devices.values(), arguments.to)

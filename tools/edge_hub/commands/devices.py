@@ -18,6 +18,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("devices", help="who is there")
     connection.add_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end it; default: 1")
     parser.add_argument("--json", action="store_true", help="one JSON object a line and device")
     parser.add_argument("-v", "--verbose", action="store_true")
@@ -26,6 +27,10 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the devices."""
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.devices(arguments)
     fleet = collect(arguments)
     if arguments.json:
         for name in sorted(fleet.devices):
