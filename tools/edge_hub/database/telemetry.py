@@ -128,7 +128,11 @@ def store(
         The database is not there; nothing is stored.
     """
     try:
-        _store(database, numbers, batch)
+        try:
+            _store(database, numbers, batch)
+        except PeerError:
+            numbers.forget()  # a day that was dropped meanwhile is made anew
+            _store(database, numbers, batch)
     except PeerError as error:
         numbers.forget()
         if len(batch) == 1:
