@@ -16,16 +16,21 @@ help: ## list the targets
 setup: .venv/.stamp ## make .venv with everything for development
 
 # The kernels are built at install: their sources are prerequisites, the Python files are used in place.
-.venv/.stamp: pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
+DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
+
+.venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
 	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PIP) install -c constraints.txt --no-build-isolation $(DISTRIBUTIONS)
 	@touch $@
 
-lint: setup ## ruff, mypy --strict, the floors
+C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] tests/native/*.c tools/packaging/wheels/*.h)
+
+lint: setup ## ruff, clang-format, mypy --strict, the floors
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/clang-format --dry-run -Werror $(C_SOURCES)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
@@ -49,7 +54,7 @@ docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or
 
 build/exports/.stamp: pyproject.toml
 	@[ -x build/exports/bin/python ] || python3 -m venv build/exports
-	build/exports/bin/python -m pip --disable-pip-version-check -q install '.[convert]' onnxscript torch inferactively-pymdp==1.0.4
+	build/exports/bin/python -m pip --disable-pip-version-check -q install . ./tools/edge_convert onnxscript torch inferactively-pymdp==1.0.4
 	@touch $@
 
 screenshots: setup ## docs/images: the terminal and the report, from a run of the demo
@@ -57,7 +62,8 @@ screenshots: setup ## docs/images: the terminal and the report, from a run of th
 	$(PY) tools/dev/docs/screenshots.py
 
 test: setup lint ## the whole test run, real Mosquitto included
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip systemd-analyze $(ARM64_TOOLS)
+	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
+		promtool clang unshare $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -76,6 +82,20 @@ bench-check: setup ## fail where a ratio or a size is a tenth worse than in the 
 bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
 	$(PY) -m benchmarks.compare --keep $(RELEASE)
 
+test-homeassistant: setup ## the daemon in a real Home Assistant, installed into build/homeassistant once (as root)
+	@tools/ensure_system.sh mosquitto
+	@tests/homeassistant/install.sh
+	.venv/bin/pytest tests/homeassistant/discovery.py
+
+test-zigbee2mqtt: setup ## the daemon and a real Zigbee2MQTT without a radio, installed into build/zigbee2mqtt once
+	@tools/ensure_system.sh mosquitto
+	@tests/zigbee2mqtt/install.sh
+	.venv/bin/pytest tests/zigbee2mqtt/commands.py
+
+test-brokers: setup ## the daemon at Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
+	@tests/brokers/install.sh
+	.venv/bin/pytest tests/brokers/daemon.py
+
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)
@@ -91,14 +111,22 @@ build/peers/.stamp: setup
 	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
 	@touch $@
 
+release: setup ## check, build, checksum and tag VERSION=x.y.z into dist/release-VERSION (DRY_RUN=1: only check)
+	@[ -n "$(VERSION)" ] || { echo "VERSION: found nothing, expected make release VERSION=x.y.z" >&2; exit 2; }
+	$(PY) tools/dev/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
+
+hooks: setup ## run the programs of make lint before each commit in this clone
+	.venv/bin/pre-commit install
+
 asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 	.venv/bin/pytest tests/native/sanitizers.py
 
-wheels: setup ## dist/*.whl: one abi3 wheel an architecture, with manylinux tags
+wheels: setup ## dist/*.whl: edge-agent per architecture (abi3, manylinux), edge-convert and edge-hub for all
 	tools/packaging/wheels/build.sh
 
-deb: wheels ## dist/*.deb: packages for boards with Debian or Raspberry Pi OS, 64 bit
-	tools/packaging/deb/build.sh arm64
+deb: wheels ## dist/*.deb: packages for 64 bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)
+	tools/packaging/deb/build.sh bookworm arm64
+	tools/packaging/deb/build.sh trixie arm64
 
 wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
 	tools/packaging/image/wheelhouse.sh
@@ -112,6 +140,12 @@ test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, 
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/dev/docs/reference.py
+
+# Not there: tests of foreign machines and of the packages, which bring their own root file systems (arm64, packages,
+# native), and tests of this machine's broker faults, which `make test` runs with the broker that Debian 12 has.
+test-trixie: setup ## Debian 13: build with gcc 14 and Python 3.13, every warning an error, and run the tests there
+	@tools/ensure_system.sh mmdebstrap unshare
+	tools/dev/test_in_root.sh full trixie -n 2 --dist loadfile tests/unit tests/golden tests/sim tests/fuzz tests/docs
 
 faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip
@@ -138,9 +172,10 @@ faults-hub: setup ## the hub's faults: workers and service killed, broker and Po
 	@tools/ensure_system.sh initdb mosquitto
 	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
 
-faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, a minute's flood
-	@tools/ensure_system.sh mosquitto
-	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py
+faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, floods of small messages and of all sizes, disks that refuse
+	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv
+	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py \
+		tests/broker/test_oversize.py tests/broker/test_disks.py tests/broker/test_login.py
 
 bench-daemon: setup ## the daemon's figures: time, memory, start
 	@tools/ensure_system.sh mosquitto

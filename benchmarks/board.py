@@ -48,7 +48,7 @@ def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Fig
 def package_figures() -> Iterator[Figure]:
     """Yield the sizes of the packages in ``dist``."""
     for package in PACKAGES:
-        for path in (ROOT / "dist").glob(f"{package}_*_arm64.deb"):
+        for path in (ROOT / "dist").glob(f"{package}_*+deb12_arm64.deb"):
             fields: list[str | Path] = ["dpkg-deb", "--field", path, "Installed-Size"]
             installed = subprocess.run(fields, capture_output=True, text=True, check=True).stdout
             yield Figure(package, "package", round(path.stat().st_size / 2**20, 1), "MiB")

@@ -5,8 +5,9 @@ eight cores); none of their code runs here. ``inference``: five agents, 250 oper
 other, planning three steps as theirs did, on a 10 by 10 grid. ``memory``: what the system's kernel counts.
 ``updates``: belief updates without planning. ``workers``: every agent in a thread, or in a process, of its
 own, as theirs were; and as it is meant here, all agents in one call. ``creation`` and ``leak``: five agents
-made, and memory after a thousand times their 250 operations. Coalitions, the daemon's memory and its start
-are measured by their own benchmarks; the report puts the rows together.
+made, and memory after a thousand times their 250 operations. A million agents are in `benchmarks.scale`.
+Coalitions, the daemon's memory and its start are measured by their own benchmarks; the report puts the rows
+together.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ from edge_agent.engine.population import Population
 MODEL, PLANNING = "s2_grid10_T1", "s2_grid10_T3"
 AGENTS, OPERATIONS = 5, 250
 THEIRS_MS, THEIRS_RATE, THEIRS_KB, THEIRS_CREATION_S, THEIRS_GROWTH_MB = 370.0, 2.7, 34_500.0, 0.103, 9.8
-MILLION = 1_000_000
-TEN_GB = 10e9
 SPELL_S = 0.7
 STEPS = 1000
 
@@ -71,11 +70,6 @@ def memory() -> Iterator[Figure]:
     yield at_most("1,000 agents", "the whole process", rss() / 1e6, "MB", 100.0)
     an_agent = (rss() - before) / 1000
     yield beside("1,000 agents", "an agent", an_agent / 1e3, "kB", THEIRS_KB, True)
-    before = rss()
-    many = Population(model, MILLION)
-    many.step(np.zeros((MILLION, 1), np.int16))
-    each = (rss() - before) / MILLION
-    yield beside("1,000,000 agents made", "agents in 10 GB", (TEN_GB - before) / each, "agents", 290, False)
 
 
 def updates() -> Iterator[Figure]:

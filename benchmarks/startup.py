@@ -1,8 +1,9 @@
 """How long it is from the command to the first decision, beside importing the libraries alone.
 
-With 1,000 agents. The clock starts before the process does and stops when an action has arrived at another
-client, so process start, the configuration's check in its child, golden vectors, arena, connection and
-kernel are all in it.
+With 1,000 agents in one population; and how long until a daemon with 2,000 populations is online, beside one
+with 500. The clock starts before the process does and stops when an action has arrived at another client, so
+process start, the configuration's check in its child, golden vectors, arena, connection and kernel are all in
+it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,23 @@ topic = "z/{agent}"
 control = "0"
 topic = "z/{agent}/set"
 """
+ONE = """
+[[population]]
+name = "NAME"
+bundle = "grid.eab"
+size = 1
+history_kb = 1
+threads = 1
+step = "arrival"
+[[population.observe]]
+modality = "0"
+topic = "z/NAME"
+[[population.act]]
+control = "0"
+topic = "z/NAME/set"
+"""
 TARGET_S = 1.0
+MANY_TARGET_S = 10.0
 
 
 def first_decision() -> float:
@@ -87,7 +104,37 @@ def start() -> Iterator[Figure]:
     )
 
 
-CASES = {"start": start}
+def many_populations(count: int) -> float:
+    """Return the seconds from starting a daemon with ``count`` populations until it is online."""
+    names = (ONE.replace("NAME", f"p{number}") for number in range(count))
+    with tempfile.TemporaryDirectory() as name:
+        broker = Mosquitto(Path(name))
+        broker.start()
+        device = Device(Path(name), "".join(names), broker.port, "memory_mb = 640")
+        device.wait_online()
+        passed = time.monotonic() - device.started
+        device.close()
+        broker.stop()
+    return passed
+
+
+def populations() -> Iterator[Figure]:
+    """Measure a start with four times the populations: a ratio of 4 is what grows with their number."""
+    few, many = many_populations(500), many_populations(2000)
+    yield Figure(
+        "2000-populations",
+        "start to online",
+        round(many, 3),
+        "s",
+        "500 populations",
+        round(many / few, 2),
+        MANY_TARGET_S,
+        many <= MANY_TARGET_S,
+        LESS,
+    )
+
+
+CASES = {"start": start, "populations": populations}
 
 if __name__ == "__main__":
     sys.exit(run("benchmarks.startup", __doc__, CASES, runs=7))

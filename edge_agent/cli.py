@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
 
@@ -41,6 +42,10 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    return closed_pipe.run(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # The daemon's memory is no place for the modules of the other commands.
     chosen = [name for name in COMMANDS if words and words[0].replace("-", "_") == name] or COMMANDS

@@ -1,10 +1,16 @@
-"""Of all tests: hypothesis judges answers, never how long they took on a busy machine."""
+"""Of all tests: hypothesis judges answers, never how long they took on a busy machine.
+
+``HYPOTHESIS_PROFILE`` chooses another profile: ``repeatable`` draws the same examples in every run.
+"""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import Phase, settings
 
 settings.register_profile("project", deadline=None)
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "mutation",
     deadline=None,
@@ -15,3 +21,11 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the hub knows of a developer's devices out of the tests, and the other way round."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

@@ -2,15 +2,20 @@
 
 Theory of operation. The socket's file permissions say who may ask. The server is part of the daemon's loop:
 it never blocks, reads at most a line of 4 KiB a client, and keeps an answer until the client has taken it. A
-client that sends more, or is one too many, is cut off.
+client that sends more, or has not asked and taken its answer within `CLIENT_S` seconds, is cut off; so is the
+oldest client when one comes too many, so that idle ones lock nobody out. A process that has no descriptor
+left for a client stops listening for `PAUSE_S` seconds; that is counted and logged once.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +23,20 @@ from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 
+log = logging.getLogger("edge_agent")
+
 MAX_REQUEST = 4096
 MAX_CLIENTS = 8
 TIMEOUT_S = 10.0
+CLIENT_S = 5.0
+PAUSE_S = 1.0
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 @dataclass(slots=True)
 class _Client:
     connection: socket.socket
+    until: float
     received: bytearray = field(default_factory=bytearray)
     answer: memoryview = field(default_factory=lambda: memoryview(b""))
 
@@ -34,8 +44,19 @@ class _Client:
 class ControlServer:
     """Listens at ``path`` with permissions ``mode`` (octal text) in ``selector``; asks ``answer``."""
 
-    def __init__(self, path: Path, mode: str, selector: selectors.BaseSelector, answer: Answer) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mode: str,
+        selector: selectors.BaseSelector,
+        answer: Answer,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failed = 0
+        """Clients that could not be taken in."""
         self._path = path
+        self._monotonic = monotonic
+        self._paused_until: float | None = None
         self._selector = selector
         self._answer = answer
         self._clients: dict[int, _Client] = {}
@@ -44,17 +65,39 @@ class ControlServer:
 
     def accept(self, _: int) -> None:
         """Take a new client in."""
-        connection, _address = self._listener.accept()
-        if len(self._clients) >= MAX_CLIENTS:
-            connection.close()
+        try:
+            connection, _address = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
+        except OSError as error:  # no descriptor, no memory: the client waits, and so do we
+            self._pause(error)
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients)))
         connection.setblocking(False)
-        self._clients[connection.fileno()] = _Client(connection)
+        self._clients[connection.fileno()] = _Client(connection, self._monotonic() + CLIENT_S)
         self._selector.register(connection, selectors.EVENT_READ, self.serve)
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` has something to do, monotonic seconds."""
+        pause = math.inf if self._paused_until is None else self._paused_until
+        return min([pause, *(client.until for client in self._clients.values())])
+
+    def tick(self) -> None:
+        """Cut off clients whose time is over, and listen again after a pause."""
+        now = self._monotonic()
+        for descriptor in [d for d, client in self._clients.items() if client.until <= now]:
+            self._drop(descriptor)
+        if self._paused_until is not None and now >= self._paused_until:
+            self._paused_until = None
+            self._selector.register(self._listener, selectors.EVENT_READ, self.accept)
 
     def serve(self, descriptor: int) -> None:
         """Move one client's question or answer along."""
-        client = self._clients[descriptor]
+        client = self._clients.get(descriptor)
+        if client is None:  # cut off since it was found ready
+            return
         try:
             if client.answer:
                 client.answer = client.answer[client.connection.send(client.answer) :]
@@ -78,9 +121,18 @@ class ControlServer:
         """Stop listening and remove the socket's file."""
         for descriptor in list(self._clients):
             self._drop(descriptor)
-        self._selector.unregister(self._listener)
+        if self._paused_until is None:
+            self._selector.unregister(self._listener)
         self._listener.close()
         self._path.unlink(missing_ok=True)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop listening for a while: the client that waits would wake the loop at once again."""
+        if not self.failed:
+            log.error("%s: no client can be taken in: %s", self._path, error.strerror)
+        self.failed += 1
+        self._paused_until = self._monotonic() + PAUSE_S
+        self._selector.unregister(self._listener)
 
     def _reply(self, line: bytes) -> bytes:
         try:
@@ -123,7 +175,9 @@ def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         raise PlatformError(f"{path}: nobody listens; the daemon ended without a goodbye") from error
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror or error}") from error
-    answer: dict[str, Any] = json.loads(received) if received else {"error": "the daemon hung up"}
+    if not received.endswith(b"\n"):
+        raise PlatformError(f"{path}: the daemon ended the connection before it had answered")
+    answer: dict[str, Any] = json.loads(received)
     if "error" in answer:
         raise PlatformError(str(answer["error"]))
     return answer

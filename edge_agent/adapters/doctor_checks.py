@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.adapters import board_sensors
+from edge_agent.adapters.login import Login
+from edge_agent.adapters.process import user_name
 
 FREE_BYTES = 64 * 1024 * 1024
 FREE_SHARE = 0.05
-TIMEOUT_S = 3.0
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # more than any struct timex
 
@@ -98,6 +98,22 @@ def disk(path: Path) -> Finding:
     )
 
 
+def owners(folder: Path) -> Iterator[Finding]:
+    """Look for files in the state directory that belong to another user than the directory."""
+    try:
+        own = folder.stat().st_uid
+        others = [path for path in sorted(folder.iterdir()) if path.lstat().st_uid != own]
+    except OSError:  # not made yet, or gone meanwhile
+        return
+    for path in others:
+        yield Finding(
+            str(path),
+            False,
+            f"belongs to user {user_name(path.lstat().st_uid)}, the directory to {user_name(own)}",
+            f"sudo chown {user_name(own)} {path}",
+        )
+
+
 def budget(needed: int, root: Path = board_sensors.ROOT) -> Finding:
     """Compare the daemon's budget (bytes) with the memory that is there and that its cgroup allows."""
     words = (root / "proc/meminfo").read_text().split()
@@ -112,18 +128,17 @@ def budget(needed: int, root: Path = board_sensors.ROOT) -> Finding:
     )
 
 
-def reachable(host: str, port: int) -> Finding:
-    """Try the broker's port."""
-    try:
-        socket.create_connection((host, port), TIMEOUT_S).close()
-    except OSError as error:
-        return Finding(
-            "broker",
-            False,
-            f"{host}:{port}: {error.strerror or error}",
-            "check broker.host, the cable and the firewall",
-        )
-    return Finding("broker", True, f"{host}:{port} answers")
+def login(where: str, found: Login) -> Finding:
+    """Judge a login at the broker ``where``."""
+    if not found.reason:
+        return Finding("broker", True, f"{where}: logged in (MQTT {'5' if found.version == 5 else '3.1.1'})")
+    if "login refused" in found.reason:
+        remedy = "give the broker this device's user and password, or correct broker.username"
+    elif "certificate" in found.reason:
+        remedy = "renew the certificate, correct broker.ca_file, and set the clock"
+    else:
+        remedy = "check broker.host, broker.port, the cable and the firewall"
+    return Finding("broker", False, found.reason, remedy)
 
 
 def secrets(paths: Sequence[Path]) -> Iterator[Finding]:

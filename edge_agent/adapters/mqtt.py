@@ -7,12 +7,17 @@ happens in `PahoClient.events` on the caller's thread, so no lock is shared with
 across its callbacks. Events carry the number of their attempt, and those of older attempts are dropped.
 
 Bounds: QoS 1 messages are acknowledged by hand, so the broker keeps back what exceeds our Receive Maximum
-(20, which is also Mosquitto's limit for 3.1.1 clients); QoS 0 messages are dropped and counted when
-``inbox_bytes`` wait, and a message longer than ``max_payload`` is dropped, counted and acknowledged.
+(20, which is also Mosquitto's limit for 3.1.1 clients). When ``inbox_bytes`` wait, paho's thread waits for
+the loop, and so does the broker; a QoS 0 message that finds no room even then is dropped and counted. A
+message longer than ``max_payload`` is dropped, counted and acknowledged. A packet that is longer still is
+never read: paho would gather all of it in memory first, so `LimitedClient` looks at the bytes as paho reads
+them (``adapters.packet_lengths``) and ends the connection, which is counted. An MQTT 5 broker is told the
+limit and sends no such packet.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 import threading
@@ -22,8 +27,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.adapters.connection_errors import refusal_text, trouble_text
+from edge_agent.adapters.limited_client import LimitedClient
+from edge_agent.adapters.packet_lengths import OversizeError, PacketLengths
 from edge_agent.adapters.paho_loader import (
-    CallbackAPIVersion,
     Client,
     ConnectFlags,
     DisconnectFlags,
@@ -50,8 +57,17 @@ from edge_agent.wire.signatures import check_private
 if TYPE_CHECKING:  # loaded by a connection that is encrypted
     import ssl
 
+log = logging.getLogger("edge_agent")
+
 _UNSUPPORTED_VERSION = 0x84
 RECEIVE_MAXIMUM = 20
+EVENT_BYTES = 256  # measured: a message in the inbox beside its payload and topic
+PACKET_BYTES = 1024
+"""A packet may be so many bytes longer than the longest payload: its topic and properties."""
+ROOM_S = 0.05
+"""How long a QoS 0 message waits for room in the inbox."""
+PATIENCE_S = 1.0
+"""How long any other does; it goes in then all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,7 @@ class MqttSettings:
 
     ``tls`` believes the system's certificates, ``ca`` (which implies it) those in a file; ``certificate`` and
     ``key`` add our own proof (mTLS). ``keepalive``, ``session_expiry`` in seconds; ``inbox_bytes`` and
-    ``max_payload`` in bytes.
+    ``max_payload`` in bytes. Without ``keep_session`` the broker forgets the client when it goes.
     """
 
     host: str
@@ -74,43 +90,69 @@ class MqttSettings:
     key: Path | None = None
     keepalive: int = 30
     session_expiry: int = 3600
-    inbox_bytes: int = 4 * 1024 * 1024
+    inbox_bytes: int = 1024 * 1024
     max_payload: int = 256 * 1024
+    keep_session: bool = True
+
+    @property
+    def max_packet(self) -> int:
+        """The most bytes of a packet after its fixed header."""
+        return self.max_payload + PACKET_BYTES
 
 
 @dataclass(slots=True)
 class InboxCounters:
-    """What did not get in: QoS 0 messages that found the inbox full, and messages that are too long."""
+    """What did not get in.
+
+    QoS 0 messages that found the inbox full, messages that are too long, and connections that were closed
+    because of a packet too long to be read.
+    """
 
     overflow: int = 0
     too_long: int = 0
+    oversize_disconnects: int = 0
 
 
 class _Inbox:
-    """Events between paho's thread and ours, with a limit on the bytes of QoS 0 messages."""
+    """Events between paho's thread and ours, with a limit on the bytes of messages.
 
-    def __init__(self, limit: int, wake: Callable[[], None]) -> None:
+    ``room_s`` is how long a QoS 0 message waits for room, ``patience_s`` how long any other.
+    """
+
+    def __init__(
+        self, limit: int, wake: Callable[[], None], room_s: float = ROOM_S, patience_s: float = PATIENCE_S
+    ) -> None:
         self._limit = limit
         self._wake = wake
-        self._lock = threading.Lock()
+        self._room_s = room_s
+        self._patience_s = patience_s
+        self._taken = threading.Condition()
         self._events: deque[tuple[int, Event | int]] = deque()
         self._bytes = 0
         self.counters = InboxCounters()
 
     def put(self, attempt: int, event: Event | int) -> None:
-        size = len(event.payload) if isinstance(event, Received) else 0
-        with self._lock:
-            if isinstance(event, Received) and event.qos == 0 and self._bytes + size > self._limit:
-                self.counters.overflow += 1
-                return
-            self._bytes += size
+        """Add an event. A message that finds no room makes paho's thread, and so the broker, wait."""
+        with self._taken:
+            if isinstance(event, Received):
+                size = EVENT_BYTES + len(event.topic) + len(event.payload)
+                patience = self._patience_s if event.qos else self._room_s
+                room = self._taken.wait_for(
+                    lambda: not self._bytes or self._bytes + size <= self._limit, patience
+                )
+                if not room and event.qos == 0:
+                    self.counters.overflow += 1
+                    return
+                self._bytes += size
             self._events.append((attempt, event))
         self._wake()
 
     def take(self) -> deque[tuple[int, Event | int]]:
-        with self._lock:
+        """Return what is there."""
+        with self._taken:
             events, self._events = self._events, deque()
             self._bytes = 0
+            self._taken.notify()
         return events
 
 
@@ -136,7 +178,7 @@ class PahoClient:
         self._context = _tls(settings)
         self._inbox = _Inbox(settings.inbox_bytes, wake)
         self._attempt = 0
-        self._client: Client | None = None
+        self._client: LimitedClient | None = None
         self._tokens: dict[int, int] = {}
         self._ended = True
         self._gone = threading.Event()
@@ -147,8 +189,13 @@ class PahoClient:
         """Whether the connection is TLS."""
         return self._context is not None
 
-    def connect(self, will: Publication, version: int) -> None:
-        """Begin one attempt; see the port."""
+    @property
+    def limited(self) -> bool:
+        """Whether the lengths of the present connection's packets are checked."""
+        return self._client is not None and self._client.lengths.packets > 0
+
+    def connect(self, will: Publication | None, version: int) -> None:
+        """Begin one attempt; see the port. Without a will the broker announces nothing."""
         self._abandon()
         self._attempt += 1
         self._ended = False
@@ -158,10 +205,11 @@ class PahoClient:
         where = (self._settings.host, self._settings.port, self._settings.keepalive)
         if version == MQTT_5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = self._settings.session_expiry
+            kept = self._settings.keep_session
+            properties.SessionExpiryInterval = self._settings.session_expiry if kept else 0
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
-            properties.MaximumPacketSize = self._settings.max_payload + 1024
-            client.connect_async(*where, clean_start=False, properties=properties)
+            properties.MaximumPacketSize = self._settings.max_packet
+            client.connect_async(*where, clean_start=not kept, properties=properties)
         else:
             client.connect_async(*where)
         client.loop_start()
@@ -245,25 +293,24 @@ class PahoClient:
         if client is not None:
             client.disconnect()
 
-    def _make(self, attempt: int, will: Publication, version: int) -> Client:
+    def _make(self, attempt: int, will: Publication | None, version: int) -> LimitedClient:
         # Our own `Session` keeps the in-flight window: paho's must never be the one that holds back.
         settings = self._settings
-        protocol = MQTTProtocolVersion.MQTTv5 if version == MQTT_5 else MQTTProtocolVersion.MQTTv311
-        client = Client(
-            CallbackAPIVersion.VERSION2,
+        client = LimitedClient(
+            PacketLengths(settings.max_packet),
             client_id=settings.client_id,
-            clean_session=None if version == MQTT_5 else False,
-            protocol=protocol,
-            reconnect_on_failure=False,
-            manual_ack=True,
+            version=version,
+            clean=not settings.keep_session,
         )
         client.max_inflight_messages_set(0)
-        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
         if settings.username is not None:
             client.username_pw_set(settings.username, settings.password)
         if self._context is not None:
             client.tls_set_context(self._context)
         inbox, limit, gone = self._inbox, settings.max_payload, self._gone
+        where = f"{settings.host}:{settings.port}"
         reached = False
 
         def on_connect(
@@ -271,24 +318,32 @@ class PahoClient:
         ) -> None:
             nonlocal reached
             reached = True
+            if not client.lengths.packets:
+                log.error("this paho-mqtt does not let packet lengths be checked; install 2.1 or 2.2")
             if code.is_failure:
                 unsupported = code.value == _UNSUPPORTED_VERSION
-                inbox.put(attempt, Disconnected(f"refused: {code}", unsupported))
+                inbox.put(attempt, Disconnected(f"{where}: {refusal_text(code)}", unsupported))
             else:
                 maximum = int(getattr(found, "ReceiveMaximum", 65535))
                 inbox.put(attempt, Connected(version, flags.session_present, maximum))
 
         def on_connect_fail(failed: Client, _: object) -> None:
             gone.set()
-            inbox.put(attempt, Disconnected(str(sys.exception())))
+            inbox.put(attempt, Disconnected(f"{where}: {trouble_text(sys.exception())}"))
             failed.disconnect()  # or paho's thread would try again
 
         def on_disconnect(
             _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None
         ) -> None:
             gone.set()
+            trouble = client.lengths.refused or client.trouble
+            if client.lengths.refused is not None:
+                inbox.counters.oversize_disconnects += 1
+            why = str(code) if trouble is None else trouble_text(trouble)
             # A broker that hangs up instead of answering most often does not know this version.
-            inbox.put(attempt, Disconnected(f"connection ended: {code}", unsupported=not reached))
+            closed = trouble is None or isinstance(trouble, ConnectionError)
+            unsupported = not reached and closed and not isinstance(trouble, OversizeError)
+            inbox.put(attempt, Disconnected(f"{where}: connection ended: {why}", unsupported))
 
         def on_publish(_: Client, __: object, mid: int, code: ReasonCode, ___: Properties) -> None:
             inbox.put(attempt, Acked(mid, str(code) if code.is_failure else ""))
@@ -304,12 +359,17 @@ class PahoClient:
             received = Received(message.topic, payload, message.qos, message.retain, acknowledge)
             inbox.put(attempt, received)
 
+        def on_failure(error: Exception) -> None:
+            gone.set()
+            inbox.put(attempt, Disconnected(f"{where}: connection ended: {type(error).__name__}: {error}"))
+
         client.on_socket_open = send_at_once
         client.on_connect = on_connect
         client.on_connect_fail = on_connect_fail
         client.on_disconnect = on_disconnect
         client.on_publish = on_publish
         client.on_message = on_message
+        client.on_failure = on_failure
         return client
 
 

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge_agent.adapters.process import user_name
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox_store import Batch, Contents, OutboxEntry, Range, Written
 
@@ -133,7 +134,7 @@ class SqliteOutboxStore:
             except sqlite3.OperationalError as error:
                 if connection is not None:
                     connection.close()
-                raise PlatformError(f"{self._path}: {error}") from error
+                raise PlatformError(_foreign(self._path) or f"{self._path}: {error}") from error
             except sqlite3.DatabaseError:
                 if connection is not None:
                     connection.close()
@@ -147,35 +148,77 @@ class SqliteOutboxStore:
             self.damaged += 1
             for suffix in _FILES:
                 found = self._path.with_name(self._path.name + suffix)
-                if found.exists():
-                    found.replace(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
+                try:
+                    if found.exists():
+                        found.replace(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
+                except OSError as error:
+                    raise PlatformError(
+                        f"{found}: damaged, and not to be set aside: {error.strerror}"
+                    ) from error
 
     def _work(self) -> None:
-        connection, generation = self._open()
+        connection: sqlite3.Connection | None = None
+        generation = self._generation
         while (batch := self._jobs.get()) is not None:
-            if generation != self.damaged:
-                connection.close()
-                connection, generation = self._open()
-                self._results.put(Written("the file was damaged and set aside"))
-                self._wake()
-                continue
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                _apply(connection, batch)
-                connection.execute("COMMIT")
-                result = Written()
-            except sqlite3.OperationalError as error:  # full, locked, read-only: the file is as it was
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                result = Written(str(error))
+                if generation != self.damaged:  # the batch has numbers of the file that went
+                    _close(connection)
+                    connection, generation = self._open()
+                    result = Written("the file was damaged and set aside")
+                else:
+                    if connection is None:
+                        connection, generation = self._open()
+                    result = _write(connection, batch)
+            except PlatformError as error:  # tried again with the next batch
+                _close(connection)
+                connection, result = None, Written(str(error))
             except sqlite3.DatabaseError as error:
-                connection.close()
-                self._set_aside(generation)
-                connection, generation = self._open()
-                result = Written(f"{error}; set aside")
+                _close(connection)
+                connection, result = None, self._begin_anew(generation, error)
+                generation = self.damaged
             self._results.put(result)
             self._wake()
+        _close(connection)
+
+    def _begin_anew(self, generation: int, error: sqlite3.DatabaseError) -> Written:
+        try:
+            self._set_aside(generation)
+        except PlatformError as refused:
+            return Written(str(refused))
+        return Written(f"{error}; set aside")
+
+
+def _close(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
         connection.close()
+
+
+def _write(connection: sqlite3.Connection, batch: Batch) -> Written:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _apply(connection, batch)
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:  # full, locked, read-only: the file is as it was
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:  # not even that: begin with a new connection
+            raise PlatformError(str(error)) from error
+        return Written(str(error))
+    return Written()
+
+
+def _foreign(path: Path) -> str:
+    """Return a line about a file of the outbox that belongs to another user, "" if none does."""
+    for suffix in _FILES:
+        found = path.with_name(path.name + suffix)
+        if found.exists() and not os.access(found, os.R_OK | os.W_OK):
+            own = user_name(os.geteuid())
+            return (
+                f"{found}: belongs to user {user_name(found.stat().st_uid)}, expected {own}; "
+                f"hand it over: sudo chown {own} {found}"
+            )
+    return ""
 
 
 def _apply(connection: sqlite3.Connection, batch: Batch) -> None:

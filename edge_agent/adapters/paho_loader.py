@@ -23,6 +23,7 @@ with (
     from paho.mqtt.client import DisconnectFlags as DisconnectFlags
     from paho.mqtt.client import MQTTMessage as MQTTMessage
     from paho.mqtt.enums import CallbackAPIVersion as CallbackAPIVersion
+    from paho.mqtt.enums import MQTTErrorCode as MQTTErrorCode
     from paho.mqtt.enums import MQTTProtocolVersion as MQTTProtocolVersion
     from paho.mqtt.packettypes import PacketTypes as PacketTypes
     from paho.mqtt.properties import Properties as Properties

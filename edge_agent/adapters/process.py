@@ -5,15 +5,23 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import pwd
+from functools import cache
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
 
+@cache
+def _statm() -> int:
+    """Open the kernel's figures once: a process that has no descriptor left must still know its size."""
+    return os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def rss_bytes() -> int:
     """Return the bytes of this process that are in memory now."""
-    return int(_STATM.read_bytes().split()[1]) * _PAGE
+    return int(os.pread(_statm(), 256, 0).split()[1]) * _PAGE
 
 
 _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
@@ -45,3 +53,11 @@ def tidy() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def user_name(number: int) -> str:
+    """Return the name of a user for messages, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -26,9 +26,11 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; BudgetError (exit status 3) if it does not fit."""
+    from edge_agent.commands.broker_settings import check_broker
     from edge_agent.commands.compose import compose
 
     composed = compose(arguments.config, arguments.profile)
+    check_broker(composed.settings.config, arguments.config)
     plan = composed.plan
     if arguments.json:
         print_json(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,9 @@ from edge_agent.adapters.board_sensors import cgroup_limit
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.lazy_imports import own_digests, whole_digests, without
 from edge_agent.adapters.process import rss_bytes
+from edge_agent.adapters.state_lock import StateLock
 from edge_agent.errors import EdgeAgentError
-from edge_agent.services.kept_state import KeptState, look
+from edge_agent.services.kept_state import KeptState, look, take
 
 if TYPE_CHECKING:
     from edge_agent.config.profile import Profile
@@ -57,6 +57,7 @@ class Composed:
     prepared: list[Prepared]
     plan: Plan
     state: KeptState
+    lock: StateLock | None = None
 
     @property
     def config(self) -> Config:
@@ -73,10 +74,11 @@ class Composed:
         return f"{self.settings.profile_path}: memory_mb"
 
 
-def compose(config: Path, profile: str | None, read: Callable[[Config], KeptState] = look) -> Composed:
+def compose(config: Path, profile: str | None, own_state: bool = False) -> Composed:
     """Read, check and plan; raises ConfigError or BundleError on the first thing that is wrong.
 
-    ``read`` returns what the hub left on the device.
+    With ``own_state`` the state directory is locked before anything in it is looked at (PlatformError if
+    another daemon has it), and what the hub left there is taken over; without, it is only looked at.
     """
     reading = Reading(config, profile)
     with without(*own_digests()):
@@ -93,10 +95,11 @@ def compose(config: Path, profile: str | None, read: Callable[[Config], KeptStat
         Path(document["profile_path"]),
     )
     _load_for(settings.config)
+    lock = StateLock(Path(settings.config.device.state_dir)) if own_state else None
     base = rss_bytes()
-    state = read(settings.config)
+    state = take(settings.config) if own_state else look(settings.config)
     try:
-        return _composed(settings, state, base)
+        return replace(_composed(settings, state, base), lock=lock)
     except EdgeAgentError:  # it was said what is wrong, and that is not in what was kept
         if state.starts is not None:
             state.starts.end()
@@ -119,10 +122,10 @@ def _load_for(config: Config) -> None:
 
 def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
     """Load what the hub rolled out; if a bundle is bad or the plan over its budget, what is configured."""
-    if state.kept.state is not None:
+    if state.client is not None:
         from edge_agent.services.active_bundles import followed
 
-        config = followed(settings.config, state.kept.state)
+        config = followed(settings.config, state.client)
         if config != settings.config:
             try:
                 composed = _planned(replace(settings, config=config), state, base)

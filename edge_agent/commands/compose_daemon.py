@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.peers.loans import LoanKeys
     from edge_agent.runtime.population.actuators import Sink
     from edge_agent.runtime.population.checkpoint import Checkpoints, StateStore
+    from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
     from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
     from edge_agent.runtime.rollout.bundle_port import BundlePort
     from edge_agent.runtime.rollout.command_handlers import CommandTools
@@ -93,7 +94,7 @@ class DaemonBuilder:
         self.scheduler = Scheduler()
         self.schedule = StepSchedule(self.scheduler, populations, clock)
         self.recorder = Recorder(max_recording_bytes)
-        self.birth = Birth(self.topics, populations, boot, lost_state, clock)
+        self.birth = Birth(self.topics, populations, boot, lost_state, rss, clock)
         self.dispatch: MqttDispatch | None = None
         self.subscriptions: Subscriptions | None = None
         if client is not None:
@@ -117,6 +118,7 @@ class DaemonBuilder:
         self.hub: HubDriver | None = None
         self.telemetry: TelemetryPublisher | None = None
         self.governor: GovernorDriver | None = None
+        self.home_assistant: HomeAssistantPublisher | None = None
         self._rss = rss
         self._speakers: list[Speaker] = []
         populations.added += [self.schedule.begin, self.recorder.begin]
@@ -218,8 +220,8 @@ class DaemonBuilder:
         self.status.sections["telemetry"] = publisher.status
         self._speakers.append(publisher)
 
-    def show_home_assistant(self, prefix: str, seconds: float) -> None:
-        """Announce the device to Home Assistant."""
+    def show_home_assistant(self, prefix: str, seconds: float, store: StateStore | None = None) -> None:
+        """Announce the device to Home Assistant; an empty prefix takes an earlier announcement back."""
         if self.dispatch is None:
             return
         from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
@@ -228,12 +230,14 @@ class DaemonBuilder:
             prefix,
             seconds,
             topics=self.topics,
+            store=store,
             populations=self.populations,
             schedule=self.schedule,
             dispatch=self.dispatch,
             clock=self.clock,
             figures=self._device_figures,
         )
+        self.home_assistant = publisher
         self._speakers.append(publisher)
 
     def build(
@@ -254,6 +258,8 @@ class DaemonBuilder:
         if self.peers is not None:
             self.populations.changed.append(self.peers.changed)
             self.populations.exchanged.append(self.peers.changed)
+        if self.home_assistant is not None:
+            self.populations.changed.append(self.home_assistant.changed)
         if self.dispatch is not None:
             self.populations.changed.append(self._announce)
             self.populations.adopted.append(self._announce)

@@ -30,8 +30,9 @@ def obey_hub(
     ConfigError
         A key file is not as it must be.
     """
-    config, profile, store = composed.settings.config, composed.settings.profile, composed.state.keeper
-    if store is None:
+    config, profile = composed.settings.config, composed.settings.profile
+    store, kept = composed.state.keeper, composed.state.kept
+    if store is None or kept is None:
         return
     from edge_agent.adapters.bundle_folder import BundleFolder
     from edge_agent.adapters.hub_state import BUNDLES
@@ -46,7 +47,7 @@ def obey_hub(
         log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
         return
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
-    client = make_hub_client(config, composed.state.kept, configured)
+    client = make_hub_client(config, kept, configured)
     tools = CommandTools(reload=reload, recording_file=recording_file, max_rate_hz=profile.max_rate_hz)
     builder.obey_hub(client, store, BundleWorker(BundleFolder(folder), profile, config.hub, wake), tools)
 

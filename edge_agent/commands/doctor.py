@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_agent.adapters import doctor_checks
+from edge_agent.adapters import doctor_checks, retained_check
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.doctor_checks import Finding
+from edge_agent.adapters.login import log_in
+from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.output import add_output_options, print_json
+from edge_agent.config import records as config_records
+from edge_agent.config.records import Config
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 
@@ -49,9 +54,34 @@ def examine(config: Path | None) -> list[Finding]:
     device, broker = document["config"]["device"], document["config"]["broker"]
     findings.append(Finding("configuration", True, str(config)))
     findings.append(doctor_checks.disk(Path(device["state_dir"])))
+    findings += doctor_checks.owners(Path(device["state_dir"]))
     findings.append(doctor_checks.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
-        findings.append(doctor_checks.reachable(broker["host"], broker["port"]))
+        findings += _broker(config_records.build(document["config"]), config)
         names = [broker[key] for key in ("password_file", "key_file") if broker[key]]
         findings += doctor_checks.secrets([Path(name) for name in names])
     return findings
+
+
+def _broker(config: Config, path: Path) -> Iterator[Finding]:
+    """Log in as the device would, under another client identifier: the daemon may be connected."""
+    assert config.broker is not None  # noqa: S101 - the caller's condition, for the type checker
+    try:
+        settings = mqtt_settings(config.broker, f"{client_id(config)}-doctor", path)
+        line = expired(config.broker)
+        login = log_in(settings)
+    except ConfigError as error:
+        yield Finding("broker", False, str(error), "correct the file or the key")
+        return
+    if line:
+        yield Finding("certificate", False, line, "have it renewed, and check the clock")
+    yield doctor_checks.login(f"{settings.host}:{settings.port}", login)
+    if not login.reason:
+        yield retained_check.retained_messages(settings, config.device.fleet, config.device.name)
+    if not login.limited:
+        yield Finding(
+            "packet lengths",
+            False,
+            "this paho-mqtt does not let them be checked, so one long message can take all memory",
+            "install paho-mqtt 2.1 or 2.2",
+        )

@@ -42,10 +42,13 @@ profile = "{profile}"  # {board}
 # topic = "zigbee2mqtt/{{agent}}"
 # pointer = "/co2"
 #
+# {{value}} is the action as the model calls it. Fans of Zigbee2MQTT take fan_mode off, low, medium or high; a
+# relay takes state ON or OFF alone, so it needs a model whose actions are called ON and OFF.
 # [[population.act]]
 # control = "ventilation"
 # topic = "zigbee2mqtt/{{agent}}-fan/set"
-# template = '{{{{"state": "{{value}}"}}}}'
+# template = '{{{{"fan_mode": "{{value}}"}}}}'
+# safe = "low"
 """
 _MEMORY_LIMITS = """\
 # Written by `edge-agent provision` from {source}: memory_mb = {memory}.

@@ -10,32 +10,33 @@ import argparse
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
+from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, EdgeAgentError
-from edge_agent.services.kept_state import take
-from edge_agent.wire.signatures import check_private
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 
 if TYPE_CHECKING:
+    from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.loop import Loop
-    from edge_agent.adapters.mqtt import MqttSettings
-    from edge_agent.adapters.starts import StartCount
+    from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.commands.compose import Composed
-    from edge_agent.config.records import BrokerConfig, RecorderConfig
+    from edge_agent.config.records import Config, RecorderConfig
     from edge_agent.protocol.ports import Clock
     from edge_agent.runtime.daemon import Daemon
     from edge_agent.runtime.recording.recorder import RecordingFile
     from edge_agent.runtime.reporting.watchdog import Watchdog
-    from edge_agent.services.reloader import Reloader
 
 log = logging.getLogger("edge_agent")
+
+GOODBYE_S = 1.0
+"""Seconds that the last messages may take to leave: safe values, the goodbye, the last state."""
 
 
 def add(subparsers: Any) -> None:
@@ -52,11 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
-    composed = compose(arguments.config, arguments.profile, take)
+    composed = compose(arguments.config, arguments.profile, own_state=True)
     starts = composed.state.starts
     try:
         composed.plan.check(composed.budget_source)
         with ExitStack() as closing:  # whatever fails: a thread that was left would keep the process
+            if composed.lock is not None:
+                closing.callback(composed.lock.close)
             return _run(arguments, composed, closing)
     except EdgeAgentError:
         if starts is not None:
@@ -69,7 +72,6 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.durable_files import StateDirectory
     from edge_agent.adapters.loop import Loop
-    from edge_agent.adapters.mqtt import PahoClient
     from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
     from edge_agent.commands.compose import compose
@@ -80,6 +82,8 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.runtime.governor.governor import Governor
     from edge_agent.runtime.population.checkpoint import Checkpoints
     from edge_agent.runtime.populations import Populations
+    from edge_agent.runtime.reporting.connection_log import ConnectionLog
+    from edge_agent.runtime.reporting.discovery_record import NAME as DISCOVERY_RECORD
     from edge_agent.runtime.reporting.watchdog import Watchdog
     from edge_agent.services.reloader import Reloader
     from edge_agent.services.telemetry_outbox import TelemetryOutbox
@@ -87,6 +91,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     config, profile = composed.settings.config, composed.settings.profile
     clock, loop = SystemClock(), Loop()
     closing.callback(loop.close)
+    client = _client(config, arguments.config, loop)
     device, broker = config.device, config.broker
     populations = Populations(config, composed.plan, Arena(composed.plan.arena), connect=connect_sources)
     programs = ProgramRunner(config.commands)
@@ -95,14 +100,15 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
     if outbox is not None:
         closing.callback(lambda: outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
-    client_id = f"{device.fleet}-{device.name}"
+    if client is not None:  # its thread would take the last messages along
+        closing.callback(client.close, GOODBYE_S)
     builder = DaemonBuilder(
         populations,
         clock,
         rss_bytes,
-        client=None if broker is None else PahoClient(mqtt_settings(broker, client_id), loop.wake),
+        client=client,
         boot=os.urandom(8).hex(),
-        lost_state=composed.state.kept.lost,
+        lost_state=composed.state.lost,
         sinks=sinks(programs, config),
         max_recording_bytes=int(config.recorder.max_mb * 1e6),
     )
@@ -113,24 +119,31 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     if outbox is not None:
         telemetry = Telemetry(device.telemetry_s, profile.telemetry_bytes_s)
         builder.publish_telemetry(telemetry, outbox.outbox, outbox.damaged)
-    if broker is not None and broker.home_assistant:
-        builder.show_home_assistant(broker.home_assistant, device.telemetry_s)
     store = StateDirectory(Path(device.state_dir))
+    if broker is not None and (broker.home_assistant or (Path(device.state_dir) / DISCOVERY_RECORD).exists()):
+        builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
     daemon = builder.build(
         composed.prepared,
         checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_a_day),
         recording_file=_recording_file(config.recorder),
         tidy=tidy,
     )
-    status = builder.status
+    status, starts = builder.status, composed.state.starts
+    after_turn = [reloader.turn]
+    if builder.dispatch is not None and broker is not None:
+        connection_log = ConnectionLog(builder.dispatch.session, f"{broker.host}:{broker.port}")
+        after_turn.append(lambda: connection_log.update(clock.monotonic()))
+    if starts is not None:
+        after_turn.append(lambda: starts.turned(builder.online(), clock.monotonic()))
     server = ControlServer(Path(device.socket), device.socket_mode, loop.selector, status.answer)
     closing.callback(server.close)
     notifier = Notifier.from_environment()
     closing.callback(notifier.close)
-    online = builder.online
-    return _serve(
-        daemon, loop, clock, Watchdog(notifier, status.summary), reloader, online, composed.state.starts
-    )
+    watchdog = Watchdog(notifier, status.summary)
+    code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_turn, server)
+    if starts is not None:
+        (starts.end if code == EXIT_DONE else starts.fail)()
+    return code
 
 
 def _recording_file(config: RecorderConfig) -> RecordingFile | None:
@@ -139,46 +152,28 @@ def _recording_file(config: RecorderConfig) -> RecordingFile | None:
     return SegmentedFile(Path(config.path)) if config.path else None
 
 
-def mqtt_settings(broker: BrokerConfig, client_id: str) -> MqttSettings:
-    """Return the adapter's settings; raises ConfigError if the password file is not as it must be."""
-    from edge_agent.adapters.mqtt import MqttSettings
+def _client(config: Config, path: Path, loop: Loop) -> PahoClient | None:
+    from edge_agent.adapters.mqtt import PahoClient
 
-    def path(text: str) -> Path | None:
-        return Path(text) if text else None
-
-    return MqttSettings(
-        host=broker.host,
-        client_id=client_id,
-        port=broker.port,
-        username=broker.username or None,
-        password=_password(Path(broker.password_file)) if broker.password_file else None,
-        tls=broker.tls,
-        ca=path(broker.ca_file),
-        certificate=path(broker.cert_file),
-        key=path(broker.key_file),
-        keepalive=broker.keepalive_s,
-    )
-
-
-def _password(path: Path) -> str:
-    check_private(path)
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except IndexError:
-        raise ConfigError(f"{path}: empty, expected the password in its first line") from None
+    if config.broker is None:
+        return None
+    client = PahoClient(mqtt_settings(config.broker, client_id(config), path), loop.wake)
+    if line := expired(config.broker):
+        log.warning("%s", line)
+    return client
 
 
 def _serve(
     daemon: Daemon,
     loop: Loop,
     clock: Clock,
-    supervision: Watchdog,
-    reloader: Reloader,
-    online: Callable[[], bool],
-    starts: StartCount | None,
+    watchdog: Watchdog,
+    reload: Callable[[], None],
+    summary: Callable[[], str],
+    after_turn: Sequence[Callable[[], None]],
+    server: ControlServer,
 ) -> int:
+    """Run the loop until a signal ends it; ``after_turn`` is called after every turn."""
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -187,25 +182,24 @@ def _serve(
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reloader.ask())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload())
     status = EXIT_DONE
     try:
         settle()
         daemon.start()
-        supervision.started()
+        watchdog.started()
+        log.info("ready: %s", summary())
         woken_at = None
         while not ending:
             deadline = daemon.turn(woken_at)
-            supervision.turned(daemon.completed, clock.monotonic())
-            reloader.turn()
-            if starts is not None:
-                starts.turned(online(), clock.monotonic())
-            woken_at = loop.wait(deadline)
+            watchdog.turned(daemon.completed, clock.monotonic())
+            for call in after_turn:
+                call()
+            server.tick()
+            woken_at = loop.wait(min(deadline, server.deadline))
     except Exception:  # the only one in the project: this is the outermost loop
-        log.exception("the daemon met what nobody foresaw; all agents are held safe")
+        log.exception("unhandled exception; all agents are set to their safe values")
         status = EXIT_FAILED
-    supervision.stopping()
+    watchdog.stopping()
     daemon.stop()
-    if starts is not None:
-        (starts.end if status == EXIT_DONE else starts.fail)()
     return status

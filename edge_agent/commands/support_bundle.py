@@ -26,7 +26,7 @@ from edge_agent.commands.status import add_socket_option
 from edge_agent.errors import EdgeAgentError, PlatformError
 
 LIBRARIES = ("edge-agent", "numpy", "paho-mqtt", "msgpack", "pydantic", "PyNaCl", "psutil")
-SYSTEM_FILES = ("/proc/meminfo", "/proc/loadavg", "/proc/pressure/memory", "/proc/cpuinfo", "/etc/os-release")
+SYSTEM_FILES = ("/proc/pressure/memory", "/proc/cpuinfo", "/etc/os-release")
 LOG_LINES = 2000
 _SECRET_KEY = re.compile(r"^(\s*(?:username|password\w*|secret\w*|token)\s*=).*$", re.MULTILINE)
 
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         "doctor.json": _part(
             lambda: json.dumps([[f.what, f.good, f.found] for f in examine(arguments.config)], indent=1)
         ),
+        "board.json": _part(lambda: _board(arguments.config)),
         "log.txt": _part(_log),
         "system.txt": _part(_system),
     }
@@ -97,6 +98,14 @@ def _versions() -> str:
         except PackageNotFoundError:
             found[name] = "not installed"
     return json.dumps(found, indent=1)
+
+
+def _board(config: Path | None) -> str:
+    """Return figures of the board, of the configuration's disk, and of edge-agent's processes."""
+    from edge_agent.adapters import board_figures
+
+    figures = board_figures.board(Path("/") if config is None else config.absolute())
+    return json.dumps(figures | {"processes": list(board_figures.processes())}, indent=1)
 
 
 def _log() -> str:

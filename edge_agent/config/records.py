@@ -131,7 +131,8 @@ class ObserveConfig:
     topic: str = ""
     """MQTT topic; {agent} is the agent's name, {index} its number, {population} the population's name."""
     pointer: str = ""
-    """Where in the JSON message (RFC 6901), e.g. /co2; empty takes the whole payload as one number."""
+    """Where in the JSON message (RFC 6901), e.g. /co2; empty takes the whole payload as one number. A null is
+    not observed: the last value stays until it is stale."""
     path: str = ""
     """A file that holds one number (hwmon, iio, thermal, power_supply); {agent} and {index} are filled in."""
     plugin: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -57,6 +58,11 @@ class Arena:
         self._bytes = np.frombuffer(self._map, dtype=np.uint8)
         self._bytes[:: mmap.PAGESIZE] = 0  # a write a page: the memory is ours from here on
         self._regions: dict[str, Region] = {}
+        self._gaps = [Region(0, self.nbytes)]
+        """What nobody holds, in order of address; no two of them touch."""
+
+    def __contains__(self, owner: str) -> bool:
+        return owner in self._regions
 
     @property
     def regions(self) -> Mapping[str, Region]:
@@ -82,7 +88,7 @@ class Arena:
             raise ValueError(f"{owner} already holds a region")
         wanted = tuple(columns)
         nbytes = total(wanted)
-        offset = self._find(owner, nbytes)
+        offset = self._take(owner, nbytes) if nbytes else 0
         self._regions[owner] = Region(offset, nbytes)
         arrays: dict[str, NDArray[Any]] = {}
         for column in wanted:
@@ -96,16 +102,26 @@ class Arena:
 
     def release(self, owner: str) -> None:
         """Take back what ``owner`` holds; its arrays must not be used any more."""
-        del self._regions[owner]
+        offset, nbytes = self._regions.pop(owner)
+        if not nbytes:
+            return
+        end, at = offset + nbytes, bisect_left(self._gaps, (offset,))
+        if at < len(self._gaps) and self._gaps[at].offset == end:
+            end += self._gaps.pop(at).nbytes
+        if at and sum(self._gaps[at - 1]) == offset:
+            at -= 1
+            offset = self._gaps.pop(at).offset
+        self._gaps.insert(at, Region(offset, end - offset))
 
-    def _find(self, owner: str, nbytes: int) -> int:
-        start, largest = 0, 0
-        for region in [*self.regions.values(), Region(self.nbytes, 0)]:
-            gap = region.offset - start
-            if gap >= nbytes:
-                return start
-            largest = max(largest, gap)
-            start = max(start, region.offset + region.nbytes)  # empty regions share an offset
+    def _take(self, owner: str, nbytes: int) -> int:
+        for at, (offset, free) in enumerate(self._gaps):
+            if free > nbytes:
+                self._gaps[at] = Region(offset + nbytes, free - nbytes)
+                return offset
+            if free == nbytes:
+                del self._gaps[at]
+                return offset
+        largest = max((gap.nbytes for gap in self._gaps), default=0)
         missing = nbytes - largest
         raise BudgetError(
             f"{owner}: needs {nbytes} bytes, the largest free part of the arena has {largest}: "

@@ -60,7 +60,8 @@ from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect
 from edge_agent.protocol.twin import NO_FLOOR, Adopted, Floor, Twin
 from edge_agent.wire import blocks, bodies, fields, messages
 from edge_agent.wire.blocks import Cut
-from edge_agent.wire.documents import Document, Trust, check_values, shortened
+from edge_agent.wire.body_checks import check_plain
+from edge_agent.wire.documents import Document, Trust, shortened
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 
@@ -182,7 +183,7 @@ class HubClient:
         state = state or {}
         owner = f"{topics.fleet}/{topics.device}"
         try:
-            check_values(dict(state), "state")
+            check_plain(state, "state")
             if state.get("v", STATE_VERSION) != STATE_VERSION:
                 raise PeerError(f"v: found {state['v']!r}, expected {STATE_VERSION}")
             if state and "twin" not in state:

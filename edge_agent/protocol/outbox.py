@@ -175,13 +175,7 @@ class Outbox:
             return
         if not self.settings.confirm or body["outbox"] != self.name:
             return
-        ranges: list[Range] = []
-        for pair in body["ranges"]:
-            match pair:
-                case [int(first), int(last)]:
-                    ranges.append((first, last))
-                case _:
-                    self.counters.malformed += 1
+        ranges: list[Range] = [(first, last) for first, last in body["ranges"]]
         in_flight = {seq for seq, _, _ in self._in_flight.values()}
         free, late = self._unconfirmed.confirm(ranges, in_flight)
         self._removable += [(held.seq, held.size) for held in free]
@@ -296,7 +290,7 @@ class Outbox:
             self._removable += removable
             self._told += told
             self._unreadable += unreadable
-            self._due = now + 5 * self.settings.flush_seconds
+            self._due = now + self.settings.flush_seconds  # a disk that has room again is used at once
             contents = self._store.contents()
             if contents.name != self.name:  # it was set aside and started anew
                 self.name, self._last, self._durable = contents.name, contents.last, contents.last

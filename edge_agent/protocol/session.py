@@ -203,10 +203,14 @@ class Session:
         self.settings = settings
         self.state = SessionState.WAITING
         self.reason = "not tried yet"
+        self.last_reason = ""
+        """Why the last connection or attempt ended; it stays while the next connection holds."""
+        self.failures = 0
+        """How many connections and attempts ended."""
         self.counters = SessionCounters()
         self.deadline: float | None = None
         self._birth = birth
-        self._subscriptions = tuple(subscriptions)
+        self._subscriptions = {subscription.filter: subscription for subscription in subscriptions}
         self._given_up: dict[str, None] = {}
         self._rng = rng
         self._version = MQTT_5
@@ -271,17 +275,19 @@ class Session:
         self._waiting.append((token, publication))
         return token, self._fill(now)
 
-    def subscribe(self, subscription: Subscription) -> list[Effect]:
-        """Add a topic, now and on every connect to come; one that is there is asked for anew."""
-        self._given_up.pop(subscription.filter, None)
-        kept = (s for s in self._subscriptions if s.filter != subscription.filter)
-        self._subscriptions = (*kept, subscription)
-        return [Subscribe((subscription,))] if self.state is SessionState.ONLINE else []
+    def subscribe(self, *subscriptions: Subscription) -> list[Effect]:
+        """Add topics, now and on every connect to come; one that is there is asked for anew."""
+        for subscription in subscriptions:
+            self._given_up.pop(subscription.filter, None)
+            self._subscriptions.pop(subscription.filter, None)
+            self._subscriptions[subscription.filter] = subscription
+        return [Subscribe(subscriptions)] if subscriptions and self.state is SessionState.ONLINE else []
 
     def unsubscribe(self, filters: Sequence[str]) -> list[Effect]:
         """Give topics up: now, and once more on the next connect, where the broker may remember them."""
         gone = dict.fromkeys(filters)
-        self._subscriptions = tuple(s for s in self._subscriptions if s.filter not in gone)
+        for topic in gone:
+            self._subscriptions.pop(topic, None)
         self._given_up |= gone
         return [Unsubscribe(tuple(gone))] if gone and self.state is SessionState.ONLINE else []
 
@@ -346,14 +352,15 @@ class Session:
             effects.append(Unsubscribe(tuple(self._given_up)))
         self._given_up.clear()
         if self._subscriptions:
-            effects.append(Subscribe(self._subscriptions))
+            effects.append(Subscribe(tuple(self._subscriptions.values())))
         return [*effects, *self._fill(now), Online()]
 
     def _on_disconnected(self, event: Disconnected, now: float) -> list[Effect]:
         was_online = self.state is SessionState.ONLINE
         if not was_online and event.unsupported:
             self._version = self._other_version()
-        self.reason = event.reason
+        self.reason = self.last_reason = event.reason
+        self.failures += 1
         effects = self._enter(SessionState.WAITING, now)
         if was_online:
             self.counters.disconnects += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +35,15 @@ INBOX_BYTES = MIB
 OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
+POPULATION_BYTES = 30 * 1024  # measured: objects, topics and tasks of a population of one agent
 BYTES_A_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
+
+
+def owners(owner: str) -> tuple[str, str, str]:
+    """Return the names of a population's regions of the arena: its model's, io, history."""
+    return f"{owner}/agents", f"{owner}/io", f"{owner}/history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,14 @@ class Prepared:
 
     def regions(self, owner: str) -> Regions:
         """Return what it will need of the arena, by region: model, io, history."""
+        agents, io, history = owners(owner)
         size, modalities = len(self.names), len(self.binding.modalities)
         dtype, controls = self.binding.dtype, len(self.binding.controls)
         past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, dtype)
         return (
-            (f"{owner}/agents", models.columns(self.model, size, self.threads)),
-            (f"{owner}/io", group_memory.columns(self.config, size, modalities, dtype)),
-            (f"{owner}/history", past),
+            (agents, models.columns(self.model, size, self.threads)),
+            (io, group_memory.columns(self.config, size, modalities, dtype)),
+            (history, past),
         )
 
     @property
@@ -96,9 +103,10 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:
-    """Load and check all populations of a configuration file."""
+    """Load and check all populations of a configuration file; those of one bundle share its model."""
+    load = lru_cache(maxsize=None)(load_model)
     return [
-        prepare(entry, profile, f"{where}: population[{number}]")
+        prepare(entry, profile, f"{where}: population[{number}]", load)
         for number, entry in enumerate(config.population)
     ]
 
@@ -114,6 +122,7 @@ def make_plan(
     fixed = [Line("process", "interpreter and libraries", base)]
     for item in populations:
         fixed.append(Line(item.config.name, "model (mapped)", item.model.nbytes))
+        fixed.append(Line(item.config.name, "objects", POPULATION_BYTES))
         if item.topic_bytes:
             fixed.append(Line(item.config.name, "topic table", item.topic_bytes))
     fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)

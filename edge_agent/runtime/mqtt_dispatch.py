@@ -81,15 +81,16 @@ class MqttDispatch:
 
     def subscribe(self, filters: Iterable[str]) -> None:
         """Ask for sensor topics; their newest messages come out of `poll`."""
-        for topic in filters:
-            self._asked[topic] += 1
-            self._effects += self.session.subscribe(Subscription(topic, 0))
+        wanted = list(filters)
+        self._asked.update(wanted)
+        self._effects += self.session.subscribe(*(Subscription(topic, 0) for topic in wanted))
         self._run()
 
     def unsubscribe(self, filters: Iterable[str]) -> None:
         """Give sensor topics up that were asked for as often as they are given up now."""
-        self._asked.subtract(filters)
-        unasked = [topic for topic, times in self._asked.items() if times <= 0]
+        given_up = list(filters)
+        self._asked.subtract(given_up)
+        unasked = [topic for topic in dict.fromkeys(given_up) if self._asked[topic] <= 0]
         for topic in unasked:
             del self._asked[topic]
         self._effects += self.session.unsubscribe(unasked)

@@ -272,7 +272,7 @@ class Populations:
 
     def _owner(self, item: Prepared) -> str:
         name = item.config.name
-        if not any(owner.startswith(f"{name}/") for owner in self.arena.regions):
+        if not any(region in self.arena for region in assembly.owners(name)):
             return name
         self._generation += 1
         return f"{name}#{self._generation}"
@@ -289,14 +289,15 @@ class Populations:
         return made
 
     def _make(self, item: Prepared) -> Group:
-        before = set(self.arena.regions)
+        owner = self._owner(item)
         try:
-            group = self._build(item, self.arena, self._owner(item))
+            group = self._build(item, self.arena, owner)
             if self._connect is not None:
                 self._connect(group)
         except BaseException:
-            for owner in set(self.arena.regions) - before:
-                self.arena.release(owner)
+            for region in assembly.owners(owner):
+                if region in self.arena:
+                    self.arena.release(region)
             raise
         return group
 

@@ -16,9 +16,9 @@ import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import ConfigError, PlatformError
 
 if TYPE_CHECKING:
     from edge_agent.adapters.hub_state import HubState, Kept
@@ -35,22 +35,30 @@ CHECKPOINT = "checkpoint"
 class KeptState:
     """What was found at the start. ``keeper`` is None where nothing can be kept, so nothing is obeyed."""
 
-    kept: Kept
+    kept: Kept | None = None
     keeper: HubState | None = None
     starts: StartCount | None = None
+
+    @property
+    def client(self) -> dict[str, Any] | None:
+        """The hub client's state, None if there is none."""
+        return None if self.kept is None else self.kept.state
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """A line for each file that could not be used."""
+        return () if self.kept is None else self.kept.lost
 
 
 def look(config: Config) -> KeptState:
     """Return the state as it is now; nothing is changed."""
-    from edge_agent.adapters.hub_state import Kept
-
     if not obeys(config):
-        return KeptState(Kept())
+        return KeptState()
     try:
         return KeptState(_files(config).look())
     except PlatformError as error:
         log.warning("hub: %s; the configured bundles run", error)
-        return KeptState(Kept())
+        return KeptState()
 
 
 def take(config: Config) -> KeptState:
@@ -61,11 +69,11 @@ def take(config: Config) -> KeptState:
     ConfigError
         A key file is not as it must be.
     """
+    if not obeys(config):
+        return KeptState()  # and none of this is loaded
     from edge_agent.adapters.hub_state import Kept
     from edge_agent.adapters.starts import StartCount, board_boot
 
-    if not obeys(config):
-        return KeptState(Kept())
     folder = Path(config.device.state_dir)
     starts = StartCount(folder, board_boot())
     too_many = starts.begin()
@@ -75,6 +83,9 @@ def take(config: Config) -> KeptState:
     except PlatformError as error:
         log.error("hub: %s; it is not obeyed", error)
         return KeptState(Kept(lost=(str(error),)), None, starts)
+    except ConfigError:
+        starts.end()
+        raise
     for line in kept.lost:
         log.error("hub: %s", line)
     return KeptState(kept, keeper, starts)

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from edge_agent.config.records import Config
 from edge_agent.config.reload import changes
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import BudgetError, EdgeAgentError
+from edge_agent.memory.budget import region_bytes
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.populations import Populations
 
@@ -88,7 +89,15 @@ class Reloader:
     def _apply(self, new: Composition) -> None:
         todo = changes(self._populations.config, new.config)
         made = [new.prepared[number] for number in todo.make]
-        self._populations.change(made, todo.gone, new.config.population)
+        try:
+            self._populations.change(made, todo.gone, new.config.population)
+        except BudgetError as error:
+            needed = region_bytes(region for item in made for region in item.regions(item.config.name))
+            raise BudgetError(
+                f"{error}; they are planned beside what runs: set device.spare_kb to at least "
+                f"{-(-needed // 1024)}, and restart",
+                error.missing,
+            ) from error
         log.info("reload: %d populations made, %d removed", len(todo.make), len(todo.gone))
         if todo.restart:
             log.warning("reload: %s changed too, which takes a restart", ", ".join(todo.restart))

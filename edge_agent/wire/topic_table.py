@@ -179,7 +179,8 @@ ANNOUNCEMENT = TopicRow(
     1,
     True,
     "Home Assistant's device discovery in JSON, without the envelope; PREFIX is broker.home_assistant. "
-    "Published on every connect and when populations came or went.",
+    "Published on every connect, when populations came or went, and when PREFIX/status says online. "
+    "An empty one takes it back.",
     bodies.ANNOUNCEMENT,
 )
 """The one topic outside our tree."""

@@ -192,7 +192,8 @@ def parse(topic: str) -> Address:
     Raises
     ------
     PeerError
-        The topic is not of the form ``edge/v1/FLEET/DEVICE/...`` or ``edge/v1/FLEET/peer/DEVICE/...``.
+        The topic is not of the form ``edge/v1/FLEET/DEVICE/...`` or ``edge/v1/FLEET/peer/DEVICE/...``, or
+        fleet or device are no names (`check_name`).
     """
     levels = topic.split("/")
     if len(levels) < 5 or levels[:2] != ["edge", "v1"] or not all(levels):
@@ -203,4 +204,7 @@ def parse(topic: str) -> Address:
         device, *channel = channel
     if not channel:
         raise PeerError(f"topic {topic!r}: expected edge/v1/FLEET/peer/DEVICE/CHANNEL")
+    for name in (fleet, device):
+        if not _NAME.fullmatch(name) or name in RESERVED:
+            raise PeerError(f"topic {topic!r}: {name!r} is no name of a fleet or device")
     return Address(fleet, device, "/".join(channel), peer)

@@ -34,7 +34,7 @@ chmod +x "$work/register"
 
 mmdebstrap --quiet --arch=arm64 --variant=extract \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --extract-hook="$work/register" \
-    --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" $("$here"/../../tools/packaging/apt_sources.sh)
+    --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" $("$here"/../../tools/packaging/apt_sources.sh bookworm)
 
 # What the packages' own scripts would have done.
 cp "$root"/usr/share/base-passwd/passwd.master "$root"/etc/passwd

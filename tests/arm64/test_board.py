@@ -80,9 +80,10 @@ def files(folder: Path) -> dict[str, guest.File]:
 
 def packages() -> list[Path]:
     """Build the packages from this tree and return them."""
-    subprocess.run([ROOT / "tools/packaging/wheels/build.sh", "aarch64"], check=True, capture_output=True)
-    subprocess.run([ROOT / "tools/packaging/deb/build.sh", "arm64"], check=True, capture_output=True)
-    return sorted((ROOT / "dist").glob("*_arm64.deb"))
+    tools = ROOT / "tools/packaging"
+    subprocess.run([tools / "wheels/build.sh", "aarch64"], check=True, capture_output=True)
+    subprocess.run([tools / "deb/build.sh", "bookworm", "arm64"], check=True, capture_output=True)
+    return sorted((ROOT / "dist").glob("*+deb12_arm64.deb"))
 
 
 @pytest.fixture(scope="module")

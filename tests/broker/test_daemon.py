@@ -92,7 +92,7 @@ def test_the_daemon_process_is_without_the_libraries_of_others(folder: Path) -> 
     script = (
         "import sys; from edge_agent.cli import main; main(['check', '--config', 'device.toml', '--json']);"
         "print([m for m in ('pydantic', 'asyncio', 'edge_agent.neural', 'onnxruntime', 'matplotlib', 'rich',"
-        "'nacl', '_ssl', '_hashlib', 'http.client', 'email') if m in sys.modules])"
+        "'psutil', 'nacl', '_ssl', '_hashlib', 'http.client', 'email') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
@@ -122,3 +122,33 @@ def test_the_plan_holds_for_the_process(device: Any) -> None:
     plan = json.loads(device.command("check", "--config", "device.toml", "--json").stdout)
     assert status["rss_bytes"] < plan["total"]
     assert status["arena_used_bytes"] <= status["arena_bytes"]
+
+
+def test_hundreds_of_populations_come_online(device: Any) -> None:
+    """Their names and bundles exceed a will (65,535 bytes), which kept such a device offline for good."""
+    text = (device.folder / "device.toml").read_text()
+    head, section = text.split("[[population]]", 1)
+    section = section.replace("size = 3", "size = 1\nhistory_kb = 1").replace("z/{agent}", "z/{population}")
+    many = [f"[[population]]{section}".replace('"rooms"', f'"p{number}"') for number in range(900)]
+    head = head.replace('name = "dev"', 'name = "dev"\nmemory_mb = 256')
+    (device.folder / "device.toml").write_text(head + "".join(many))
+    device.start()
+
+    def convinced() -> bool:
+        device.client.publish("z/p899", b'{"co2": 1500}')
+        return device.said("z/p899/set")[-1:] == [b'{"fan": "on"}']
+
+    device.until(convinced)
+    device.kill()
+    topics = DeviceTopics("lab", "dev")
+    device.until(lambda: decode(device.said(topics.birth)[-1]).body["online"] is False)
+
+
+def test_more_populations_than_memory_holds_are_refused(folder: Path, edge_agent: Command) -> None:
+    path = folder / "device.toml"
+    head, section = path.read_text().split("[[population]]", 1)
+    many = [f"[[population]]{section}".replace('"rooms"', f'"p{number}"') for number in range(2000)]
+    path.write_text(head + "".join(many))
+    refused = edge_agent(folder, "check", "--config", "device.toml", "--json")
+    assert refused.returncode == BudgetError.exit_code
+    assert "the budget is 67108864: " in refused.stderr

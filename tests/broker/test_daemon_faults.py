@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -192,6 +195,43 @@ def test_a_changed_configuration_is_taken_and_a_bad_one_is_not(device: Any) -> N
     assert device.status()["populations"]["rooms"]["agents"] == 5
 
 
+def test_room_for_a_population_that_is_added_is_named_with_the_key_that_gives_it(device: Any) -> None:
+    """Added with what the message says, it fits."""
+    path = device.folder / "device.toml"
+    text = path.read_text()
+    section = text[text.index("[[population]]") :].replace('"rooms"', '"halls"').replace("room-", "hall-")
+    section = section.replace("size = 3", "size = 500")
+    device.start()
+    path.write_text(text + section)
+    device.hang_up()
+    log = device.folder / "log"
+    device.until(lambda: "the old configuration stays" in log.read_text())
+    line = next(x for x in log.read_text().splitlines() if "the old configuration stays" in x)
+    found = re.search(r"set device.spare_kb to at least (\d+), and restart", line)
+    assert found is not None
+    assert list(device.status()["populations"]) == ["rooms"]
+    device.kill()
+    text = text.replace('name = "dev"', f'name = "dev"\nspare_kb = {found[1]}')
+    path.write_text(text)
+    device.start()
+    path.write_text(text + section)
+    device.hang_up()
+    device.until(lambda: list(device.status()["populations"]) == ["rooms", "halls"])
+
+
+def test_null_is_not_observed_and_no_fault(device: Any) -> None:
+    device.start()
+    device.drive(0, 1500, "on")
+    before = device.status()["populations"]["rooms"]["observations"]
+    for payload in (b'{"co2": null}', b"null", b'{"co2": null, "battery": 5}'):
+        device.client.publish("z/room-0", payload, 1).wait_for_publish(10)
+    device.client.publish("z/room-0", b'{"co2": "much"}', 1).wait_for_publish(10)
+    device.until(lambda: device.status()["populations"]["rooms"]["faults"] != {})
+    rooms = device.status()["populations"]["rooms"]
+    assert rooms["observations"] == before
+    assert rooms["faults"] == {"not_a_number": 1}
+
+
 def test_a_broker_that_goes_and_comes_is_found_again(device: Any, mosquitto: Any) -> None:
     device.start()
     mosquitto.kill()
@@ -220,8 +260,58 @@ def test_another_user_may_not_ask(device: Any) -> None:
     assert "PermissionError" in done.stderr
 
 
+def test_a_second_daemon_on_one_state_directory_is_refused_and_touches_nothing(device: Any) -> None:
+    device.start()
+    state = device.folder / "state"
+    device.until(lambda: (state / "outbox.db").exists())
+    before = (state / "outbox.db").stat().st_ino
+    text = (device.folder / "device.toml").read_text()
+    (device.folder / "second.toml").write_text(text.replace('socket = "s"', 'socket = "other"'))
+    refused = device.command("run", "--config", "second.toml")
+    assert refused.returncode == PlatformError.exit_code
+    assert refused.stderr.count("\n") == 1
+    assert f"{state}: another daemon (pid {device.process.pid}) uses this state directory" in refused.stderr
+    assert (state / "outbox.db").stat().st_ino == before
+    assert list(state.glob("*.damaged*")) == []
+    assert not (device.folder / "other").exists()
+    device.kill()
+    device.start()  # the lock went with the process
+
+
+def test_a_process_without_descriptors_works_on_and_answers_again(device: Any) -> None:
+    configure(device.folder, 'name = "dev"', 'name = "dev"\ncheckpoint_s = 0.05')
+    device.start()
+    pid = device.process.pid
+    device.until(lambda: device.status()["checkpoint"]["written"] > 0)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, hard))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(device.folder / "s"))
+        log = device.folder / "log"
+        device.until(lambda: "no client can be taken in: Too many open files" in log.read_text())
+        device.drive(1, 1500, "on")
+        device.drive(1, 300, "off")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert device.status()["checkpoint"]["failed"] > 0
+    device.until(lambda: device.status()["checkpoint"]["reason"] == "")
+    assert log.read_text().count("no client can be taken in") == 1
+    assert device.end() == 0
+
+
+def test_idle_clients_do_not_lock_status_out(device: Any) -> None:
+    device.start()
+    idle = []
+    for _ in range(8):
+        idle.append(socket.socket(socket.AF_UNIX))
+        idle[-1].connect(str(device.folder / "s"))
+    assert device.status() != {}
+    for connection in idle:
+        connection.close()
+
+
 def test_a_socket_in_use_is_refused(device: Any) -> None:
     device.start()
+    configure(device.folder, 'state_dir = "state"', 'state_dir = "other"')
     refused = device.command("run", "--config", "device.toml")
     assert refused.returncode == PlatformError.exit_code
     assert "a daemon already listens there" in refused.stderr.splitlines()[-1]

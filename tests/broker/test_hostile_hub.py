@@ -268,3 +268,18 @@ def test_a_state_of_a_later_version_is_set_aside(lab: Lab, hub: Hub, capsys: Any
     assert "v: found 99, expected 1" in hub.last(TOPICS.birth)["lost_state"][0]
     hub.desire(3)
     until(lambda: "expected 8 or more" in hub.refused().get("reason", ""))
+
+
+def test_what_the_hub_added_and_no_longer_fits_gives_way_to_what_is_configured(
+    lab: Lab, hub: Hub, capsys: Any
+) -> None:
+    kept = adopted(lab, hub, capsys)
+    state = json.loads(kept.read_text())
+    halls = json.loads(HALLS) | {"bundle": str(lab.first), "rate_hz": 1.0, "size": 100_000_000}
+    kept.write_text(json.dumps(state | {"added": {"halls": halls}}))
+    lab.boot("pi")
+    until(lambda: hub.last(TOPICS.birth).get("online") is True)
+    assert list(hub.last(TOPICS.birth)["populations"]) == ["rooms"]
+    assert "bytes are missing; the configured bundles run" in lab.log("pi")
+    until(lambda: hub.last(TOPICS.reported).get("version") == 8)
+    assert hub.last(TOPICS.reported)["rollouts"]["halls"]["stage"] == "rolled-back"

@@ -1,14 +1,25 @@
+import contextlib
+import itertools
 import json
 import os
+import random
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
+from edge_agent.adapters.system_clock import SystemClock
+from edge_agent.protocol.outbox import Outbox, OutboxSettings
+from edge_agent.protocol.ports import Publication, Subscription
+from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.wire import bundle, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -16,6 +27,7 @@ from edge_hub import connection
 from edge_hub.archive import Archive
 from edge_hub.cli import main, parser
 from tests.broker.ending import end_all
+from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
 PROCESS = Path(__file__).with_name("device_process.py")
@@ -200,18 +212,99 @@ def test_rollouts_can_be_looked_at_and_unknown_ones_are_named(lab: Lab, capsys) 
     assert "no device fits" in capsys.readouterr().err
 
 
-def test_workers_share_the_load_and_one_that_is_killed_costs_nothing(
-    lab: Lab, capsys, tmp_path: Path
-) -> None:
-    database = tmp_path / "t.db"
-    shared = ["ingest", str(database), "--json", "--group", "g"]
-    for worker in ("1", "2"):  # the broker knows both sessions from now on
-        assert lab.hub(*shared, "--worker", worker, "--for", "0.3") == 0
+class Worker:
+    """A process of ``edge-hub ingest`` in group ``g``."""
 
-    def start(worker: str) -> subprocess.Popen[str]:
-        words = [*shared, "--worker", worker, "-v", "--broker", f"127.0.0.1:{lab.port}", "--fleet", "lab"]
-        command = [sys.executable, "-m", "edge_hub.cli", *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, lab: Lab, database: Path, name: str) -> None:
+        words = ["ingest", str(database), "--json", "--group", "g", "--worker", name, "-v"]
+        command = [sys.executable, "-m", "edge_hub.cli", *words, "--broker", f"127.0.0.1:{lab.port}"]
+        self.process = subprocess.Popen(
+            [*command, "--fleet", "lab"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self) -> tuple[list[dict], int]:
+        """Return its rows and how many it stored itself."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=30)
+        return [json.loads(line) for line in out.splitlines()], int(
+            re.search(r"worker \d: (\d+) stored", err)[1]
+        )
+
+
+class Sender:
+    """A device with 1,000 measurements on its disk, which waits for the hub's confirmation."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        topics = DeviceTopics("lab", "sender")
+        self.store = SqliteOutboxStore(folder / "outbox.db", lambda: None)
+        settings = OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=1.0)
+        self.outbox = Outbox(settings, topics.telemetry, self.store)
+        self.session = Session(
+            SessionSettings(backoff_base=0.1, backoff_cap=0.5),
+            lambda _: Publication(topics.birth, b"", retain=True),
+            [Subscription(topics.confirm)],
+            random.Random(0),
+        )
+        wake = threading.Event()
+        client = PahoClient(MqttSettings("127.0.0.1", "sender", lab.port), wake.set)
+        self.pump = SessionLoop(self.session, client, SystemClock(), wake)
+        for value in range(1000):
+            self.outbox.append({"rss": value}, time.time(), time.monotonic())
+        self.pump.start()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Work as the daemon's loop does, until ``condition`` holds."""
+
+        def worked() -> bool:
+            for _ in self.pump.history:
+                self.outbox.online()
+            for token in self.pump.delivered:
+                self.outbox.delivered(token)
+            for message in self.pump.messages:
+                self.outbox.confirmed(message.payload)
+            for done in (self.pump.history, self.pump.delivered, self.pump.messages):
+                done.clear()
+            self.pump.perform(self.outbox.turn(self.session, time.monotonic(), time.time()))
+            return condition()
+
+        end = time.monotonic() + 120
+        while not worked():
+            assert time.monotonic() < end
+            with contextlib.suppress(TimeoutError):
+                self.pump.until(lambda: bool(self.pump.delivered or self.pump.messages), 0.05)
+
+
+def test_of_two_workers_one_may_be_killed_and_every_message_is_stored_once(lab: Lab, tmp_path: Path) -> None:
+    database = tmp_path / "t.db"
+
+    def stored() -> int:
+        archive = Archive(database)
+        rows = archive.gaps()
+        archive.close()
+        return sum(row["messages"] for row in rows)
+
+    workers = [Worker(lab, database, name) for name in ("1", "2")]
+    sender = Sender(lab, tmp_path)
+    sender.until(lambda: stored() >= 200)
+    workers[0].kill()
+    sender.until(lambda: sender.outbox.backlog == 0)  # all of it is confirmed: the device keeps nothing
+    assert sender.outbox.counters.delivered >= 1000
+    (row,), _ = workers[1].end()
+    assert (row["first"], row["last"], row["messages"], row["gaps"]) == (1, 1000, 1000, 0)
+    sender.pump.stop()
+
+
+def test_a_worker_that_is_away_holds_nothing_back(lab: Lab, tmp_path: Path) -> None:
+    database, topic = tmp_path / "t.db", DeviceTopics("lab", "pi").telemetry
+    arguments = parser().parse_args(["devices", "--broker", f"127.0.0.1:{lab.port}"])
+    numbers = itertools.count(1)
+
+    def send() -> None:
+        link.publish(topic, messages.encode(Message({"outbox": "x"}, seq=next(numbers))))
 
     def stored() -> int:
         archive = Archive(database)
@@ -219,30 +312,34 @@ def test_workers_share_the_load_and_one_that_is_killed_costs_nothing(
         archive.close()
         return rows[0]["messages"] if rows else 0
 
-    topic = DeviceTopics("lab", "pi").telemetry
-    numbers = [n for n in range(1, 1001) if n != 500] + [600] * 10
-    arguments = parser().parse_args(["devices", "--broker", f"127.0.0.1:{lab.port}"])
-    workers = {name: start(name) for name in ("1", "2")}
+    def takes() -> bool:
+        before = stored()
+        send()
+        return stored() > before
+
     with connection.Connection(arguments, ()) as link:
-        for number in numbers:
-            link.post(topic, messages.encode(Message({"outbox": "x", "rss": number}, seq=number)))
-            if number == 300:
-                workers["1"].kill()
-                workers["1"].communicate()
-        workers["1"] = start("1")
-        until(lambda: stored() == 999)
-    shares = []
-    for worker in workers.values():
-        worker.terminate()
-        out, err = worker.communicate(timeout=10)
-        (row,) = [json.loads(line) for line in out.splitlines()]
-        assert (row["messages"], row["last"], row["gaps"]) == (999, 1000, 1)
-        shares.append(int(re.search(r"worker \d: (\d+) stored", err)[1]))
-    assert min(shares) > 100
+        away = Worker(lab, database, "1")
+        until(takes)
+        away.kill()
+        there = Worker(lab, database, "2")
+        until(takes)
+        first = next(numbers)
+        for _ in range(100):
+            send()
+        until(lambda: takes() and held(database, first + 1, first + 100) == 100)
+    there.end()
+
+
+def held(database: Path, first: int, last: int) -> int:
+    with contextlib.closing(sqlite3.connect(database, timeout=10)) as file:
+        (count,) = file.execute(
+            "SELECT count(*) FROM telemetry WHERE seq BETWEEN ? AND ?", (first, last)
+        ).fetchone()
+    return int(count)
 
 
 def test_telemetry_is_ingested_once_and_without_gaps(lab: Lab, capsys, tmp_path: Path) -> None:
-    words = ["ingest", str(tmp_path / "t.db"), "--json", "--group", "g"]
+    words = ["ingest", str(tmp_path / "t.db"), "--json"]
     assert lab.hub(*words, "--for", "0.3") == 0  # the session is known to the broker from now on
     for _ in range(3):
         lab.boot("pi")

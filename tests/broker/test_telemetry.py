@@ -26,7 +26,7 @@ def row(device: Any) -> dict[str, Any]:
     for topic, payload in list(device.heard):
         if "/up/" in topic:
             fleet.take(topic, payload, time.time())
-    assert fleet.bad == 0, fleet.last_bad
+    assert fleet.rejected.count == 0, fleet.rejected.last
     return fleet.devices["dev"].row() if "dev" in fleet.devices else {}
 
 
@@ -46,6 +46,15 @@ def test_the_hub_sees_true_figures_and_no_gaps(device: Any) -> None:
     (announced,) = device.said("homeassistant/device/lab/dev/config")
     topic = json.loads(announced)["state_topic"]
     device.until(lambda: json.loads(device.said(topic)[-1])["populations"]["rooms"]["decisions"] >= steps)
+
+
+def test_the_last_state_before_an_orderly_stop_says_so(device: Any) -> None:
+    topic = "edge/v1/lab/dev/up/state"
+    for _ in range(5):
+        device.start()
+        device.until(lambda: device.said(topic) and json.loads(device.said(topic)[-1])["online"])
+        assert device.end() == 0
+        device.until(lambda: json.loads(device.said(topic)[-1])["online"] is False)
 
 
 def ingest(database: Path, port: int, seconds: float) -> subprocess.Popen[str]:

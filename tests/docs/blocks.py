@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ set -euo pipefail
 [ "$$" != 1 ] || ip link set lo up
 PATH="$PATH:/usr/sbin:/sbin"
 export HOME={folder}
+unset XDG_STATE_HOME
 mosquitto -c {folder}/broker.conf &
 disown
 until grep -q running {folder}/broker.log 2>/dev/null; do sleep 0.05; done
@@ -109,9 +110,32 @@ def make_clone(folder: Path) -> Path:
     return clone
 
 
+def in_navigation() -> list[Path]:
+    """Return the pages of the site in the order of its navigation."""
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    return [DOCS / name for name in re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)]
+
+
 def script(page: Path, folder: Path, start: str) -> str:
     """Return the shell script that runs a page."""
-    lines = [PRELUDE.format(folder=folder, start=start)]
+    return PRELUDE.format(folder=folder, start=start) + _typed(page)
+
+
+def script_of_all(order: Sequence[Path], folder: Path, first: str, start: str) -> str:
+    """Return the script that runs pages one after the other, each in a terminal of its own.
+
+    They share folder, broker and home; the first begins in ``first`` below the clone, the others in
+    ``start``. What a page has started goes on, as nobody says that it should not.
+    """
+    text = PRELUDE.format(folder=folder, start=first)
+    for number, page in enumerate(order):
+        place = f"cd {folder}/clone/{start}\n" if number else ""
+        text += f"(\n{place}{_typed(page)})\n"
+    return text
+
+
+def _typed(page: Path) -> str:
+    lines: list[str] = []
     for block in here(page):
         lines.append(f"echo {shlex.quote(f'=== {block.page}:{block.line}')} >&2")
         if block.language == "python":
@@ -146,10 +170,15 @@ def isolated() -> list[str]:
 
 def run(page: Path, folder: Path, start: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a page in ``folder``, beginning in ``start`` below the clone; what it left running is ended."""
+    return run_script(script(page, folder, start), folder, seconds)
+
+
+def run_script(text: str, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a script of `script` or `script_of_all`; what it left running is ended."""
     mosquitto.executable()
     (folder / "broker.conf").write_text(BROKER.format(folder=folder))
     path = folder / "page.sh"
-    path.write_text(script(page, folder, start))
+    path.write_text(text)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with (folder / "output").open("w+") as output:
         shell = subprocess.Popen(

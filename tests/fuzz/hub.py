@@ -8,9 +8,15 @@ are, into machines that wait for them.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import random
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import Mock
+
+import msgpack
 
 from edge_agent.errors import PeerError
 from edge_agent.protocol.hub_client import HubClient
@@ -21,9 +27,13 @@ from edge_agent.wire.bundle import canonical_json
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
-from edge_hub.connection import Connection
+from edge_hub.archive import Archive
+from edge_hub.connection import Connection, Incoming
+from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
-from edge_hub.fleet import Fleet
+from edge_hub.hub_folder import HubStore
+from edge_hub.rollout import FleetRollout, Member
+from edge_hub.tables import fleet_table
 from tests.fuzz.wire import HUB
 
 TOPICS = DeviceTopics("f", "d")
@@ -79,11 +89,30 @@ def decode(data: bytes) -> None:
         case _:
             up = UP[kind[0] % len(UP)] if kind else UP[0]
             topic = f"edge/v1/f/peer/d/{up}" if up == "presence" else f"edge/v1/f/d/up/{up}"
-            fleet = Fleet()
-            for _ in range(2):
-                device = fleet.take(topic, rest, NOW)
-                if device is not None:
-                    device.row()
+            _hear(topic, rest)
+
+
+def _hear(topic: str, payload: bytes) -> None:
+    """All that the hub's commands do with what a device says; none of it may be unforeseen."""
+    link = Mock(Connection, unsent=lambda _topic: 0)
+    desired = Desired(link, "f", [HUB], [], 60.0)
+    rollout = FleetRollout("r", NEW, "m", "rooms", [["d"]], {"d": Member()})
+    with tempfile.TemporaryDirectory() as folder:
+        deployment = Deployment(rollout, HubStore(Path(folder)), link, desired, lambda: NOW)
+        for name in rollout.step(NOW):
+            rollout.sent(name, 7, OLD, NOW)
+        for _ in range(2):
+            deployment.take(Incoming(topic, payload, True))
+        fleet = deployment.fleet
+        for device in fleet.devices.values():
+            json.dumps(device.row(), allow_nan=False)
+        fleet_table(fleet, NOW, 100)
+        json.dumps([rollout.state(), rollout.outcomes()], allow_nan=False)
+        archive = Archive(Path(folder) / "t.db")
+        archive.store([(topic, payload)] * 2)
+        archive.gaps()
+        archive.close()
+    assert fleet.rejected.unforeseen == archive.rejected.unforeseen == 0, fleet.rejected.last
 
 
 def _follow(topic: str, payload: bytes) -> None:
@@ -140,3 +169,15 @@ def seeds() -> Iterator[bytes]:
     for number, up in enumerate(UP):
         body = told.get(up, word)
         yield bytes([number]) + messages.encode(Message(body, seq=1, t=NOW))
+    said: tuple[tuple[int, dict[object, object]], ...] = (  # each once ended a command of the hub
+        (0, {"online": True, "populations": {"air": 7}, 1: 2, b"x": 3}),
+        (1, {b"rss": 1}),
+        (1, {msgpack.Timestamp(1): 1}),
+        (1, {"populations": {"air": {"tick": math.inf}}}),
+        (2, {"version": 1, "populations": {}, "rollouts": {"rooms": 5}}),
+        (2, {"version": 1, "populations": {"rooms": 7}}),
+        (4, {"bundle": NEW, "blocks": [2**63]}),
+    )
+    for number, odd in said:
+        yield bytes([number]) + msgpack.packb({"v": 1, "body": odd})
+    yield b"\x01" + b"\x82\xa1v\x01\xa4body\x81\xa1a" + b"\x91" * 1010 + b"\xc0"

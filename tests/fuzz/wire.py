@@ -22,7 +22,9 @@ FIELDS = [
     for modality in MODALITIES
     for scale in (1.0, 1e300)
 ]
-SCHEMAS = {name: schema for name, schema in vars(bodies).items() if name.isupper()}
+SCHEMAS = {
+    name: schema for name, schema in vars(bodies).items() if name.isupper() and isinstance(schema, dict)
+}
 
 
 def decode(data: bytes) -> None:

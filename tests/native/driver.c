@@ -91,8 +91,8 @@ int main(int argc, char **argv) {
     const int32_t *head = blob(NULL, 4);
     int32_t stored = *(const int32_t *)blob(NULL, 4);
     const float *precisions = blob(NULL, 4);
-    Model m = {.modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0],
-               .alpha = precisions[1]};
+    Model m = {
+        .modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0], .alpha = precisions[1]};
     m.tensors = calloc((size_t)stored, sizeof(Tensor));
     for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
@@ -139,8 +139,14 @@ int main(int argc, char **argv) {
     FILE *out = fopen(argv[4], "wb");
     if (!out) return 1;
     for (int64_t k = 0; k < ticks; k++) {
-        Tick tick = {.population = &p, .count = size, .ticks = 1, .plan = &plan, .chosen = chosen, .G = G,
-                     .q_pi = q_pi, .tick = (uint64_t)k};
+        Tick tick = {.population = &p,
+                     .count = size,
+                     .ticks = 1,
+                     .plan = &plan,
+                     .chosen = chosen,
+                     .G = G,
+                     .q_pi = q_pi,
+                     .tick = (uint64_t)k};
         tick.observations = (Table){observations + 8 * k * size * m.modalities, {0, 8 * m.modalities, 8}, 8, 1};
         tick_run(&tick);
         fwrite(chosen, 8, (size_t)(size * m.factors), out);

@@ -72,7 +72,7 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
     for publication in broker.log:
         if publication.topic == "t":
             message = messages.decode(publication.payload)
-            gaps.skip(message.body.get("skipped", ()), "t")
+            gaps.skip(message.body.get("skipped", ()))
             gaps.note(message.seq)
             hours.add(message.body["populations"]["rooms"]["tick"])
     assert box.backlog == 0

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
 from edge_convert.commands import convert, evaluate, inspect, keygen, verify
@@ -28,6 +29,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    return closed_pipe.run(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR)
     try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
 
@@ -42,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    return closed_pipe.run(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     # SIGTERM ends a command as Ctrl-C does: a live table gives the terminal back, a deployment saves itself.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,9 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:  # whoever read our lines has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     finally:
         signal.signal(signal.SIGTERM, previous)
     return status

@@ -7,20 +7,24 @@ bounded, so that a retained bomb costs messages, counted, and not the hub's life
 from __future__ import annotations
 
 import argparse
+import math
 import queue
 import secrets
 import ssl
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import ConfigError, PlatformError
 
+NOT_UTF8 = "(not UTF-8)"
 QUEUE_MESSAGES = 100_000
 BATCH_MESSAGES = 1000
 
@@ -65,6 +69,15 @@ class Connection:
         What `add_arguments` made.
     filters : sequence of str
         Topic filters, QoS 1.
+    seconds : float
+        How long the broker may take to answer.
+    name : str
+        The client's id, "" for one of its own. What is received under a name is acknowledged by
+        `acknowledge` alone.
+    kept : bool
+        Whether the broker keeps the session of that name.
+    quiet : float
+        So many seconds without a retained message, and all of them were taken (`settled`).
 
     Raises
     ------
@@ -79,21 +92,28 @@ class Connection:
         arguments: argparse.Namespace,
         filters: tuple[str, ...],
         seconds: float = 10.0,
-        session: str = "",
+        name: str = "",
+        kept: bool = False,
+        quiet: float = 0.5,
     ) -> None:
         host, port = address(arguments.broker, 8883 if arguments.ca else 1883)
         self.dropped = 0
-        self._settled = False
         self.connects = 0
+        self._broker = f"{host}:{port}"
+        self._seconds = seconds
+        self._quiet = quiet
+        self._lost_at = math.inf
+        self._retained_at = math.inf  # until there is a connection
+        self._posted: dict[str, deque[MQTTMessageInfo]] = {}
         self._queue: queue.Queue[Incoming] = queue.Queue(QUEUE_MESSAGES)
         self._answer: queue.Queue[str] = queue.Queue()
         self._filters = filters
         self._client = client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=session or f"edge-hub-{secrets.token_hex(6)}",
+            client_id=name or f"edge-hub-{secrets.token_hex(6)}",
             protocol=MQTTProtocolVersion.MQTTv311,
-            clean_session=not session,
-            manual_ack=bool(session),
+            clean_session=not kept,
+            manual_ack=bool(name),
         )
         if arguments.username:
             client.username_pw_set(arguments.username, password(arguments.password_file))
@@ -102,6 +122,7 @@ class Connection:
         client.max_inflight_messages_set(20)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         try:
             client.connect(host, port)
@@ -118,16 +139,16 @@ class Connection:
 
     def messages(self, seconds: float) -> Iterator[Incoming]:
         """Yield what arrives within ``seconds`` of now: waits for the first, then takes what is there."""
-        try:
-            yield self._queue.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            self._settled = True
-            return
-        for _ in range(BATCH_MESSAGES - 1):
+        wait = max(0.0, seconds)
+        for _ in range(BATCH_MESSAGES):
             try:
-                yield self._queue.get_nowait()
+                message = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
             except queue.Empty:
                 return
+            wait = 0.0
+            if message.retain:
+                self._retained_at = time.monotonic()
+            yield message
 
     def publish(self, topic: str, payload: bytes, retain: bool = False, seconds: float = 10.0) -> None:
         """Publish at QoS 1 and return when the broker has it.
@@ -138,16 +159,38 @@ class Connection:
             It hasn't after ``seconds``.
         """
         info = self._client.publish(topic, payload, 1, retain)
-        info.wait_for_publish(seconds)
-        if not info.is_published():
+        try:
+            info.wait_for_publish(seconds)
+            published = info.is_published()
+        except (RuntimeError, ValueError):  # there is no connection
+            published = False
+        if not published:
             raise PlatformError(f"broker: no acknowledgement of {topic} within {seconds:g} s")
 
     def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
         """Publish at QoS 1 without waiting."""
-        self._client.publish(topic, payload, 1, retain)
+        posted = self._posted.setdefault(topic, deque())
+        while posted and not _on_its_way(posted[0]):
+            posted.popleft()
+        posted.append(self._client.publish(topic, payload, 1, retain))
+
+    def unsent(self, topic: str) -> int:
+        """Return how many messages posted on a topic the broker has not acknowledged."""
+        return sum(map(_on_its_way, self._posted.get(topic, ())))
+
+    def insist(self) -> None:
+        """Check that the broker is there, or was a moment ago.
+
+        Raises
+        ------
+        PlatformError
+            It went away and has not come back for as long as it may take to answer.
+        """
+        if time.monotonic() - self._lost_at > self._seconds:
+            raise PlatformError(f"broker {self._broker}: the connection is lost")
 
     def acknowledge(self, batch: Iterable[Incoming]) -> None:
-        """Tell the broker that messages were dealt with; needed on a session that stays."""
+        """Tell the broker that messages were dealt with; needed on a connection with a name."""
         for message in batch:
             # An identifier means nothing on another connection: the broker sends such a message again.
             if message.mid and message.connection == self.connects:
@@ -155,10 +198,10 @@ class Connection:
 
     @property
     def settled(self) -> bool:
-        """Whether the retained messages that came with the subscriptions were taken: it has been quiet
-        once.
+        """Whether there is a connection, and the retained messages that came with its subscriptions were
+        taken: none has come for a while, whatever else is said meanwhile.
         """
-        return self._settled
+        return time.monotonic() - self._retained_at >= self._quiet
 
     def close(self) -> None:
         """Say goodbye."""
@@ -178,14 +221,23 @@ class Connection:
             self._answer.put(f"refused: {code}")
             return
         self.connects += 1
+        self._retained_at, self._lost_at = time.monotonic(), math.inf
         if self._filters:
             client.subscribe([(f, 1) for f in self._filters])
         self._answer.put("")
 
+    def _on_disconnect(self, *_: object) -> None:
+        self._retained_at = math.inf
+        self._lost_at = min(self._lost_at, time.monotonic())
+
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:
+            topic = message.topic
+        except UnicodeDecodeError:  # a broker that does not look lets it through; nobody takes such a topic
+            topic = NOT_UTF8
+        try:
             self._queue.put_nowait(
-                Incoming(message.topic, bytes(message.payload), message.retain, message.mid, self.connects)
+                Incoming(topic, bytes(message.payload), message.retain, message.mid, self.connects)
             )
         except queue.Full:
             self.dropped += 1
@@ -205,6 +257,13 @@ def address(text: str, default_port: int) -> tuple[str, int]:
     if not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ConfigError(f"--broker: found port {port!r}, expected 1 to 65535")
     return host.strip("[]"), int(port)
+
+
+def _on_its_way(info: MQTTMessageInfo) -> bool:
+    try:
+        return not info.is_published()
+    except (RuntimeError, ValueError):  # it was posted without a connection, and nobody can tell any more
+        return False
 
 
 def password(path: Path | None) -> str | None:

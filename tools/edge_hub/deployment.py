@@ -3,7 +3,8 @@
 Theory of operation. `Deployment` joins the pure rollout to a connection. It keeps the picture of the
 fleet up to date, sends each device of the present wave a desired document made from the one that the
 broker retains for it (other populations stay as they are), serves blocks of the bundles it holds, and
-saves the rollout whenever it has changed.
+saves the rollout whenever it has changed. Time counts against devices only while the broker is there and its
+retained messages were taken.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,9 +24,11 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
-from edge_hub.rollout import PAUSED, RUNNING, FleetRollout
+from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
 
 BLOCKS_A_REQUEST = 8
+MOST_UNSENT = 32
+"""Blocks for one device that the broker has not acknowledged, 4 MB."""
 
 
 class RolloutStore(Protocol):
@@ -74,6 +77,7 @@ class Deployment:
         self._now = now
         self._saved = ""
         self._cuts: dict[str, Cut] = {}
+        self._connects = 0
 
     def run(self, changed: Callable[[FleetRollout], None]) -> None:
         """Work until the rollout has ended and everything to be sent back is."""
@@ -88,8 +92,12 @@ class Deployment:
                 case "abort":
                     self.rollout.abort()
             if self._link.settled:
-                for device in self.rollout.step(self._now()):
-                    self._send(device, self.rollout.bundle)
+                if self._connects != self._link.connects:
+                    self._connects = self._link.connects
+                    self.rollout.restart(self._now())
+                offline = self._offline()
+                for device in self.rollout.step(self._now(), offline):
+                    self._send(device, device in offline)
                 for device in self.rollout.to_revert():
                     self._send_back(device)
             self._keep(changed)
@@ -98,7 +106,7 @@ class Deployment:
 
     def take(self, message: Incoming) -> None:
         """Take one message in."""
-        try:
+        with self.fleet.rejected.around(message.topic, message.payload):
             address = topics.parse(message.topic)
             if address.channel == "down/desired":
                 self._desired.note(address.device, message.payload)
@@ -108,9 +116,6 @@ class Deployment:
                 device = self.fleet.take(message.topic, message.payload, self._now())
                 if device is not None and address.channel == "up/reported":
                     self.rollout.reported(device.name, device.reported)
-        except PeerError as error:
-            self.fleet.bad += 1
-            self.fleet.last_bad = str(error)
 
     def _keep(self, changed: Callable[[FleetRollout], None]) -> None:
         text = json.dumps(self.rollout.state())
@@ -119,14 +124,18 @@ class Deployment:
             self._store.save(self.rollout)
             changed(self.rollout)
 
-    def _send(self, device: str, digest: str) -> None:
+    def _offline(self) -> set[str]:
+        """Return the devices whose will or goodbye is retained; of one without a birth nothing is known."""
+        return {name for name, known in self.fleet.devices.items() if known.birth.get("online") is False}
+
+    def _send(self, device: str, offline: bool) -> None:
         previous = self._running(device)
         try:
-            version = self._publish(device, digest)
+            version = self._publish(device, self.rollout.bundle)
         except PeerError as error:
             self.rollout.unsent(device, str(error))
         else:
-            self.rollout.sent(device, version, previous)
+            self.rollout.sent(device, version, previous, self._now(), offline)
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
@@ -134,23 +143,20 @@ class Deployment:
             try:
                 self._publish(device, previous)
             except PeerError as error:
-                self.rollout.unsent(device, f"not sent back: {error}")
+                self.rollout.not_reverted(device, str(error))
             else:
                 self.rollout.reverted(device)
         else:
             # Without the old bundle's blocks it can't be described; the device keeps the old one if it
             # has it.
-            self.rollout.members[device].reason = f"the hub does not hold {previous[:12]}: not sent back"
-            self.rollout.members[device].previous = ""
+            self.rollout.not_reverted(device, f"the hub does not hold {previous[:12]}")
 
     def _running(self, device: str) -> str:
         known = self.fleet.devices.get(device)
         for source in (known.reported, known.birth) if known else ():
-            match source.get("populations", {}).get(self.rollout.population):
-                case {"bundle": str(digest)}:
-                    return digest
-                case str(digest):
-                    return digest
+            digest: str = source.get("populations", {}).get(self.rollout.population, {}).get("bundle", "")
+            if digest:
+                return digest
         return ""
 
     def _publish(self, device: str, digest: str) -> int:
@@ -187,14 +193,15 @@ class Deployment:
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise PeerError(f"fetch: {digest!r} is not a SHA-256 in hex")
         path = self._store.bundle(digest)
-        if not path.exists():
+        # A device that asks faster than it takes would fill the hub's memory: it asks again, so it waits.
+        if not path.exists() or self._link.unsent(device.block) >= MOST_UNSENT:
             return
         with path.open("rb") as file:
             for index in body["blocks"][:BLOCKS_A_REQUEST]:
-                if not isinstance(index, int) or index < 0:
-                    raise PeerError(f"fetch: {index!r} is not a block")
                 file.seek(index * blocks.BLOCK_BYTES)
                 data = file.read(blocks.BLOCK_BYTES)
+                if not data:
+                    raise PeerError(f"fetch: block {index} of {digest[:12]}, which is shorter")
                 block = {"bundle": digest, "index": index, "data": data}
                 self._link.post(device.block, messages.encode(Message(block)))
 
@@ -228,7 +235,7 @@ def gates(pairs: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def summary(rollout: FleetRollout) -> Mapping[str, Any]:
+def summary(rollout: FleetRollout) -> dict[str, Any]:
     """Return a rollout in one flat record."""
     states = [member.state for member in rollout.members.values()]
     return {
@@ -240,6 +247,6 @@ def summary(rollout: FleetRollout) -> Mapping[str, Any]:
         "wave": rollout.wave + 1,
         "waves": len(rollout.waves),
         "devices": len(states),
-        **{state: states.count(state) for state in ("waiting", "sent", "committed", "failed", "reverted")},
+        **{state: states.count(state) for state in STATES},
         "failures": {n: m.reason for n, m in rollout.members.items() if m.state == "failed"},
     }

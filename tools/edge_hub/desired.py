@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, documents, messages
+from edge_agent.wire.body_checks import check_plain
 from edge_agent.wire.documents import Document
 from edge_agent.wire.messages import Message
 from edge_agent.wire.signatures import SecretKey
@@ -108,7 +109,7 @@ class Desired:
             "issued": now,
             "expires": now + self._expires,
         }
-        documents.check_values(document, DeviceTopics(self._fleet, device).desired)
+        check_plain(document, DeviceTopics(self._fleet, device).desired)
         body = documents.signed(document, documents.DESIRED, self._keys, self._rotations)
         topic = DeviceTopics(self._fleet, device).desired
         self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)

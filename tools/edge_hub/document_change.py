@@ -13,11 +13,12 @@ from typing import Any
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, messages, topics
-from edge_hub import connection, rotations
+from edge_hub import absent, connection, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
 from edge_hub.device_selector import select
 from edge_hub.hub_folder import HubStore
+from edge_hub.rejected import Rejected
 
 log = logging.getLogger("edge_hub")
 
@@ -38,14 +39,21 @@ def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) 
     """Tell the devices that are meant and not done yet; return what each reports in the end."""
     known = rotations.load(HubStore(arguments.state), arguments.fleet)
     signers = rotations.signers(arguments.sign, arguments.fleet, known)
-    devices = select(collect(arguments).devices.values(), arguments.to)
+    heard = collect(arguments)
+    absent.warn(absent.find(HubStore(arguments.state), arguments.broker, arguments.fleet, heard))
+    devices = select(heard.devices.values(), arguments.to)
     reports = {device.name: dict(device.reported) for device in devices}
+    rejected = Rejected()
     fleet = f"edge/v1/{arguments.fleet}/+"
-    with connection.Connection(arguments, (f"{fleet}/up/reported", f"{fleet}/down/desired")) as link:
+    with connection.Connection(
+        arguments, (f"{fleet}/up/reported", f"{fleet}/down/desired"), quiet=arguments.wait
+    ) as link:
         desired = Desired(link, arguments.fleet, signers, known, arguments.expires)
         while not link.settled:
-            for message in link.messages(arguments.wait):
-                _note(message, desired, reports)
+            link.insist()
+            for message in link.messages(min(arguments.wait, 0.2)):
+                with rejected.around(message.topic, message.payload):
+                    _note(message, desired, reports)
         for name in [name for name, report in reports.items() if not fulfilled(report)]:
             version = int(reports[name].get("version", 0))
             try:
@@ -55,18 +63,17 @@ def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) 
         end = time.monotonic() + arguments.answers
         while not all(map(fulfilled, reports.values())) and (left := end - time.monotonic()) > 0:
             for message in link.messages(left):
-                _note(message, desired, reports)
+                with rejected.around(message.topic, message.payload):
+                    _note(message, desired, reports)
+    rejected.tell()
     return reports
 
 
 def _note(message: connection.Incoming, desired: Desired, reports: dict[str, dict[str, Any]]) -> None:
-    try:
-        address = topics.parse(message.topic)
-        if address.channel == "down/desired":
-            desired.note(address.device, message.payload)
-        elif address.device in reports and message.payload:
-            body = messages.decode(message.payload).body
-            bodies.check(bodies.REPORTED, body, message.topic)
-            reports[address.device] = body
-    except PeerError:
-        return  # what is malformed tells nothing
+    address = topics.parse(message.topic)
+    if address.channel == "down/desired":
+        desired.note(address.device, message.payload)
+    elif address.device in reports and message.payload:
+        body = messages.decode(message.payload).body
+        bodies.check(bodies.REPORTED, body, message.topic)
+        reports[address.device] = body

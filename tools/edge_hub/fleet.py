@@ -1,7 +1,7 @@
 """The hub's picture of a fleet, put together from what devices publish. No I/O: messages in, a table out.
 
 Theory of operation. Birth says who is there, reported what runs, telemetry how it goes. A message is
-placed by its topic; a body that breaks the schema is counted and leaves the picture as it was. Telemetry
+placed by its topic; one that breaks the protocol is rejected and leaves the picture as it was. Telemetry
 marked ``delta`` is merged into what was known, otherwise it takes its place; historical telemetry counts
 toward gaps but does not change the picture. Sequence numbers are watched per device: a missing number is
 a gap until it arrives or a later message says that the device thinned it out.
@@ -9,12 +9,12 @@ a gap until it arrives or a later message says that the device thinned it out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, messages, topics
+from edge_hub.rejected import Rejected
 
 
 @dataclass(slots=True)
@@ -31,18 +31,15 @@ class Gaps:
     lost: int = 0
     limit: int = 100_000
 
-    def skip(self, ranges: Iterable[object], topic: str) -> None:
-        """Take in which numbers will not come because the device thinned them out."""
-        for pair in ranges:
-            match pair:
-                case [int(first), int(last)]:
-                    # Numbers past the highest seen are noted too: a live message may overtake these.
-                    if last > self.highest:
-                        self.thinned.append((max(first, self.highest + 1), last))
-                        del self.thinned[: -self.limit]
-                    self.missing = {n for n in self.missing if not first <= n <= last}
-                case _:
-                    raise PeerError(f"{topic}: skipped has {pair!r}, expected [first, last]")
+    def skip(self, ranges: Iterable[Sequence[int]]) -> None:
+        """Take in which numbers, [first, last], will not come because the device thinned them out."""
+        for first, last in ranges:
+            # Numbers past the highest seen are noted too: a live message may overtake these.
+            if last > self.highest:
+                self.thinned.append((max(first, self.highest + 1), last))
+                del self.thinned[: -self.limit]
+            if self.missing:
+                self.missing = {n for n in self.missing if not first <= n <= last}
 
     def note(self, seq: int) -> bool:
         """Take one sequence number in; return whether it is new."""
@@ -72,10 +69,11 @@ class Device:
     """One device as it is known here. Times are Unix seconds."""
 
     name: str
+    fleet: str = ""
     birth: dict[str, Any] = field(default_factory=dict)
     reported: dict[str, Any] = field(default_factory=dict)
     populations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rss: int = 0
+    rss: int | None = None
     seen: float = 0.0
     outbox: str = ""
     messages: int = 0
@@ -88,16 +86,14 @@ class Device:
 
     def total(self, counter: str) -> int:
         """Return one counter summed over populations."""
-        values = (population.get(counter, 0) for population in self.populations.values())
-        return sum(int(v) for v in values if isinstance(v, (int, float)))
+        return sum(int(population.get(counter, 0)) for population in self.populations.values())
 
     def row(self) -> dict[str, Any]:
-        """Return what the table shows, as one flat record."""
-        sizes = [
-            p["size"]
-            for p in self.birth.get("populations", {}).values()
-            if isinstance(p, Mapping) and isinstance(p.get("size"), int)
-        ]
+        """Return what the table shows, as one flat record.
+
+        ``rss`` is the newest figure that is known, of the telemetry or of the birth; None before the first.
+        """
+        sizes = [p.get("size", 0) for p in self.birth.get("populations", {}).values()]
         return {
             "device": self.name,
             "online": self.online,
@@ -109,7 +105,7 @@ class Device:
             "decisions": self.total("decisions"),
             "contradictions": self.total("contradictions"),
             "missed": self.total("missed"),
-            "rss": self.rss,
+            "rss": self.birth.get("rss") if self.rss is None else self.rss,
             "desired_version": self.reported.get("version", 0),
             "rollouts": self.reported.get("rollouts", {}),
             "refused": self.reported.get("refused", {}),
@@ -120,59 +116,54 @@ class Device:
 
 
 class Fleet:
-    """All devices of the fleets that were listened to."""
+    """All devices of the fleets that were listened to; ``dropped`` counts messages nobody had time for."""
 
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
-        self.bad: int = 0
-        self.last_bad = ""
+        self.rejected = Rejected()
+        self.dropped = 0
 
     def take(self, topic: str, payload: bytes, now: float) -> Device | None:
-        """Take one message in; return the device it is about, None if it was bad or not about one."""
+        """Take one message in; return the device it is about, None if it was rejected or not about one."""
+        device = None
+        with self.rejected.around(topic, payload):
+            device = self._take(topic, payload)
+        if device is not None:
+            device.seen = now
+            device.messages += 1
+            self.devices[device.name] = device
+        return device
+
+    def _take(self, topic: str, payload: bytes) -> Device | None:
         if not payload:
             return None  # a retained message was cleared
-        try:
-            address = topics.parse(topic)
-            if address.channel == "up/state":
-                return None  # for Home Assistant, and not in our envelope
-            message = messages.decode(payload)
-            known = self.devices.get(address.device, Device(address.device))
-            match address.channel:
-                case "up/birth":
-                    bodies.check(bodies.BIRTH, message.body, topic)
-                    known.birth = message.body
-                case "up/reported":
-                    bodies.check(bodies.REPORTED, message.body, topic)
-                    known.reported = message.body
-                case "up/telemetry":
-                    bodies.check(bodies.TELEMETRY, message.body, topic)
-                    self._telemetry(known, message, topic)
-                case _:
-                    return None
-        except PeerError as error:
-            self.bad += 1
-            self.last_bad = str(error)
-            return None
-        known.seen = now
-        known.messages += 1
-        self.devices[address.device] = known
+        address = topics.parse(topic)
+        if address.channel == "up/state":
+            return None  # for Home Assistant, and not in our envelope
+        message = messages.decode(payload)
+        known = self.devices.get(address.device, Device(address.device, address.fleet))
+        match address.channel:
+            case "up/birth":
+                bodies.check(bodies.BIRTH, message.body, topic)
+                known.birth = message.body
+            case "up/reported":
+                bodies.check(bodies.REPORTED, message.body, topic)
+                known.reported = message.body
+            case "up/telemetry":
+                bodies.check(bodies.TELEMETRY, message.body, topic)
+                self._telemetry(known, message)
+            case _:
+                return None
         return known
 
-    def _telemetry(self, device: Device, message: messages.Message, topic: str) -> None:
+    def _telemetry(self, device: Device, message: messages.Message) -> None:
         body = message.body
         populations = body.get("populations", {})
-        for name, counters in populations.items():
-            if not isinstance(counters, dict):
-                raise PeerError(f"{topic}: populations.{name} is {type(counters).__name__}, expected a map")
-            for key in ("tick", "decisions", "contradictions", "missed"):
-                value = counters.get(key, 0)
-                if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise PeerError(f"{topic}: populations.{name}.{key} is not a number")
         outbox = body.get("outbox", "")
         if outbox:  # without one, numbers are not of telemetry alone
             if outbox != device.outbox:
                 device.outbox, device.gaps = outbox, Gaps()
-            device.gaps.skip(body.get("skipped", ()), topic)
+            device.gaps.skip(body.get("skipped", ()))
             device.gaps.note(message.seq)
         if body.get("historical", False):
             return

@@ -3,7 +3,8 @@
 ``rollouts/ID.json`` is written beside and moved into place; ``ID.lock`` is held by the process that runs
 the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process has
 seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back. ``keys/FLEET.json`` are
-the rotations of a fleet's keys.
+the rotations of a fleet's keys. ``devices/BROKER.json`` are the devices that were heard at a broker, by
+fleet, and when last.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from edge_agent.errors import ConfigError, PlatformError
 from edge_agent.wire.topics import check_name
@@ -40,10 +42,12 @@ class HubStore:
         self._rollouts = folder / "rollouts"
         self._bundles = folder / "bundles"
         self._keys = folder / "keys"
+        self._devices = folder / "devices"
         try:
             self._rollouts.mkdir(parents=True, exist_ok=True)
             self._bundles.mkdir(exist_ok=True)
             self._keys.mkdir(exist_ok=True)
+            self._devices.mkdir(exist_ok=True)
         except OSError as error:
             raise PlatformError(f"{folder}: {error.strerror}") from error
 
@@ -99,6 +103,32 @@ class HubStore:
     def save_keys(self, fleet: str, text: str) -> None:
         """Keep the rotations of a fleet's keys."""
         self._replace(self._keys / f"{check_name(fleet, '--fleet')}.json", text)
+
+    def devices(self, broker: str) -> dict[str, dict[str, float]]:
+        """Return the devices that were heard at a broker: fleet → name → Unix time of the last.
+
+        Raises
+        ------
+        ConfigError
+            The file is not as it was written.
+        """
+        path = self._heard(broker)
+        if not path.exists():
+            return {}
+        try:
+            return {
+                str(fleet): {str(name): float(t) for name, t in names.items()}
+                for fleet, names in json.loads(path.read_text("utf-8")).items()
+            }
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: not a list of devices as it was written ({error})") from error
+
+    def save_devices(self, broker: str, devices: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep the devices that were heard at a broker."""
+        self._replace(self._heard(broker), json.dumps(devices, indent=0, sort_keys=True))
+
+    def _heard(self, broker: str) -> Path:
+        return self._devices / f"{quote(broker, safe=':')}.json"
 
     def request(self, id_: str, what: str) -> None:
         """Ask the process that runs a rollout to pause, resume or abort."""

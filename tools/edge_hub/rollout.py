@@ -2,17 +2,23 @@
 
 Theory of operation. Devices are put in an order that only the rollout's id decides, and cut into waves at
 the canary shares. A wave is sent; what each device reports moves it from *sent* to *committed*, or to
-*failed* when it rolled back or refused. More failures than ``max_failures`` stop the rollout: nothing
-more is sent, and devices that committed already are sent back to the bundle they had. Devices roll back
-by themselves; the hub only has to stop. Paused means that no further wave begins. All of it is one JSON
-object, so that a hub that was killed goes on where it was.
+*failed* when it rolled back or refused. A device that reports no end within ``patience`` seconds has failed
+too; if it ends later, that counts. One that is offline when its wave is sent is *parked*: the broker keeps
+its document, it holds nothing up and counts as no failure, and takes part when it returns.
+
+More failures than ``max_failures`` stop the rollout: no further wave begins, and devices that have not
+committed are sent back. Those that have committed keep the new bundle if at least ``min_success`` of the
+devices that were tried have; one device that fell silent is never reason enough to send them back. Devices
+roll back by themselves; the hub only has to stop. A wave of which no device has committed, while some are
+parked, has proven nothing: the next one waits for them. Paused means that no further wave begins. All of it
+is one JSON object, so that a hub that was killed goes on where it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -20,18 +26,34 @@ from typing import Any
 from edge_agent.errors import ConfigError
 
 RUNNING, PAUSED, STOPPED, ABORTED, DONE = "running", "paused", "stopped", "aborted", "done"
-WAITING, SENT, COMMITTED, FAILED, REVERTED = "waiting", "sent", "committed", "failed", "reverted"
+WAITING, SENT, PARKED = "waiting", "sent", "parked"
+COMMITTED, FAILED, REVERTED = "committed", "failed", "reverted"
+STATES = (WAITING, SENT, PARKED, COMMITTED, FAILED, REVERTED)
+_REASONS = {
+    WAITING: "its wave has not begun",
+    SENT: "has not ended yet",
+    PARKED: "offline when its wave was sent; takes part when it returns",
+    COMMITTED: "runs the new bundle",
+}
+MIN_SUCCESS = 0.9
 
 
 @dataclass(slots=True)
 class Member:
-    """One device of a rollout; ``previous`` is the digest it ran before, ``version`` that of its document."""
+    """One device of a rollout.
+
+    ``previous`` is the digest it ran before, ``version`` that of its document, ``since`` when it was sent or
+    came back, Unix seconds. ``silent``: it failed by reporting nothing. ``stays``: it can't be sent back.
+    """
 
     state: str = WAITING
     reason: str = ""
     version: int = 0
     previous: str = ""
     stage: str = ""
+    since: float = 0.0
+    silent: bool = False
+    stays: bool = False
 
 
 @dataclass(slots=True)
@@ -39,7 +61,7 @@ class FleetRollout:
     """The state machine; see the module's head. ``began`` is when the present wave was sent, Unix seconds.
 
     ``url`` is where devices find the bundle, "" for blocks from the hub; ``config`` is what devices make
-    the population of that do not have it.
+    the population of that do not have it. ``keep``: it was stopped, and who committed keeps the new bundle.
     """
 
     id: str
@@ -57,6 +79,8 @@ class FleetRollout:
     reason: str = ""
     url: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    min_success: float = MIN_SUCCESS
+    keep: bool = False
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> FleetRollout:
@@ -68,31 +92,42 @@ class FleetRollout:
         """Return all of it, as JSON."""
         return asdict(self)
 
-    def step(self, now: float) -> list[str]:
-        """Return the devices that are to be sent the new bundle now."""
+    def step(self, now: float, offline: Container[str] = ()) -> list[str]:
+        """Return the devices that are to be sent the new bundle now; ``offline`` are those known to be so."""
         if self.status != RUNNING:
             return []
-        failed = [n for n, m in self.members.items() if m.state == FAILED]
+        self._judge_time(now, offline)
+        failed = self._in(FAILED)
         if len(failed) > self.max_failures:
-            self._stop(STOPPED, f"{len(failed)} failed: {failed[0]}: {self.members[failed[0]].reason}")
+            reason = f"{len(failed)} failed: {failed[0]}: {self.members[failed[0]].reason}"
+            self._stop(STOPPED, reason, self._healthy(failed))
             return []
-        current = self.waves[self.wave] if self.wave >= 0 else []
-        pending = [n for n in current if self.members[n].state in (WAITING, SENT)]
-        if pending:
+        names = self.waves[self.wave] if self.wave >= 0 else []
+        states = [self.members[name].state for name in names]
+        last = self.wave + 1 == len(self.waves)
+        if WAITING in states or SENT in states or (last and self._in(SENT)):
+            return [name for name in names if self.members[name].state == WAITING]
+        if last:
+            self._end()
+            return []
+        if PARKED in states and COMMITTED not in states:
             if now - self.began > self.patience:
-                self._stop(STOPPED, f"{pending[0]} did not end within {self.patience:g} s")
-            return [n for n in pending if self.members[n].state == WAITING]
-        if self.wave + 1 == len(self.waves):
-            self.status = DONE
+                self._stop(STOPPED, f"wave {self.wave + 1}: no device of it is online", True)
             return []
         self.wave += 1
         self.began = now
         return list(self.waves[self.wave])
 
-    def sent(self, device: str, version: int, previous: str) -> None:
-        """Take note that a device has its document on the way."""
+    def restart(self, now: float) -> None:
+        """Begin all waiting anew: nothing could be heard until now, so silence says nothing yet."""
+        self.began = now
+        for name in self._in(SENT):
+            self.members[name].since = now
+
+    def sent(self, device: str, version: int, previous: str, now: float = 0.0, offline: bool = False) -> None:
+        """Take note that a device has its document on the way, or at the broker until it returns."""
         member = self.members[device]
-        member.state, member.version = SENT, version
+        member.state, member.version, member.since = PARKED if offline else SENT, version, now
         if previous != self.bundle:
             member.previous = previous
 
@@ -104,21 +139,22 @@ class FleetRollout:
     def reported(self, device: str, body: dict[str, Any]) -> None:
         """Take in what a device reports."""
         member = self.members.get(device)
-        if member is None or member.state != SENT:
+        if member is None or not (member.state in (SENT, PARKED) or member.silent):
             return
         refused = body.get("refused", {})
         if refused.get("version") == member.version:
-            member.state, member.reason = FAILED, f"refused: {refused.get('reason', '')}"
+            self._decided(member, FAILED, f"refused: {refused.get('reason', '')}")
             return
         if body.get("version", 0) < member.version:
             return
         progress = body.get("rollouts", {}).get(self.population, {})
         if body.get("populations", {}).get(self.population, {}).get("bundle") == self.bundle:
-            member.state, member.stage = COMMITTED, "committed"
+            self._decided(member, COMMITTED, "")
+            member.stage = "committed"
         elif progress.get("bundle") == self.bundle:
             member.stage = str(progress.get("stage", ""))
             if member.stage == "rolled-back":
-                member.state, member.reason = FAILED, str(progress.get("reason", ""))
+                self._decided(member, FAILED, str(progress.get("reason", "")) or "rolled back")
 
     def pause(self) -> None:
         """Begin no further wave."""
@@ -126,28 +162,86 @@ class FleetRollout:
             self.status = PAUSED
 
     def resume(self) -> None:
-        """Go on."""
-        if self.status == PAUSED:
-            self.status = RUNNING
+        """Go on; a rollout that is done goes on for the devices that were parked."""
+        if self.status == PAUSED or (self.status == DONE and self._in(PARKED)):
+            self.status, self.reason = RUNNING, ""
 
     def abort(self) -> None:
         """End it and send everything back."""
         if self.status in (RUNNING, PAUSED):
-            self._stop(ABORTED, "aborted by hand")
+            self._stop(ABORTED, "aborted by hand", False)
 
     def to_revert(self) -> list[str]:
         """Return the devices that are to be sent back to what they ran before."""
         if self.status not in (STOPPED, ABORTED):
             return []
-        sent = [n for n, m in self.members.items() if m.state in (SENT, COMMITTED)]
-        return [n for n in sent if self.members[n].previous or self.config]
+        found = []
+        for name, member in self.members.items():
+            under_way = member.state in (SENT, PARKED) or member.silent
+            going = under_way or (member.state == COMMITTED and not self.keep)
+            if going and not member.stays and (member.previous or self.config):
+                found.append(name)
+        return found
 
     def reverted(self, device: str) -> None:
         """Take note that a device was sent back."""
-        self.members[device].state = REVERTED
+        member = self.members[device]
+        if member.silent:
+            member.silent, member.reason = False, f"{member.reason}; sent back"
+        else:
+            member.state, member.reason = REVERTED, f"sent back: {self.reason}"
 
-    def _stop(self, status: str, reason: str) -> None:
-        self.status, self.reason = status, reason
+    def not_reverted(self, device: str, reason: str) -> None:
+        """Take note that a device can't be sent back."""
+        member = self.members[device]
+        member.stays, member.reason = True, f"not sent back: {reason}"
+
+    def outcomes(self) -> dict[str, dict[str, str]]:
+        """Return state and reason of every device."""
+        return {
+            name: {"state": member.state, "reason": member.reason or _REASONS.get(member.state, member.stage)}
+            for name, member in self.members.items()
+        }
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is done and enough of all devices run the new bundle."""
+        committed = len(self._in(COMMITTED))
+        return self.status == DONE and committed >= self.min_success * len(self.members)
+
+    def _in(self, state: str) -> list[str]:
+        return [name for name, member in self.members.items() if member.state == state]
+
+    def _judge_time(self, now: float, offline: Container[str]) -> None:
+        for name, member in self.members.items():
+            if member.state == PARKED and name not in offline:
+                member.state, member.since = SENT, now
+            elif member.state == SENT and now - member.since > self.patience:
+                where = ", and is offline" if name in offline else ""
+                member.state, member.silent = FAILED, True
+                member.reason = f"did not end within {self.patience:g} s{where}"
+
+    def _healthy(self, failed: Sequence[str]) -> bool:
+        """Whether those that committed keep the bundle although the rollout is stopped."""
+        if len(failed) == 1 and self.members[failed[0]].silent:
+            return True
+        committed = len(self._in(COMMITTED))
+        return committed >= self.min_success * (committed + len(failed))
+
+    def _decided(self, member: Member, state: str, reason: str) -> None:
+        member.state, member.reason, member.silent = state, reason, False
+
+    def _end(self) -> None:
+        self.status = DONE
+        committed, parked = len(self._in(COMMITTED)), len(self._in(PARKED))
+        self.reason = f"{parked} parked" if parked else ""
+        if not self.succeeded:
+            self.reason = (
+                f"{committed} of {len(self.members)} committed, expected {self.min_success:.4g} of them"
+            )
+
+    def _stop(self, status: str, reason: str, keep: bool) -> None:
+        self.status, self.reason, self.keep = status, reason, keep
 
 
 def waves(devices: Sequence[str], shares: Sequence[float], id_: str) -> list[list[str]]:

@@ -134,7 +134,7 @@ def signers(paths: Sequence[Path], fleet: str, rotations: Sequence[Rotation]) ->
         believed = {key.public.raw for key in keys} & set(trust.keys)
         if len(believed) < trust.threshold:
             raise ConfigError(
-                f"--sign: found {len(believed)} of the keys of rotation {trust.version}, "
-                f"expected {trust.threshold}"
+                f"--sign: found {len(believed)} of the keys of rotation {trust.version} of fleet {fleet!r} "
+                f"(keys/{fleet}.json in the hub's folder), expected {trust.threshold}"
             )
     return keys

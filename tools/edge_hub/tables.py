@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edge_hub.fleet import Fleet
+from edge_hub.fleet import Device, Fleet
+from edge_hub.rejected import printable
 
 HEADINGS = (
     "device",
@@ -41,6 +43,8 @@ DROPPED_FIRST = (
     "RSS MB",
     "rollout",
 )
+MAX_CELL = 64
+"""Characters of a cell: one device must not take the width of all others."""
 _FRAME = 3  # a column's border and padding
 
 
@@ -48,10 +52,11 @@ def fleet_table(fleet: Fleet, now: float, width: int) -> Table:
     """Return one row a device, sorted by name, in at most ``width`` characters where that can be."""
     online = sum(d.online for d in fleet.devices.values())
     title = f"{online} of {len(fleet.devices)} devices online"
-    caption = f"{fleet.bad} malformed messages ignored, the last: {fleet.last_bad}" if fleet.bad else None
-    rows = [_cells(fleet.devices[name].row(), now) for name in sorted(fleet.devices)]
+    rejected = fleet.rejected
+    caption = f"{rejected.count} messages rejected, the last: {rejected.last}" if rejected.count else None
+    rows = [_cells(fleet.devices[name], now) for name in sorted(fleet.devices)]
     kept = _that_fit(rows, width)
-    table = Table(title=title, caption=caption)
+    table = Table(title=title, caption=None if caption is None else Text(caption))
     for heading in kept:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left")
     for row in rows:
@@ -59,23 +64,34 @@ def fleet_table(fleet: Fleet, now: float, width: int) -> Table:
     return table
 
 
-def _cells(row: dict[str, Any], now: float) -> dict[str, str]:
-    return {
+def drawn(table: Table) -> str:
+    """Return a table as standard output shows it, with colours if it is a terminal."""
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def _cells(device: Device, now: float) -> dict[str, str]:
+    row = device.row()
+    told = bool(device.populations)  # counters come with telemetry alone
+    cells = {
         "device": row["device"],
         "state": "online" if row["online"] else "offline",
         "profile": str(row["profile"]),
         "populations": " ".join(row["populations"]),
         "agents": f"{row['agents']:,}",
-        "tick": f"{row['tick']:,}",
-        "decisions": f"{row['decisions']:,}",
-        "contrad.": f"{row['contradictions']:,}",
-        "missed": f"{row['missed']:,}",
-        "RSS MB": f"{row['rss'] / 2**20:.1f}",
+        "tick": f"{row['tick']:,}" if told else "-",
+        "decisions": f"{row['decisions']:,}" if told else "-",
+        "contrad.": f"{row['contradictions']:,}" if told else "-",
+        "missed": f"{row['missed']:,}" if told else "-",
+        "RSS MB": "-" if row["rss"] is None else f"{row['rss'] / 2**20:.1f}",
         "gaps": str(row["gaps"]),
         "desired": str(row["desired_version"]),
         "seen": f"{now - row['seen']:.0f} s",
         "rollout": rollout_text(row),
     }
+    return {heading: printable(text, MAX_CELL) for heading, text in cells.items()}
 
 
 def _that_fit(rows: list[dict[str, str]], width: int) -> list[str]:
@@ -98,7 +114,6 @@ def rollout_text(row: dict[str, Any]) -> str:
     parts = [
         f"{population}: {state.get('stage', '?')} {state.get('reason', '')}".strip()
         for population, state in sorted(row["rollouts"].items())
-        if isinstance(state, dict)
     ]
     if row["refused"]:
         parts.append(f"refused {row['refused'].get('version')}: {row['refused'].get('reason')}")

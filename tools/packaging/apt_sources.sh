@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# Print the apt source files of this machine if it runs Debian 12, so that mmdebstrap uses the same mirror;
-# elsewhere nothing, and mmdebstrap uses Debian's own.
+# Print the apt sources for a Debian release, as arguments of mmdebstrap: apt_sources.sh RELEASE
+#
+# The machine's own source files if it runs that release, else the mirror that it takes Debian from; nothing on a
+# machine that is not Debian, and mmdebstrap uses Debian's own mirror.
 set -euo pipefail
 . /etc/os-release
-if [ "${ID:-}" = debian ] && [ "${VERSION_CODENAME:-}" = bookworm ]; then
+[ "${ID:-}" = debian ] || exit 0
+if [ "${VERSION_CODENAME:-}" = "$1" ]; then
     find /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources 2>/dev/null || true
+else
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1
 fi

@@ -60,8 +60,7 @@ static void weigh_factors(const Model *m, const Strip *s, const float *prior, fl
         int32_t f = m->a_deps[i][0];
         float *own = x + (int64_t)m->first_state[f] * LANES;
         if (weighed[f]++) scale_back(own, m->num_states[f], offset);
-        for (int32_t lane = 0; lane < s->active; lane++)
-            offset[lane] += weigh_clipped(m, s, i, lane, own, work);
+        for (int32_t lane = 0; lane < s->active; lane++) offset[lane] += weigh_clipped(m, s, i, lane, own, work);
     }
     for (int32_t f = 0; f < m->factors; f++) {
         if (!s->evidence[f]) continue;
@@ -94,8 +93,8 @@ INLINE void choose_row(Mask here, Row value, float *p) { store(p, choose(here, v
 typedef struct { float *weight, *log_weight, *q, *turns, *ll; } Classes;
 
 /* Weights, likelihoods and first guess of the lanes in ``here``, whose outcomes are ``pattern``. */
-static void gather_pattern(const Model *m, const Shape *z, int32_t pattern, Mask here, const float *x,
-                           const Classes *c, float *offset) {
+static void gather_pattern(const Model *m, const Shape *z, int32_t pattern, Mask here, const float *x, const Classes *c,
+                           float *offset) {
     const Alike *a = &m->alike;
     const uint16_t *starts = a->starts + (int64_t)pattern * (a->rows + m->factors);
     for (int32_t f = 0; f < m->factors; starts += z->count[f] + 1, f++) {
@@ -140,7 +139,7 @@ static Row settle_classes(const Model *m, const Strip *s, const float *prior, fl
     Classes c = {work, work + block, work + 2 * block, work + 3 * block, work + 5 * block};
     float lane_work[m->widest], offset[LANES] __attribute__((aligned(64))) = {0};
     weigh_factors(m, s, prior, x, offset, lane_work);
-    uint8_t patterns[LANES], met[LANES];
+    uint8_t patterns[LANES] = {0}, met[LANES];
     int32_t count = 0;
     for (int32_t lane = 0; lane < LANES; lane++) {
         int32_t pattern = lane < s->active ? 0 : patterns[0], k = 0; /* idle lanes add no pattern */

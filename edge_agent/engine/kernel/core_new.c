@@ -29,8 +29,8 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) 
     PyObject *palette, *codes, *columns, *starts, *tables, *pattern, *mixed_columns, *mixed_patterns, *mixed_starts;
     int64_t values, listed, patterns;
     if (!PyArg_ParseTuple(tuple, "iiiffOOOOOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
-                          &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns,
-                          &mixed_patterns, &mixed_starts))
+                          &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns, &mixed_patterns,
+                          &mixed_starts))
         return -1;
     float *table;
     if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, 1, 0, NULL)) ||
@@ -105,8 +105,8 @@ int core_fill(Core *core, PyObject *args) {
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
     int32_t stored = (int32_t)PyTuple_Size(tensors); /* A, B, and more for planning */
-    if (stored < m->modalities + m->factors || m->modalities > MAX_MODALITIES ||
-        m->factors > MAX_FACTORS || threads < 1 || threads > MAX_THREADS) {
+    if (stored < m->modalities + m->factors || m->modalities > MAX_MODALITIES || m->factors > MAX_FACTORS ||
+        threads < 1 || threads > MAX_THREADS) {
         PyErr_SetString(PyExc_ValueError, "counts of tensors, factors, modalities or threads");
         return -1;
     }

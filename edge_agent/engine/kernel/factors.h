@@ -13,8 +13,7 @@ static Row settle(const Model *m, const Strip *s, const float *prior, float *q, 
     float *states = work;
     work += (int64_t)m->states * LANES;
     Row slow = settle_states(m, s, prior, states, work), energy = settle_classes(m, s, prior, q, work);
-    for (int32_t k = 0; k < m->states; k++)
-        choose_row(soft, load(states + (int64_t)k * LANES), q + (int64_t)k * LANES);
+    for (int32_t k = 0; k < m->states; k++) choose_row(soft, load(states + (int64_t)k * LANES), q + (int64_t)k * LANES);
     return choose(soft, slow, energy);
 }
 

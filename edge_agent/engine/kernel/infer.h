@@ -12,8 +12,8 @@
 #define ITERATIONS 16
 #define SETTLED 1e-5f
 #define EPSILON 2.220446e-16f
-#define CONTRADICTION 33.0f   /* nats: every state was at the clip of ln epsilon = -36 somewhere */
-#define EXPLAINED 20.0f       /* nats: by this much the outcomes fit better once the belief is dropped */
+#define CONTRADICTION 33.0f /* nats: every state was at the clip of ln epsilon = -36 somewhere */
+#define EXPLAINED 20.0f     /* nats: by this much the outcomes fit better once the belief is dropped */
 #define IMPOSSIBLE 1e-35f
 #define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
 
@@ -98,7 +98,8 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
         for (int32_t u = 0; u < controls; u++) present += any(equal_bytes(action, u));
         const float *source = present ? joint(m, beliefs, m->b_parents[f], m->b_deps[f], work) : 0;
         if (present > 1 && t->patterns) {
-            apply_mixed(&m->tensors[m->modalities + f], action, controls, n, source, out, work + 2 * (int64_t)m->widest * LANES);
+            apply_mixed(&m->tensors[m->modalities + f], action, controls, n, source, out,
+                        work + 2 * (int64_t)m->widest * LANES);
         } else {
             for (int32_t u = 0; u < controls; u++) {
                 Mask here = equal_bytes(action, u);
@@ -143,8 +144,14 @@ static float soft_likelihood(const Tensor *t, const float *soft, int32_t outcome
     return top;
 }
 
-INLINE float exp1(float x) { V v = (V){} + x; return vexp(v)[0]; }
-INLINE float log1(float x) { V v = (V){} + x; return vlog(v)[0]; }
+INLINE float exp1(float x) {
+    V v = (V){} + x;
+    return vexp(v)[0];
+}
+INLINE float log1(float x) {
+    V v = (V){} + x;
+    return vlog(v)[0];
+}
 
 /* Multiply one lane of ``x`` [states of the only factor] by the likelihood of its outcome of modality ``i``.
  * Returns the logarithm of the factor that was left out. */

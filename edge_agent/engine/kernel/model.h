@@ -8,13 +8,13 @@
 #include <stdint.h>
 
 enum {
-    TILE = 64,          /* lanes of a storage tile of a population of more than 16 agents */
+    TILE = 64, /* lanes of a storage tile of a population of more than 16 agents */
     MAX_FACTORS = 16,
     MAX_MODALITIES = 64,
     ACTION_START = 255, /* the agent was reset: its prior is D */
     ACTION_STILL = 254, /* beliefs were set from outside: they are the prior, nothing is predicted */
     OUTCOME_MISSING = -1,
-    OUTCOME_SOFT = -2,  /* the outcome is a distribution, in strip.soft */
+    OUTCOME_SOFT = -2, /* the outcome is a distribution, in strip.soft */
 };
 
 /* A stored tensor (storage.py). The tables have an entry a palette value, or one more for the background. */
@@ -31,7 +31,7 @@ typedef struct {
     const uint16_t *mixed_columns;
     const uint8_t *mixed_patterns;
     const uint32_t *mixed_starts;
-    int32_t patterns; /* 0: no such form */
+    int32_t patterns;  /* 0: no such form */
     float *difference; /* value - background */
     float *ratio;      /* value / background; value itself where the background is 0 */
     float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
@@ -39,7 +39,7 @@ typedef struct {
 
 /* Classes of states that an outcome leaves alike (alike.py). */
 typedef struct {
-    int32_t patterns; /* 0: none */
+    int32_t patterns;    /* 0: none */
     int32_t rows, width; /* classes of all factors, joint classes of all coupling modalities */
     const int32_t *strides, *classes;
     const uint16_t *order, *starts;
@@ -48,10 +48,11 @@ typedef struct {
 
 /* Planning operations, planning.py: eight words each. */
 enum {
-    OP_COPY,    /* row a = row b */
-    OP_ADD,     /* row a = row b + row c */
-    OP_EXPAND,  /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; row g = fold[f ..] . rows e.. unless f < 0 */
-    OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
+    OP_COPY,   /* row a = row b */
+    OP_ADD,    /* row a = row b + row c */
+    OP_EXPAND, /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; unless f < 0, row g = fold[f ..] . rows e..
+                */
+    OP_JOINT,  /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
     OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
     OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
@@ -65,12 +66,12 @@ typedef struct {
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];
-    Tensor *tensors; /* A of every modality, B of every factor, then what planning has of its own */
+    Tensor *tensors;          /* A of every modality, B of every factor, then what planning has of its own */
     const float *D;           /* [states] */
     const float *log_E;       /* [policies] or NULL when uniform */
     const uint8_t *first_act; /* [policies][factors] */
     float gamma, alpha;
-    int32_t widest; /* the largest width of a tensor */
+    int32_t widest;               /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     Alike alike;
 } Model;
@@ -92,16 +93,16 @@ typedef struct {
     int64_t belief_stride;
     uint8_t *action;
     int64_t action_stride;
-    const int32_t *outcomes;          /* [modalities][LANES], NULL: no inference, plan from the beliefs */
-    const float *soft[MAX_MODALITIES];      /* [num_obs][LANES] or NULL */
-    const uint8_t *evidence[MAX_FACTORS];   /* [num_states][LANES] or NULL */
-    float *free_energy;               /* [LANES] or NULL */
-    uint8_t *contradicted;            /* [LANES]: set to 1 where the observation contradicted the belief */
-    const uint32_t *agents;           /* [LANES]: numbers for the random generator */
-    const Plan *plan;                 /* NULL: no planning */
-    float *G, *q_pi;                  /* [LANES][policies] or NULL: copies for the caller */
-    int32_t active;                   /* lanes that count */
-    int32_t choose;                   /* write the chosen action to ``action`` */
+    const int32_t *outcomes;              /* [modalities][LANES], NULL: no inference, plan from the beliefs */
+    const float *soft[MAX_MODALITIES];    /* [num_obs][LANES] or NULL */
+    const uint8_t *evidence[MAX_FACTORS]; /* [num_states][LANES] or NULL */
+    float *free_energy;                   /* [LANES] or NULL */
+    uint8_t *contradicted;                /* [LANES]: set to 1 where the observation contradicted the belief */
+    const uint32_t *agents;               /* [LANES]: numbers for the random generator */
+    const Plan *plan;                     /* NULL: no planning */
+    float *G, *q_pi;                      /* [LANES][policies] or NULL: copies for the caller */
+    int32_t active;                       /* lanes that count */
+    int32_t choose;                       /* write the chosen action to ``action`` */
     int32_t selection, stochastic;
     uint64_t seed, tick;
 } Strip;

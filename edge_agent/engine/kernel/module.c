@@ -78,7 +78,8 @@ static int read_agents(const Core *core, PyObject *object, Py_buffer *view, Tick
 }
 
 static PyObject *new_actions(const Core *core, int64_t count, int64_t **data, Py_buffer *view) {
-    PyObject *out = PyObject_CallFunction(numpy_empty, "((Li)O)", (long long)count, (int)core->model.factors, int64_type);
+    PyObject *out =
+        PyObject_CallFunction(numpy_empty, "((Li)O)", (long long)count, (int)core->model.factors, int64_type);
     if (!out) return NULL;
     if (PyObject_GetBuffer(out, view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)) {
         Py_DECREF(out);
@@ -126,11 +127,11 @@ done:
     return out;
 }
 
-static PyObject *core_step(Core *core, PyObject *const *args, Py_ssize_t count) {
-    return advance(core, args, count, 1);
+static PyObject *core_step(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    return advance((Core *)self, args, count, 1);
 }
-static PyObject *core_infer(Core *core, PyObject *const *args, Py_ssize_t count) {
-    return advance(core, args, count, 0);
+static PyObject *core_infer(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    return advance((Core *)self, args, count, 0);
 }
 
 /* Table of a float32 or uint8 array [ticks, count, columns] in a tuple that may hold None. */
@@ -142,16 +143,19 @@ static int read_tables(PyObject *tuple, Table *tables, int32_t room, Py_buffer *
         Py_buffer *view = &views[*held];
         if (PyObject_GetBuffer(item, view, PyBUF_STRIDES)) return -1;
         (*held)++;
-        tables[i] = (Table){view->buf, {view->strides[0], view->strides[1], view->strides[2]}, (int32_t)view->itemsize, 0};
+        tables[i] =
+            (Table){view->buf, {view->strides[0], view->strides[1], view->strides[2]}, (int32_t)view->itemsize, 0};
     }
     return PyErr_Occurred() ? -1 : 0;
 }
 
 /* run(observations [K, n, M] or None, agents, evidence, soft, actions, start, G, q_pi, act) -> actions or None */
-static PyObject *core_run(Core *core, PyObject *args) {
+static PyObject *core_run(PyObject *self, PyObject *args) {
+    Core *core = (Core *)self;
     PyObject *observations, *agents, *evidence, *soft, *actions, *start, *G, *q_pi, *out = NULL;
     int act;
-    if (!PyArg_ParseTuple(args, "OOOOOOOOp", &observations, &agents, &evidence, &soft, &actions, &start, &G, &q_pi, &act))
+    if (!PyArg_ParseTuple(args, "OOOOOOOOp", &observations, &agents, &evidence, &soft, &actions, &start, &G, &q_pi,
+                          &act))
         return NULL;
     if (ready(core)) return NULL;
     Py_buffer views[MAX_FACTORS + MAX_MODALITIES + 8];
@@ -193,7 +197,8 @@ done:
 }
 
 /* set_plan(ops, fold, lists, values row, selection, stochastic) */
-static PyObject *core_set_plan(Core *core, PyObject *args) {
+static PyObject *core_set_plan(PyObject *self, PyObject *args) {
+    Core *core = (Core *)self;
     PyObject *arrays[PLAN_BUFFERS];
     int values, selection, stochastic;
     if (!PyArg_ParseTuple(args, "OOOiii", &arrays[0], &arrays[1], &arrays[2], &values, &selection, &stochastic))
@@ -214,21 +219,24 @@ static PyObject *core_set_plan(Core *core, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *get_tick(Core *core, void *unused) { (void)unused; return PyLong_FromUnsignedLongLong(core->tick); }
-static int set_tick(Core *core, PyObject *value, void *unused) {
+static PyObject *get_tick(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((Core *)self)->tick);
+}
+static int set_tick(PyObject *self, PyObject *value, void *unused) {
     (void)unused;
     unsigned long long tick = PyLong_AsUnsignedLongLong(value);
     if (PyErr_Occurred()) return -1;
-    core->tick = tick;
+    ((Core *)self)->tick = tick;
     return 0;
 }
-static PyObject *get_contradictions(Core *core, void *unused) {
+static PyObject *get_contradictions(PyObject *self, void *unused) {
     (void)unused;
-    return PyLong_FromLongLong(core->contradictions);
+    return PyLong_FromLongLong(((Core *)self)->contradictions);
 }
-static int set_contradictions(Core *core, PyObject *value, void *unused) {
+static int set_contradictions(PyObject *self, PyObject *value, void *unused) {
     (void)unused;
-    core->contradictions = PyLong_AsLongLong(value);
+    ((Core *)self)->contradictions = PyLong_AsLongLong(value);
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -243,25 +251,23 @@ static PyObject *core_create(PyTypeObject *type, PyObject *args, PyObject *keywo
     return (PyObject *)core;
 }
 
-static void core_dealloc(Core *core) {
-    PyTypeObject *type = Py_TYPE(core);
-    core_release(core);
+static void core_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    core_release((Core *)self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(core);
+    release(self);
     Py_DECREF(type);
 }
 
-static PyMethodDef core_methods[] = {
-    {"step", (PyCFunction)(void (*)(void))core_step, METH_FASTCALL, NULL},
-    {"infer", (PyCFunction)(void (*)(void))core_infer, METH_FASTCALL, NULL},
-    {"run", (PyCFunction)core_run, METH_VARARGS, NULL},
-    {"set_plan", (PyCFunction)core_set_plan, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL}};
+static PyMethodDef core_methods[] = {{"step", (PyCFunction)(void (*)(void))core_step, METH_FASTCALL, NULL},
+                                     {"infer", (PyCFunction)(void (*)(void))core_infer, METH_FASTCALL, NULL},
+                                     {"run", core_run, METH_VARARGS, NULL},
+                                     {"set_plan", core_set_plan, METH_VARARGS, NULL},
+                                     {NULL, NULL, 0, NULL}};
 
-static PyGetSetDef core_properties[] = {
-    {"tick", (getter)get_tick, (setter)set_tick, NULL, NULL},
-    {"contradictions", (getter)get_contradictions, (setter)set_contradictions, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef core_properties[] = {{"tick", get_tick, set_tick, NULL, NULL},
+                                        {"contradictions", get_contradictions, set_contradictions, NULL, NULL},
+                                        {NULL, NULL, NULL, NULL, NULL}};
 
 static PyType_Slot core_slots[] = {{Py_tp_new, core_create},
                                    {Py_tp_dealloc, core_dealloc},
@@ -294,9 +300,8 @@ static PyObject *thread_floats(PyObject *module, PyObject *args) {
     return PyLong_FromLongLong(tick_bytes(&m, lanes, rows) / 4);
 }
 
-static PyMethodDef methods[] = {{"isas", isas, METH_NOARGS, NULL},
-                                {"thread_floats", thread_floats, METH_VARARGS, NULL},
-                                {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {
+    {"isas", isas, METH_NOARGS, NULL}, {"thread_floats", thread_floats, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_kernel", "Vector kernel of the engine.", -1, methods, NULL, NULL, NULL, NULL};

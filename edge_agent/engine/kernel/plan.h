@@ -70,9 +70,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             store(at(scratch, x[6]), value);
             break;
         }
-        case OP_JOINT:
-            outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]);
-            break;
+        case OP_JOINT: outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]); break;
         case OP_ENTROPY: {
             Row sum = DISORDER(&m->tensors[x[0]], at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
@@ -82,8 +80,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         case OP_DOT: {
             const float *source = at(scratch, x[2]);
             Row sum = constant(0.0f);
-            for (int32_t k = 0; k < x[1]; k++)
-                sum = add_scaled(sum, plan->fold[x[0] + k], source + (int64_t)k * LANES);
+            for (int32_t k = 0; k < x[1]; k++) sum = add_scaled(sum, plan->fold[x[0] + k], source + (int64_t)k * LANES);
             store(at(scratch, x[3]), sum);
             break;
         }

@@ -22,7 +22,10 @@ struct Pool {
     int64_t pieces;
     atomic_llong next;
     pthread_t ids[MAX_THREADS];
-    struct Worker { Pool *pool; int32_t thread; } workers[MAX_THREADS];
+    struct Worker {
+        Pool *pool;
+        int32_t thread;
+    } workers[MAX_THREADS];
 };
 
 static void take(Pool *pool, int32_t thread) {

@@ -16,8 +16,7 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
     } else {
         acc = constant(0.0f);
         const uint8_t *codes = t->codes + r * t->width;
-        for (int32_t j = 0; j < t->width; j++)
-            acc = add_scaled(acc, t->palette[codes[j]], source + (int64_t)j * LANES);
+        for (int32_t j = 0; j < t->width; j++) acc = add_scaled(acc, t->palette[codes[j]], source + (int64_t)j * LANES);
     }
     return acc;
 }

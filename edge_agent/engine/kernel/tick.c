@@ -16,7 +16,7 @@ int64_t integer_at(const Table *t, int64_t tick, int64_t agent, int64_t column) 
     switch (t->itemsize) {
     case 1: return t->is_signed ? *(const int8_t *)p : *(const uint8_t *)p;
     case 2: return t->is_signed ? *(const int16_t *)p : *(const uint16_t *)p;
-    case 4: return t->is_signed ? *(const int32_t *)p : (int64_t) * (const uint32_t *)p;
+    case 4: return t->is_signed ? *(const int32_t *)p : (int64_t)*(const uint32_t *)p;
     default: return *(const int64_t *)p;
     }
 }
@@ -83,8 +83,8 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
         for (int32_t lane = 0; lane < active; lane++) {
             int64_t agent = agent_at(c, first + lane);
             for (int32_t k = 0; k < m->states; k++)
-                s.belief[k * w + lane] = c->start ? c->start[(first + lane) * m->states + k]
-                                                  : *byte_of(p->belief, p, m->states, agent, k);
+                s.belief[k * w + lane] =
+                    c->start ? c->start[(first + lane) * m->states + k] : *byte_of(p->belief, p, m->states, agent, k);
             for (int32_t f = 0; f < m->factors; f++)
                 s.action[f * w + lane] = *byte_of(p->action, p, m->factors, agent, f);
         }
@@ -93,8 +93,7 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
         s.action = byte_of(p->action, p, m->factors, first, 0);
         s.belief_stride = s.action_stride = p->lanes;
     }
-    for (int32_t lane = 0; lane < w; lane++)
-        agents[lane] = lane < active ? (uint32_t)agent_at(c, first + lane) : 0;
+    for (int32_t lane = 0; lane < w; lane++) agents[lane] = lane < active ? (uint32_t)agent_at(c, first + lane) : 0;
     s.seed = p->seed;
     s.tick = c->tick;
     s.selection = p->selection;
@@ -165,11 +164,9 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
             for (int32_t f = 0; f < m->factors; f++)
                 c->chosen[(first + lane) * m->factors + f] = s.action[f * s.action_stride + lane];
         if (!gathered) continue;
-        for (int32_t k = 0; k < m->states; k++)
-            *byte_of(p->belief, p, m->states, agent, k) = s.belief[k * w + lane];
+        for (int32_t k = 0; k < m->states; k++) *byte_of(p->belief, p, m->states, agent, k) = s.belief[k * w + lane];
         if (!c->chosen && c->actions.data) continue; /* a re-run leaves the action that stands */
-        for (int32_t f = 0; f < m->factors; f++)
-            *byte_of(p->action, p, m->factors, agent, f) = s.action[f * w + lane];
+        for (int32_t f = 0; f < m->factors; f++) *byte_of(p->action, p, m->factors, agent, f) = s.action[f * w + lane];
     }
 }
 
@@ -193,8 +190,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
 
 void tick_run(Tick *c) {
     int64_t pieces = (c->count + TILE - 1) / TILE;
-    if (c->population->pool && pieces > 1)
-        pool_run(c->population->pool, run_piece, c, pieces);
+    if (c->population->pool && pieces > 1) pool_run(c->population->pool, run_piece, c, pieces);
     else
         for (int64_t piece = 0; piece < pieces; piece++) run_piece(c, piece, 0);
 }

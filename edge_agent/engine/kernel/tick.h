@@ -8,13 +8,13 @@
 typedef struct {
     const Model *model;
     const Isa *isa;
-    Pool *pool; /* NULL: one thread */
+    Pool *pool;               /* NULL: one thread */
     uint8_t *belief, *action; /* [tile][state][lanes], [tile][factor][lanes] */
     float *free_energy;       /* [size] */
     float *scratch;           /* [threads][scratch_floats] */
     int64_t scratch_floats, size;
-    int32_t lanes;            /* of a storage tile: 4, 16 or 64 */
-    int32_t strip_rows;       /* scratch rows of a strip */
+    int32_t lanes;      /* of a storage tile: 4, 16 or 64 */
+    int32_t strip_rows; /* scratch rows of a strip */
     uint64_t seed;
     int32_t selection, stochastic;
 } Population;
@@ -28,17 +28,17 @@ typedef struct {
 
 typedef struct {
     Population *population;
-    int64_t count;          /* agents in this call */
-    const int64_t *agents;  /* their numbers, NULL: all */
-    int32_t ticks;          /* 0: no inference */
-    Table observations;     /* [ticks][count][modalities] */
-    Table actions;          /* executed before each tick, [ticks][count][factors]; data NULL: what is stored */
+    int64_t count;               /* agents in this call */
+    const int64_t *agents;       /* their numbers, NULL: all */
+    int32_t ticks;               /* 0: no inference */
+    Table observations;          /* [ticks][count][modalities] */
+    Table actions;               /* executed before each tick, [ticks][count][factors]; data NULL: what is stored */
     Table evidence[MAX_FACTORS]; /* uint8 [ticks][count][states]; data NULL: none */
     Table soft[MAX_MODALITIES];  /* float32 [ticks][count][outcomes]; data NULL: none */
-    const uint8_t *start;   /* belief codes [count][states] to start from, NULL: the stored ones */
+    const uint8_t *start;        /* belief codes [count][states] to start from, NULL: the stored ones */
     const Plan *plan;
-    float *G, *q_pi;        /* [count][policies] or NULL */
-    int64_t *chosen;        /* [count][factors] or NULL: do not act */
+    float *G, *q_pi; /* [count][policies] or NULL */
+    int64_t *chosen; /* [count][factors] or NULL: do not act */
     uint64_t tick;
     int64_t contradictions; /* counted here */
 } Tick;

@@ -125,8 +125,7 @@ static int view_of(PyObject *callable, int64_t rows, int64_t width, int flags, P
         return -1;
     }
     if (view->len == rows * width * 4) return 0;
-    PyErr_Format(bundle_error, "the runtime gave %zd bytes, expected %lld", view->len,
-                 (long long)(rows * width * 4));
+    PyErr_Format(bundle_error, "the runtime gave %zd bytes, expected %lld", view->len, (long long)(rows * width * 4));
     PyBuffer_Release(view);
     Py_CLEAR(*object);
     return -1;
@@ -173,7 +172,8 @@ static int take_rows(const Feed *feed, const Given *given, int64_t start, int64_
 
 /* step(observations, agents): outputs into the columns of those agents; where an action is the largest entry of
  * an output, its index into the first rows of `chosen`, in the order of the call */
-static PyObject *feed_step(Feed *feed, PyObject *const *args, Py_ssize_t count) {
+static PyObject *feed_step(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const Feed *feed = (Feed *)self;
     Given given = {0};
     int failed = read_given(feed, args, count, &given);
     if (!failed && feed->windows.window) push(feed, &given);
@@ -189,7 +189,8 @@ static PyObject *feed_step(Feed *feed, PyObject *const *args, Py_ssize_t count) 
 }
 
 /* infer(observations, agents): into the windows alone */
-static PyObject *feed_infer(Feed *feed, PyObject *const *args, Py_ssize_t count) {
+static PyObject *feed_infer(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const Feed *feed = (Feed *)self;
     Given given = {0};
     int failed = read_given(feed, args, count, &given);
     if (!failed && feed->windows.window) push(feed, &given);
@@ -224,14 +225,14 @@ static int feed_fill(Feed *feed, PyObject *args) {
     feed->batch = batch;
     feed->rank = (int)PyTuple_Size(shape);
     Py_ssize_t outputs = PyTuple_Size(columns);
-    if (size < 1 || batch < 1 || feed->rank > MAX_RANK || outputs > MAX_OUTPUTS || outputs != PyTuple_Size(feed->take)) {
+    if (size < 1 || batch < 1 || feed->rank > MAX_RANK || outputs > MAX_OUTPUTS ||
+        outputs != PyTuple_Size(feed->take)) {
         PyErr_Format(PyExc_ValueError, "%d axes and %zd outputs, expected at most %d and %d", feed->rank, outputs,
                      MAX_RANK, MAX_OUTPUTS);
         return -1;
     }
     feed->width = 1;
-    for (int i = 0; i < feed->rank; i++)
-        feed->width *= feed->shape[i] = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
+    for (int i = 0; i < feed->rank; i++) feed->width *= feed->shape[i] = PyLong_AsLongLong(PyTuple_GetItem(shape, i));
     feed->input_width = feed->width * length;
     if (PyErr_Occurred()) return -1;
     if (feed->width != outer * inner || feed->width < 1) {
@@ -257,8 +258,9 @@ static PyObject *feed_create(PyTypeObject *type, PyObject *args, PyObject *keywo
     return (PyObject *)feed;
 }
 
-static void feed_dealloc(Feed *feed) {
-    PyTypeObject *type = Py_TYPE((PyObject *)feed);
+static void feed_dealloc(PyObject *self) {
+    Feed *feed = (Feed *)self;
+    PyTypeObject *type = Py_TYPE(self);
     PyBuffer_Release(&feed->window);
     PyBuffer_Release(&feed->seen);
     PyBuffer_Release(&feed->chosen);
@@ -268,14 +270,13 @@ static void feed_dealloc(Feed *feed) {
     Py_XDECREF(feed->invoke);
     Py_XDECREF(feed->take);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(feed);
+    release(self);
     Py_DECREF(type);
 }
 
-static PyMethodDef feed_methods[] = {
-    {"step", (PyCFunction)(void (*)(void))feed_step, METH_FASTCALL, NULL},
-    {"infer", (PyCFunction)(void (*)(void))feed_infer, METH_FASTCALL, NULL},
-    {NULL, NULL, 0, NULL}};
+static PyMethodDef feed_methods[] = {{"step", (PyCFunction)(void (*)(void))feed_step, METH_FASTCALL, NULL},
+                                     {"infer", (PyCFunction)(void (*)(void))feed_infer, METH_FASTCALL, NULL},
+                                     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot feed_slots[] = {
     {Py_tp_new, feed_create}, {Py_tp_dealloc, feed_dealloc}, {Py_tp_methods, feed_methods}, {0, NULL}};

@@ -218,7 +218,7 @@ class EvidenceExchange:
         if not self._conduct.admit(device, now):
             return Offence.FLOOD
         try:
-            message = messages.decode(payload)
+            message = messages.decode_envelope(payload)
             evidence = from_body(message.body)
         except PeerError:
             return Offence.MALFORMED

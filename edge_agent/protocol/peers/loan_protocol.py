@@ -139,7 +139,7 @@ class Loans:
         PeerError
             It is malformed or not signed by its sender; the caller counts it.
         """
-        message = from_body(messages.decode(payload).body)
+        message = from_body(messages.decode_envelope(payload).body)
         if message.to != self.topics.device:
             return []
         key = (message.owner, message.loan)

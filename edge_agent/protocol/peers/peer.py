@@ -174,7 +174,7 @@ class Peer:
         if device != self.device and not self.conduct.admit(device, now):
             return self._offence(device, Offence.FLOOD, now)
         try:
-            message = messages.decode(payload)
+            message = messages.decode_envelope(payload)
             word = from_body(message.body, message.seq)
         except PeerError:
             return self._offence(device, Offence.MALFORMED, now)

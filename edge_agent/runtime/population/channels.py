@@ -31,8 +31,10 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
 
 
 def resolve(document: Any, tokens: Iterable[str]) -> Any:
-    """Return what the pointer points at, or ``_MISSING``."""
+    """Return what the pointer points at, or ``_MISSING``; null where something on the way is null."""
     for token in tokens:
+        if document is None:
+            return None
         if isinstance(document, dict):
             document = document.get(token, _MISSING)
         elif isinstance(document, list) and token.isdecimal() and int(token) < len(document):
@@ -51,11 +53,13 @@ class ValueField(NamedTuple):
     scale: float
     offset: float
 
-    def read(self, document: Any) -> float | Fault:
-        """Return the bin of this field in a parsed payload."""
+    def read(self, document: Any) -> float | Fault | None:
+        """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
         value = resolve(document, self.pointer)
-        if value is _MISSING or value is None:
+        if value is _MISSING:
             return Fault.NO_SUCH_KEY
+        if value is None:
+            return None
         if (self.scale != 1.0 or self.offset != 0.0) and isinstance(value, int | float):
             try:
                 value = value * self.scale + self.offset

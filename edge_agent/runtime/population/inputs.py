@@ -113,6 +113,8 @@ class Inputs:
         for source, field in self.feeds:
             for agent, value in source.read():
                 code = int(value) if source.bins and field.modality.size else field.read(value)
+                if code is None:
+                    continue
                 if isinstance(code, Fault):
                     self.faults[code] += 1
                 elif not (0 <= agent < self._size and field.modality.holds(code)):
@@ -134,6 +136,8 @@ class Inputs:
         where, count = (slice(None), self._size) if agent < 0 else (agent, 1)
         for field in channel.fields:
             code = field.read(document)
+            if code is None:  # not observed: what was stays until it is stale
+                continue
             if isinstance(code, Fault):
                 self.faults[code] += 1
                 continue

@@ -1,15 +1,17 @@
 """Which topics bring observations, and to which population a message that came belongs.
 
-Theory of operation. A population's topics are asked for when it comes and given up when it goes; several may
-want the same. A bulk topic names its population; any other is looked up in each population's channels. What
+Theory of operation. A population's topics are subscribed to when it is added and given up when it is removed;
+several may want the same. A bulk topic names its population. Any other is looked up in the channels of the
+populations that asked for that very topic, and of those that asked for a wildcard or for many topics. What
 comes on a topic that is nobody's is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
+from edge_agent.runtime.population.channels import MAX_FILTERS
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.populations import Populations
 from edge_agent.wire.topics import DeviceTopics
@@ -34,14 +36,30 @@ class Subscriptions:
         self._populations = populations
         self._dispatch = dispatch
         self._bulk_prefix = topics.bulk_in("")
+        self._exact: dict[str, list[Group]] = {}
+        self._others: list[Group] = []
 
     def begin(self, _name: str, group: Group) -> None:
         """Subscribe to the topics of a population."""
-        self._dispatch.subscribe(self._filters(group))
+        filters = self._filters(group)
+        if _exact(filters):
+            for topic in filters:
+                self._exact.setdefault(topic, []).append(group)
+        else:
+            self._others.append(group)
+        self._dispatch.subscribe(filters)
 
     def end(self, _name: str, group: Group) -> None:
         """Unsubscribe from the topics of a population, as far as no other wants them."""
-        self._dispatch.unsubscribe(self._filters(group))
+        filters = self._filters(group)
+        if _exact(filters):
+            for topic in filters:
+                self._exact[topic].remove(group)
+                if not self._exact[topic]:
+                    del self._exact[topic]
+        else:
+            self._others.remove(group)
+        self._dispatch.unsubscribe(filters)
 
     def take(self, messages: Mapping[str, bytes], arrived: float) -> None:
         """Hand messages, by topic, to the populations that they are for."""
@@ -52,10 +70,15 @@ class Subscriptions:
                 group.intake.bulk(payload, arrived)
                 continue
             known = False
-            for candidate in groups.values():
+            for candidate in (*self._exact.get(topic, ()), *self._others):
                 known |= candidate.intake.message(topic, payload, arrived)
             self.unknown += not known
 
     def _filters(self, group: Group) -> list[str]:
         bulk = [self._topics.bulk_in(group.config.name)] if group.config.bulk else []
         return group.intake.filters() + bulk
+
+
+def _exact(filters: Sequence[str]) -> bool:
+    """Whether a population can be found by the topics it asks for, with little memory."""
+    return len(filters) <= MAX_FILTERS and not any("+" in topic for topic in filters)

@@ -11,6 +11,8 @@ from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
 
+MAX_WILL_BYTES = 65_535  # MQTT 3.1.1 section 3.1.3.3, MQTT 5.0 section 3.1.3.4
+
 
 class Birth:
     """Makes birth messages.
@@ -25,6 +27,8 @@ class Birth:
         Unique to this start of the process.
     lost_state : sequence of str
         A line for each file of state that could not be used.
+    rss : callable
+        Returns the bytes of the process in memory.
     clock : Clock
         Unix time.
     """
@@ -35,6 +39,7 @@ class Birth:
         populations: Populations,
         boot: str,
         lost_state: Sequence[str],
+        rss: Callable[[], int],
         clock: Clock,
     ) -> None:
         self.incarnation: Callable[[bool], int | None] = lambda _online: None
@@ -45,17 +50,28 @@ class Birth:
         self._populations = populations
         self._boot = boot
         self._lost_state = lost_state
+        self._rss = rss
         self._clock = clock
 
     def message(self, online: bool) -> Publication:
-        """Return the birth, or the will."""
+        """Return the birth, or the will, which is without populations where those are too many."""
         device = self._populations.config.device
         groups = self._populations.groups
         running = {name: (group.digest, len(group.names)) for name, group in groups.items()}
         body = bodies.birth(
-            online, device.name, __version__, self._boot, device.profile, running, self.incarnation(online)
+            online,
+            device.name,
+            __version__,
+            self._boot,
+            device.profile,
+            running,
+            self.incarnation(online),
+            self._rss(),
         )
         if online and self._lost_state:
             body["lost_state"] = list(self._lost_state)
         payload = encode(Message(body, t=self._clock.time()))
+        if not online and len(payload) > MAX_WILL_BYTES:
+            del body["populations"]
+            payload = encode(Message(body, t=self._clock.time()))
         return Publication(self._topics.birth, payload, qos=1, retain=True)

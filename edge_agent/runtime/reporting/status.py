@@ -18,6 +18,7 @@ from edge_agent.runtime.step_schedule import StepSchedule
 from edge_agent.runtime.tick import PopulationTick
 
 MAX_ROWS = 10_000
+MAX_NAMED = 20
 FULL = {"rung": 0, "name": "full", "cause": "", "moves": 0}
 Section = Callable[[], Mapping[str, Any]]
 
@@ -105,10 +106,14 @@ class Status:
         }
 
     def summary(self) -> str:
-        """Return one line for the service manager: rung of the governor, agents per population, broker."""
+        """Return one line for the service manager and the log: rung of the governor, agents, broker."""
         rung = (self._section("governor") or FULL)["name"]
-        groups = self._populations.groups.items()
-        sizes = ", ".join(f"{name} {len(group.names)}" for name, group in groups)
+        groups = self._populations.groups
+        if len(groups) <= MAX_NAMED:
+            sizes = ", ".join(f"{name} {len(group.names)}" for name, group in groups.items())
+        else:
+            agents = sum(len(group.names) for group in groups.values())
+            sizes = f"{agents} agents in {len(groups)} populations"
         return f"{rung}; {sizes}; broker {self._broker()['state']}"
 
     def agents(self, population: Any) -> list[dict[str, Any]]:
@@ -153,6 +158,7 @@ class Status:
         return {
             "state": session.state.value,
             "reason": session.reason,
+            "last_reason": session.last_reason,
             "version": session.version,
             "coalesced": self._dispatch.coalesced,
             **asdict(session.counters),

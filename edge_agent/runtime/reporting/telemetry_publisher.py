@@ -23,7 +23,7 @@ from edge_agent.runtime.reporting.population_counters import population_counters
 from edge_agent.runtime.step_schedule import StepSchedule
 from edge_agent.wire.topics import DeviceTopics
 
-RETRY_S = 5.0
+RETRY_S = 1.0
 
 
 class TelemetryPublisher:
@@ -76,6 +76,7 @@ class TelemetryPublisher:
         self._rss = rss
         self._peer_figures = peer_figures
         self._peers: dict[str, int | float] = {}
+        self._kept_out: dict[str, int] = {}
         self._quiet_until = -math.inf
         dispatch.heed(outbox.delivered, self._online)
         if outbox.settings.confirm:
@@ -102,6 +103,7 @@ class TelemetryPublisher:
             )
             if body is not None:
                 self._add_peers(body)
+                self._add_broker(body)
                 self.outbox.append(body, t, now)
         try:
             self._dispatch.perform(self.outbox.turn(self._dispatch.session, now, t))
@@ -132,6 +134,14 @@ class TelemetryPublisher:
         changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
         if changed:
             body["peers"] = changed
+
+    def _add_broker(self, body: dict[str, Any]) -> None:
+        """Add what was kept out, if it changed; a complete body has all of it, unless it is all 0."""
+        before, self._kept_out = self._kept_out, dict(self._dispatch.kept_out())
+        told = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._kept_out.items() if told.get(key, 0) != value}
+        if changed:
+            body["broker"] = changed
 
     def _online(self) -> None:
         self.telemetry.online()

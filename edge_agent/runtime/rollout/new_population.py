@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.memory.budget import Line, Plan, region_bytes
-from edge_agent.runtime.assembly import Prepared
+from edge_agent.runtime.assembly import POPULATION_BYTES, Prepared
 from edge_agent.runtime.population import models
 from edge_agent.runtime.populations import Populations
 
@@ -78,6 +78,7 @@ def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
     name, regions = item.config.name, item.regions(item.config.name)
     lines = [
         Line(name, "model (mapped)", item.model.nbytes),
+        Line(name, "objects", POPULATION_BYTES),
         Line(name, "topic table", item.topic_bytes),
         *(Line(owner, "columns", region_bytes([(owner, columns)]), 0) for owner, columns in regions),
     ]

@@ -27,6 +27,7 @@ ALWAYS = (
     "life.ready_without_a_broker",
     "life.acts_when_the_broker_comes",
     "life.memory",
+    "metrics.served",
     "decisions.agents",
     "decisions.litert",
     "life.killed",

@@ -1,6 +1,9 @@
 """The control socket: one line in, one line out, for those whom the file's permissions let in."""
 
 import json
+import math
+import os
+import resource
 import selectors
 import socket
 import stat
@@ -11,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.adapters.control import MAX_CLIENTS, MAX_REQUEST, ControlServer, ask
+from edge_agent.adapters.control import CLIENT_S, MAX_CLIENTS, MAX_REQUEST, PAUSE_S, ControlServer, ask
 from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.testing.clock import ManualClock
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,17 +99,18 @@ def test_nobody_there_is_said_plainly(tmp_path: Path) -> None:
         ask(tmp_path / "none", {"ask": "status"})
 
 
-def test_one_more_client_than_there_is_room_for_is_sent_away(server: Path) -> None:
+def test_idle_clients_lock_nobody_out(server: Path) -> None:
+    """The oldest goes where there is no room for one that comes."""
     held = []
     for _ in range(MAX_CLIENTS):
         held.append(socket.socket(socket.AF_UNIX))
         held[-1].connect(str(server))
-    with socket.socket(socket.AF_UNIX) as late:
-        late.connect(str(server))
-        assert late.recv(10) == b""
-    for connection in held:
+    assert "long" in ask(server, {"ask": "status"})
+    assert held[0].recv(10) == b""
+    for connection in held[1:]:
         connection.shutdown(socket.SHUT_WR)  # without a question
         assert connection.recv(10) == b""
+    for connection in held:
         connection.close()
     assert "long" in ask(server, {"ask": "status"})
 
@@ -126,3 +131,48 @@ def test_places_where_no_socket_can_be_are_named(tmp_path: Path) -> None:
             ControlServer(path, "0600", selectors.DefaultSelector(), answer)
     with pytest.raises(PlatformError, match=r"file: "):
         ask(tmp_path / "file", {"ask": "status"})
+
+
+def test_a_client_that_does_not_ask_in_time_is_cut_off(tmp_path: Path) -> None:
+    clock, selector = ManualClock(start=100.0), selectors.DefaultSelector()
+    made = ControlServer(tmp_path / "s", "0600", selector, answer, clock.monotonic)
+    with socket.socket(socket.AF_UNIX) as idle:
+        idle.connect(str(tmp_path / "s"))
+        made.accept(0)
+        assert made.deadline == 100.0 + CLIENT_S
+        clock.advance(CLIENT_S - 1.0)
+        made.tick()
+        assert made.deadline < math.inf
+        clock.advance(1.0)
+        made.tick()
+        assert made.deadline == math.inf
+        assert idle.recv(10) == b""
+    made.close()
+    selector.close()
+
+
+def test_without_a_descriptor_it_waits_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock, selector = ManualClock(start=100.0), selectors.DefaultSelector()
+    made = ControlServer(tmp_path / "s", "0600", selector, answer, clock.monotonic)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        spare = os.dup(0)
+        os.close(spare)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+        try:
+            for _ in range(3):
+                made.accept(0)
+                assert selector.select(0) == []  # the client that waits doesn't wake the loop
+                clock.advance(PAUSE_S)
+                made.tick()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert made.failed == 3
+        assert [r.message for r in caplog.records] == [
+            f"{tmp_path}/s: no client can be taken in: Too many open files"
+        ]
+        made.accept(0)
+        assert made.deadline < math.inf
+    made.close()
+    selector.close()

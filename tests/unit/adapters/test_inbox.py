@@ -1,17 +1,44 @@
-"""What comes faster than the loop takes it: QoS 0 gives way and is counted, everything else stays."""
+"""What comes faster than the loop takes it: the sender waits, QoS 0 gives way and is counted."""
 
-from edge_agent.adapters.mqtt import _Inbox
+import threading
+
+from edge_agent.adapters.mqtt import EVENT_BYTES, _Inbox
 from edge_agent.protocol.ports import Disconnected, Received
+
+SIZE = EVENT_BYTES + 1 + 6
+LARGE = [Received("t", bytes(6), qos, False) for qos in (0, 0, 1)]
 
 
 def test_the_inbox_holds_no_more_bytes_of_qos_0_than_it_may() -> None:
     woken: list[None] = []
-    inbox = _Inbox(10, lambda: woken.append(None))
-    large = [Received("t", bytes(6), qos, False) for qos in (0, 0, 1)]
-    for event in (*large, Disconnected("gone")):
+    inbox = _Inbox(SIZE + 4, lambda: woken.append(None), room_s=0.0, patience_s=0.0)
+    for event in (*LARGE, Disconnected("gone")):
         inbox.put(1, event)
-    assert [event for _, event in inbox.take()] == [large[0], large[2], Disconnected("gone")]
+    assert [event for _, event in inbox.take()] == [LARGE[0], LARGE[2], Disconnected("gone")]
     assert (inbox.counters.overflow, len(woken)) == (1, 3)
-    inbox.put(1, large[1])  # there is room again
-    assert [event for _, event in inbox.take()] == [large[1]]
+    inbox.put(1, LARGE[1])  # there is room again
+    assert [event for _, event in inbox.take()] == [LARGE[1]]
     assert inbox.counters.overflow == 1
+
+
+def test_messages_without_a_byte_take_room_too() -> None:
+    inbox = _Inbox(10 * SIZE, lambda: None, room_s=0.0)
+    for _ in range(1000):
+        inbox.put(1, Received("t", b"", 0, False))
+    assert len(inbox.take()) <= 10 * SIZE // EVENT_BYTES
+    assert inbox.counters.overflow > 900
+
+
+def test_a_sender_of_qos_1_waits_until_the_loop_has_taken() -> None:
+    woken = threading.Event()
+    inbox = _Inbox(SIZE, woken.set, patience_s=60.0)
+    sender = threading.Thread(target=lambda: [inbox.put(1, LARGE[2]) for _ in range(5)])
+    sender.start()
+    taken = 0
+    while taken < 5:
+        assert woken.wait(60.0)
+        woken.clear()
+        found = len(inbox.take())
+        assert found <= 1
+        taken += found
+    sender.join()

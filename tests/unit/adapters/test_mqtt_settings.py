@@ -8,7 +8,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient, send_at_once
-from edge_agent.commands.run import mqtt_settings
+from edge_agent.commands.broker_settings import mqtt_settings
 from edge_agent.config.records import BrokerConfig
 from edge_agent.errors import ConfigError
 
@@ -33,10 +33,12 @@ def test_files_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
     none = str(tmp_path / "none")
     for changes, message in (
         ({"password_file": str(empty)}, "empty: empty, expected the password in its first line"),
-        ({"password_file": none}, "none: No such file"),
+        ({"password_file": none}, "broker.password_file: .*none: No such file"),
         ({"ca_file": str(empty)}, "empty: not a CA certificate"),
-        ({"ca_file": none}, "none: not a CA certificate"),
-        ({"cert_file": none, "key_file": str(empty)}, "none: no usable certificate and key"),
+        ({"ca_file": none}, "broker.ca_file: .*none: No such file"),
+        ({"cert_file": none, "key_file": str(empty)}, "broker.cert_file: .*none: No such file"),
+        ({"cert_file": str(empty), "key_file": none}, "broker.key_file: .*none: No such file"),
+        ({"cert_file": str(empty), "key_file": str(empty)}, "empty: no usable certificate and key"),
     ):
         with pytest.raises(ConfigError, match=message):
             PahoClient(mqtt_settings(BrokerConfig(tls=True, **changes), "device"), lambda: None)

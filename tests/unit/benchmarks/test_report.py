@@ -95,3 +95,15 @@ def test_the_reports_in_the_repository_are_what_the_stored_results_give(tmp_path
     assert report.REPORT.read_text() == report.report(found, kept, drawn), again
     readme = report.README.read_text()
     assert readme == report.in_readme(readme, front.readme(found)), again
+
+
+def test_the_table_beside_freeagentics_says_what_was_simulated_and_was_measured() -> None:
+    names = {place.benchmark for _, _, place in front.FREEAGENTICS}
+    found = {name: results.read(results.FOLDER / f"{name}.json") for name in names}
+    for row, theirs, place in front.FREEAGENTICS:
+        assert front.find(found, place) is not None, row
+        if "devices" in place.case:  # one of them runs
+            assert "simulated" in row
+            assert theirs == "not told"
+    (share,) = (place for _, theirs, place in front.FREEAGENTICS if theirs == "28.4 %")
+    assert share.case == "50 agents, one core"

@@ -1,8 +1,12 @@
 """bench, doctor, support-bundle, metrics, the reference: what they print is true, and holds no secrets."""
 
 import json
+import shutil
+import socket
+import subprocess
 import tarfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +127,9 @@ def test_a_support_bundle_holds_what_helps_and_no_secret(
     assert "tom" not in texts["device.toml"]
     assert texts["status.json"].startswith("not to be had")
     assert "numpy" in json.loads(texts["versions.json"])
+    board = json.loads(texts["board.json"])
+    assert board["memory_bytes"]["total"] > board["memory_bytes"]["available"] > 0
+    assert isinstance(board["processes"], list)
 
 
 @pytest.mark.parametrize("key", ["password", "secret_key", "token", "  username"])
@@ -130,21 +137,66 @@ def test_secrets_are_blanked_wherever_they_stand(key: str) -> None:
     assert "hunter2" not in support_bundle.redacted(f'a = 1\n{key} = "hunter2"\nb = 2\n')
 
 
-def test_metrics_are_the_status_in_prometheus_form(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def prometheus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What ``edge-agent metrics`` prints about `STATUS`."""
+
     def status(_path: Path, _request: Mapping[str, Any]) -> dict[str, Any]:
         return STATUS
 
     monkeypatch.setattr(metrics, "ask", status)
     assert main(["metrics"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "edge_agent_rss_bytes 4.5e+07" in lines
+    return capsys.readouterr().out
+
+
+def test_metrics_are_the_status_in_base_units(prometheus: str) -> None:
+    lines = prometheus.splitlines()
+    assert "edge_agent_up 1.0" in lines
+    assert "edge_agent_resident_memory_bytes 4.5e+07" in lines
+    assert "edge_agent_uptime_seconds 12.0" in lines
+    assert 'edge_agent_latency_p99_seconds{population="rooms"} 0.003' in lines
     assert 'edge_agent_steps_total{population="rooms"} 3.0' in lines
     assert 'edge_agent_faults_total{kind="not_a_number",population="rooms"} 7.0' in lines
     assert 'edge_agent_peers_refused_total{device="pi2",offence="replay"} 5.0' in lines
-    assert 'edge_agent_peers_reputation{device="pi2"} 950.0' in lines
+    assert 'edge_agent_peers_reputation_ratio{device="pi2"} 0.95' in lines
     assert "edge_agent_peers_members 2.0" in lines
+    (info,) = [line for line in lines if line.startswith("edge_agent_build_info{")]
+    assert f'version="{version("edge-agent")}"' in info
+    assert info.endswith("} 1.0")
+
+
+def promtool(text: str) -> subprocess.CompletedProcess[str]:
+    tool = shutil.which("promtool")
+    assert tool, "promtool is missing; install it with: sudo apt-get install prometheus"
+    command = [tool, "check", "metrics"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+
+def test_promtool_has_no_objection(prometheus: str) -> None:
+    found = promtool(prometheus)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_promtool_objects_to_other_units(prometheus: str) -> None:
+    found = promtool(prometheus.replace("_seconds", "_milliseconds"))
+    assert found.returncode != 0
+    assert "use base unit" in found.stdout + found.stderr
+
+
+def test_a_daemon_that_is_down_is_a_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["metrics", "--socket", str(tmp_path / "none")]) == 0
+    told = capsys.readouterr()
+    assert "edge_agent_up 0.0" in told.out.splitlines()
+    assert "edge_agent_build_info{" in told.out
+    assert "edge_agent_steps" not in told.out
+    assert told.err == f"{tmp_path / 'none'}: no such socket; is the daemon running?\n"
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["metrics", "--listen", str(port), "--socket", str(tmp_path / "none")]) == 1
+    assert f"127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
 
 
 PEERS = {"coalition": None, "refused": 1, "lost": 2, "duplicates": 3, "here": 4}

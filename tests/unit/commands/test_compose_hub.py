@@ -59,7 +59,7 @@ def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_pa
     found = records.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
     for state in DAMAGED:
         (tmp_path / "follower.json").write_text(state)
-        assert followed(found, look(found).kept.state or {}) == found, state
+        assert followed(found, look(found).client or {}) == found, state
         assert (tmp_path / "follower.json").read_text() == state  # who only looks changes nothing
 
 

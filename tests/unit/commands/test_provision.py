@@ -36,7 +36,7 @@ def test_what_it_suggests_in_comments_is_a_valid_configuration(tmp_path: Path) -
     config.write_text("\n".join(line for line in suggested if line != "#"))
     compiled = compile_files(config, None)["config"]
     assert compiled["broker"]["host"] == "broker.local"
-    assert compiled["population"][0]["act"][0]["template"] == '{{"state": "{value}"}}'
+    assert compiled["population"][0]["act"][0]["template"] == '{{"fan_mode": "{value}"}}'
 
 
 def test_a_configuration_that_is_there_stays_and_decides(

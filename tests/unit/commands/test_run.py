@@ -28,6 +28,7 @@ def test_what_nobody_foresaw_is_logged_and_agents_are_held_safe(
     )
     monkeypatch.setattr(run.signal, "signal", lambda *_: signal.SIG_DFL)
     nothing: Any = SimpleNamespace()
-    assert run._serve(daemon, nothing, ManualClock(), supervision, nothing, lambda: True, None) == 1
+    code = run._serve(daemon, nothing, ManualClock(), supervision, lambda: None, lambda: "full", [], nothing)
+    assert code == 1
     assert said == ["start", "ready", "stopping", "stop"]
     assert "ZeroDivisionError: nobody foresaw it" in caplog.text

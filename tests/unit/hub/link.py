@@ -21,6 +21,7 @@ class Link:
     """What a `Connection` is to the hub, after the retained messages."""
 
     settled = True
+    connects = 1
 
     def __init__(self, *waiting: Incoming) -> None:
         self.waiting = list(waiting)
@@ -36,6 +37,9 @@ class Link:
 
     def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
         self.posted.append((topic, payload))
+
+    def unsent(self, topic: str) -> int:
+        return 0
 
     def document(self, key: SecretKey = HUB, topics: DeviceTopics = TOPICS) -> dict[str, Any]:
         body = messages.decode(self.published[topics.desired]).body

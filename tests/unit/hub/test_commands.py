@@ -68,7 +68,7 @@ KEYS = ["keys", "--fleet", "f"]
         ),
         (
             [*DEPLOY, "--population", "p", "--new", "large.toml"],
-            "large.toml: seed: found an integer of 65 bits",
+            "large.toml: config: seed: found an integer of 65 bits",
         ),
         ([*DEPLOY, "--broker", "h:0"], "--broker: found port '0', expected 1 to 65535"),
         ([*DEPLOY, "--username", "tom", "--password-file", "empty"], "empty: no password can be read"),

@@ -66,3 +66,15 @@ def test_after_a_rotation_documents_of_the_keys_just_before_it_are_gone_on_from(
         assert link.document(key)["populations"] == OTHERS["populations"]
     with pytest.raises(PeerError, match="0 of the 1 signatures"):
         desired(Link(), C, first, second).note("pi", retained([HUB], **OTHERS))
+
+
+@pytest.mark.parametrize("parameters", [{"x": 2**64}, {"x": "\ud800"}, {"x": [[float("inf")]]}])
+def test_what_every_device_would_refuse_is_not_sent(parameters: dict[str, object]) -> None:
+    link = Link()
+    ours = desired(link)
+    ours.publish("pi", {}, 0, NOW)
+    before = link.document()
+    with pytest.raises(PeerError, match=r"^edge/v1/f/pi/down/desired: parameters\.x"):
+        ours.publish("pi", {"parameters": parameters}, 0, NOW + 1.0)
+    assert link.document() == before
+    assert ours.of("pi") == before

@@ -48,7 +48,7 @@ def test_bad_messages_are_counted_and_change_nothing() -> None:
     assert say(fleet, "telemetry", {"populations": {"rooms": {"tick": "x"}}}) is None
     assert fleet.take(T + "birth", b"\xff\xff", 0.0) is None
     assert fleet.take("elsewhere", b"", 0.0) is None
-    assert fleet.bad == 4
+    assert fleet.rejected.count == 4
     assert fleet.devices["a"].row() == before
 
 
@@ -75,11 +75,11 @@ def test_gaps_are_exactly_the_numbers_that_never_came(
 def test_thinned_numbers_are_no_gap() -> None:
     gaps = Gaps()
     gaps.note(1)
-    gaps.skip([[2, 9]], "t")
+    gaps.skip([[2, 9]])
     gaps.note(10)
     assert gaps.missing == set()
     gaps.note(20)
-    gaps.skip([[11, 11], [14, 18]], "t")
+    gaps.skip([[11, 11], [14, 18]])
     assert gaps.missing == {12, 13, 19}
 
 

@@ -74,8 +74,8 @@ def test_objections_are_answered_with_their_reason() -> None:
         (order("1", expires=NOW + MAX_COMMAND_AHEAD + 1), "valid for more than 86400 s"),
         (order("1", device="other"), "for device 'other'"),
         (order("1", "dance"), "no command 'dance'"),
-        (order("1", arguments={"deep": [2**64]}), r"arguments.deep[0]: found an integer of 65 bits"),
-        (order("1", arguments={"x": "\ud800"}), "arguments.x: found '\\ud800'"),
+        (order("1", arguments={"deep": [2**64]}), r"arguments.deep.0: found an integer of 65 bits"),
+        (order("1", arguments={"x": "\ud800"}), "arguments.x: found a text that is not Unicode"),
         (order("1", fleet="other"), "for fleet 'other'"),
     ]:
         reply = commands.offer(payload, TRUST, NOW)

@@ -753,3 +753,51 @@ def test_a_document_that_was_cleared_stays_in_force_and_one_that_was_refused_is_
     board.desire(4)
     board.follower.handle(board.inbox.pop(), board.now, NOW)
     assert board.follower.reported()["refused"] == {"version": 4, "reason": "version 4, expected more than 5"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"v": 99}, "v: found 99, expected 1"),
+        ({"owner": "f/e"}, "owner: found 'f/e', expected 'f/d'"),
+        ({"twin": {"trust": {"keys": [], "threshold": 0, "version": 0}, "document": None}}, "threshold"),
+        ({"added": {"\ud800": {}}}, "a key is '\\ud800'"),
+        ({"active": {"rooms": 2**64}}, "found an integer of 65 bits"),
+    ],
+)
+def test_a_state_of_another_format_or_device_or_that_cannot_be_reported_is_refused(
+    change: dict, said: str
+) -> None:
+    board = Board()
+    state = board.follower.state() | change
+    with pytest.raises(PlatformError) as refused:
+        HubClient(TOPICS, Trust("f", (HUB.public.raw,)), {}, board.on_disk, random.Random(0), state)
+    assert said in str(refused.value)
+
+
+def test_a_document_of_an_older_version_that_cannot_be_reported_is_not_gone_on_with() -> None:
+    board = Board()
+    board.desire(7)
+    board.settle(50)
+    state = json.loads(board.kept or "")
+    for change in ({"version": 2**64}, {"parameters": {"x": "\ud800"}}):
+        twin = state["twin"] | {"document": state["twin"]["document"] | change}
+        with pytest.raises(PlatformError, match="not what was kept"):
+            HubClient(
+                TOPICS,
+                Trust("f", (HUB.public.raw,)),
+                {},
+                board.on_disk,
+                random.Random(0),
+                state | {"twin": twin},
+            )
+
+
+def test_a_state_of_a_version_that_kept_neither_format_nor_owner_is_gone_on_with() -> None:
+    board = Board()
+    board.desire(7)
+    board.settle(50)
+    state = json.loads(board.kept or "")
+    del state["v"], state["owner"]
+    again = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), {}, board.on_disk, random.Random(0), state)
+    assert again.twin.version == 7

@@ -162,6 +162,7 @@ def test_birth_and_will(make_house: MakeHouse) -> None:
     assert birth["online"] is True
     assert (birth["device"], birth["profile"], birth["version"]) == ("dev", "generic", __version__)
     assert birth["populations"] == {"rooms": {"bundle": "digest", "size": 3}}
+    assert birth["rss"] == 123
     house.broker.cut("dev")
     house.broker.run()
     assert decode(house.broker.retained[house.topics.birth].payload).body["online"] is False
@@ -377,6 +378,8 @@ class Herald:
     def turn(self) -> None:
         if self._items:
             self.populations.change([self._items.pop()], [])
+
+    def changed(self) -> None: ...
 
 
 def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse, prepare_rooms: Any) -> None:

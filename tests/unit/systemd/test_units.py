@@ -1,4 +1,4 @@
-"""The shipped unit: systemd accepts every line of it, and rates its sandbox 1.5 or better (0 is none open).
+"""The shipped units: systemd accepts every line of them, and rates their sandboxes 1.5 or better (0 is best).
 
 A missing tool is a failure: a unit that nothing looked at is a guess.
 """
@@ -11,6 +11,7 @@ import pytest
 
 UNITS = Path(__file__).parents[3] / "systemd"
 THRESHOLD = "15"  # tenths
+SERVICES = ("edge-agent.service", "edge-agent-metrics.service")
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -24,16 +25,21 @@ def complaints(unit: Path) -> str:
     return analyze("verify", "--man=no", "--recursive-errors=no", unit).stderr
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """The unit with a program that is on this machine, as ``verify`` looks whether it is there."""
-    unit = tmp_path / "edge-agent.service"
-    unit.write_text((UNITS / "edge-agent.service").read_text().replace("/usr/bin/edge-agent", "/bin/true"))
+def with_a_program(name: str, folder: Path) -> Path:
+    """Write the unit with a program that is on this machine, as ``verify`` looks whether it is there."""
+    unit = folder / name
+    unit.write_text((UNITS / name).read_text().replace("/usr/bin/edge-agent", "/bin/true"))
     return unit
 
 
-def test_every_line_of_the_unit_is_understood(installed: Path) -> None:
-    assert complaints(installed) == ""
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    return with_a_program("edge-agent.service", tmp_path)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_line_of_the_unit_is_understood(name: str, tmp_path: Path) -> None:
+    assert complaints(with_a_program(name, tmp_path)) == ""
 
 
 @pytest.mark.parametrize(
@@ -52,8 +58,9 @@ def test_the_hardware_drop_in_is_understood(installed: Path) -> None:
     assert complaints(installed) == ""
 
 
-def test_the_sandbox_is_rated_safe() -> None:
-    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / "edge-agent.service")
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_sandbox_is_rated_safe(name: str) -> None:
+    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / name)
     assert rated.returncode == 0, rated.stdout
 
 

@@ -6,7 +6,10 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
+import jinja2
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.wire import discovery
@@ -14,6 +17,7 @@ from edge_agent.wire.topics import DeviceTopics
 
 TOPICS = DeviceTopics("lab", "pi-1")
 UNITS = {"data_size": {"B", "kB", "MB", "GB"}, "duration": {"ms", "s", "min", "h", "d"}, None: {None}}
+NAMES = st.from_regex(r"[a-z_.-]{1,4}", fullmatch=True)
 Topic = Annotated[str, Field(pattern=r"^[^+#]+$")]
 
 
@@ -55,6 +59,8 @@ class Discovery(Strict):
     origin: Origin
     components: dict[str, Sensor | Removed]
     state_topic: Topic
+    availability_topic: Topic
+    availability_template: str
     qos: Literal[0, 1, 2]
 
 
@@ -81,17 +87,56 @@ def test_it_follows_the_schema_and_units_fit_their_class() -> None:
         assert sensor.expire_after > 2 * 10
 
 
+def rendered(template: str, state: object) -> str:
+    """Render as Home Assistant does, with an undefined value as an error."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    return environment.from_string(template).render(value_json=state)
+
+
 def test_every_template_takes_a_value_out_of_the_state() -> None:
-    counters = dict.fromkeys(["agents", "silent", "decisions", "contradictions", "faults"], 7)
-    state = {"rss": 7, "rung": 7, "backlog": 7, "populations": {"rooms": counters | {"latency_p99_ms": 7}}}
-    for sensor in announced("rooms").components.values():
+    keys = ["agents", "silent", "decisions", "contradictions", "faults", "latency_p99_ms"]
+    state = {"rss": 7, "rung": 7, "backlog": 7, "populations": {"ro-om.s": dict.fromkeys(keys, 7)}}
+    for sensor in announced("ro-om.s").components.values():
         assert isinstance(sensor, Sensor)
-        found = re.fullmatch(r"\{\{ value_json((?:\.\w+|\['[\w.-]+'\])+) \}\}", sensor.value_template)
-        assert found is not None
-        value: Any = state
-        for key in re.findall(r"[\w-]+", found[1]):
-            value = value[key]
-        assert value == 7
+        assert rendered(sensor.value_template, state) == "7"
+
+
+@pytest.mark.parametrize("state", [{}, {"populations": {}}, {"populations": {"rooms": {}}}, {"rss": 1}])
+def test_what_a_state_lacks_is_unknown_and_no_error(state: dict[str, Any]) -> None:
+    for id_, sensor in announced("rooms").components.items():
+        assert isinstance(sensor, Sensor)
+        if not id_.endswith(":rss"):
+            assert rendered(sensor.value_template, state) == "None"
+
+
+@pytest.mark.parametrize(
+    ("state", "available"), [({}, "online"), ({"online": True}, "online"), ({"online": False}, "offline")]
+)
+def test_the_device_is_available_until_a_state_denies_it(state: dict[str, Any], available: str) -> None:
+    message = announced("rooms")
+    assert message.availability_topic == message.state_topic
+    assert rendered(message.availability_template, state) == available
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=2, max_size=2, unique=True))
+@example([("home", "x", "air_b"), ("home", "x_air", "b")])
+@example([("a_b", "c", "d"), ("a", "b_c", "d")])
+@example([("a", "b", "rss"), ("a", "b_rss", "agents")])
+def test_names_that_differ_make_ids_that_differ(names: list[tuple[str, str, str]]) -> None:
+    found = [
+        set(discovery.components(DeviceTopics(fleet, device), population))
+        for fleet, device, population in names
+    ]
+    assert not found[0] & found[1]
+    assert not found[0] & set(discovery.components(DeviceTopics(*names[1][:2])))
+    devices = {names[0][:2], names[1][:2]}
+    identifiers = {
+        identifier
+        for fleet, device in devices
+        for message in [discovery.announcement(DeviceTopics(fleet, device), "1", "p", [], 10.0)]
+        for identifier in message["device"]["identifiers"]
+    }
+    assert len(identifiers) == len(devices)
 
 
 def test_what_is_gone_is_announced_with_its_platform_alone() -> None:

@@ -134,7 +134,7 @@ def test_what_a_believed_key_signed_must_still_be_a_document(text: bytes, said: 
 
 def test_a_signature_of_another_form_is_refused() -> None:
     body = signed(command(), documents.COMMAND, [A]) | {"signatures": [{"key": "text"}]}
-    with pytest.raises(PeerError, match=r"not \{key, signature\}"):
+    with pytest.raises(PeerError, match=r"signatures.0.key is str, expected bytes"):
         opened(trust(A), body)
 
 
@@ -142,7 +142,7 @@ def test_a_signature_of_another_form_is_refused() -> None:
     ("keys", "said"),
     [
         ({"keys": ["no hex"]}, "not hex"),
-        ({"keys": [7]}, "not hex"),
+        ({"keys": [7]}, "keys.0 is int, expected str"),
         ({"keys": ["00"]}, "1 bytes, expected 32"),
         ({"keys": [B.public.raw.hex()], "threshold": 2}, "threshold 2 of 1"),
         ({"keys": [B.public.raw.hex()], "threshold": 0}, "threshold 0 of 1"),
@@ -160,5 +160,5 @@ def test_a_rotation_to_keys_that_cannot_be_is_refused(keys: dict[str, object], s
     "rotation", [3, {"doc": b"{", "signatures": []}, {"doc": b"[]", "signatures": []}, {}]
 )
 def test_a_rotation_of_another_form_is_refused(rotation: object) -> None:
-    with pytest.raises(PeerError, match="rotations: "):
+    with pytest.raises(PeerError, match=r"rotations(: |\.0)"):
         trust(A).rotated(signed(command(), documents.COMMAND, [A]) | {"rotations": [rotation]})

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_agent.wire import bodies, documents, messages, signatures, topics
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
@@ -20,6 +20,7 @@ from edge_hub import connection
 from edge_hub.commands.deploy import check_fleet
 from edge_hub.commands.devices import collect
 from edge_hub.device_selector import select
+from edge_hub.rejected import Rejected, printable
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [d.name for d in select(collect(arguments).devices.values(), arguments.to)]
     answers: dict[str, dict[str, Any]] = {}
     id_ = secrets.token_hex(8)
+    rejected = Rejected()
     with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/reply/{id_}",)) as link:
         for name in names:
             document = {
@@ -79,26 +81,25 @@ def run(arguments: argparse.Namespace) -> int:
         end = time.monotonic() + arguments.answers
         while len(answers) < len(names) and (left := end - time.monotonic()) > 0:
             for incoming in link.messages(left):
-                _note(incoming, answers)
+                with rejected.around(incoming.topic, incoming.payload):
+                    _note(incoming, answers)
+    rejected.tell()
     for name in names:
         answer = answers.get(name, {"ok": False, "reason": "no answer"})
-        shown = {"device": name, **answer}
-        print(json.dumps(shown) if arguments.json else _line(shown))
+        shown = {"device": name} | answer | {"device": name}
+        print(json.dumps(shown, default=bytes.hex) if arguments.json else _line(shown))
     return EXIT_DONE if all(answers.get(n, {}).get("ok") for n in names) else EXIT_FAILED
 
 
 def _note(incoming: connection.Incoming, answers: dict[str, dict[str, Any]]) -> None:
-    try:
-        body = messages.decode(incoming.payload).body
-        bodies.check(bodies.REPLY, body, incoming.topic)
-        answers[topics.parse(incoming.topic).device] = body
-    except PeerError:
-        return  # whoever may write there is held by the broker's ACL; a malformed answer is no answer
+    body = messages.decode(incoming.payload).body
+    bodies.check(bodies.REPLY, body, incoming.topic)
+    answers[topics.parse(incoming.topic).device] = body
 
 
 def _line(answer: dict[str, Any]) -> str:
-    verdict = "done" if answer["ok"] else f"not done: {answer.get('reason', '')}"
-    return f"{answer['device']}: {verdict} {json.dumps(answer.get('result', {}), default=str)}"
+    verdict = "done" if answer["ok"] else f"not done: {printable(answer.get('reason', ''), 500)}"
+    return f"{answer['device']}: {verdict} {json.dumps(answer.get('result', {}), default=bytes.hex)}"
 
 
 def _arguments(pairs: list[str]) -> dict[str, Any]:

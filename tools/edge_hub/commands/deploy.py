@@ -1,7 +1,9 @@
 """``edge-hub deploy``: a bundle to a fleet, in waves, and back if it does badly.
 
 Stays in the foreground and serves the bundle's blocks until the rollout has ended; ``edge-hub rollout`` from
-another terminal pauses, resumes or aborts it. Exit status 0 only if every device committed.
+another terminal pauses, resumes or aborts it. A device that is offline is parked: it holds nothing up, and
+takes part when it returns; after the end `edge-hub rollout resume` goes on for it. Ends with the state of
+every device and its reason. Exit status 0 only if at least ``--min-success`` of the devices committed.
 """
 
 from __future__ import annotations
@@ -9,22 +11,28 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import sys
 import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
+from edge_agent import closed_pipe
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
-from edge_agent.wire import bundle, documents, topics
+from edge_agent.wire import bundle, topics
+from edge_agent.wire.body_checks import check_plain
 from edge_agent.wire.population_topics import check_population_topics
-from edge_hub import connection, deployment, rotations
+from edge_hub import absent, connection, deployment, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
 from edge_hub.device_selector import select
 from edge_hub.fleet import Device
 from edge_hub.hub_folder import HubStore, default_folder
-from edge_hub.rollout import DONE, FleetRollout, Member, parse_shares, waves
+from edge_hub.rejected import printable
+from edge_hub.rollout import MIN_SUCCESS, STATES, FleetRollout, Member, parse_shares, waves
+from edge_hub.tables import drawn
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -53,7 +61,17 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--max-failures", type=int, default=0, help="devices that may fail; one more stops it"
     )
-    parser.add_argument("--patience", type=float, default=3600.0, help="seconds that a wave may take")
+    parser.add_argument(
+        "--min-success",
+        type=float,
+        default=MIN_SUCCESS,
+        metavar="SHARE",
+        help="share of the devices that must commit; fewer of those that were tried when too many failed, "
+        "and all are sent back; default: %(default)s",
+    )
+    parser.add_argument(
+        "--patience", type=float, default=3600.0, help="seconds after which a silent device has failed"
+    )
     parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
     add_runner_arguments(parser)
     connection.add_service_arguments(parser)
@@ -80,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = bundle.read(arguments.bundle)
     shares = parse_shares(arguments.canary)
     gates = deployment.gates(arguments.gate)
+    if not 0.0 <= arguments.min_success <= 1.0:
+        raise ConfigError(f"--min-success: found {arguments.min_success:g}, expected 0 to 1")
     if arguments.new and not arguments.population:
         raise ConfigError("--population: found none, expected the name of the new one")
     if arguments.population:
@@ -91,15 +111,21 @@ def run(arguments: argparse.Namespace) -> int:
         return remote_commands.deploy(arguments, gates, config)
     store = HubStore(arguments.state)
     rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
-    devices = select(collect(arguments).devices.values(), arguments.to)
+    heard = collect(arguments)
+    absent.warn(absent.find(store, arguments.broker, arguments.fleet, heard))
+    devices = select(heard.devices.values(), arguments.to)
     population = arguments.population or _only_population(devices)
     store.keep_bundle(arguments.bundle, found.digest)
     id_ = f"{found.name}-{found.digest[:8]}-{secrets.token_hex(2)}"
     names = [device.name for device in devices]
     members = {name: Member() for name in names}
-    rollout = FleetRollout(id_, found.digest, found.name, population, waves(names, shares, id_), members)
+    # Who is offline proves nothing: the first waves are of those that are there.
+    there = [device.name for device in devices if device.online]
+    cut = waves(there or names, shares, id_)
+    cut[-1] += [name for name in names if there and name not in set(there)]
+    rollout = FleetRollout(id_, found.digest, found.name, population, cut, members)
     rollout.gates, rollout.max_failures = gates, arguments.max_failures
-    rollout.patience = arguments.patience
+    rollout.patience, rollout.min_success = arguments.patience, arguments.min_success
     rollout.url, rollout.config = arguments.url, config
     return work(arguments, rollout, store)
 
@@ -117,7 +143,9 @@ def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) 
         desired = Desired(link, arguments.fleet, keys, known, arguments.expires)
         job = deployment.Deployment(rollout, store, link, desired)
         job.run(lambda r: show(r, arguments.json))
-    return EXIT_DONE if rollout.status == DONE else EXIT_FAILED
+    show_devices(rollout, arguments.json)
+    job.fleet.rejected.tell()
+    return EXIT_DONE if rollout.succeeded else EXIT_FAILED
 
 
 def check_fleet(arguments: argparse.Namespace) -> None:
@@ -136,12 +164,31 @@ def show(rollout: FleetRollout, as_json: bool) -> None:
     """Print where a rollout stands, in one line."""
     found = deployment.summary(rollout)
     if as_json:
-        print(json.dumps(found), flush=True)
+        _say(json.dumps(found))
         return
-    counts = ", ".join(f"{found[k]} {k}" for k in ("waiting", "sent", "committed", "failed", "reverted"))
+    counts = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
     wave = f"wave {found['wave']} of {found['waves']}"
-    print(f"{time.strftime('%H:%M:%S')} {rollout.id} {rollout.status}, {wave}: {counts} {rollout.reason}")
-    sys.stdout.flush()
+    reason = printable(rollout.reason, 500)
+    _say(f"{time.strftime('%H:%M:%S')} {rollout.id} {rollout.status}, {wave}: {counts} {reason}")
+
+
+def show_devices(rollout: FleetRollout, as_json: bool) -> None:
+    """Print state and reason of every device: a table, or the last line of JSON with ``outcomes``."""
+    if as_json:
+        _say(json.dumps(deployment.summary(rollout) | {"outcomes": rollout.outcomes()}))
+        return
+    table = Table("device", "state", "reason")
+    for name, outcome in sorted(rollout.outcomes().items()):
+        table.add_row(name, outcome["state"], Text(printable(outcome["reason"], 200)))
+    _say(drawn(table), end="")
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """Print; a rollout does not end because nobody reads its lines."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        closed_pipe.discard_output()
 
 
 def _config(path: Path | None, name: str) -> dict[str, Any]:
@@ -161,7 +208,7 @@ def _config(path: Path | None, name: str) -> dict[str, Any]:
     except TypeError as error:
         raise ConfigError(f"{path}: {error}, expected text, numbers, lists and tables") from error
     try:
-        documents.check_values(found, "config")
+        check_plain(found, "config")
         check_population_topics(found, name)
     except (PeerError, ConfigError) as error:
         raise ConfigError(f"{path}: {str(error).removeprefix('config.')}") from error

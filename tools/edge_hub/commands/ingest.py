@@ -3,10 +3,18 @@
 With ``--data`` it is a worker of the service: the database of ``edge-hub serve``, acknowledged after the
 commit, and with ``--group`` as many of them as wanted (`edge_hub.ingest.worker`).
 
-With a file's name alone it writes the older archive, one file for telemetry. A message is acknowledged to the
-broker only after its transaction, and the broker keeps the session, so a hub that was killed loses nothing
-once it is back. With ``--group`` several of them share the load (a shared subscription) and may share the
-database. What is stored is confirmed to its device, which may be waiting for that.
+With a file's name alone it writes the older archive, one file for telemetry.
+
+A message is acknowledged to the broker only after its transaction. What is stored is confirmed to its device;
+one that waits for that (``hub.confirm`` in device.toml) sends again what is not confirmed.
+
+Alone, it has a session that the broker keeps, so a hub that was killed loses nothing once it is back. With
+``--group`` several workers share the load (a shared subscription) and may share the database. They are
+stateless: a kept session would hold a dead worker's share until that very worker is back. The others take all
+new messages at once, and what a killed worker had not stored comes again from devices that wait for
+confirmation.
+
+A message that can't be taken in is set aside in the database, with its reason; ``--rejected`` lists them.
 """
 
 from __future__ import annotations
@@ -39,6 +47,9 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
     parser.add_argument(
+        "--rejected", action="store_true", help="list the messages that were set aside, and end"
+    )
+    parser.add_argument(
         "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
     )
     connection.add_arguments(parser)
@@ -53,13 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("ingest: expected either --data or the name of an archive")
     if arguments.data is not None:
         return _work(arguments)
+    if arguments.rejected:
+        return _list_rejected(arguments)
     archive = Archive(arguments.database)
     end = time.monotonic() + arguments.seconds
     share = f"$share/{arguments.group}/" if arguments.group else ""
-    session = f"edge-hub-ingest-{arguments.group or 'alone'}-{arguments.worker}"
+    # The name stays the same, so that a session that an older version left at the broker is ended.
+    name = f"edge-hub-ingest-{arguments.group or 'alone'}-{arguments.worker}"
     filters = (f"{share}edge/v1/{arguments.fleet}/+/up/telemetry",)
     try:
-        with connection.Connection(arguments, filters, session=session) as link:
+        with connection.Connection(arguments, filters, name=name, kept=not arguments.group) as link:
             while (left := end - time.monotonic()) > 0:
                 batch = list(link.messages(min(left, 1.0)))
                 if batch:
@@ -70,9 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
                             _confirm(link, key, numbers)
     finally:
         log.info(
-            "worker %s: %d stored, %d repeated, %d malformed",
-            *(arguments.worker, archive.stored, archive.repeated, archive.malformed),
+            "worker %s: %d stored, %d repeated, %d rejected",
+            *(arguments.worker, archive.stored, archive.repeated, archive.rejected.count),
         )
+        archive.rejected.tell()
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()
@@ -92,6 +107,20 @@ def _work(arguments: argparse.Namespace) -> int:
         log.info("%d stored, %d rejected", worker.counters.stored, worker.counters.rejected)
         for row in gaps(database):
             print(json.dumps(row) if arguments.json else _line(row))
+    return EXIT_DONE
+
+
+def _list_rejected(arguments: argparse.Namespace) -> int:
+    if not arguments.database.exists():
+        raise ConfigError(f"{arguments.database}: No such file")
+    archive = Archive(arguments.database)
+    try:
+        for row in archive.set_aside():
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["t"]))
+            told = f"{row['id']} {when} {row['topic']}, {row['size']} bytes: {row['reason']}"
+            print(json.dumps(row) if arguments.json else told)
+    finally:
+        archive.close()
     return EXIT_DONE
 
 

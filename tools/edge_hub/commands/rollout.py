@@ -1,7 +1,7 @@
 """``edge-hub rollout status|pause|resume|abort``: look at a rollout, or steer it.
 
 The process that runs it is asked; if there is none any more (the hub was restarted), ``resume`` and
-``abort`` run it themselves.
+``abort`` run it themselves. ``resume`` also goes on for the devices that were parked when a rollout ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     store = HubStore(arguments.state)
     rollout = store.load(arguments.id)
     if arguments.action == "status":
-        deploy.show(rollout, arguments.json)
+        if not arguments.json:
+            deploy.show(rollout, False)
+        deploy.show_devices(rollout, arguments.json)
         return EXIT_DONE
     with store.running(rollout.id) as ours:
         if not ours:

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/#",)) as link:
         if arguments.json:
             _lines(link, fleet, end)
+            fleet.rejected.tell()
             return 0
         console = Console()
         table = fleet_table(fleet, time.time(), console.width)

@@ -17,7 +17,7 @@ binfmt=/proc/sys/fs/binfmt_misc
 if [ -z "${BASE:-}" ] && ! "${b[@]}" inspect --type image "$base" >/dev/null 2>&1; then
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
-    mmdebstrap --quiet --arch=arm64 --variant=minbase bookworm "$root/root.tar" $(tools/packaging/apt_sources.sh)
+    mmdebstrap --quiet --arch=arm64 --variant=minbase bookworm "$root/root.tar" $(tools/packaging/apt_sources.sh bookworm)
     container=$("${b[@]}" from --arch arm64 scratch)
     "${b[@]}" add "$container" "$root/root.tar" /
     "${b[@]}" commit --rm "$container" "$base" >/dev/null

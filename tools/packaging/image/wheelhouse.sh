@@ -7,6 +7,6 @@ out=dist/wheelhouse-aarch64
 wheel=$(ls dist/edge_agent-*-cp311-abi3-*aarch64.whl)
 
 rm -rf "$out"
-tools/packaging/pip_for_board.sh aarch64 download --dest "$out" "${wheel}[litert]"
+tools/packaging/pip_for_board.sh aarch64 3.11 download --dest "$out" "${wheel}[litert]"
 cp "$wheel" "$out"
 du -sh "$out"

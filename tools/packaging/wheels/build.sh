@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Build the wheels of both architectures into dist/: tools/packaging/wheels/build.sh [x86_64|aarch64 ...]
+# Build wheels into dist/: tools/packaging/wheels/build.sh [x86_64|aarch64|tools ...]; without arguments, all.
 #
+# x86_64 and aarch64 are edge-agent's; "tools" are edge-convert and edge-hub, which are Python alone.
 # The kernel uses Python's limited API, so there is one wheel an architecture for every Python from 3.11 on.
 # The native one is built with cc, the other one with Debian's cross compiler against the headers of Debian's
 # arm64 Python, which are fetched once. auditwheel reads the glibc symbols that the kernel needs and gives the
@@ -18,7 +19,7 @@ fetch_headers() {
     tools/ensure_system.sh mmdebstrap
     mkdir -p "$headers.$$"
     mmdebstrap --quiet --arch=arm64 --variant=extract --include=libpython3.11-dev \
-        bookworm - $(tools/packaging/apt_sources.sh) >"$headers.$$/root.tar"
+        bookworm - $(tools/packaging/apt_sources.sh bookworm) >"$headers.$$/root.tar"
     tar -xf "$headers.$$/root.tar" -C "$headers.$$" \
         ./usr/include/python3.11 ./usr/include/aarch64-linux-gnu/python3.11
     rm "$headers.$$/root.tar"
@@ -41,8 +42,15 @@ build() { # ARCHITECTURE: a wheel with the tag "linux" in $raw
     fi
 }
 
-[ $# -gt 0 ] || set -- x86_64 aarch64
+[ $# -gt 0 ] || set -- x86_64 aarch64 tools
 for architecture in "${@}"; do
+    if [ "$architecture" = tools ]; then
+        rm -f dist/edge_{convert,hub}-*.whl
+        for package in edge_convert edge_hub; do
+            python -m build --wheel --no-isolation --outdir dist "tools/$package"
+        done
+        continue
+    fi
     raw=$(mktemp -d)
     build "$architecture"
     rm -f dist/edge_agent-*_"$architecture".whl

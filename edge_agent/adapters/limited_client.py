@@ -1,0 +1,72 @@
+"""A paho client that ends a connection on which a packet too long to be held is coming.
+
+Theory of operation. paho 2 reads every byte through ``_sock_recv`` and gathers a packet whole, whatever its
+length, before anyone may look at it. `LimitedClient` replaces that method: it gives the bytes to
+`PacketLengths` on their way, which raises where the fixed header says too much. To paho that is a
+connection that was lost. ``_sock_recv`` is not in paho's documented interface, so each connect checks that
+the broker's first packet came through here (`adapters.mqtt`), and ``edge-agent doctor`` says it if not.
+
+paho's thread also ends without a word when a callback or a parser raises; ``on_failure`` is told instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from edge_agent.adapters.packet_lengths import PacketLengths
+from edge_agent.adapters.paho_loader import CallbackAPIVersion, Client, MQTTErrorCode, MQTTProtocolVersion
+from edge_agent.protocol.ports import MQTT_5
+
+log = logging.getLogger("edge_agent")
+
+
+class LimitedClient(Client):
+    """One connection with limits.
+
+    Parameters
+    ----------
+    lengths : PacketLengths
+        Checks what the broker sends.
+    client_id : str
+        Who we are at the broker.
+    version : int
+        4 (MQTT 3.1.1) or 5.
+    clean : bool
+        Whether the broker shall forget what it kept for the client (MQTT 5 says so at each connect).
+    """
+
+    def __init__(self, lengths: PacketLengths, client_id: str, version: int, clean: bool) -> None:
+        five = version == MQTT_5
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if five else clean,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        self.lengths = lengths
+        self.trouble: OSError | None = None
+        """What ended the connection, where paho itself says no more than that it was lost."""
+        self.on_failure: Callable[[Exception], None] = lambda _: None
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """Work until the connection ends; called by paho in its own thread."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as error:  # the outermost call of a thread
+            log.exception("mqtt: unhandled exception in paho's thread; the connection ends")
+            self.on_failure(error)
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        try:
+            data: bytes = super()._sock_recv(self.lengths.allowed(bufsize))
+            self.lengths.check(data)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self.trouble = error
+            raise
+        return data

@@ -1,0 +1,113 @@
+"""The length of each MQTT packet, read from its fixed header before the packet itself is read.
+
+Theory of operation. A fixed header (MQTT 5.0 section 2.1, the same in 3.1.1) is one byte for type and flags
+and one to four for the length of what follows. `PacketLengths.check` is given every byte that came from the
+broker, in pieces of any size, and keeps nothing but where in a packet it is. A packet that is longer than
+the limit is refused with `OversizeError`; of a PUBLISH the topic is read first, which is at most 64 KiB, so
+that the error can name it. A PUBLISH with QoS 2 is refused too: no subscription asks for it, and a client
+must hold such messages until the broker releases them, which a hostile one never does.
+
+Whoever reads asks `allowed` how many bytes it may read at once, so that nothing past the topic of a refused
+packet is ever taken from the socket.
+"""
+
+from __future__ import annotations
+
+_PUBLISH = 0x30
+_TYPE = 0xF0
+_QOS_2 = 0x04
+_MORE = 0x80
+_MOST_SHIFT = 21  # four bytes of seven bits
+_LENGTH_BYTES = 2  # before a topic
+
+
+class OversizeError(ConnectionError):
+    """The broker sent a packet that this device doesn't read; the connection must end."""
+
+
+class PacketLengths:
+    """Where in the broker's stream of packets the reader is.
+
+    Parameters
+    ----------
+    limit : int
+        The most bytes after the fixed header.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.packets = 0
+        """Fixed headers read."""
+        self.refused: OversizeError | None = None
+        """Why the connection must end; the topic is added when it has been read."""
+        self._limit = limit
+        self._command: int | None = None
+        self._length = self._shift = 0
+        self._body = 0
+        self._topic: bytearray | None = None
+
+    def allowed(self, size: int) -> int:
+        """Return how many of ``size`` bytes may be read at once."""
+        return size if self._topic is None else min(size, self._topic_needs())
+
+    def check(self, data: bytes) -> None:
+        """Follow the stream by ``data``.
+
+        Raises
+        ------
+        OversizeError
+            A packet is too long, or is one that was not asked for.
+        """
+        at = 0
+        while at < len(data):
+            if self._topic is not None:
+                piece = data[at : at + self._topic_needs()]
+                self._topic += piece
+                at += len(piece)
+                if not self._topic_needs():
+                    name = self._topic[_LENGTH_BYTES:].decode("utf-8", "replace")
+                    self._refuse(f"a message of {self._length} bytes on topic {name!r}")
+            elif self._body:
+                step = min(self._body, len(data) - at)
+                self._body -= step
+                at += step
+            else:
+                self._header(data[at])
+                at += 1
+
+    def _header(self, byte: int) -> None:
+        if self._command is None:
+            self._command, self._length, self._shift = byte, 0, 0
+            return
+        self._length |= (byte & ~_MORE) << self._shift
+        if byte & _MORE:
+            self._shift += 7
+            if self._shift > _MOST_SHIFT:
+                raise OversizeError("the broker sent a length of more than four bytes")
+            return
+        self.packets += 1
+        command, self._command = self._command, None
+        publish = command & _TYPE == _PUBLISH
+        if publish and command & _QOS_2:
+            self.refused = OversizeError("the broker sent a message with QoS 2, which was not asked for")
+            raise self.refused
+        self._body = self._length
+        if self._length <= self._limit:
+            return
+        what = "message" if publish else "packet"
+        self.refused = OversizeError(self._text(f"a {what} of {self._length} bytes"))
+        if not publish:
+            raise self.refused
+        self._topic = bytearray()
+
+    def _topic_needs(self) -> int:
+        topic = self._topic or b""
+        if len(topic) < _LENGTH_BYTES:
+            return _LENGTH_BYTES - len(topic)
+        return _LENGTH_BYTES + int.from_bytes(topic[:_LENGTH_BYTES]) - len(topic)
+
+    def _refuse(self, what: str) -> None:
+        self.refused = OversizeError(self._text(what))
+        raise self.refused
+
+    def _text(self, what: str) -> str:
+        return f"the broker sent {what}, expected at most {self._limit}"

@@ -1,0 +1,105 @@
+"""What was announced to Home Assistant, kept across restarts, so that what is gone can be removed there.
+
+Theory of operation. Home Assistant keeps an entity until it is told that the entity is gone, and a broker
+keeps a retained announcement until it is replaced by an empty one. The daemon that said it may have ended
+since: the configuration lost a population, the device was renamed, or the option was taken out. So the
+populations and the topic are written down before they are announced, and crossed out when their removal was
+announced. A disk that refuses is logged; the announcement goes out anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+
+from edge_agent.errors import PlatformError
+from edge_agent.runtime.population.checkpoint import StateStore
+
+NAME = "home-assistant.json"
+MOST_GONE = 64
+"""Populations that are gone and remembered; of more than these the oldest are forgotten."""
+
+log = logging.getLogger("edge_agent")
+
+
+class DiscoveryRecord:
+    """The record of one device.
+
+    Parameters
+    ----------
+    store : StateStore, optional
+        Where it is kept; without one it is forgotten at the end.
+    topic : str
+        Where the announcement is retained from now on; empty if the device does not announce itself any more.
+
+    Attributes
+    ----------
+    gone : tuple of str
+        Populations that were announced and are not there any more, oldest first.
+    stale : tuple of str
+        Topics of announcements that have to be emptied.
+    """
+
+    def __init__(self, store: StateStore | None, topic: str) -> None:
+        self._store = store
+        self._topic = topic
+        self._present: tuple[str, ...] = ()
+        self.gone: tuple[str, ...] = ()
+        self.stale: tuple[str, ...] = ()
+        was, populations, stale = self._load()
+        if was == topic:
+            self.gone = populations
+        elif was:
+            stale = (*stale, was)
+        self.stale = tuple(dict.fromkeys(old for old in stale if old != topic))
+
+    def note(self, present: Iterable[str]) -> None:
+        """Write down that the populations ``present``, and no others, are about to be announced."""
+        before = (*self.gone, *self._present)
+        self._present = tuple(present)
+        self.gone = tuple(name for name in dict.fromkeys(before) if name not in self._present)[-MOST_GONE:]
+        self._save()
+
+    def forget(self) -> None:
+        """Cross the populations out that are gone: Home Assistant has heard of it."""
+        self.gone = ()
+        self._save()
+
+    def emptied(self, topic: str) -> None:
+        """Cross a topic out: the broker has the empty announcement."""
+        self.stale = tuple(old for old in self.stale if old != topic)
+        self._save()
+
+    def _load(self) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """Return topic, populations and stale topics of the last run; empty where there is nothing of use."""
+        try:
+            data = None if self._store is None else self._store.load(NAME)
+            found = {} if data is None else json.loads(data)
+            topic, populations, stale = (
+                found.get("topic", ""),
+                found.get("populations", []),
+                found.get("stale", []),
+            )
+            if not isinstance(topic, str) or not _texts(populations) or not _texts(stale):
+                raise ValueError("not as it was written")
+        except PlatformError as error:
+            log.warning("home assistant: %s; what was announced before is not known", error)
+        except (ValueError, RecursionError, AttributeError) as error:
+            log.warning("home assistant: %s: %s; what was announced before is not known", NAME, error)
+        else:
+            return topic, tuple(populations), tuple(stale)
+        return "", (), ()
+
+    def _save(self) -> None:
+        if self._store is None:
+            return
+        record = {"topic": self._topic, "populations": [*self.gone, *self._present], "stale": self.stale}
+        try:
+            self._store.save(NAME, json.dumps(record).encode("ascii"))
+        except PlatformError as error:
+            log.warning("home assistant: %s; what is announced now may stay there when it is gone", error)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

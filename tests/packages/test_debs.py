@@ -1,0 +1,132 @@
+"""Each release's Debian packages install on that release alone, run there, and leave nothing behind.
+
+The packages are those of ``make deb`` in all but the architecture: amd64 here, so that they run on this
+machine. The arm64 packages of Debian 12 are installed by ``tests/arm64``. What was built is kept in
+``build/debs`` under the digest of all that goes into it.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.conftest import ROOT, run, unless_kept
+from tests.support import fan
+
+DEBS = ROOT / "build" / "debs"
+ROOTS = ROOT / "build" / "roots"
+RELEASES = {"bookworm": "+deb12", "trixie": "+deb13"}
+CONFIG = """
+[device]
+name = "dev"
+state_dir = "/var/lib/edge-agent"
+[[population]]
+name = "rooms"
+bundle = "fan.eab"
+size = 3
+"""
+
+pytestmark = pytest.mark.timeout(900)  # the first run installs two releases of Debian
+
+
+@pytest.fixture(scope="module")
+def debs(wheels: dict[str, Path]) -> Path:
+    """The folder with the amd64 packages of both releases."""
+    with unless_kept("debs", [DEBS]) as needed:
+        if needed:
+            shutil.rmtree(DEBS, ignore_errors=True)
+            for release in RELEASES:
+                run("tools/packaging/deb/build.sh", release, "amd64", DEBS)
+    return DEBS
+
+
+class Board:
+    """A fresh root file system of a release."""
+
+    def __init__(self, release: str, root: Path) -> None:
+        self.release, self.root = release, root
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        inside = [ROOT / "tools/packaging/in_root.sh", self.root, *command]
+        return subprocess.run(inside, capture_output=True, text=True, check=False)
+
+    def apt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # A test's root need not survive a power cut.
+        return self.run("apt-get", "-o", "Dpkg::Options::=--force-unsafe-io", "--yes", *arguments)
+
+    def install(self, *packages: Path) -> subprocess.CompletedProcess[str]:
+        for file in packages:
+            shutil.copy(file, self.root / "root")
+        return self.apt("install", *(f"/root/{file.name}" for file in packages))
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    release, kept = request.param, ROOTS / request.param
+    root = tmp_path_factory.mktemp(release) / "root"
+    run("tools/packaging/debian_root.sh", release, kept, "python3", "systemd", "procps")
+    run("cp", "--archive", "--reflink=auto", kept, root)
+    yield Board(release, root)
+    shutil.rmtree(root)
+
+
+def package(debs: Path, name: str, suffix: str) -> Path:
+    (found,) = debs.glob(f"{name}_*{suffix}_amd64.deb")
+    return found
+
+
+def test_the_package_of_another_release_is_refused(debs: Path, board: Board) -> None:
+    (other,) = set(RELEASES.values()) - {RELEASES[board.release]}
+    refused = board.install(package(debs, "edge-agent", other))
+    assert refused.returncode != 0
+    assert "unmet dependencies" in refused.stdout + refused.stderr
+    assert board.run("edge-agent", "--help").returncode != 0
+
+
+def test_the_packages_of_the_release_run_and_go(debs: Path, board: Board) -> None:
+    names = ("edge-agent", "edge-agent-litert", "edge-agent-onnx")
+    installed = board.install(*(package(debs, name, RELEASES[board.release]) for name in names))
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+
+    assert "usage: edge-agent" in board.run("edge-agent", "--help").stdout
+    etc = board.root / "etc/edge-agent"
+    fan.write(etc / "fan.eab", fan.model())
+    (etc / "device.toml").write_text(CONFIG)
+    checked = board.run("edge-agent", "check", "--config", "/etc/edge-agent/device.toml")
+    assert checked.returncode == 0, checked.stderr
+    metrics = board.run("edge-agent", "metrics")
+    assert metrics.returncode == 0, metrics.stderr
+    assert "edge_agent_up 0.0" in metrics.stdout
+    for module in ("ai_edge_litert.interpreter", "onnxruntime"):
+        imported = board.run("/opt/edge-agent/bin/python3", "-c", f"import {module}")
+        assert imported.returncode == 0, imported.stderr
+
+    # Enabled is the daemon alone; its metrics are for who asks for them.
+    enabled = board.root / "etc/systemd/system/multi-user.target.wants"
+    assert [unit.name for unit in enabled.glob("edge-agent*")] == ["edge-agent.service"]
+    # The bytecode is the interpreter's own: nothing is compiled on a board whose root is read-only.
+    cached = "import importlib.util as u, edge_agent.cli as m; print(u.cache_from_source(m.__file__))"
+    bytecode = board.run("/opt/edge-agent/bin/python3", "-c", cached).stdout.strip()
+    assert (board.root / bytecode.lstrip("/")).is_file()
+
+    purged = board.apt("purge", *names)
+    assert purged.returncode == 0, purged.stderr
+    assert not (board.root / "opt/edge-agent").exists()
+    assert not etc.exists()
+
+
+def test_an_upgrade_of_debian_upgrades_the_package() -> None:
+    """Of equal versions of edge-agent the newer release's package is the newer one."""
+    older, newer = (f"0.1.0{suffix}" for suffix in RELEASES.values())
+    run("dpkg", "--compare-versions", older, "lt", newer)
+    run("dpkg", "--compare-versions", newer, "lt", "0.1.1+deb12")
+
+
+def test_no_other_release_is_built() -> None:
+    done = subprocess.run(
+        [ROOT / "tools/packaging/deb/build.sh", "buster"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "found buster, expected a Debian release: bookworm or trixie\n"

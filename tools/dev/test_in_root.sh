@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Build this tree and run its tests in a root file system of another Debian release:
+# test_in_root.sh short|full RELEASE PYTEST-ARGUMENT...
+#
+# The root stays in build/roots/RELEASE-test, with the tree in /src and an environment in /venv, so that a second
+# run only brings what changed. Every warning of the compiler is an error there. "short" installs what pytest and the
+# daemon need; "full" everything for development and the programs that the tests start.
+set -euo pipefail
+form=$1 release=$2
+shift 2
+cd "$(dirname "$0")/../.."
+
+root=$PWD/build/roots/$release-test
+tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev git \
+    mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd
+exec 9>"$root.in-use"
+flock 9
+
+# The tree as it would be committed, in place of the last one; modification times stay, for ninja.
+mkdir -p "$root/src"
+find "$root/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+git ls-files -z --cached --others --exclude-standard |
+    (xargs -0 sh -c 'for f; do [ -e "$f" ] && printf "%s\0" "$f"; done' sh) |
+    tar --null --files-from=- --create --file=- | tar --extract --file=- --directory="$root/src"
+
+run() { tools/packaging/in_root.sh "$root" "$@"; }
+run_pip() { run /venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
+
+recipe=$(cat pyproject.toml tools/*/pyproject.toml constraints.txt CMakeLists.txt edge_agent/*/kernel/* | sha256sum)
+if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then
+    [ -x "$root/venv/bin/python" ] || run python3 -m venv /venv
+    case $form in
+        short) wanted=(-e /src pytest pytest-timeout hypothesis) ;;
+        full) wanted=(-e '/src[dev]' -e /src/tools/edge_convert -e /src/tools/edge_hub) ;;
+    esac
+    run_pip install -c /src/constraints.txt scikit-build-core cmake ninja
+    CFLAGS=-Werror run_pip install -c /src/constraints.txt --no-build-isolation "${wanted[@]}"
+    echo "$recipe" >"$root/venv/$form"
+fi
+run sh -c 'cd /src && exec /venv/bin/python -m pytest "$@"' sh "$@"
