@@ -1,11 +1,11 @@
-# Every target does its own set-up; `make help` lists them.
+# Each target installs what it needs; `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
-# What builds and boots the ARM64 guest.
+# Programs that build and boot the ARM64 guest.
 ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap qemu-system-aarch64 cpio depmod zstd
 
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(MAKEFILE_LIST))
@@ -13,9 +13,9 @@ ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap qemu-system-
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .venv/.stamp ## make .venv with everything for development
+setup: .venv/.stamp ## create .venv with all dependencies for development
 
-# The kernels are built at install: their sources are prerequisites, the Python files are used in place.
+# The kernels are built at installation: their sources are prerequisites. The Python files are used in place.
 DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
 
 .venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
@@ -27,29 +27,29 @@ DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
 
 C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] tests/native/*.c tools/packaging/wheels/*.h)
 
-lint: setup ## ruff, clang-format, mypy --strict, the floors
+lint: setup ## run ruff, clang-format, mypy --strict and import-linter
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/clang-format --dry-run -Werror $(C_SOURCES)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-demo: setup ## the main job on real data: train, convert, three devices, a week in 20 s (JSON=1: for machines)
-	@tools/ensure_system.sh mosquitto || echo "the demo takes amqtt for a broker instead"
+demo: setup ## run the demo on real data: train, convert, three devices, a week in 20 s (JSON=1: JSON output)
+	@tools/ensure_system.sh mosquitto || echo "the demo uses amqtt as its broker"
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
 hub-demo: setup ## the hub as a service: broker, hub, three daemons, 200 simulated devices, a rollout (JSON=1: for machines)
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m examples.hub.demo $(if $(JSON),--json)
 
-docs: setup ## build/site: the site of docs/, with every link checked
+docs: setup ## build the documentation site in build/site and check all links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
-docs-reference: setup ## write the pages of docs/ that are made from code
+docs-reference: setup ## write the generated pages of docs/
 	$(PY) tools/dev/docs/reference.py
 	$(PY) tools/dev/protocol_doc.py
 
-docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or PyTorch, in an environment of their own
+docs-exports: build/exports/.stamp ## run the blocks of docs/ that need pymdp or PyTorch, in a separate environment
 	build/exports/bin/python tests/docs/exports.py
 
 build/exports/.stamp: pyproject.toml
@@ -57,102 +57,116 @@ build/exports/.stamp: pyproject.toml
 	build/exports/bin/python -m pip --disable-pip-version-check -q install . ./tools/edge_convert onnxscript torch inferactively-pymdp==1.0.4
 	@touch $@
 
-screenshots: setup ## docs/images: the terminal and the report, from a run of the demo
+screenshots: setup ## make docs/images from a run of the demo
 	@tools/ensure_system.sh mosquitto chromium
 	$(PY) tools/dev/docs/screenshots.py
 
-test: setup lint ## the whole test run, real Mosquitto included
+test: setup lint ## run lint and all tests, with a real Mosquitto
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
 		promtool clang unshare $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-bench: setup ## every figure, ten minutes, into benchmarks/results and the report (ONLY="step link", JSON=1)
+bench: setup ## measure all figures in ten minutes and write benchmarks/results and the report (ONLY="step link", JSON=1)
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m benchmarks.suite $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 	@$(MAKE) --no-print-directory report
 
-bench-peers: build/peers/.stamp ## the agents' cost beside pymdp 1.0.4's JAX, which gets an environment of its own
+bench-peers: build/peers/.stamp ## compare with pymdp 1.0.4's JAX agents, in a separate environment
 	$(PY) -m benchmarks.suite --only peers $(if $(JSON),--json)
 	@$(MAKE) --no-print-directory report
 
-bench-check: setup ## fail where a ratio or a size is a tenth worse than in the last release (ONLY="step link"; KEEP=1: into the report)
+bench-check: setup ## fail where a ratio or a size is a tenth worse than in the last release (ONLY="step link"; KEEP=1: write to the report)
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m benchmarks.compare $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--report) $(if $(JSON),--json)
 
-bench-keep: setup ## make the present results those of release RELEASE, which bench-check compares with
+bench-keep: setup ## keep the current results as those of release RELEASE, the baseline of bench-check
 	$(PY) -m benchmarks.compare --keep $(RELEASE)
 
-test-homeassistant: setup ## the daemon in a real Home Assistant, installed into build/homeassistant once (as root)
+test-homeassistant: setup ## test the daemon with a real Home Assistant, installed into build/homeassistant (as root)
 	@tools/ensure_system.sh mosquitto
 	@tests/homeassistant/install.sh
 	.venv/bin/pytest tests/homeassistant/discovery.py
 
-test-zigbee2mqtt: setup ## the daemon and a real Zigbee2MQTT without a radio, installed into build/zigbee2mqtt once
+test-zigbee2mqtt: setup ## test the daemon with a real Zigbee2MQTT without a radio, installed into build/zigbee2mqtt
 	@tools/ensure_system.sh mosquitto
 	@tests/zigbee2mqtt/install.sh
 	.venv/bin/pytest tests/zigbee2mqtt/commands.py
 
-test-brokers: setup ## the daemon at Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
+test-brokers: setup ## test the daemon with Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
 	@tests/brokers/install.sh
 	.venv/bin/pytest tests/brokers/daemon.py
 
 MINUTES ?= 30
 SEED ?= 1
-soak: setup ## MINUTES of seeded abuse: outages, kills, floods, rollouts; its verdict (KEEP=1: into the report)
+soak: setup ## run MINUTES of seeded faults: outages, kills, floods, rollouts; print a verdict (KEEP=1: write to the report)
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m benchmarks.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--report) $(if $(JSON),--json)
 
-report: setup ## benchmarks/REPORT.md, its plots and README's figures, from benchmarks/results alone
+report: setup ## write benchmarks/REPORT.md, its plots and the README's figures from benchmarks/results
 	$(PY) -m benchmarks.report
 	$(PY) tools/dev/docs/reference.py
+
+parity: build/parity-jax/.stamp build/parity-legacy/.stamp ## live pymdp agents beside their bundles, a line an option (JSON=1: figures)
+	@for kind in jax legacy; do \
+		(cd tests/parity && ../../build/parity-$$kind/bin/python -m pytest -q -p no:cacheprovider check_live.py); done
+	$(PY) -m benchmarks.parity $(if $(JSON),--json)
+
+# pymdp lives beside the project: the environments see the packages of .venv behind their own.
+build/parity-jax/.stamp: PYMDP := 1.0.4
+build/parity-legacy/.stamp: PYMDP := 0.0.7.1
+build/parity-jax/.stamp build/parity-legacy/.stamp: setup
+	@[ -x $(@D)/bin/python ] || python3 -m venv $(@D)
+	@[ -e $@ ] || $(@D)/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==$(PYMDP)
+	@$(PY) tools/parity/link.py $(@D) .venv
+	@touch $@
 
 build/peers/.stamp: setup
 	@[ -x build/peers/bin/python ] || python3 -m venv build/peers
 	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
 	@touch $@
 
-release: setup ## check, build, checksum and tag VERSION=x.y.z into dist/release-VERSION (DRY_RUN=1: only check)
+release: setup ## check, build and tag release VERSION=x.y.z, files in dist/release-VERSION (DRY_RUN=1: only check)
 	@[ -n "$(VERSION)" ] || { echo "VERSION: found nothing, expected make release VERSION=x.y.z" >&2; exit 2; }
 	$(PY) tools/dev/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
 
-hooks: setup ## run the programs of make lint before each commit in this clone
+hooks: setup ## install a hook that runs the programs of make lint before each commit
 	.venv/bin/pre-commit install
 
-asan: setup ## the kernel under AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
+asan: setup ## test the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, with each instruction set
 	.venv/bin/pytest tests/native/sanitizers.py
 
-wheels: setup ## dist/*.whl: edge-agent per architecture (abi3, manylinux), edge-convert and edge-hub for all
+wheels: setup ## build dist/*.whl: edge-agent per architecture (abi3, manylinux), edge-convert and edge-hub for all
 	tools/packaging/wheels/build.sh
 
-deb: wheels ## dist/*.deb: packages for 64 bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)
+deb: wheels ## build dist/*.deb for 64-bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)
 	tools/packaging/deb/build.sh bookworm arm64
 	tools/packaging/deb/build.sh trixie arm64
 
-wheelhouse: wheels ## dist/wheelhouse-aarch64: every wheel that Dockerfile.arm64 installs
+wheelhouse: wheels ## collect the wheels that Dockerfile.arm64 installs in dist/wheelhouse-aarch64
 	tools/packaging/image/wheelhouse.sh
 
-image: wheelhouse ## dist/edge-agent_arm64.tar: the container image, built with buildah
+image: wheelhouse ## build the container image dist/edge-agent_arm64.tar with buildah
 	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
 	tools/packaging/image/build.sh
 
-test-arm64: setup ## install and run everything on emulated boards: Cortex-A53, A72, A76
+test-arm64: setup ## install and test on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)
 	EDGE_AGENT_ARM64_CPUS="cortex-a53 cortex-a72 cortex-a76" .venv/bin/pytest tests/arm64
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/dev/docs/reference.py
 
-# Not there: tests of foreign machines and of the packages, which bring their own root file systems (arm64, packages,
-# native), and tests of this machine's broker faults, which `make test` runs with the broker that Debian 12 has.
-test-trixie: setup ## Debian 13: build with gcc 14 and Python 3.13, every warning an error, and run the tests there
+# Excluded: tests of other architectures and of packages, which use their own root file systems (arm64, packages, native),
+# and tests with a broker, which `make test` runs with the broker of Debian 12.
+test-trixie: setup ## build and test on Debian 13 with gcc 14 and Python 3.13, warnings as errors
 	@tools/ensure_system.sh mmdebstrap unshare
 	tools/dev/test_in_root.sh full trixie -n 2 --dist loadfile tests/unit tests/golden tests/sim tests/fuzz tests/docs
 
-faults-link: setup ## the link's long fault tests: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
+faults-link: setup ## run the long fault tests of the link: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest -n 4 tests/broker/test_faults.py tests/broker/test_fuzzed_daemon.py \
 		tests/sim/test_outage.py --timeout 3600 --durations 0
 
-rollouts: setup ## what devices obey: bundles, keys, new populations, a hub killed in the middle, ten daemons and a bad bundle
+rollouts: setup ## test rollouts: bundles, keys, new populations, a killed hub, ten daemons and a bad bundle
 	@tools/ensure_system.sh mosquitto
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_hub_driver.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_new_population.py tests/broker/test_tls_acl.py tests/broker/test_telemetry.py
@@ -172,23 +186,23 @@ faults-hub: setup ## the hub's faults: workers and service killed, broker and Po
 	@tools/ensure_system.sh initdb mosquitto
 	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
 
-faults-daemon: setup ## the daemon's faults in their long forms: 50 kills, floods of small messages and of all sizes, disks that refuse
+faults-daemon: setup ## run the long fault tests of the daemon: 50 kills, floods of messages of all sizes, failing disks
 	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py \
 		tests/broker/test_oversize.py tests/broker/test_disks.py tests/broker/test_login.py
 
-bench-daemon: setup ## the daemon's figures: time, memory, start
+bench-daemon: setup ## measure the daemon's time, memory and start
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m benchmarks.daemon
 	$(PY) -m benchmarks.memory
 	$(PY) -m benchmarks.startup
 
-fuzz: setup ## fuzz every decoder under atheris: SECONDS=600 of processor time each, TARGET=name for one
+fuzz: setup ## fuzz all decoders with atheris: SECONDS=600 of processor time each, TARGET=name for one
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install -c constraints.txt atheris
 	@$(PY) -m tests.fuzz --seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) $(TARGET:%=--target %)
 
-# Not under the tracer, which imports hashlib (the first two), takes 12 MB of each process (the next three), and about
-# doubles the processor time (the last two judge deadlines).
+# Excluded from coverage: the tracer imports hashlib (the first two), takes 12 MB of each process (the next three), and about
+# doubles the processor time (the last two check deadlines).
 UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_daemon.py::test_the_daemon_process_is_without_the_libraries_of_others \
 	unit/adapters/test_lazy_imports.py::test_digests_are_the_same_without_openssl_and_whole_again_for_plug_ins \
@@ -198,7 +212,7 @@ UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_demo.py::test_the_demo_happens_in_every_part \
 	broker/test_abuse.py::test_three_daemons_survive_three_minutes_of_abuse)
 
-coverage: setup ## branch coverage of the tests and of the processes they start, into benchmarks/results/coverage.json
+coverage: setup ## measure branch coverage of the tests and their processes, written to benchmarks/results/coverage.json
 	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@status=0; \
@@ -207,11 +221,11 @@ coverage: setup ## branch coverage of the tests and of the processes they start,
 	.venv/bin/coverage combine -q; .venv/bin/coverage json -q -o build/coverage/report.json; \
 	$(PY) tools/dev/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json; exit $$status
 
-# In order of risk; ONLY="edge_agent.protocol.twin*" takes others. mutmut remembers what it did in mutants/.
+# In order of risk; ONLY="edge_agent.protocol.twin*" selects other modules. mutmut keeps its progress in mutants/.
 MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox lanes \
 	unconfirmed session rollout follower peers.fusion peers.roster)
 
-mutation: setup ## mutation testing of quantization, memory and protocol, into benchmarks/results/mutation.json
+mutation: setup ## run mutation tests of quantization, memory and protocol, written to benchmarks/results/mutation.json
 	@$(PY) -c 'import mutmut' 2>/dev/null || $(PIP) install -c constraints.txt mutmut
 	-HYPOTHESIS_PROFILE=mutation $(PY) -m tests.mutation run --max-children 2 $(or $(ONLY),$(MUTATED))
 	@$(PY) tools/dev/mutation_table.py mutants benchmarks/results/mutation.json

@@ -1,1 +1,1 @@
-"""One file a question, every case in a fresh process, JSON lines: ``python -m benchmarks.NAME --json``."""
+"""Benchmarks, one file per subject, each case in a fresh process: ``python -m benchmarks.NAME --json``."""

@@ -1,7 +1,7 @@
-"""What the emulated boards showed: reads what ``make test-arm64`` left in ``build``, measures nothing anew.
+"""Results of the emulated boards, read from the output of ``make test-arm64`` in ``build``. Measures nothing.
 
-Sizes of processes in the guest are those of a board; seconds are emulated (several times a board's, and more
-on a busy host) and have no target. ``--report`` also keeps the tables for the report, and makes it.
+Sizes of processes in the guest are those of a board. Seconds are emulated (several times those of a board,
+and more on a busy host) and have no target. ``--report`` stores the tables and writes the report.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Cases that run in a process of their own: no warm caches, no memory left over from the one before.
+"""Runs benchmark cases in fresh processes, without warm caches or memory of the previous case.
 
-A benchmark of several cases calls `run` with its name and a function a case; the command line then has
-``--case``, which is how the fresh process is told which one it is. With ``--runs`` a case is run in that many
-fresh processes, and of each figure the run in the middle counts: value, ratio and verdict belong together,
-which medians of each by itself would not. The extremes are kept beside it.
+A benchmark with several cases calls `run` with its name and one function per case; ``--case`` on the command
+line selects the case in the fresh process. With ``--runs`` a case runs in that many fresh processes, and the
+median run of each figure counts, with its value, ratio and verdict. The extremes are stored, too.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def run(
     """
     parser = arguments(description)
     parser.add_argument("--case", choices=sorted(cases), help="one case, in this process")
-    parser.add_argument("--runs", type=int, default=runs, help=f"fresh processes a case; default: {runs}")
+    parser.add_argument("--runs", type=int, default=runs, help=f"fresh processes per case; default: {runs}")
     if seconds is not None:
         parser.add_argument("--seconds", type=float, default=seconds, help="length of each case")
     options = parser.parse_args()

@@ -1,11 +1,11 @@
-"""How fast and how good are coalitions, and does coordinating cost what agents could have done instead.
+"""Speed and quality of coalitions, and the cost of coordination.
 
-Cases. ``optimum``: worth of the coalitions formed over the best possible ones, by enumeration, for
-instances of 2 to 8 agents; and what the hierarchy costs: small cells, and cells against one that sees all.
-``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
+Cases. ``optimum``: worth of the coalitions over that of the best possible ones, found by enumeration, for
+instances of 2 to 8 agents; and the loss by the hierarchy: small cells, and cells compared with a single
+cell. ``formation``: time from nothing. ``change``: CPU time of one join or leave. ``agreement``: simulated
 devices on a broker in memory, heartbeats until all have the same plan after a change. ``efficiency``: the
-share of its agent-steps that a device keeps among N (`benchmarks.coordination` says what that is), and what
-10,000 devices' heartbeats cost.
+share of its agent-steps that a device keeps among N (defined in `benchmarks.coordination`), and the cost of
+the heartbeats of 10,000 devices.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from benchmarks.cases import run, seconds
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from edge_agent import Model
 from edge_agent.protocol.peers import cells
-from edge_agent.protocol.peers.formation import Formation, form
+from edge_agent.protocol.peers.formation import Formation
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, worth
 from edge_agent.protocol.peers.peer import PeerSettings
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
 from tests.support import peer_worlds
 from tests.support.peer_fleet import PeerDevice, PeerFleet
+from tests.support.peer_worlds import form
 
 SPACING_MM = 10_000  # one agent a square of 10 m
 REACH_MM = 50_000
@@ -88,7 +89,7 @@ def optimum() -> Iterator[Figure]:
     with mock.patch.object(cells, "LEAF", 10**9), mock.patch.object(cells, "_BATCH", 10**9):
         whole = value(form(candidates, objectives))
     greedy = flat(candidates, objectives)
-    for baseline, other in (("one cell that sees all", whole), ("plain greedy", greedy)):
+    for baseline, other in (("a single cell", whole), ("plain greedy", greedy)):
         yield Figure("200 agents", "worth", tree, "1", baseline, round(tree / other, 4), better=MORE)
 
 
@@ -124,9 +125,9 @@ def change() -> Iterator[Figure]:
     case, median = f"{agents} agents", times[len(times) // 2]
     ratio = round(median / (1e3 * nothing), 6)
     held = (5.0, median <= 5, LESS)
-    yield Figure(case, "a join or leave, median", round(median, 3), "ms", "from nothing", ratio, *held)
-    yield at_most(case, "a join or leave, 99 of 100", times[len(times) * 99 // 100], "ms", 5.0)
-    yield at_most(case, "a join or leave, worst of 600", times[-1], "ms", 5.0)
+    yield Figure(case, "join or leave, median", round(median, 3), "ms", "from nothing", ratio, *held)
+    yield at_most(case, "join or leave, p99", times[len(times) * 99 // 100], "ms", 5.0)
+    yield at_most(case, "join or leave, worst of 600", times[-1], "ms", 5.0)
     yield Figure(case, "coalitions changed by one", round(statistics.mean(changed), 2), "coalitions")
 
 

@@ -1,11 +1,10 @@
-"""Is anything worse than in the last release: ``make bench-check``.
+"""Compares the results with those of the last release: ``make bench-check``.
 
-Theory of operation. Two runs can be compared where a figure has a direction (`Figure.better`) and does not
-depend on the machine's speed: a ratio against a baseline measured in the same run, or, without a ratio, a
-size. The change is how much worse it is now, as a share of what it was. A figure is a regression above
-`TOLERANCE`, or above what the release's own runs differed from each other if that is more. What seems to be
-one is measured `REPEATS` more times before it counts, in fresh processes, and then the run in the middle of
-all of them decides: a neighbour's second of noise is no regression, and a real one comes out every time.
+Theory of operation. Figures of two runs are compared if they have a direction (`Figure.better`) and do not
+depend on the machine's speed: ratios to a baseline of the same run, and sizes of figures without a ratio.
+The change is the deterioration as a share of the previous value. A figure is a regression if it exceeds
+`TOLERANCE` and the spread of the release's own runs. An apparent regression is measured `REPEATS` more times
+in fresh processes, and the median of all runs decides, so that noise of other processes is not reported.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Verdict:
     def line(self) -> str:
         """The verdict for people."""
         what = f"{self.benchmark}: {self.case}, {self.figure}" + (
-            f" beside {self.baseline}" if self.baseline else ""
+            f" compared with {self.baseline}" if self.baseline else ""
         )
         if self.now is None:
             return f"{what}: {self.before:g} in the release, not measured now"

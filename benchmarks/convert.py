@@ -1,8 +1,9 @@
-"""What the converter makes: how good it is, how small, and how long it takes.
+"""Quality, size and time of conversions.
 
-Cases. ``agents``: the five golden models against their float64 sources, and seconds to convert. ``networks``:
-the networks in ``tests/data/networks`` on both runtimes: top-1 agreement, SQNR, size. ``outlier``: what one
-broken calibration sample (40 times too large) costs with the default calibrator, and with min-max.
+Cases. ``agents``: the five golden models compared with their float64 sources, and seconds per conversion.
+``networks``: the networks in ``tests/data/networks`` on both runtimes: top-1 agreement, SQNR, size.
+``outlier``: the loss by one wrong calibration sample (40 times too large) with the default calibrator, and
+with min-max.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""What it costs a device to be one of N: the share of its agent-steps that coordinating takes away.
+"""Cost of coordination among N devices: the share of its agent-steps that a device keeps.
 
-What is measured. One device runs; what the other N - 1 would send is prepared and handed to it. The figure is
-its rate of agent-steps among N over its rate alone. Where N devices have a processor each, this is also the
-rate of N over N times the rate of one alone; N devices were not run.
-That device steps `AGENTS` agents of a 100-state grid world as fast as one core goes, without pause. Among N,
-the same thread also hears what the protocol brings: a heartbeat of each other device every 30 s (60 s in the
-fleet of 10,000; what 30 s cost there is printed without a target), one device leaving or coming back each
-second (coalitions are formed anew, incrementally), and each second the evidence and reports of its `FELLOWS`
-fellows on a shared factor of 8 states, to which it adds its own. Time is that of the thread's processor, for
-the events too; slices with and without take turns, so that a machine whose speed changes does so to both.
-What the MQTT client takes (`benchmarks.link`) is not in it.
+What is measured. One device runs; the messages of the other N - 1 are prepared and passed to it. The figure
+is its rate of agent-steps among N over its rate alone. If N devices have one processor each, this is also
+the rate of N over N times the rate of one device; N devices were not run. The device steps `AGENTS` agents
+of a 100-state grid world as fast as one core allows, without pause. Among N, the same thread also processes
+the protocol: one heartbeat per 30 s of each other device (60 s in the fleet of 10,000; the cost of 30 s is
+printed there without a target), one device that leaves or returns per second (coalitions are formed again,
+incrementally), and each second the evidence and reports of its `FELLOWS` fellows on a shared factor of 8
+states, to which it adds its own. Time is processor time of the thread, also for the events. Slices with and
+without coordination alternate, so that changes of the machine's speed affect both. The time of the MQTT
+client (`benchmarks.link`) is not included.
 
-Not measured so: N agents on one core over N times one agent alone. One agent alone takes 8 us, most of it
-for the call; a thousand of them are stepped in one call of 0.3 ms. That ratio is printed without a target: no
-program on one core could do N times what it does for one.
+Not measured in this way: N agents on one core over N times one agent. One agent takes 8 us, most of it for
+the call; a thousand agents are stepped in one call of 0.3 ms. That ratio is printed without a target,
+because no program on one core can do N times the work of one agent.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def efficiency(model: Model, candidates: list[Candidate], objectives: list[Objec
     )
     if large:
         _, share = kept(model, candidates, objectives, HEARTBEAT_S)
-        of = f"the same, a heartbeat each {HEARTBEAT_S:g} s"
+        of = f"the same, one heartbeat per {HEARTBEAT_S:g} s"
         yield Figure(case, of, round(share, 4), "1", better=MORE)
 
 
@@ -201,10 +201,10 @@ def heartbeat(candidates: list[Candidate], objectives: list[Objective]) -> Itera
     for name, payload in beats:
         among.peer.presence(name, payload, False, 3.0, UNIX + 2.0)
     cost = (time.thread_time() - start) / len(beats)
-    a_second = len(among.others) / HEARTBEAT_S
-    yield Figure(case, "a heartbeat heard", round(1e6 * cost, 1), "us", better=LESS)
-    yield Figure(case, "share of a core for heartbeats", round(cost * a_second, 5), "1", better=LESS)
-    yield Figure(case, "heartbeats", round(len(beats[0][1]) * a_second / 1e3, 2), "kB/s", better=LESS)
+    per_second = len(among.others) / HEARTBEAT_S
+    yield Figure(case, "received heartbeat", round(1e6 * cost, 1), "us", better=LESS)
+    yield Figure(case, "share of a core for heartbeats", round(cost * per_second, 5), "1", better=LESS)
+    yield Figure(case, "heartbeats", round(len(beats[0][1]) * per_second / 1e3, 2), "kB/s", better=LESS)
 
 
 def on_one_core(model: Model, agents: int) -> Iterator[Figure]:
@@ -214,7 +214,7 @@ def on_one_core(model: Model, agents: int) -> Iterator[Figure]:
     yield Figure(case, "over N times one agent alone", round(together / alone / agents, 4), "1", better=MORE)
     yield Figure(
         case,
-        "agent-steps a second",
+        "agent-steps per second",
         round(together),
         "1/s",
         "one agent alone",

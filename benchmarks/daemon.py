@@ -1,7 +1,7 @@
-"""Does the daemon keep time? Bulk ticks, a topic an agent, and the load they are on a core, over a broker.
+"""Timing of the daemon with a broker: bulk ticks, one topic per agent, and the load on a core.
 
-The load comes from this process, so on a machine with two cores the daemon shares them with the generator
-and the broker.
+This process generates the load, so on a machine with two cores the daemon shares them with the generator and
+the broker.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def bulk(seconds: float) -> Iterator[Figure]:
     observed = (grid["observations"] - earlier["observations"]) / passed
     yield at_least(case, "observations", observed, "1/s", 0.95 * 100_000)
     yield Figure(case, "actions", generator.received * 10_000 / passed, "1/s")
-    yield Figure(case, "step", status["step_us"], "µs an agent")
+    yield Figure(case, "step", status["step_us"], "µs per agent")
     yield at_most(case, "RSS", rss / 1e6, "MB", 50.0)
 
 

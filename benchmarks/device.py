@@ -20,7 +20,7 @@ from edge_agent.errors import PlatformError
 from edge_agent.wire import bundle
 
 MODELS = Path(__file__).parents[1] / "tests/golden/models"
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def grid_bundle(path: Path, name: str = "s2_grid10_T1") -> None:
@@ -111,7 +111,7 @@ class Device:
     def cpu_s(self) -> float:
         """Return the processor seconds that the daemon has used."""
         words = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(words[11]) + int(words[12])) / TICKS_A_SECOND
+        return (int(words[11]) + int(words[12])) / TICKS_PER_SECOND
 
     def rss(self) -> int:
         """Return the bytes of the daemon in memory."""

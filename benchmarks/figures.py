@@ -1,4 +1,4 @@
-"""How a benchmark says what it measured: one JSON object a line, or a table for people."""
+"""Figures of a benchmark, printed as one JSON object per line or as a table."""
 
 from __future__ import annotations
 

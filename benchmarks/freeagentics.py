@@ -56,7 +56,7 @@ def inference() -> Iterator[Figure]:
         agents[number].step(seen[operation // AGENTS % len(seen), number : number + 1])
         times.append(time.perf_counter() - start)
     case = "5 agents, 250 operations"
-    yield beside(case, "an inference, mean", 1e3 * float(np.mean(times)), "ms", THEIRS_MS, True)
+    yield beside(case, "inference, mean", 1e3 * float(np.mean(times)), "ms", THEIRS_MS, True)
     yield beside(case, "inferences", OPERATIONS / sum(times), "1/s", THEIRS_RATE, False)
 
 
@@ -68,8 +68,8 @@ def memory() -> Iterator[Figure]:
     thousand = Population(model, 1000)
     thousand.step(seen[0])
     yield at_most("1,000 agents", "the whole process", rss() / 1e6, "MB", 100.0)
-    an_agent = (rss() - before) / 1000
-    yield beside("1,000 agents", "an agent", an_agent / 1e3, "kB", THEIRS_KB, True)
+    per_agent = (rss() - before) / 1000
+    yield beside("1,000 agents", "memory per agent", per_agent / 1e3, "kB", THEIRS_KB, True)
 
 
 def updates() -> Iterator[Figure]:
@@ -82,14 +82,14 @@ def updates() -> Iterator[Figure]:
         alone.infer(seen[tick % 10, :1])
         times.append(time.perf_counter() - start)
     yield at_most("one agent", "belief update, median", 1e3 * float(np.median(times)), "ms", 1.0)
-    yield at_most("one agent", "belief update, 99 of 100", 1e3 * float(np.quantile(times, 0.99)), "ms", 1.0)
+    yield at_most("one agent", "belief update, p99", 1e3 * float(np.quantile(times, 0.99)), "ms", 1.0)
     yield at_least("one agent after the other", "belief updates", len(times) / sum(times), "1/s", 10_000)
     together = Population(model, 1000)
     start = time.perf_counter()
     for tick in range(500):
         together.infer(seen[tick % 10])
     passed = time.perf_counter() - start
-    yield at_least("1,000 agents in a call", "belief updates", 500 * 1000 / passed, "1/s", 10_000)
+    yield at_least("1,000 agents per call", "belief updates", 500 * 1000 / passed, "1/s", 10_000)
 
 
 def _spell(population: Population, seen: np.ndarray, barrier: threading.Barrier | Barrier) -> int:
@@ -127,7 +127,7 @@ def workers() -> Iterator[Figure]:
             thread.start()
         for thread in threads:
             thread.join()
-        yield beside(case, "a thread each", sum(done) / SPELL_S, "1/s", theirs_threads, False)
+        yield beside(case, "one thread per agent", sum(done) / SPELL_S, "1/s", theirs_threads, False)
 
         ready, counts, start = context.Barrier(agents), context.Queue(), time.perf_counter()
         processes = [context.Process(target=_process, args=(ready, counts)) for _ in range(agents)]
@@ -137,8 +137,8 @@ def workers() -> Iterator[Figure]:
         passed = time.perf_counter() - start
         for process in processes:
             process.join()
-        yield beside(case, "a process each", total / SPELL_S, "1/s", theirs_processes, False)
-        yield Figure(case, "a process each, their start included", round(total / passed), "1/s")
+        yield beside(case, "one process per agent", total / SPELL_S, "1/s", theirs_processes, False)
+        yield Figure(case, "one process per agent, start included", round(total / passed), "1/s")
 
         population, steps = Population(model, agents), 0
         population.step(seen[:agents])
@@ -155,7 +155,7 @@ def creation() -> Iterator[Figure]:
     for seed in range(AGENTS):
         Population(Model.quantized(arrays), 1, seed)
     apart = time.perf_counter() - start
-    yield beside("5 agents, a model each", "made", apart, "s", THEIRS_CREATION_S, True)
+    yield beside("5 agents, one model each", "made", apart, "s", THEIRS_CREATION_S, True)
 
 
 def leak() -> Iterator[Figure]:

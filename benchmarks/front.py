@@ -1,4 +1,4 @@
-"""Rows that are put together from several benchmarks: the table beside FreeAgentics, and README's figures.
+"""Rows that are put together from several benchmarks: the comparison with FreeAgentics, and README's figures.
 
 A row names the figure it shows by benchmark, case, figure and baseline; one that was not measured says so.
 """
@@ -28,36 +28,36 @@ PER_CENT, TIMES = "%", "×"
 
 # their row, their figure, ours
 FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
-    ("memory an agent", "34.5 MB", Place("freeagentics", "1,000 agents", "an agent")),
+    ("memory per agent", "34.5 MB", Place("freeagentics", "1,000 agents", "memory per agent")),
     (
-        "memory an agent, of a million made and stepped in one process",
-        "34.5 MB (from it: about 290 agents in 10 GB)",
-        Place("scale", "1000000 agents", "resident an agent"),
+        "memory per agent, of one million in one process",
+        "34.5 MB (computed from it: about 290 agents in 10 GB)",
+        Place("scale", "1000000 agents", "resident per agent"),
     ),
     (
-        "an inference (5 agents, 250 operations)",
+        "inference (5 agents, 250 operations)",
         "370 ms",
-        Place("freeagentics", "5 agents, 250 operations", "an inference, mean"),
+        Place("freeagentics", "5 agents, 250 operations", "inference, mean"),
     ),
-    ("inferences a second", "2.7", Place("freeagentics", "5 agents, 250 operations", "inferences")),
+    ("inferences per second", "2.7", Place("freeagentics", "5 agents, 250 operations", "inferences")),
     (
-        "belief updates a second, one agent after the other",
+        "belief updates per second, one agent after the other",
         "target 10,000",
         Place("freeagentics", "one agent after the other", "belief updates"),
     ),
     (
-        "belief updates a second, 1,000 agents in a call",
+        "belief updates per second, 1,000 agents per call",
         "target 10,000",
-        Place("freeagentics", "1,000 agents in a call", "belief updates"),
+        Place("freeagentics", "1,000 agents per call", "belief updates"),
     ),
     (
-        "belief update, 99 of 100",
+        "belief update, p99",
         "target below 1 ms",
-        Place("freeagentics", "one agent", "belief update, 99 of 100"),
+        Place("freeagentics", "one agent", "belief update, p99"),
     ),
     (
-        "one device, simulated among 50 that coordinate: share of its agent-steps that it keeps",
-        "not told",
+        "one device among 50 simulated ones that coordinate: share of its agent-steps that it keeps",
+        "not published",
         Place(
             "coalition",
             "50 devices",
@@ -67,16 +67,36 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
         ),
     ),
     (
-        "50 agents over 50 times one alone (theirs: on eight cores; here: in one process, on one core)",
+        "50 agents over 50 times one agent (theirs: eight cores; here: one process, one core)",
         "28.4 %",
         Place("coalition", "50 agents, one core", "over N times one agent alone", None, PER_CENT),
     ),
-    ("1 agent, a thread each", "680.5 1/s", Place("freeagentics", "1 agents", "a thread each")),
-    ("5 agents, a thread each", "190.1 1/s", Place("freeagentics", "5 agents", "a thread each")),
-    ("10 agents, a thread each", "197.3 1/s", Place("freeagentics", "10 agents", "a thread each")),
-    ("1 agent, a process each", "13.8 1/s", Place("freeagentics", "1 agents", "a process each")),
-    ("5 agents, a process each", "47.5 1/s", Place("freeagentics", "5 agents", "a process each")),
-    ("10 agents, a process each", "63.8 1/s", Place("freeagentics", "10 agents", "a process each")),
+    ("1 agent, one thread per agent", "680.5 1/s", Place("freeagentics", "1 agents", "one thread per agent")),
+    (
+        "5 agents, one thread per agent",
+        "190.1 1/s",
+        Place("freeagentics", "5 agents", "one thread per agent"),
+    ),
+    (
+        "10 agents, one thread per agent",
+        "197.3 1/s",
+        Place("freeagentics", "10 agents", "one thread per agent"),
+    ),
+    (
+        "1 agent, one process per agent",
+        "13.8 1/s",
+        Place("freeagentics", "1 agents", "one process per agent"),
+    ),
+    (
+        "5 agents, one process per agent",
+        "47.5 1/s",
+        Place("freeagentics", "5 agents", "one process per agent"),
+    ),
+    (
+        "10 agents, one process per agent",
+        "63.8 1/s",
+        Place("freeagentics", "10 agents", "one process per agent"),
+    ),
     ("10 agents, one call for all", "none", Place("freeagentics", "10 agents", "one call for all")),
     (
         "1,000 agents, whole process",
@@ -94,10 +114,10 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
         Place("memory", "10000-agents", "RSS"),
     ),
     ("coalition of 500", "target 1 s", Place("coalition", "500 agents", "formed from nothing")),
-    ("5 agents made", "0.103 s", Place("freeagentics", "5 agents, a model each", "made")),
+    ("creation of 5 agents", "0.103 s", Place("freeagentics", "5 agents, one model each", "made")),
     (
         "start of the whole daemon to its first decision, 1,000 agents",
-        "not told",
+        "not published",
         Place("startup", "1000-agents", "start to first decision", "importing the libraries"),
     ),
     (
@@ -113,34 +133,34 @@ README: tuple[tuple[str, Place], ...] = (
         Place("step", "s2_grid10_T1", "agent_step_us", "a NumPy loop over agents"),
     ),
     (
-        "the same on two, beside pymdp's JAX with one shared model and vmap",
+        "the same on two cores, compared with pymdp's JAX with one shared model and vmap",
         Place("peers", "s2_grid10_T1", "batched", "JAX vmap over beliefs", TIMES),
     ),
     (
-        "one agent alone beside pymdp's JAX",
+        "one agent, compared with pymdp's JAX",
         Place("peers", "s2_grid10_T1", "one agent", "pymdp JAX, one agent", TIMES),
     ),
     (
-        "agents equal to the float64 model, all golden traces",
+        "decisions equal to pymdp's own, 1,000 steps of five models",
         Place("fidelity", "1000 steps", "equal actions", None, PER_CENT),
     ),
-    ("bytes an agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_an_agent")),
-    ("whole daemon, 1,000 agents, resident", Place("memory", "1000-agents", "RSS")),
-    ("whole daemon, 10,000 agents, resident", Place("memory", "10000-agents", "RSS")),
+    ("bytes per agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_per_agent")),
+    ("whole daemon, 1,000 agents, resident memory", Place("memory", "1000-agents", "RSS")),
+    ("whole daemon, 10,000 agents, resident memory", Place("memory", "10000-agents", "RSS")),
     (
-        "10,000 agents at 10 Hz over the broker: 99 of 100 ticks late by at most",
+        "10,000 agents at 10 Hz over the broker: tick jitter, p99",
         Place("daemon", "bulk-10000-at-10Hz", "tick jitter p99"),
     ),
-    ("the same, of one core", Place("daemon", "bulk-10000-at-10Hz", "processor")),
+    ("the same: processor time", Place("daemon", "bulk-10000-at-10Hz", "processor")),
     (
         "start to first decision, 1,000 agents",
         Place("startup", "1000-agents", "start to first decision", "importing the libraries"),
     ),
-    ("10,000 messages of an outage replayed", Place("link", "replay", "seconds")),
-    ("coalitions of 500 agents from nothing", Place("coalition", "500 agents", "formed from nothing")),
+    ("replay of 10,000 messages after an outage", Place("link", "replay", "seconds")),
+    ("forming the coalitions of 500 agents", Place("coalition", "500 agents", "formed from nothing")),
     (
-        "three devices beside one that saw everything, worst KL",
-        Place("fusion", "a factor nobody steers", "worst KL of 8 worlds, 200 steps, a restart"),
+        "three devices that share evidence, compared with one that observes everything: worst KL",
+        Place("fusion", "uncontrolled factor", "worst KL of 8 worlds, 200 steps, a restart"),
     ),
 )
 

@@ -1,11 +1,11 @@
-"""Do beliefs add up, how many bytes is it, and what does it cost.
+"""Accuracy, size and cost of shared evidence.
 
-Cases. ``belief``: worst KL divergence of three devices that share from one agent that saw everything, over
-200 steps with 30 % loss, delay, duplication, reordering and a restart; over several worlds;
-the devices fuse exactly in float64 (``belief``) or on the kernel, in 8 bits (``engine``). ``bytes``: the
-whole payload of one factor's evidence, above its states. ``cost``: CPU a record, in time and late, against
-an agent's own step of the same filter. ``terse``: messages saved by holding evidence back, and what that
-costs.
+Cases. ``belief``: worst KL divergence of three devices that share evidence from one agent that observes
+everything, over 200 steps with 30 % loss, delay, duplication, reordering and a restart, over several worlds;
+the devices fuse exactly in float64 (``belief``) or on the kernel in 8 bits (``engine``). ``bytes``: the
+whole payload of one factor's evidence, minus its states. ``cost``: CPU time per record, in time and late,
+compared with an agent's own step of the same filter. ``terse``: messages saved by holding evidence back, and
+the loss of accuracy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORLDS = 8
 
 
 def belief() -> Iterator[Figure]:
-    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+    for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors, lost = [], 0
         for seed in range(WORLDS):
             trio = ThreeDevices(seed, hostile(100 + seed), controls)
@@ -49,7 +49,7 @@ def on_the_engine(world: HiddenWorld) -> PopulationFilter:
 
 
 def engine() -> Iterator[Figure]:
-    for controls, case in ((1, "a factor nobody steers"), (3, "a factor one steers")):
+    for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors = [
             worst_error(ThreeDevices(seed, hostile(100 + seed), controls, model=on_the_engine))
             for seed in range(WORLDS)

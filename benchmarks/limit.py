@@ -1,9 +1,9 @@
-"""How far from the limit a step is: the vector operations it needs, and the bytes it moves.
+"""Vector operations and memory traffic of a step, compared with the limits of the processor.
 
-Counted from the model and its planning program, for one agent in a full strip: additions, multiplications,
-comparisons, conversions and integer operations on vectors, loads and stores left out (other ports do them).
-The limit is two such operations a cycle, what x86-64 cores with 512-bit vectors do; the clock is the one the
-system states, so a core that runs faster than that can reach more than it seems.
+Counted from the model and its planning program, for one agent in a full block: additions, multiplications,
+comparisons, conversions and integer operations on vectors, without loads and stores, which use other ports.
+The limit is two such operations per cycle, as on x86-64 cores with 512-bit vectors. The clock frequency is
+the one that the system reports; a core that runs faster can exceed the computed limit.
 """
 
 from __future__ import annotations

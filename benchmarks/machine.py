@@ -1,4 +1,4 @@
-"""On what a figure was measured: processor, memory, kernel, versions, and how busy it was just before."""
+"""The machine of a measurement: processor, memory, kernel, versions, and the load before it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Memory of the whole daemon: how much, and whether it grows under traffic and outages.
+"""Memory of the whole daemon, and its growth under traffic and outages.
 
-The daemon is ``edge-agent run`` as a user types it; as a unit it is 2 MB less, without docstrings. RSS is the
-kernel's (/proc/PID/statm), a MB is 10^6 bytes.
+The daemon is ``edge-agent run`` as started from a shell; as a unit it needs 2 MB less, without docstrings.
+RSS is the kernel's (/proc/PID/statm), a MB is 10^6 bytes.
 """
 
 from __future__ import annotations

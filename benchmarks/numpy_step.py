@@ -1,7 +1,7 @@
-"""The step of one-factor, one-step models in NumPy float32: batched, fused, into arrays made beforehand.
+"""The step of one-factor, one-step models in NumPy float32: batched, fused, into preallocated arrays.
 
-The baseline a careful NumPy user would reach: every product is one BLAS call for all agents and controls, the
-predicted beliefs of planning are kept as the next prior, and nothing is allocated in a step.
+The baseline that a careful NumPy user would reach: every product is one BLAS call for all agents and
+controls, the predicted beliefs of planning are kept as the next prior, and a step allocates nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report's pictures, SVG, drawn from stored results alone: the same results give the same bytes."""
+"""The report's plots, SVG, drawn only from stored results: the same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def scale(results: Mapping[str, Result], canvas: Canvas) -> bool:
     rate = {int(f.case.split()[0]): f.value for f in figures if f.figure == "agent-steps"}
     left.loglog(list(rate), list(rate.values()), "o-", color=OURS)
     left.yaxis.set_minor_formatter(NullFormatter())
-    left.set(xlabel="agents", ylabel="agent-steps a second", title="one thread, 100 states")
-    for name, colour in (("planned an agent", SECOND), ("resident an agent", OURS)):
+    left.set(xlabel="agents", ylabel="agent-steps per second", title="one thread, 100 states")
+    for name, colour in (("planned per agent", SECOND), ("resident per agent", OURS)):
         size = {int(f.case.split()[0]): f.value for f in figures if f.figure == name}
         right.semilogx(list(size), list(size.values()), "o-", color=colour, label=name.split()[0])
-    right.set(xlabel="agents", ylabel="bytes an agent", title="memory of a population")
+    right.set(xlabel="agents", ylabel="bytes per agent", title="memory of a population")
     right.set_ylim(bottom=0)
     right.legend(frameon=False)
     return True
@@ -81,7 +81,7 @@ def neural(results: Mapping[str, Result], canvas: Canvas) -> bool:
     for place, (name, line) in enumerate(lines.items()):
         axes.semilogx(list(line), list(line.values()), "o-", label=name, color=_colour(place))
     axes.axhline(1.0, color=INK, linewidth=0.7)
-    axes.set(xlabel="networks in a batch", ylabel="step over raw loop", title="what a population adds")
+    axes.set(xlabel="networks in a batch", ylabel="step over raw loop", title="added by a population")
     axes.legend(frameon=False)
     return True
 

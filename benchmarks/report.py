@@ -1,9 +1,9 @@
-"""REPORT.md and README's table of figures, made whole from ``benchmarks/results``: ``make report``.
+"""REPORT.md and README's table of figures, generated from ``benchmarks/results``: ``make report``.
 
-Theory of operation. Nothing in the report is written by hand: figures come from the results of the benchmarks
-(`benchmarks.results`), and from tables that other commands leave as JSON in the same folder (`Table`).
-What a section says besides is in ``sections.toml``: what it measures and how to run it, never a figure. The
-same files give the same report.
+Theory of operation. No figure in the report is typed by hand: figures come from the results of the benchmarks
+(`benchmarks.results`), and from tables that other commands write as JSON to the same folder (`Table`).
+``sections.toml`` contains the texts: what each section measures and how to run it. The same files always give
+the same report.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a command that is no benchmark leaves for the report, as ``results/NAME.json``.
+    """A table for the report by a command that is not a benchmark, stored as ``results/NAME.json``.
 
     ``curves`` is drawn where `plots` knows how: a name's pieces, each a list of points.
     """
@@ -71,7 +71,7 @@ def report(found: Mapping[str, Result], tables: Mapping[str, Table], drawn: list
     said = _said()
     parts = ["# Benchmark report", said["introduction"], *_summary(found)]
     if "freeagentics" in found:
-        parts += ["## Beside FreeAgentics (`make bench`)", said["freeagentics"]]
+        parts += ["## Comparison with FreeAgentics (`make bench`)", said["freeagentics"]]
         parts += [front.beside_freeagentics(found), _origin(found["freeagentics"])]
     for section in said["section"]:
         if section["name"] in found:

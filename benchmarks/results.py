@@ -1,8 +1,8 @@
-"""Results on disk: one JSON file a benchmark, which the report and the gate read.
+"""Results on disk: one JSON file per benchmark, read by the report and by ``make bench-check``.
 
-``{"benchmark", "command", "date", "commit", "machine", "seconds", "cases": {CASE: [...]}}``, a figure a line;
-what a figure leaves at its default is left out. The last release's figures are kept in ``baseline.json``:
-``{"release", "commit", "machine", "benchmarks": {NAME: {CASE: [...]}}}``.
+``{"benchmark", "command", "date", "commit", "machine", "seconds", "cases": {CASE: [...]}}``, one line per
+figure; default values are omitted. The last release's figures are kept in ``baseline.json``: ``{"release",
+"commit", "machine", "benchmarks": {NAME: {CASE: [...]}}}``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Does cost stay in proportion to agents: steps a second and bytes an agent, from 1 agent to a million.
+"""Scaling with the number of agents: steps per second and bytes per agent, from 1 agent to a million.
 
-Sizes are timed in turn, a short stretch of each at a time, so that a noisy second falls on all of them alike;
-the clock is the thread's, on one thread. ``exponent`` is the slope of log seconds over log agents from a
-thousand agents on: 1 is proportion. ``resident`` is what the system's kernel counts: memory of a process
-before and after it made and stepped a population, in a fresh process a size. Histories are left out here;
+Sizes are timed in turn, a short slice of each at a time, so that noise affects all of them equally. Time is
+that of the thread, with one thread. ``exponent`` is the slope of log seconds over log agents from a thousand
+agents on; 1 is proportional. ``resident`` is measured by the system's kernel: memory of a process before and
+after it created and stepped a population, in one fresh process per size. Histories are not included here;
 `benchmarks.memory` measures the whole daemon with them.
 """
 
@@ -60,7 +60,7 @@ def speed() -> Iterator[Figure]:
     for size in (10_000, 100_000):
         ratio = round(ticks[size] / size / thousand, 4)
         us = round(1e6 * ticks[size] / size, 4)
-        yield Figure(f"{size} agents", "an agent-step", us, "us", "1,000 agents", ratio, better=LESS)
+        yield Figure(f"{size} agents", "one agent-step", us, "us", "1,000 agents", ratio, better=LESS)
     large = [size for size in SIZES if size >= PROPORTION_FROM]
     slope = np.polyfit(np.log(large), np.log([ticks[size] for size in large]), 1)[0]
     yield at_most(f"{large[0]} to {large[-1]} agents", "exponent", float(slope), "1", MAX_EXPONENT)
@@ -76,8 +76,8 @@ def resident(size: int) -> Iterator[Figure]:
     actions = [population.step(tick) for tick in observations]
     grown = rss() - before - sum(action.nbytes for action in actions)
     case = f"{size} agents"
-    yield Figure(case, "planned an agent", round(population.nbytes / size, 1), "B", better=LESS)
-    yield Figure(case, "resident an agent", round(grown / size, 1), "B", better=LESS)
+    yield Figure(case, "planned per agent", round(population.nbytes / size, 1), "B", better=LESS)
+    yield Figure(case, "resident per agent", round(grown / size, 1), "B", better=LESS)
 
 
 def rss() -> int:

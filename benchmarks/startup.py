@@ -1,9 +1,9 @@
-"""How long it is from the command to the first decision, beside importing the libraries alone.
+"""Time from the command to the first decision, compared with importing the libraries.
 
-With 1,000 agents in one population; and how long until a daemon with 2,000 populations is online, beside one
-with 500. The clock starts before the process does and stops when an action has arrived at another client, so
-process start, the configuration's check in its child, golden vectors, arena, connection and kernel are all in
-it.
+Measured with 1,000 agents in one population; and the time until a daemon with 2,000 populations is online,
+compared with 500. The clock starts before the process does and stops when an action has arrived at another
+client, so it includes process start, the check of the configuration in its child, golden vectors, arena,
+connection and kernel.
 """
 
 from __future__ import annotations

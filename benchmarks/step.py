@@ -161,8 +161,8 @@ def memory_case() -> Iterator[Figure]:
     columns = Population.columns(model, agents)
     state = sum(c.nbytes for c in columns if c.name in ("belief", "action", "free_energy")) / agents
     history = 64 * (len(model.A) + len(model.B)) + sum(model.num_states)  # and the beliefs before it
-    yield at_most("s2_grid10_T1", "bytes_an_agent", state + history, "B", 400)
-    yield Figure("s2_grid10_T1", "state_bytes_an_agent", round(state, 1), "B")
+    yield at_most("s2_grid10_T1", "bytes_per_agent", state + history, "B", 400)
+    yield Figure("s2_grid10_T1", "state_bytes_per_agent", round(state, 1), "B")
     yield at_most("s2_grid10_T1", "model_bytes", model.nbytes, "B", 16_000)
 
 
@@ -173,8 +173,8 @@ def limit_case() -> Iterator[Figure]:
         model = Model.quantized(arrays_of(name))
         seconds = ours(name, model, 1024, 1, time.thread_time)
         needed = limit.operations(model) / lanes / limit.PORTS / limit.hertz()
-        yield Figure(name, "vector_operations", round(limit.operations(model)), "a step and lane")
-        yield Figure(name, "share_of_limit", round(needed / seconds, 3), "of 1", f"{limit.PORTS} a cycle")
+        yield Figure(name, "vector_operations", round(limit.operations(model)), "per step and lane")
+        yield Figure(name, "share_of_limit", round(needed / seconds, 3), "of 1", f"{limit.PORTS} per cycle")
         yield Figure(name, "traffic", round(limit.bytes_moved(model) / seconds / 1e9, 2), "GB/s")
 
 

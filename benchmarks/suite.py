@@ -55,6 +55,7 @@ PLAN = {
     "neural": Plan(3),
     "convert": Plan(1),
     "fidelity": Plan(1),
+    "random_models": Plan(1, 60.0, apart=True),
     "peers": Plan(1, apart=True),
 }
 Advance = Callable[[str, str], None]

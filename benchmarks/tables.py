@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.figures import LESS, MORE, Figure
 
-COLUMNS = ("case", "figure", "value", "beside", "runs", "target")
+COLUMNS = ("case", "figure", "value", "compared", "runs", "target")
 _NUMERIC = {"value", "runs"}
 
 
@@ -28,7 +28,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
                 "case": "" if figure.case == last else figure.case,
                 "figure": figure.figure,
                 "value": value_of(figure),
-                "beside": beside(figure),
+                "compared": beside(figure),
                 "runs": spread(figure),
                 "target": target(figure),
             }

@@ -1,7 +1,7 @@
-"""Thousands of int8 active-inference agents inside a fixed byte budget on Raspberry-Pi-class boards.
+"""int8 active-inference agents within a fixed memory budget on Raspberry-Pi-class boards.
 
-``from edge_agent import Model, Population`` is the library; it is imported on first use, so that commands
-which run no agent do not pay for it.
+``from edge_agent import Model, Population`` is the library. It is imported on first use, so that commands
+that run no agents start without it.
 """
 
 from __future__ import annotations

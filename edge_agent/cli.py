@@ -1,6 +1,6 @@
-"""``edge-agent``: the composition root. Builds the parser out of the commands, turns errors into exit codes.
+"""``edge-agent``: the daemon, and commands that query it or run without it.
 
-Exit status: 0 done, 1 failed, 2 bad input, 3 does not fit the budget (``edge_agent.errors``).
+Exit status: 0 success, 1 failure, 2 invalid input, 3 memory budget exceeded (``edge_agent.errors``).
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ COMMANDS: tuple[str, ...] = (
     "provision",
 )
 
+DESCRIPTION = """Run the edge-agent daemon, query it, or run bundles without it. Exit status: 0 success,
+1 failure, 2 invalid input, 3 memory budget exceeded."""
+
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """Return the parser of ``commands``."""
-    root = argparse.ArgumentParser(prog="edge-agent", description=__doc__)
+    """Return the parser for ``commands``."""
+    root = argparse.ArgumentParser(prog="edge-agent", description=DESCRIPTION)
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in commands:

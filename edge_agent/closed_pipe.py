@@ -1,9 +1,9 @@
-"""The end of a command whose reader has seen enough: ``edge-agent status | head -1``.
+"""Ends a command whose output pipe was closed: ``edge-agent status | head -1``.
 
-Theory of operation. Python writes to a pipe when its buffer is full and once more when it exits; a reader
-that is gone makes either fail, the second with a message that nobody can catch. So what is left is written
-here, and when that fails because of the reader, standard output becomes ``/dev/null`` and the command ends as
-if everything had been read. rich does the same when it draws a table, but leaves with status 1.
+Theory of operation. Python writes to a pipe when its buffer is full and again at exit. If the pipe is closed,
+either write fails, the second with a message that cannot be caught. So remaining output is flushed here. If
+that fails because the pipe is closed, standard output becomes ``/dev/null`` and the command ends normally.
+rich does the same when it prints a table, but exits with status 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One tree of exceptions. Each type says whose fault it is, and so what the caller should do.
+"""The exceptions. Each type says who caused the error, and so what the caller should do.
 
 Every message is one line that names the place (file, key, tensor, topic), what was found and what was
 expected. Commands print that line and leave with the type's ``exit_code``.

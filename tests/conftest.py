@@ -1,4 +1,4 @@
-"""Of all tests: hypothesis judges answers, never how long they took on a busy machine.
+"""Settings of all tests: hypothesis has no deadline, since the machine may be busy.
 
 ``HYPOTHESIS_PROFILE`` chooses another profile: ``repeatable`` draws the same examples in every run.
 """

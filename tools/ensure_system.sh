@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make sure that the commands named as arguments are on this machine. As root, Debian's packages are
-# installed; otherwise one line says what is missing and how to get it, and the exit status is 1.
+# Make sure that the commands given as arguments are available. As root, install Debian's packages for
+# them; otherwise print one line with what is missing and how to install it, and exit with status 1.
 set -euo pipefail
 
 declare -A package=(

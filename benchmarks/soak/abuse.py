@@ -22,7 +22,7 @@ from edge_agent.wire.topics import DeviceTopics
 
 SPARED = DEVICES[-1]
 FLOOD_RATE = 3000.0
-READINGS_A_SECOND = 100.0
+READINGS_PER_SECOND = 100.0
 
 
 class Abuse:
@@ -138,9 +138,9 @@ class Abuse:
     def _readings(self, rng: random.Random) -> None:
         start, sent = time.monotonic(), 0
         while not self._over.wait(0.05):
-            if time.monotonic() - start - sent / READINGS_A_SECOND > 1.0:  # held up: no burst afterwards
-                start = time.monotonic() - sent / READINGS_A_SECOND
-            while sent < (time.monotonic() - start) * READINGS_A_SECOND:
+            if time.monotonic() - start - sent / READINGS_PER_SECOND > 1.0:  # held up: no burst afterwards
+                start = time.monotonic() - sent / READINGS_PER_SECOND
+            while sent < (time.monotonic() - start) * READINGS_PER_SECOND:
                 topic = f"z/{rng.choice(DEVICES)}/room-{rng.randrange(ROOMS)}"
                 self._client.publish(topic, b'{"co2": %d}' % rng.randint(300, 1500))
                 sent += 1

@@ -45,7 +45,7 @@ class Check:
 
 
 def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
-    """Return what was reckoned ("MB an hour" or "MB"), the growth of the longest life, and its limit."""
+    """Return what was reckoned ("MB per hour" or "MB"), the growth of the longest life, and its limit."""
     life = max(lives(samples), key=len)
     length = len(life) * INTERVAL_S  # samples, not the clock: it goes on while the machine stands still
     warm = life[round(min(WARM_UP_S, length / 3) / INTERVAL_S) :]
@@ -56,7 +56,7 @@ def growth(samples: Sequence[Sample]) -> tuple[str, float, float]:
     step = max(len(warm) // PAIRS_OF, 1)
     thin = list(enumerate(warm[::step]))
     slopes = [(b.rss - a.rss) / ((n - m) * step * INTERVAL_S) for (m, a), (n, b) in combinations(thin, 2)]
-    return "MB an hour", statistics.median(slopes) * 3600 / MB, MAX_SLOPE_MB_H
+    return "MB per hour", statistics.median(slopes) * 3600 / MB, MAX_SLOPE_MB_H
 
 
 def missed(samples: Sequence[Sample]) -> tuple[int, int, int]:
@@ -83,7 +83,7 @@ def descriptors(samples: Sequence[Sample]) -> int:
     return worst
 
 
-def written_a_minute(samples: Sequence[Sample]) -> float:
+def written_per_minute(samples: Sequence[Sample]) -> float:
     """Return MB a minute that a daemon had the kernel write to the disk, over all its lives."""
     found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(samples)]
     return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
@@ -94,7 +94,7 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
     unit, slope, limit = growth(samples)
     ticks, late, excused = missed(samples)
     own = late - excused
-    fds, disk = descriptors(samples), written_a_minute(samples)
+    fds, disk = descriptors(samples), written_per_minute(samples)
     last = samples[-1].status
     failures = last["checkpoint"]["failed"] + last["telemetry"]["failures"] + last["telemetry"]["unreadable"]
     allowed = max(round(MAX_MISSED_SHARE * ticks), SPARE_MISSES)
@@ -106,7 +106,7 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
         Check(f"{name}: growth of descriptors", f"{fds:+d}", f"{MAX_DESCRIPTORS}", fds <= MAX_DESCRIPTORS),
         Check(
             f"{name}: written",
-            f"{disk:.2f} MB a minute",
+            f"{disk:.2f} MB per minute",
             f"{MAX_WRITTEN_MB_MIN:g}",
             disk <= MAX_WRITTEN_MB_MIN,
         ),

@@ -1,1 +1,1 @@
-"""Floor 3: the only files that touch the outside."""
+"""Floor 3: the only modules that use devices, files, sockets and external libraries."""

@@ -1,7 +1,7 @@
-"""Actions that are not messages: a file that is written, a program that is run.
+"""Sinks for actions besides MQTT: files and programs.
 
-A program is run without a shell, from a list that the configuration allows, at most ``LIMIT`` at a time and
-``TIMEOUT_S`` long; what is too much is refused, so a slow program can't pile up. Its output goes nowhere.
+A program must be in the configuration's list. It runs without a shell, for at most ``TIMEOUT_S`` seconds,
+with at most ``LIMIT`` programs at a time; further actions are refused. Its output is discarded.
 """
 
 from __future__ import annotations

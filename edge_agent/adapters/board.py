@@ -1,9 +1,9 @@
-"""Which board this is, as its firmware tells the kernel, and which of ``firmware_profiles`` fits it.
+"""Detects the board from the device tree and selects its profile from ``firmware_profiles``.
 
 Theory of operation. On boards with a device tree the kernel shows the root node's properties as files that
 end in a NUL byte: ``model`` ("Raspberry Pi Zero 2 W Rev 1.0") and on a Raspberry Pi ``serial-number``. A
-profile fits a model by how its name begins, so that revisions of a board are one. What nothing fits is
-"generic".
+profile is selected by the beginning of the model name, so it covers all revisions of a board. Other boards
+use the profile "generic".
 
 Source: Devicetree Specification 0.4, section 2.3.2; Raspberry Pi documentation, "Revision codes".
 """

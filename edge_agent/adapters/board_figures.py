@@ -1,8 +1,8 @@
-"""Figures of the board and of its edge-agent processes, for people who look for a fault; read by psutil.
+"""Figures of the board and of the edge-agent processes for diagnosis, read with psutil.
 
 Theory of operation. The daemon itself reads a few numbers from /proc and /sys (``board_sensors``,
-``process``): psutil would cost it 0.8 MB of resident memory. Commands are processes of their own that end, so
-they import it. A figure that this board does not have, or that this user may not read, is None or left out.
+``process``): psutil would cost it 0.8 MB of resident memory. Commands are short-lived processes, so they
+import it. A figure that the board does not provide, or that the user may not read, is None or left out.
 """
 
 from __future__ import annotations

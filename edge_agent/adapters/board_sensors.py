@@ -1,7 +1,7 @@
-"""How the board is: temperature, throttling, pressure, our own share, battery, as Linux tells it.
+"""Reads the board's temperature, throttling, pressure, battery and this process's processor share from Linux.
 
-Every function returns None where the file is not there: no such sensor, PSI compiled out, no battery.
-``root`` is ``/`` but for tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
+Every function returns None if the file is missing: no such sensor, PSI compiled out, no battery. ``root`` is
+``/`` except in tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
 Documentation/accounting/psi.rst, Documentation/ABI/testing/sysfs-class-power; Raspberry Pi documentation,
 ``vcgencmd get_throttled`` (bits 0 to 3: under-voltage, frequency capped, throttled, soft limit, now).
 """

@@ -1,10 +1,9 @@
-"""Bundles on the way in: blocks written in place, found again after a power cut by hashing what is there.
+"""Stores incoming bundle blocks and finds them again after a power cut by their hashes.
 
-Theory of operation. A bundle that is being fetched is ``DIGEST.part``, of its full size from the start so
-that a full disk is found out early. Which blocks are in it is nowhere written down: they are hashed. When
-all are, `finish` syncs it and gives it its name, ``DIGEST.eab``; what the bundle is worth is for its own
-digests and signature to say. ``adapters.download`` fetches the same file from a URL, continuing where the
-part ends.
+Theory of operation. An incomplete bundle is ``DIGEST.part``. It has its full size from the start, so that a
+full disk is detected early. The received blocks are not recorded; they are found by hashing the file. When
+all blocks are there, `finish` syncs the file and renames it to ``DIGEST.eab``. Its content is verified later
+by its digests and signature. ``adapters.download`` completes the same file from a URL.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from edge_agent.adapters.download import SECONDS, Done, Download
+from edge_agent.adapters.download import SECONDS, Done, HttpDownload
+from edge_agent.atomic_file import sync_folder
 from edge_agent.errors import PlatformError
 from edge_agent.wire.blocks import Cut
 
@@ -78,6 +78,7 @@ class BundleFolder:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(path)
+            sync_folder(self._folder)
         except OSError as error:
             raise PlatformError(f"{part}: {error.strerror}") from error
         return path
@@ -96,8 +97,8 @@ class BundleFolder:
     def download(
         self, cut: Cut, done: Done, seconds: float = SECONDS, redirects_elsewhere: bool = False
     ) -> threading.Thread:
-        """Fetch ``cut.url`` in a thread, which is returned; see `adapters.download.Download`."""
-        return Download(cut, self, done, seconds, redirects_elsewhere).start()
+        """Fetch ``cut.url`` in a thread, which is returned; see `adapters.download.HttpDownload`."""
+        return HttpDownload(cut, self, done, seconds, redirects_elsewhere).start()
 
     def _part(self, digest: str) -> Path:
         return self._folder / f"{digest}.part"

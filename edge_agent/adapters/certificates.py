@@ -1,7 +1,7 @@
-"""Until when a certificate is valid, read from its file (X.509, RFC 5280 section 4.1).
+"""Reads the expiry date of a certificate file (X.509, RFC 5280 section 4.1).
 
-The standard library tells it of a peer's certificate only, so the few fields before the validity are stepped
-over here: TBSCertificate is version (optional), serialNumber, signature, issuer, validity, ….
+The standard library reads it of a peer's certificate only, so this module skips the fields before the
+validity: TBSCertificate is version (optional), serialNumber, signature, issuer, validity, ….
 """
 
 from __future__ import annotations

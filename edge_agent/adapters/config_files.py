@@ -1,6 +1,6 @@
-"""Reads configuration and profile through the child process that knows pydantic.
+"""Reads configuration and profile through the child process that uses pydantic.
 
-The child is started first and waited for last, so that the parent can import its libraries meanwhile.
+The child is started first and awaited last, so that the parent imports its libraries meanwhile.
 """
 
 from __future__ import annotations

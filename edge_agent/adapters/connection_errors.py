@@ -1,4 +1,4 @@
-"""What ended a connection to the broker, in words that say what to look at."""
+"""Error texts for lost connections to the broker, with what to check."""
 
 from __future__ import annotations
 

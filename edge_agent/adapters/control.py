@@ -1,10 +1,10 @@
-"""The control socket: questions and answers over a UNIX socket, one JSON object a line.
+"""The control socket: queries and answers over a UNIX socket, one JSON object per line.
 
-Theory of operation. The socket's file permissions say who may ask. The server is part of the daemon's loop:
-it never blocks, reads at most a line of 4 KiB a client, and keeps an answer until the client has taken it. A
-client that sends more, or has not asked and taken its answer within `CLIENT_S` seconds, is cut off; so is the
-oldest client when one comes too many, so that idle ones lock nobody out. A process that has no descriptor
-left for a client stops listening for `PAUSE_S` seconds; that is counted and logged once.
+Theory of operation. The socket's file permissions control access. The server is part of the daemon's loop: it
+never blocks, reads at most one line of 4 KiB per client, and keeps an answer until the client has read it. A
+client that sends more, or does not finish within `CLIENT_S` seconds, is disconnected. If there are too many
+clients, the oldest is disconnected, so that idle clients cannot block others. Without a free file descriptor
+the server stops accepting clients for `PAUSE_S` seconds; that is counted and logged once.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PlatformError(f"{path}: no such socket; is the daemon running?") from error
     except ConnectionRefusedError as error:
-        raise PlatformError(f"{path}: nobody listens; the daemon ended without a goodbye") from error
+        raise PlatformError(f"{path}: connection refused; the daemon ended abnormally") from error
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror or error}") from error
     if not received.endswith(b"\n"):

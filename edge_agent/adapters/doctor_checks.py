@@ -1,6 +1,7 @@
-"""What on this board will hurt a daemon, each finding with its remedy.
+"""Checks of the board for ``edge-agent doctor``: common problems, each with a suggested fix.
 
-Every check looks at one thing and returns one `Finding`; nothing is changed. ``root`` is ``/`` but for tests.
+Every check tests one property and returns one `Finding`; nothing is changed. ``root`` is ``/`` except in
+tests.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""A bundle from a URL (http, https or file), in a thread, within one deadline.
+"""Downloads a bundle from a URL (http, https or file) in a thread, within one deadline.
 
-Theory of operation. The URL stands in a signed document, but what answers there may be anything. Each block
-is checked as it arrives, so a server cannot fill the disk with anything but the bundle. Whatever goes wrong
-is a reason, said once through ``done``: the device then asks the hub for the blocks that are missing. A
-timer ends the whole download when its time is over, also one whose server sends a byte now and then, by
-closing the connection; the thread then ends by itself, and writes nothing more.
+Theory of operation. The URL is in a signed document, but its server is not trusted. Each block is checked as
+it arrives, so a server cannot fill the disk with other data. A failure is reported once, with its reason,
+through ``done``; the device then requests the missing blocks from the hub. A timer closes the connection at
+the deadline, even if the server still sends data; the thread then ends and writes nothing more.
 
-A redirect is followed to the same scheme, host and port only, unless the device's owner allows others. Of a
-file URL only a regular file is read. Reasons show no user name, password or query of a URL: they may be
-secrets.
+A redirect is followed only to the same scheme, host and port, unless the configuration allows others. A file
+URL must name a regular file. Reasons do not contain the user name, password or query of a URL, since these
+may be secrets.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Done = Callable[[str, str], None]
 """(digest, reason): the reason is "" if every block is right."""
 
 
-class Blocks(Protocol):
+class BlockWriter(Protocol):
     """Where blocks go."""
 
     def had(self, cut: Cut) -> set[int]:
@@ -51,14 +50,14 @@ class Blocks(Protocol):
         """Write a block at its place."""
 
 
-class Download:
+class HttpDownload:
     """One download under way.
 
     Parameters
     ----------
     cut : Cut
         What to fetch, and from where.
-    blocks : Blocks
+    blocks : BlockWriter
         Where it goes.
     done : callable
         Called once, from a thread of the download.
@@ -69,7 +68,7 @@ class Download:
     """
 
     def __init__(
-        self, cut: Cut, blocks: Blocks, done: Done, seconds: float = SECONDS, redirects: bool = False
+        self, cut: Cut, blocks: BlockWriter, done: Done, seconds: float = SECONDS, redirects: bool = False
     ) -> None:
         self._cut = cut
         self._blocks = blocks
@@ -163,7 +162,7 @@ class Download:
             opener.add_handler(handler)
         answer: HTTPResponse | None = opener.open(request, timeout=min(self._seconds, SILENCE_SECONDS))
         if answer is None:
-            raise PlatformError("nobody answers for this scheme")
+            raise PlatformError("unsupported URL scheme")
         with answer:
             yield answer, first if answer.status == 206 else 0
 

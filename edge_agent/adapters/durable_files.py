@@ -1,10 +1,10 @@
-"""Files in the state directory, each replaced as a whole: written aside, synced, renamed, folder synced."""
+"""Atomic replacement of files in the state directory: write a new file, sync, rename, sync the folder."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from edge_agent.atomic_file import replaced
 from edge_agent.errors import PlatformError
 
 
@@ -28,19 +28,11 @@ class StateDirectory:
         PlatformError
             The disk is full, read-only, or otherwise refuses; the old file stays.
         """
-        path, temporary = self._path / name, self._path / f".{name}.new"
+        path = self._path / name
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with replaced(path) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
 

@@ -1,15 +1,14 @@
-"""What a device keeps of its hub: the state of its follower, and beside it the floor that outlives that file.
+"""The files of the hub client: its state, and the highest document versions seen (the floor).
 
 Theory of operation. ``follower.json`` holds the document in force, keys, rollouts and commands. It may be
-lost: cut by a disk that lied, set aside because the daemon failed with it, or kept by another device whose
-card was copied. ``follower.floor.json`` is tiny: the highest version of a desired document and of the hub's
-keys that were ever in force here (`protocol.twin.Floor`), and whose it is. It only goes up, and is written
-before the state that raises it, so at any moment it is at least as high as the state. Whichever of the two
-is lost, an old document that a broker replays is refused; only when both are gone can one be taken again,
-and then that is said.
+unusable: truncated by a disk failure, set aside because the daemon failed with it, or written by another
+device whose card was copied. ``follower.floor.json`` is tiny: the highest version of a desired document and
+of the hub's keys that were ever in force here (`protocol.twin.Floor`), and whose it is. It only increases,
+and is written before the state that raises it, so it is never lower than the state. If one of the two files
+is lost, a replayed old document is still refused. If both are lost, an old document can be accepted again;
+the log then says so.
 
-What could not be used is told as lines, for the log and the birth message; the files themselves stay,
-renamed.
+Unusable files are reported in the log and in the birth message, and are renamed, not removed.
 """
 
 from __future__ import annotations

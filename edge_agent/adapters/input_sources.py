@@ -1,9 +1,9 @@
-"""Sources of readings that are not messages: Linux files, a recorded trace, users' plug-ins.
+"""Sources of readings besides MQTT: Linux files, a recorded trace, users' plug-ins.
 
-Theory of operation. ``read`` returns what is new, as (agent, number) pairs, and never waits. A file of hwmon,
-iio, thermal or a one-wire thermometer may take most of a second to answer, so each set of files has a thread
-of its own that reads them at the population's pace and leaves the numbers in a dictionary; the loop takes
-them from there. What cannot be read is counted and is no reading.
+Theory of operation. ``read`` returns new readings as (agent, number) pairs and never blocks. Reading a file
+of hwmon, iio, thermal or a one-wire thermometer may take almost a second, so each set of files has its own
+thread that reads them at the population's rate into a dictionary, from which the loop reads. A file that
+cannot be read is counted and gives no reading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Readings = Sequence[tuple[int, float]]
 
 
 class FileSource:
-    """One file an agent, each holding one number, read every ``period`` seconds."""
+    """One file per agent, each with one number, read every ``period`` seconds."""
 
     bins = False
 
@@ -105,7 +105,7 @@ class TraceSource:
         return [(int(agent), row[agent].item()) for agent in np.flatnonzero(known)]
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go."""
+        """Do nothing: there is nothing to release."""
 
 
 def plugin(group: str, name: str) -> Any:

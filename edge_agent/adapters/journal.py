@@ -1,8 +1,8 @@
-"""Log lines with fields for journald, by its native protocol.
+"""Sends log records with fields to journald in its native protocol.
 
-A record becomes one datagram of KEY=value lines; a value with a line break is sent with its length in front.
-``EDGE_AGENT_`` fields come from the record's ``fields`` (a mapping given as ``extra={"fields": {...}}``).
-Source: systemd.io, "Native Journal Protocol".
+A record becomes one datagram of KEY=value lines; a value that contains a line break is preceded by its
+length. ``EDGE_AGENT_`` fields come from the record's ``fields`` (a mapping given as ``extra={"fields":
+{...}}``). Source: systemd.io, "Native Journal Protocol".
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Imports without what libraries import and this process does not use.
+"""Leaves out modules that a library imports and this process does not use.
 
-Theory of operation. Libraries import for all their users: paho-mqtt brings ``ssl`` for brokers with TLS and
-``urllib.request`` for proxies, hashlib brings OpenSSL's digests beside its own. That is 7 MB, one part in six
-of a daemon. An import takes what is in ``sys.modules``, and None there means that a module can't be had
-(Python reference, 5.3.1), so the table is laid before the library comes: `without` withholds a module that
-is optional, `on_demand` leaves one that loads when something in it is used. (`importlib.util.LazyLoader`
-would, but up to Python 3.11 the import statement itself sets it off.) After the block imports are as ever.
+Theory of operation. paho-mqtt imports ``ssl`` for brokers with TLS and ``urllib.request`` for proxies;
+hashlib imports OpenSSL's digests beside its own. Together they use 7 MB, a sixth of the daemon's memory. An
+import statement looks in ``sys.modules`` first, and None there means that the module is unavailable (Python
+reference, 5.3.1). So the entries are set before the library is imported: `without` makes an optional module
+unavailable, `on_demand` sets a module that is loaded when an attribute of it is used.
+(`importlib.util.LazyLoader` is unsuitable: up to Python 3.11 the import statement itself triggers the load.)
+After the block imports work as usual.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""A paho client that ends a connection on which a packet too long to be held is coming.
+"""A paho client that ends a connection when a packet exceeds the size limit.
 
-Theory of operation. paho 2 reads every byte through ``_sock_recv`` and gathers a packet whole, whatever its
-length, before anyone may look at it. `LimitedClient` replaces that method: it gives the bytes to
-`PacketLengths` on their way, which raises where the fixed header says too much. To paho that is a
-connection that was lost. ``_sock_recv`` is not in paho's documented interface, so each connect checks that
-the broker's first packet came through here (`adapters.mqtt`), and ``edge-agent doctor`` says it if not.
+Theory of operation. paho 2 reads every byte through ``_sock_recv`` and collects a whole packet of any length
+before it calls back. `LimitedClient` replaces that method: it passes the bytes to `PacketLengths`, which
+raises if the fixed header announces too many. paho treats that as a lost connection. ``_sock_recv`` is not in
+paho's documented interface, so each connect checks that the broker's first packet passed through here
+(`adapters.mqtt`), and ``edge-agent doctor`` reports it if not.
 
-paho's thread also ends without a word when a callback or a parser raises; ``on_failure`` is told instead.
+paho's thread ends silently when a callback or a parser raises; ``on_failure`` is called instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One login at the broker and out again: what it says to this device's name, password and certificate."""
+"""Tests the login at the broker with this device's name, password and certificate."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the daemon waits on: a wake-up descriptor, signals, and the control socket.
+"""The daemon's wait: a wake-up descriptor, signals, and the control socket.
 
-Theory of operation. ``wake`` writes to an eventfd, from any thread; the first call since the last wait is
-remembered with its time, which is when the oldest of the waiting messages came in. Signal handlers do
-nothing but set a flag and call ``wake``.
+Theory of operation. ``wake`` writes to an eventfd, from any thread. The time of the first call since the last
+wait is stored: it is the arrival time of the oldest waiting message. Signal handlers only set a flag and call
+``wake``.
 """
 
 from __future__ import annotations

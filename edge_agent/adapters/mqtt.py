@@ -1,18 +1,18 @@
-"""paho-mqtt 2 behind ``protocol.ports.MqttClient``.
+"""Implements ``protocol.ports.MqttClient`` with paho-mqtt 2.
 
-Theory of operation. Every attempt is a fresh paho client with paho's own reconnecting off: the session
-decides when to try again. paho's network thread runs the callbacks; they do nothing but put an event into a
-bounded inbox and call ``wake()``. Everything else, the mapping of packet identifiers to tokens included,
-happens in `PahoClient.events` on the caller's thread, so no lock is shared with paho and none can be held
-across its callbacks. Events carry the number of their attempt, and those of older attempts are dropped.
+Theory of operation. Every attempt uses a new paho client with paho's own reconnecting turned off; the session
+decides when to reconnect. paho's network thread runs the callbacks, which only put an event into a bounded
+inbox and call ``wake()``. Everything else, including the mapping of packet identifiers to tokens, happens in
+`PahoClient.events` on the caller's thread, so no lock is shared with paho. Events carry the number of their
+attempt, and events of older attempts are dropped.
 
 Bounds: QoS 1 messages are acknowledged by hand, so the broker keeps back what exceeds our Receive Maximum
-(20, which is also Mosquitto's limit for 3.1.1 clients). When ``inbox_bytes`` wait, paho's thread waits for
-the loop, and so does the broker; a QoS 0 message that finds no room even then is dropped and counted. A
-message longer than ``max_payload`` is dropped, counted and acknowledged. A packet that is longer still is
-never read: paho would gather all of it in memory first, so `LimitedClient` looks at the bytes as paho reads
-them (``adapters.packet_lengths``) and ends the connection, which is counted. An MQTT 5 broker is told the
-limit and sends no such packet.
+(20, which is also Mosquitto's limit for 3.1.1 clients). When the inbox contains ``inbox_bytes``, paho's
+thread waits for the loop, and so the broker waits; a QoS 0 message that still finds no room is dropped and
+counted. A message longer than ``max_payload`` is dropped, counted and acknowledged. A packet above the packet
+limit is never read, since paho would collect it in memory first: `LimitedClient` checks the bytes as paho
+reads them (``adapters.packet_lengths``) and ends the connection, which is counted. An MQTT 5 broker receives
+the limit at connect and sends no such packet.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from edge_agent.adapters.paho_loader import (
     ReasonCode,
     SubscribeOptions,
 )
-from edge_agent.errors import ConfigError
 from edge_agent.protocol.ports import (
     MQTT_5,
     Acked,
@@ -52,6 +51,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
+from edge_agent.wire import broker_login
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:  # loaded by a connection that is encrypted
@@ -381,17 +381,6 @@ def send_at_once(_: Client, __: object, connection: Any) -> None:
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     if not settings.tls and settings.ca is None:
         return None
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{settings.ca}: not a CA certificate ({error})") from error
     if settings.key is not None:
         check_private(settings.key)
-    if settings.certificate is not None:
-        try:
-            context.load_cert_chain(settings.certificate, settings.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{settings.certificate}: no usable certificate and key ({error})") from error
-    return context
+    return broker_login.tls(settings.ca, settings.certificate, settings.key)

@@ -1,11 +1,11 @@
-"""The outbox's store in SQLite, written by a thread of its own so that an fsync never holds up a tick.
+"""The outbox's store in SQLite. A separate thread writes it, so that an fsync never delays a tick.
 
-Theory of operation. Write-ahead logging with ``synchronous=FULL``: a transaction that ended is on the
-disk, one that a power cut ended is not there at all. The thread has the one writing connection; reads go
-through another on the caller's thread. ``meta`` keeps the outbox's name and the highest number used, in
-the same transaction as the entries. A file that SQLite finds damaged, at start or later, is renamed to
-``NAME.damaged`` (one is kept), counted, and a new one with a new name begins: telemetry may be lost with
-the disk under it, the device must not be.
+Theory of operation. Write-ahead logging with ``synchronous=FULL``: a committed transaction is on the disk,
+and an interrupted one leaves nothing. The thread has the only writing connection; reads use another
+connection on the caller's thread. ``meta`` stores the outbox's name and the highest number used, in the same
+transaction as the entries. A file that SQLite reports as damaged, at start or later, is renamed to
+``NAME.damaged`` (one is kept) and counted, and a new outbox with a new name begins: telemetry can be lost
+with a damaged disk, but the device keeps running.
 """
 
 from __future__ import annotations

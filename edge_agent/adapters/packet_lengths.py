@@ -1,14 +1,14 @@
-"""The length of each MQTT packet, read from its fixed header before the packet itself is read.
+"""Reads the length of each MQTT packet from its fixed header, before the packet itself is read.
 
 Theory of operation. A fixed header (MQTT 5.0 section 2.1, the same in 3.1.1) is one byte for type and flags
-and one to four for the length of what follows. `PacketLengths.check` is given every byte that came from the
-broker, in pieces of any size, and keeps nothing but where in a packet it is. A packet that is longer than
-the limit is refused with `OversizeError`; of a PUBLISH the topic is read first, which is at most 64 KiB, so
-that the error can name it. A PUBLISH with QoS 2 is refused too: no subscription asks for it, and a client
-must hold such messages until the broker releases them, which a hostile one never does.
+and one to four for the length of what follows. `PacketLengths.check` receives every byte from the broker, in
+pieces of any size, and stores only its position in the packet. A packet above the limit is refused with
+`OversizeError`. The topic of a PUBLISH, at most 64 KiB, is read first, so that the error can name it. A
+PUBLISH with QoS 2 is refused too: no subscription requests it, and a client must store such messages until
+the broker releases them, which a hostile broker never does.
 
-Whoever reads asks `allowed` how many bytes it may read at once, so that nothing past the topic of a refused
-packet is ever taken from the socket.
+The reader asks `allowed` how many bytes it may read at once, so that nothing after the topic of a refused
+packet is read from the socket.
 """
 
 from __future__ import annotations

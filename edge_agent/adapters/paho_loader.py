@@ -1,8 +1,8 @@
 """paho-mqtt, loaded without OpenSSL and urllib until a connection needs them.
 
-paho names ``ssl``'s exceptions on every connection that would block, with TLS or without, so it can't go
-without that module: until TLS is asked for, the two are exceptions that nobody raises. ``ssl`` is 2 MB here,
-and ``urllib.request``, which paho asks for a proxy's address if PySocks is installed, 1 MB.
+paho refers to exceptions of ``ssl`` whenever a socket would block, with or without TLS, so it needs that
+module. Until TLS is used, two exceptions that are never raised stand in for them. ``ssl`` needs 2 MB, and
+``urllib.request``, which paho uses for proxies if PySocks is installed, 1 MB.
 """
 
 from __future__ import annotations

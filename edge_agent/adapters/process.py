@@ -1,4 +1,4 @@
-"""This process in the kernel's books (/proc/self), and how the C library keeps its memory."""
+"""Memory and processor figures of this process (/proc/self), and settings of the C library's allocator."""
 
 from __future__ import annotations
 

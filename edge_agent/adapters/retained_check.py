@@ -1,10 +1,9 @@
-"""Does the broker give retained messages to who subscribes with a wildcard? Asked of a real broker, for
-``doctor``.
+"""Tests for ``doctor`` whether the broker sends retained messages to subscriptions with wildcards.
 
-Theory of operation. A session publishes a retained message under this device's own prefix, where it may write
-and its peers may read, and asks for it with a wildcard, then by its name. The message stands in the session's
-place for the birth message, so that the end of the session, in good order or not, replaces it by an empty
-one.
+Theory of operation. A session publishes a retained message under this device's own prefix, where the device
+may write and its peers may read. It then subscribes with a wildcard and with the full topic. The session
+treats the message as its birth message, so that the end of the session, orderly or not, replaces it with an
+empty one.
 """
 
 from __future__ import annotations

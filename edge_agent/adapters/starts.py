@@ -1,11 +1,12 @@
-"""Counts starts that failed, in a small file: whoever fails again and again must begin without what it kept.
+"""Counts failed starts in a small file, so that a daemon that fails repeatedly starts without its stored
+state.
 
-Theory of operation. A start is noted on the disk before anything that was kept is used, and the note is
-taken back when the device is connected, or when the daemon ends in good order. A note that is still there
-at the next start is a start that failed: an exception, a signal, the watchdog. So is an exception within
-`UP_S` of being connected, for the broker may just have handed over what the daemon fails with. Only a
-device that was connected for `UP_S` counts anew. If the board was started in between, it was the power, or
-whoever pulled it, and says nothing about the daemon. A disk that refuses the note is not fatal.
+Theory of operation. A start is recorded on disk before any stored state is used. The record is removed when
+the device is connected, or when the daemon ends in an orderly way. A record that is still there at the next
+start is a failed start: an exception, a signal, the watchdog. An exception within `UP_S` seconds of
+connecting counts as well, since a message from the broker may have caused it. The count is reset after `UP_S`
+seconds of connection. If the board rebooted in between, the start does not count, since the cause may be a
+power cut. A failed write of the record is not fatal.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""A small JSON object that survives power cuts: written beside, synced, and moved into place.
+"""A small JSON file that survives power cuts: it is written to a new file, synced and renamed.
 
-A file that does not read as a JSON object is set aside as ``NAME.damaged`` (``NAME.damaged.1`` and so on if
-there is one) and counted, and the device starts from its configuration: worse than remembering, better than a
-loop of crashes. Nothing that was set aside is removed.
+A file that is not a JSON object is renamed to ``NAME.damaged`` (``NAME.damaged.1`` and so on if that exists)
+and counted, and the device starts from its configuration, which is better than a crash loop. Renamed files
+are never removed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_agent.atomic_file import replaced, sync_folder
 from edge_agent.errors import PlatformError
 
 
@@ -88,7 +88,7 @@ class StateFile:
             number += 1
         try:
             self._path.replace(target)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
         return target
@@ -101,21 +101,8 @@ class StateFile:
         PlatformError
             The disk is full or refuses.
         """
-        temporary = self._path.with_name(f".{self._path.name}.new")
         try:
-            with temporary.open("wb") as file:
+            with replaced(self._path) as file:
                 file.write(json.dumps(state, sort_keys=True).encode("ascii"))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            _sync_folder(self._path.parent)
         except OSError as error:
             raise PlatformError(f"{self._path}: {error.strerror}") from error
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,13 +1,13 @@
 """systemd's notification protocol: datagrams of ``KEY=value`` lines to the socket in ``NOTIFY_SOCKET``.
 
 Theory of operation. The service manager binds an ``AF_UNIX`` datagram socket and passes its address to
-``Type=notify`` units: a path, or ``@name`` for the abstract namespace. The daemon tells it there that it is
-ready, what it is doing, and (``WatchdogSec=``) that it still makes progress. The caller feeds the watchdog
-when a tick has completed and at no other time, so a tick that hangs is a daemon that systemd restarts.
+``Type=notify`` units: a path, or ``@name`` for the abstract namespace. The daemon reports there that it is
+ready, its status, and (``WatchdogSec=``) that it makes progress. The caller notifies the watchdog only when a
+tick has completed, so systemd restarts a daemon whose tick hangs.
 
-Outside systemd there is no address and every call is a no-op. A socket that is there but refuses is the
-platform's fault: the daemon would be killed as hung later, so it is an error now. A full socket buffer
-waits, as in libsystemd: the manager is alive and behind.
+Without systemd there is no address and every call does nothing. A socket that refuses messages is a platform
+error: systemd would later kill the daemon as hung. If the socket buffer is full, the call blocks, as in
+libsystemd.
 
 Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5) on ``Type=notify-reload``.
 """
@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from edge_agent.errors import PlatformError
 
@@ -27,9 +26,9 @@ WATCHDOG_PROCESS = "WATCHDOG_PID"
 
 
 class Notifier:
-    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``, ``reloading()``: what systemd is told.
+    """``ready()``, ``watchdog()``, ``status(text)``, ``stopping()``: messages to systemd.
 
-    Make it with ``Notifier.from_environment()``; without ``NOTIFY_SOCKET`` all five do nothing.
+    Make it with ``Notifier.from_environment()``; without ``NOTIFY_SOCKET`` all four do nothing.
 
     Parameters
     ----------
@@ -37,8 +36,6 @@ class Notifier:
         Path of the manager's socket, ``@name`` for an abstract one, None for no manager.
     watchdog_interval : float or None
         Seconds within which ``watchdog()`` must be called again, None if nobody waits for it.
-    monotonic_ns : callable
-        ``CLOCK_MONOTONIC`` in nanoseconds; what ``reloading()`` is stamped with.
 
     Raises
     ------
@@ -50,10 +47,8 @@ class Notifier:
         self,
         address: str | None,
         watchdog_interval: float | None = None,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.watchdog_interval = watchdog_interval
-        self._monotonic_ns = monotonic_ns
         self._address = address
         self._socket: socket.socket | None = None
         if address is not None:
@@ -100,10 +95,6 @@ class Notifier:
     def stopping(self) -> None:
         """Say that the daemon has begun to shut down."""
         self._send("STOPPING=1")
-
-    def reloading(self) -> None:
-        """Say that the daemon has begun to read its configuration again; ``ready()`` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}")
 
     def close(self) -> None:
         """Close the socket; calls after it do nothing."""

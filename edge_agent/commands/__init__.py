@@ -1,1 +1,1 @@
-"""Floor 4: one file a command of ``edge-agent``; each has ``add(subparsers)`` and a function that runs it."""
+"""Floor 4: one file per command of ``edge-agent``, with ``add(subparsers)`` and a function that runs it."""

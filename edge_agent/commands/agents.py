@@ -1,4 +1,4 @@
-"""``edge-agent agents``: what each agent observes and was told, over the control socket."""
+"""``edge-agent agents``: shows the last observations and actions of each agent of the running daemon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line an agent."""
+    """Print one line per agent."""
     found = ask(arguments.socket, {"ask": "agents", "population": arguments.population})
     if arguments.json:
         print_json(found)

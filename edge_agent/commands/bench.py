@@ -1,4 +1,4 @@
-"""``edge-agent bench``: steps a second, µs a step and bytes an agent on this board."""
+"""``edge-agent bench``: measures steps per second, µs per step and bytes per agent on this board."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line a population size; each figure is the median of short runs."""
+    """Print one line per population size; each figure is the median of short runs."""
     import numpy as np
 
     from edge_agent.engine import Model, Population
@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "agents": size,
                 "tick_ms": round(tick * 1e3, 4),
-                "us_a_step": round(tick * 1e6 / size, 4),
-                "steps_a_second": round(size / tick),
-                "bytes_an_agent": round(population.nbytes / size, 1),
+                "us_per_step": round(tick * 1e6 / size, 4),
+                "steps_per_second": round(size / tick),
+                "bytes_per_agent": round(population.nbytes / size, 1),
             }
         )
     if arguments.json:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def grid_world() -> Model:
-    """Return the model that boards are compared with: a walk on a grid, seen exactly, one step ahead."""
+    """Return the benchmark model: a fully observed grid walk with a horizon of one step."""
     import numpy as np
 
     from edge_agent.engine import Model

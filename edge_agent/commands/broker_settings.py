@@ -1,4 +1,4 @@
-"""What the configuration says about the broker, checked: its files are there, private, what they must be."""
+"""Checks and reads the ``broker`` section of the configuration and the files that it names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError
+from edge_agent.wire.broker_login import password
 from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def mqtt_settings(broker: BrokerConfig, client_id: str, config: Path | None = No
         client_id=client_id,
         port=broker.port,
         username=broker.username or None,
-        password=None if paths["password_file"] is None else _password(paths["password_file"], where),
+        password=password(paths["password_file"], f"{where}broker.password_file")
+        if paths["password_file"]
+        else None,
         tls=broker.tls,
         ca=paths["ca_file"],
         certificate=paths["cert_file"],
@@ -87,15 +90,3 @@ def expired(broker: BrokerConfig) -> str:
     if until > datetime.now(UTC):
         return ""
     return f"broker.cert_file: {broker.cert_file}: expired on {until:%Y-%m-%d %H:%M} UTC; renew it"
-
-
-def _password(path: Path, where: str) -> str:
-    key = f"{where}broker.password_file: {path}"
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except OSError as error:
-        raise ConfigError(f"{key}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigError(f"{key}: not UTF-8") from None
-    except IndexError:
-        raise ConfigError(f"{key}: empty, expected the password in its first line") from None

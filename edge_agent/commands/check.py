@@ -1,4 +1,6 @@
-"""``edge-agent check``: validates config, bundles and profile, prints the memory plan, starts nothing."""
+"""``edge-agent check``: validates configuration, bundles and profile and prints the memory plan, without
+starting the daemon.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What ``run`` and ``check`` share: settings, models and plan, with every library of the daemon loaded.
+"""Settings, models and memory plan for ``run`` and ``check``, with every library of the daemon loaded.
 
-Loading the libraries first is what makes ``check``'s figure for the interpreter the daemon's own. What a
-device does not use stays out: OpenSSL without TLS or plug-ins, libsodium without a hub's keys.
+The libraries are loaded first, so that ``check`` measures the same interpreter size as the daemon. Libraries
+that a device does not use are not loaded: OpenSSL without TLS or plug-ins, libsodium without hub keys.
 """
 
 from __future__ import annotations

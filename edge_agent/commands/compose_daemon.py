@@ -1,8 +1,8 @@
-"""Puts the runtime together: populations, their pace, the loop, and who speaks for the device.
+"""Builds the daemon: populations, schedule, loop and publishers.
 
-A `DaemonBuilder` takes the ports of the outside and makes the objects that every daemon has; each method adds
-what some devices have; `build` adds the populations and returns the daemon. Only ``run`` and tests use it:
-the objects know each other as far as they need, none of them knows the builder.
+A `DaemonBuilder` takes the ports and makes the objects that every daemon has. Each method adds an optional
+part. `build` adds the populations and returns the daemon. Only ``run`` and tests use it; no object of the
+daemon refers to the builder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edge_agent.protocol.hub_client import HubClient
     from edge_agent.protocol.outbox import Outbox
     from edge_agent.protocol.telemetry import Telemetry
-    from edge_agent.runtime.governor.governor import BoardSigns, Governor
+    from edge_agent.runtime.governor.governor import BoardReadings, Governor
     from edge_agent.runtime.peers.coordinator import PeerCoordinator
     from edge_agent.runtime.peers.loans import LoanKeys
     from edge_agent.runtime.population.actuators import Sink
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class DaemonBuilder:
-    """What every daemon has, and methods that add the rest.
+    """Makes the parts that every daemon has; its methods add optional parts.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ class DaemonBuilder:
             populations.added.append(self.subscriptions.begin)
             populations.removed.append(self.subscriptions.end)
 
-    def govern(self, governor: Governor, signs: Callable[[], BoardSigns]) -> None:
-        """Give way when the board is in trouble; ``signs`` reads its sensors."""
+    def govern(self, governor: Governor, readings: Callable[[], BoardReadings]) -> None:
+        """Reduce the load when the board is overloaded; ``readings`` reads its sensors."""
         driver = GovernorDriver(
-            governor, self.populations, self.schedule, self.recorder, signs, self._rss, self.clock
+            governor, self.populations, self.schedule, self.recorder, readings, self._rss, self.clock
         )
         self.governor = driver
         self.populations.added.append(driver.admit)
@@ -168,7 +168,7 @@ class DaemonBuilder:
         self.status.sections["peers"] = peers.status.status
         self._speakers.append(peers)
 
-    def obey_hub(
+    def connect_hub(
         self, client: HubClient, store: DeviceStore, bundles: BundlePort, tools: CommandTools
     ) -> None:
         """Carry out what the hub signs."""

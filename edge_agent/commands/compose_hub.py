@@ -1,4 +1,4 @@
-"""What makes the daemon obey its hub and work with its peers."""
+"""Adds hub and peers to a daemon."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("edge_agent")
 
 
-def obey_hub(
+def connect_hub(
     builder: DaemonBuilder,
     composed: Composed,
     wake: Callable[[], None],
     reload: Callable[[], None],
     recording_file: Callable[[], RecordingFile | None],
 ) -> None:
-    """Make the device obey its hub, unless it has no broker, no keys, or a disk that refuses to keep what was
-    obeyed.
+    """Connect the device to its hub, unless it has no broker, no hub keys, or a disk on which state cannot be
+    stored.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def obey_hub(
         A key file is not as it must be.
     """
     config, profile = composed.settings.config, composed.settings.profile
-    store, kept = composed.state.keeper, composed.state.kept
+    store, kept = composed.state.state_store, composed.state.kept
     if store is None or kept is None:
         return
     from edge_agent.adapters.bundle_folder import BundleFolder
@@ -44,16 +44,16 @@ def obey_hub(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        log.error("hub: %s: %s; it is not obeyed", folder, error.strerror)
+        log.error("hub: %s: %s; documents and commands of the hub are ignored", folder, error.strerror)
         return
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
     client = make_hub_client(config, kept, configured)
     tools = CommandTools(reload=reload, recording_file=recording_file, max_rate_hz=profile.max_rate_hz)
-    builder.obey_hub(client, store, BundleWorker(BundleFolder(folder), profile, config.hub, wake), tools)
+    builder.connect_hub(client, store, BundleWorker(BundleFolder(folder), profile, config.hub, wake), tools)
 
 
 def join_peers(builder: DaemonBuilder, composed: Composed, battery: Callable[[], float | None]) -> None:
-    """Make the device work with its peers, unless it has no broker or no ``peers``.
+    """Connect the device to its peers, unless it has no broker or no ``peers`` section.
 
     Raises
     ------

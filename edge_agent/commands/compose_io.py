@@ -1,4 +1,4 @@
-"""What ``run`` puts between the runtime's ports and the outside: sources, sinks and the board's signs."""
+"""Adapters that ``run`` connects to the runtime's ports: sources, sinks and board sensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_agent.adapters import board_sensors
 if TYPE_CHECKING:
     from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.config.records import ActConfig, Config, ObserveConfig
-    from edge_agent.runtime.governor.governor import BoardSigns
+    from edge_agent.runtime.governor.governor import BoardReadings
     from edge_agent.runtime.population.actuators import Sink
     from edge_agent.runtime.population.group import Group
     from edge_agent.runtime.population.inputs import Source
@@ -20,14 +20,14 @@ SENSORS = "edge_agent.sensors"
 ACTUATORS = "edge_agent.actuators"
 
 
-def board_signs() -> Callable[[], BoardSigns]:
+def board_readings() -> Callable[[], BoardReadings]:
     """Return what tells how the board is now, and this process on it since it was last asked."""
-    from edge_agent.runtime.governor.governor import BoardSigns
+    from edge_agent.runtime.governor.governor import BoardReadings
 
     share = board_sensors.OwnShare()
 
-    def look() -> BoardSigns:
-        return BoardSigns(
+    def look() -> BoardReadings:
+        return BoardReadings(
             temperature_c=board_sensors.temperature_c(),
             throttled=board_sensors.throttled(),
             own=share(),
@@ -46,7 +46,7 @@ def connect_sources(group: Group) -> None:
             continue
         key = f"population {group.config.name}: observe[{number}].modality"
         column = group.binding.modality(entry.modality, key)
-        group.intake.feed(entry, column, _source(entry, column, group))
+        group.inputs.feed(entry, column, _source(entry, column, group))
 
 
 def _source(entry: ObserveConfig, column: int, group: Group) -> Source:

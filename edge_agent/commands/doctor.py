@@ -1,4 +1,4 @@
-"""``edge-agent doctor``: what on this board will hurt, each finding with its remedy."""
+"""``edge-agent doctor``: checks this board for common problems and suggests fixes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("doctor", help="say what on this board will hurt, and what helps")
+    parser = subparsers.add_parser("doctor", help="check this board for common problems and suggest fixes")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="also look at what this device.toml names"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="also check the files and the broker that this device.toml names",
     )
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -43,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(config: Path | None) -> list[Finding]:
-    """Return all findings; a configuration that is wrong is one of them."""
+    """Return all findings; an invalid configuration is one of them."""
     findings = list(doctor_checks.board())
     if config is None:
         return findings

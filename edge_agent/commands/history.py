@@ -1,4 +1,4 @@
-"""``edge-agent history AGENT``: what an agent saw and did, as table, CSV or JSON."""
+"""``edge-agent history AGENT``: shows an agent's recent observations and actions as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from edge_agent.commands.status import add_socket_option
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("history", help="show an agent's history")
+    parser = subparsers.add_parser("history", help="show an agent's recent observations and actions")
     parser.add_argument("agent", metavar="AGENT", help="name or number of the agent")
     parser.add_argument("--population", metavar="NAME", help="only this population")
-    parser.add_argument("--last", type=int, metavar="N", help="the last N steps (all that are held)")
+    parser.add_argument(
+        "--last", type=int, metavar="N", help="number of steps (default: all that are stored)"
+    )
     parser.add_argument("--csv", action="store_true", help="print comma-separated values")
     add_socket_option(parser)
     add_output_options(parser)
@@ -26,7 +28,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line a step, oldest first."""
+    """Print one line per step, oldest first."""
     question = {"ask": "history", "agent": arguments.agent, "population": arguments.population}
     found = ask(arguments.socket, question | {"last": arguments.last})
     if arguments.json:

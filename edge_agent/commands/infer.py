@@ -1,4 +1,4 @@
-"""``edge-agent infer``: runs a bundle over recorded observations, without a daemon."""
+"""``edge-agent infer``: runs a bundle on recorded observations, without a daemon."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ if TYPE_CHECKING:
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("infer", help="run a bundle over recorded observations")
+    parser = subparsers.add_parser("infer", help="run a bundle on recorded observations")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the .eab file")
     parser.add_argument(
-        "--trace", type=Path, required=True, metavar="T.npz", help="obs [T,M] or [T,N,M]; x for networks"
+        "--trace",
+        type=Path,
+        required=True,
+        metavar="T.npz",
+        help="obs [T,M] or [T,N,M], soft_m [T,O] if known in part; x for networks",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="output file")
     parser.add_argument("--agents", type=int, metavar="N", help="run N copies of a trace [T,M]")
-    parser.add_argument("--teacher-forced", action="store_true", help="execute act of the trace")
+    parser.add_argument(
+        "--teacher-forced",
+        action="store_true",
+        help="execute the actions of the trace instead of the chosen ones",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of drawn actions; default 0")
     parser.add_argument("--threads", type=int, default=1, metavar="K", help="threads of a step")
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -34,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from edge_agent.wire import npz
+    from edge_agent.wire.bundle_kinds import POMDP
 
     trace = npz.read(arguments.trace, ConfigError)
     bundle = bundles.read(arguments.bundle)
     try:
-        out = (_run_agents if bundle.kind == "pomdp" else _run_network)(arguments, trace)
+        out = (_run_agents if bundle.kind == POMDP.name else _run_network)(arguments, trace)
     except ObservationError as error:
         raise ObservationError(f"{arguments.trace}: {error}") from error
     try:
@@ -79,9 +89,17 @@ def _run_agents(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -
         _array(trace, "obs", arguments.trace),
         _array(trace, "act", arguments.trace) if arguments.teacher_forced else None,
         agents=arguments.agents,
+        seed=arguments.seed,
         threads=arguments.threads,
         restarts=_restarts(trace, arguments.trace),
+        soft=_soft(trace),
     )
+
+
+def _soft(trace: dict[str, NDArray[Any]]) -> dict[int, NDArray[Any]]:
+    """Return distributions over outcomes, a modality, as far as the recording has them."""
+    names = [name for name in trace if name.startswith("soft_") and name.removeprefix("soft_").isdecimal()]
+    return {int(name.removeprefix("soft_")): trace[name] for name in names}
 
 
 def _run_network(arguments: argparse.Namespace, trace: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,8 @@
 """``edge-agent metrics``: the daemon's status as Prometheus metrics, printed once or served over HTTP.
 
-It is a process of its own that asks over the control socket, so the daemon pays nothing for it. Names and
-units follow Prometheus' conventions: base units (seconds, bytes, ratios), counters that end in ``_total``.
+It is a separate process that queries the control socket, so the daemon needs no memory for it. Names and
+units follow the Prometheus conventions: base units (seconds, bytes, ratios), names of counters end in
+``_total``.
 """
 
 from __future__ import annotations
@@ -62,8 +63,13 @@ REPUTATION_SCALE = 1000.0
 def add(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser("metrics", help="print or serve Prometheus metrics")
-    parser.add_argument("--listen", type=int, metavar="PORT", help="serve them over HTTP until interrupted")
-    parser.add_argument("--address", default="127.0.0.1", metavar="ADDRESS", help="where to listen")
+    parser.add_argument(
+        "--listen",
+        type=int,
+        metavar="PORT",
+        help="serve the metrics over HTTP on this port until interrupted",
+    )
+    parser.add_argument("--address", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
     add_socket_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)

@@ -15,7 +15,9 @@ from edge_agent.adapters.journal import JournalHandler, under_journald
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and ``-v``, which every command has."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for even more")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="log more; twice for debug messages"
+    )
 
 
 def set_up_logging(verbose: int) -> None:

@@ -1,9 +1,9 @@
-"""``edge-agent provision``: a first configuration for this board, and its memory limits for systemd.
+"""``edge-agent provision``: writes a first configuration for this board and memory limits for systemd.
 
-Theory of operation. A configuration that is there is the user's and stays as it is, so the command may be
-run again: after an upgrade, or when the profile or ``device.memory_mb`` has changed. The drop-in is ours and
-is written anew each time. The daemon keeps itself inside ``memory_mb``; systemd's limits are the net below:
-from ``memory_mb`` on the kernel reclaims (the page cache counts too), and an eighth above it kills.
+Theory of operation. An existing configuration is never changed, so the command can be run again: after an
+upgrade, or after a change of the profile or of ``device.memory_mb``. The drop-in is rewritten each time. The
+daemon keeps within ``memory_mb`` itself; systemd's limits are a second safeguard. Above ``memory_mb`` the
+kernel reclaims memory (the page cache counts too); above nine eighths of it the kernel kills the process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from edge_agent.atomic_file import replaced
 from edge_agent.commands.output import add_output_options, print_json, print_table
 from edge_agent.errors import ConfigError, PlatformError
 
@@ -64,14 +65,16 @@ def add(subparsers: Any) -> None:
         "provision", help="write a first configuration and systemd's memory limits"
     )
     parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="the device.toml")
-    parser.add_argument("--drop-ins", type=Path, default=DROP_INS, metavar="DIR", help="where the limits go")
+    parser.add_argument(
+        "--drop-ins", type=Path, default=DROP_INS, metavar="DIR", help="directory for the memory limits"
+    )
     parser.add_argument("--profile", metavar="NAME", help="board profile instead of the detected one")
     add_output_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write what is missing and say what was done."""
+    """Write the missing files and print what was done."""
     from edge_agent.adapters import board
     from edge_agent.config.checks import find_profile
 
@@ -139,11 +142,9 @@ def _whole(path: Path, key: str, value: object) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Put the file there whole or not at all, readable by all: it holds no secret."""
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.chmod(0o644)
-        beside.replace(path)
+        with replaced(path, 0o644) as file:
+            file.write(text.encode())
     except OSError as error:
         raise PlatformError(f"{path}: {error.strerror}") from error

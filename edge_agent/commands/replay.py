@@ -1,4 +1,4 @@
-"""``edge-agent replay RECORDING``: makes every decision of a flight recording again, bit for bit."""
+"""``edge-agent replay RECORDING``: repeats a flight recording and compares it bit for bit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("replay", help="re-run a flight recording and compare every decision")
+    parser = subparsers.add_parser("replay", help="repeat a flight recording and compare every decision")
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a file of the flight recorder")
     parser.add_argument(
-        "--bundle", type=Path, action="append", default=[], metavar="FILE", help="look for bundles here first"
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="bundle file to use before those that the recording names",
     )
-    parser.add_argument(
-        "--explain", nargs=2, metavar=("TICK", "AGENT"), help="say why an agent did what it did"
-    )
-    parser.add_argument(
-        "--population", metavar="NAME", help="whose tick --explain means (default: the first)"
-    )
+    parser.add_argument("--explain", nargs=2, metavar=("TICK", "AGENT"), help="explain an agent's action")
+    parser.add_argument("--population", metavar="NAME", help="population of --explain (default: the first)")
     add_output_options(parser)
     parser.set_defaults(run=run)
 

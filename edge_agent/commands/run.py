@@ -1,7 +1,7 @@
-"""``edge-agent run``: the daemon, until SIGTERM or SIGINT; on SIGHUP it reads its configuration again.
+"""``edge-agent run``: runs the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
-What nobody foresaw is logged with its traceback, every agent is held safe, and the process ends with status 1
-for the service manager to start it again.
+After an unhandled exception the traceback is logged, all agents are set to their safe values, and the process
+ends with status 1, so that the service manager restarts it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
-from edge_agent.commands.compose_io import board_signs, connect_sources, sinks
+from edge_agent.commands.compose_io import board_readings, connect_sources, sinks
 from edge_agent.commands.output import add_output_options, set_up_logging
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 
@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.adapters.systemd import Notifier
     from edge_agent.commands.compose import compose
     from edge_agent.commands.compose_daemon import DaemonBuilder
-    from edge_agent.commands.compose_hub import join_peers, obey_hub
+    from edge_agent.commands.compose_hub import connect_hub, join_peers
     from edge_agent.memory.arena import Arena
     from edge_agent.protocol.telemetry import Telemetry
     from edge_agent.runtime.governor.governor import Governor
@@ -112,10 +112,10 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
         sinks=sinks(programs, config),
         max_recording_bytes=int(config.recorder.max_mb * 1e6),
     )
-    signs = board_signs()
-    builder.govern(Governor(profile.thermal, (p.priority for p in config.population)), signs)
-    join_peers(builder, composed, lambda: signs().battery)
-    obey_hub(builder, composed, loop.wake, reloader.ask, lambda: _recording_file(config.recorder))
+    readings = board_readings()
+    builder.govern(Governor(profile.thermal, (p.priority for p in config.population)), readings)
+    join_peers(builder, composed, lambda: readings().battery)
+    connect_hub(builder, composed, loop.wake, reloader.ask, lambda: _recording_file(config.recorder))
     if outbox is not None:
         telemetry = Telemetry(device.telemetry_s, profile.telemetry_bytes_s)
         builder.publish_telemetry(telemetry, outbox.outbox, outbox.damaged)
@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
         builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
     daemon = builder.build(
         composed.prepared,
-        checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_a_day),
+        checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_per_day),
         recording_file=_recording_file(config.recorder),
         tidy=tidy,
     )

@@ -1,4 +1,4 @@
-"""``edge-agent status``: what the running daemon does, over its control socket."""
+"""``edge-agent status``: shows the state of the running daemon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_SOCKET = DeviceConfig(name="x").socket
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("status", help="ask the running daemon how it is")
+    parser = subparsers.add_parser("status", help="show the state of the running daemon")
     add_socket_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"broker   {broker['state']}{', ' + broker['reason'] if broker.get('reason') else ''}")
     if status["peers"] is not None:
         print(f"peers    {_peers(status['peers'])}")
-    print(f"step     {status['step_us']} µs an agent")
+    print(f"step     {status['step_us']} µs per agent")
     print_table(
         ["population", *_COLUMNS, "faults"],
         [

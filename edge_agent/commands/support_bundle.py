@@ -1,7 +1,7 @@
-"""``edge-agent support-bundle``: one archive with what a maintainer needs, and no secrets.
+"""``edge-agent support-bundle``: writes an archive for a maintainer that contains no secrets.
 
-Secrets are in files that the configuration names (passwords, keys), and none of those is opened. User names
-in the configuration are blanked. The archive is plain text files: look before you send it.
+Secrets are in files that the configuration names (passwords, keys); none of these files is opened. User names
+in the configuration are removed. The archive contains plain text files: check them before you send it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _SECRET_KEY = re.compile(r"^(\s*(?:username|password\w*|secret\w*|token)\s*=).*$
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("support-bundle", help="collect what a maintainer needs, without secrets")
+    parser = subparsers.add_parser(
+        "support-bundle", help="write an archive for a maintainer, without secrets"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="the device.toml")
     parser.add_argument(
         "-o",
@@ -49,7 +51,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the archive; what is not to be had is a line in it, not an error."""
+    """Write the archive; information that is unavailable is a line in it, not an error."""
     contents = {
         "versions.json": _part(_versions),
         "status.json": _part(lambda: json.dumps(ask(arguments.socket, {"ask": "status"}), indent=1)),

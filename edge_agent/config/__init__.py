@@ -1,1 +1,1 @@
-"""Floor 3: configuration as records, its checks, and what a change of it means."""
+"""Floor 3: configuration records, their checks, and reloading."""

@@ -1,4 +1,4 @@
-"""Names of agents: a list, or a pattern that is spelled out on demand (10,000 names would be 700 KB)."""
+"""Names of agents: a list, or a pattern that is formatted on demand (10,000 names would be 700 KB)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What no single key of ``peers``, ``objective`` and ``population.share`` can say; see ``config.checks``.
+"""Checks of ``peers``, ``objective`` and ``population.share`` that involve several keys; see
+``config.checks``.
 
 Runs in the child process that checks the configuration, on a document whose keys and types are right.
 """

@@ -1,9 +1,8 @@
-"""What a configuration says about peers: how this device takes part, what is worth doing together, what is
-shared.
+"""Configuration records for peers: this device's settings, the fleet's objectives, shared factors.
 
-Theory of operation. Records as in ``config.records``, loaded only where the file has a ``peers`` section.
-Objectives must be the same on every device of the fleet: their digest is their version, so that devices that
-disagree about one never confirm a coalition for it. What protocols compute with is made here, in integers.
+Theory of operation. Records as in ``config.records``, loaded only if the file has a ``peers`` section.
+Objectives must be the same on every device of the fleet: their digest is their version, so devices with
+different texts never confirm a coalition. The integers that the protocol computes with are made here.
 """
 
 from __future__ import annotations
@@ -28,105 +27,115 @@ DEGREES = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeersConfig:
-    """How the device works with others of its fleet. Without this section it does not."""
+    """Cooperation with the other devices of the fleet. Without this section there is none."""
 
     __pydantic_config__ = CHECKED
 
     heartbeat_s: Positive = 30.0
-    """Seconds between words of presence, the same in the whole fleet: 60 for 10,000. 1.5 in silence: gone."""
+    """Heartbeat interval in seconds, the same on every device of the fleet (60 for 10,000 devices). A device
+    that is silent for 1.5 intervals is considered gone.
+    """
     pause_s: Positive = 1.0
-    """Seconds between two words at least, whatever changes."""
+    """Minimum interval between two presence messages in seconds."""
     skew_s: Positive = 30.0
-    """Seconds by which a peer's clock may be off; messages beyond it are refused and held against it."""
+    """Largest accepted clock difference of a peer in seconds. Messages beyond it are refused and lower the
+    peer's reputation.
+    """
     devices: OneOrMore = 256
-    """Most devices the roster has room for."""
+    """Maximum number of devices in the roster."""
     capabilities: tuple[Text, ...] = ()
-    """What the device can do, as the roles of objectives ask for it."""
+    """Capabilities of the device, as named by the roles of objectives."""
     capacity: Count = 1
-    """Units of work it can take on, as the roles of objectives ask for it."""
+    """Capacity of the device, in the units of the roles' ``demand``."""
     place: str = ""
-    """Where it is: a place name, levels separated by ``/``, e.g. campus/b1/floor2."""
+    """Position as a place name with levels separated by ``/``, e.g. campus/b1/floor2."""
     at_m: tuple[float, float] | None = None
-    """Where it is, instead: x and y in the fleet's own plane, metres."""
+    """Position as x and y in the fleet's own plane, metres."""
     lat_lon: tuple[float, float] | None = None
-    """Where it is, instead: latitude and longitude in degrees."""
+    """Position as latitude and longitude in degrees."""
     h3: str = ""
-    """Where it is, instead: an H3 cell index in hexadecimal."""
+    """Position as an H3 cell index in hexadecimal."""
     period_s: Positive = 1.0
-    """Seconds of a fleet tick, the same in the whole fleet; clocks must agree to half of it."""
+    """Length of a fleet tick in seconds, the same on every device of the fleet. Clocks must agree within half
+    of it.
+    """
     window: Window = 32
-    """Fleet ticks within which evidence may be late; what is later is lost, and counted."""
+    """Number of fleet ticks by which evidence may be late. Later evidence is dropped and counted."""
     worthwhile_nats: NotNegative = 0.0
-    """Evidence is held back while all of it together would change a belief by no more than this."""
-    records_a_tick: OneOrMore = 16
-    """Most pieces of evidence the device sends in a fleet tick."""
+    """Evidence is sent only if all unsent evidence together changes a belief by more than this."""
+    records_per_tick: OneOrMore = 16
+    """Maximum number of evidence records sent per fleet tick."""
     room_kb: Count = 0
-    """KiB kept free for populations of other devices; 0 takes none in."""
+    """Memory in KiB reserved for populations of other devices; 0 accepts none."""
     key_file: str = ""
-    """This device's secret key (``edge-convert keygen``): signs the beliefs of populations it lends."""
+    """Secret key file of this device (``edge-convert keygen``). It signs the beliefs of lent populations."""
     keys: dict[str, Text] = field(default_factory=dict)
-    """Device name → its public key file: whose populations are taken in, and to whom ours are lent."""
+    """Device name → its public key file: the devices that populations are borrowed from and lent to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleConfig:
-    """A place in a coalition for one device."""
+    """One device's part in a coalition."""
 
     __pydantic_config__ = CHECKED
 
     name: Text
     """Name of the role, unique in its objective."""
     capability: Text
-    """What its holder must be able to do."""
+    """Capability that the device must have."""
     demand: OneOrMore = 1
-    """Capacity it takes."""
+    """Capacity that the role uses."""
     weight: OneOrMore = 1
-    """Its share of the objective's worth."""
+    """Weight of the role in the objective's worth."""
     required: bool = True
-    """Whether the objective is worth nothing without it."""
+    """Whether the objective needs this role to have any worth."""
     preferences: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Modality → log-preferences (nats, one an outcome) added to its holder's while the coalition lives."""
+    """Modality → log-preferences (nats, one per outcome) added to the device's own while the coalition is
+    confirmed.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveConfig:
-    """Something worth doing together; the same text on every device of the fleet."""
+    """A task for several devices. Its text must be the same on every device of the fleet."""
 
     __pydantic_config__ = CHECKED
 
     name: Text
     """Name of the objective, unique."""
     priority: OneOrMore = 1
-    """The most urgent is served first."""
+    """Objectives with a higher priority are filled first."""
     place: str = ""
-    """Where it is, as in ``peers``; nowhere: anywhere."""
+    """Position as in ``peers``; without a position the objective is served anywhere."""
     at_m: tuple[float, float] | None = None
-    """Where it is, instead: x and y, metres."""
+    """Position as x and y, metres."""
     lat_lon: tuple[float, float] | None = None
-    """Where it is, instead: latitude and longitude in degrees."""
+    """Position as latitude and longitude in degrees."""
     h3: str = ""
-    """Where it is, instead: an H3 cell index in hexadecimal."""
+    """Position as an H3 cell index in hexadecimal."""
     reach: NotNegative | None = None
-    """How far members may be: metres, degrees, or levels up in a place or H3 cell; any if missing."""
+    """Maximum distance of members: metres, degrees, or levels up in a place or H3 cell; unlimited if missing.
+    """
     role: Annotated[tuple[RoleConfig, ...], NotEmpty]
     """Its roles."""
     synergy: tuple[tuple[str, str, int], ...] = ()
-    """Rows [role, role, weight]: worth added where both are filled."""
+    """Rows [role, role, weight]: worth added if both roles are filled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareConfig:
-    """A hidden factor that agents of several devices look at: what they see of it adds up."""
+    """A hidden factor that agents of several devices observe. Their evidence is combined."""
 
     __pydantic_config__ = CHECKED
 
     factor: Text
     """Name of the factor in the bundle, or its number."""
     channel: Text = "{agent}"
-    """What is shared under one name is one thing; {agent}, {index} and {population} are filled in. Without
-    a field all agents of the population look at the same thing."""
+    """Name under which evidence is shared; {agent}, {index} and {population} are filled in. Without a field
+    all agents of the population share one factor.
+    """
     controller: str = ""
-    """Which device's action moves the factor, if one does: that of its first agent on the channel."""
+    """Device whose action changes the factor, if any: the action of its first agent on the channel."""
 
 
 def position(config: PeersConfig | ObjectiveConfig) -> Position:

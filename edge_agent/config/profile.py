@@ -1,4 +1,4 @@
-"""Board profiles: what a board can give and what it can bear.
+"""Board profiles: memory, processor and temperature limits of boards.
 
 A profile is a TOML file in ``firmware_profiles``, shipped with the package. Like ``config.records`` these
 records are the one definition of every key, and pydantic checks files against them in a child process.
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThermalProfile:
-    """Degrees Celsius of the processor at which the board, and before it the governor, acts."""
+    """Processor temperatures in °C at which the governor and the firmware act."""
 
     __pydantic_config__ = CHECKED
 
     warm_c: Celsius
-    """From here the governor plans shorter and steps less often."""
+    """From this temperature the governor shortens plans and reduces step rates."""
     hot_c: Celsius
-    """From here it suspends populations, lowest priority first."""
+    """From this temperature the governor suspends populations, lowest priority first."""
     limit_c: Celsius
-    """Where the firmware throttles the clock by itself."""
+    """Temperature at which the firmware throttles the processor clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +36,23 @@ class Profile:
     __pydantic_config__ = CHECKED
 
     board: Text
-    """What the board is called."""
+    """Name of the board."""
     memory_mb: Budget
-    """MiB for the whole daemon, interpreter and libraries included."""
+    """Memory budget of the whole daemon in MiB, including interpreter and libraries."""
     cores: OneOrMore
-    """Cores of the board."""
+    """Number of processor cores."""
     threads: OneOrMore
-    """Threads a step may use; one core less than the board has keeps the rest of the system alive."""
+    """Threads per step; one fewer than the number of cores leaves a core for the rest of the system."""
     max_rate_hz: Positive
-    """Most steps a second of any population."""
+    """Maximum steps per second of any population."""
     telemetry_bytes_s: OneOrMore = 20_000
-    """Most bytes a second of telemetry over a long time, before compression; over that it is thinned."""
+    """Long-term limit of telemetry in bytes per second, before compression. Above it telemetry is thinned
+    out.
+    """
     thermal: ThermalProfile
     """Temperatures."""
     sources: Annotated[tuple[Text, ...], NotEmpty]
-    """Where the figures come from."""
+    """Sources of the figures."""
 
 
 def build(document: dict[str, Any]) -> Profile:

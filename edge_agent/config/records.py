@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:
-    """Who this device is and where it keeps what it must not forget."""
+    """Identity, state and limits of this device."""
 
     __pydantic_config__ = CHECKED
 
@@ -47,80 +47,85 @@ class DeviceConfig:
     fleet: Name = "home"
     """Name of the fleet: the level above the device in every topic."""
     profile: Text = "generic"
-    """Board profile: a name out of firmware_profiles, or a path to a TOML file."""
+    """Board profile: the name of a shipped profile, or the path of a TOML file."""
     state_dir: Text = "/var/lib/edge-agent"
-    """Directory of checkpoints, recordings and the outbox; made if missing."""
+    """Directory of checkpoints, recordings and the outbox. It is created if it is missing."""
     socket: Text = "/run/edge-agent/control.sock"
-    """UNIX socket of ``status``, ``agents`` and ``history``; who may open it may ask."""
+    """UNIX socket of ``status``, ``agents`` and ``history``. Its file permissions control access."""
     socket_mode: Literal["0600", "0660", "0666"] = "0660"
-    """Permissions of the socket in octal."""
+    """File permissions of the socket, in octal."""
     memory_mb: Count = 0
-    """Bytes for the whole process in MiB; 0 takes the profile's."""
+    """Memory budget of the whole process in MiB; 0 uses the profile's."""
     spare_kb: Spare = -1
-    """Arena kept free for populations added at run time, KiB; -1 keeps room to swap the largest one, which a
-    population that the hub adds seldom fits in."""
+    """Arena memory in KiB reserved for populations that are added at run time; -1 reserves enough to replace
+    the largest population, which is seldom enough for a population that the hub adds.
+    """
     telemetry_s: Positive = 10.0
-    """Seconds between telemetry messages."""
+    """Interval between telemetry messages in seconds."""
     checkpoint_s: Positive = 300.0
-    """Seconds between checkpoints of beliefs and counters."""
-    checkpoint_mb_a_day: Positive = 200.0
-    """Most MB of checkpoints in a day; the interval grows when that is not enough (SD cards wear)."""
+    """Interval between checkpoints of beliefs and counters in seconds."""
+    checkpoint_mb_per_day: Positive = 200.0
+    """Maximum MB of checkpoints written per day. The interval grows to stay below it (SD cards wear)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """Where the MQTT broker is. Without this section the device works without a network."""
+    """Connection to the MQTT broker. Without this section the device works without a network."""
 
     __pydantic_config__ = CHECKED
 
     host: Text = "localhost"
-    """Host name or address."""
+    """Host name or IP address."""
     port: Port = 1883
-    """TCP port; 8883 is usual with TLS."""
+    """TCP port; usually 8883 with TLS."""
     username: str = ""
-    """MQTT user name; empty for none. Give the device's name, so that the broker's ACL patterns work."""
+    """MQTT user name; empty for none. Use the device's name, so that the broker's ACL patterns work."""
     password_file: str = ""
-    """File whose first line is the password; only its owner may read it."""
+    """File whose first line is the password. Only its owner may have read permission."""
     tls: bool = False
     """Use TLS."""
     ca_file: str = ""
-    """Certificates to believe; empty takes the system's."""
+    """CA certificate file; empty uses the system's trust store."""
     cert_file: str = ""
-    """This device's certificate, for brokers that ask for one."""
+    """Certificate file of this device, for brokers that require one."""
     key_file: str = ""
-    """Its key; only its owner may read it."""
+    """Key file of the certificate. Only its owner may have read permission."""
     keepalive_s: Keepalive = 60
-    """Seconds of silence after which either side takes the connection for dead."""
+    """MQTT keep-alive in seconds: the longest time without a packet."""
     home_assistant: str = ""
-    """Discovery prefix of a Home Assistant that shall show the device, usually homeassistant; empty: none."""
+    """Discovery prefix of Home Assistant, usually homeassistant; empty turns discovery off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubConfig:
-    """Whom the device obeys, and what it keeps for its hub. Without keys it obeys nobody."""
+    """The hub whose documents and commands the device accepts. Without keys it accepts none."""
 
     __pydantic_config__ = CHECKED
 
     keys: tuple[Text, ...] = ()
-    """Public key files (``edge-convert keygen``) of the hub: what they signed is obeyed."""
+    """Public key files of the hub (``edge-convert keygen``). The device accepts what these keys signed."""
     threshold: OneOrMore = 1
-    """How many of the keys must have signed a document or command."""
+    """Number of keys that must have signed a document or command."""
     confirm: bool = False
-    """Keep telemetry until ``edge-hub ingest`` has confirmed it; false: until the broker has it. A broker
-    that is killed loses some of what it acknowledged (Mosquitto does); only true leaves no gaps then."""
+    """Keep telemetry until ``edge-hub ingest`` has confirmed it; false keeps it until the broker has
+    acknowledged it. A broker that is killed can lose acknowledged messages (Mosquitto does); only true
+    prevents gaps then.
+    """
     outbox_mb: Positive = 64.0
-    """Most MB of telemetry on disk; past that the oldest is thinned out."""
+    """Maximum MB of telemetry on disk. Above it the oldest telemetry is thinned out."""
     download_s: Positive = 600.0
-    """Seconds that the download of a bundle from a URL may take; then the hub is asked for the rest."""
+    """Time limit in seconds for downloading a bundle from a URL. The device then requests the missing blocks
+    from the hub.
+    """
     redirects_elsewhere: bool = False
-    """Whether such a download follows redirects to another host, port or scheme (http and https)."""
+    """Whether a download follows redirects to another host, port or scheme (http and https)."""
     outbox_days: NotNegative = 0.0
-    """Most days that telemetry is kept; 0 keeps it as long as there is room."""
+    """Maximum age of stored telemetry in days; 0 keeps it while there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveConfig:
-    """Where one modality's observations come from."""
+    """Source of one modality's observations."""
 
     __pydantic_config__ = CHECKED
 
@@ -131,25 +136,27 @@ class ObserveConfig:
     topic: str = ""
     """MQTT topic; {agent} is the agent's name, {index} its number, {population} the population's name."""
     pointer: str = ""
-    """Where in the JSON message (RFC 6901), e.g. /co2; empty takes the whole payload as one number. A null is
-    not observed: the last value stays until it is stale."""
+    """JSON pointer into the message (RFC 6901), e.g. /co2; empty uses the whole payload as one number. A null
+    counts as not observed: the last value stays until it is stale.
+    """
     path: str = ""
-    """A file that holds one number (hwmon, iio, thermal, power_supply); {agent} and {index} are filled in."""
+    """File that contains one number (hwmon, iio, thermal, power_supply); {agent} and {index} are filled in.
+    """
     plugin: str = ""
-    """Name of an entry point in the group ``edge_agent.sensors``."""
+    """Name of an entry point of the group ``edge_agent.sensors``."""
     scale: float = 1.0
-    """Multiplied with the number to get the modality's unit, e.g. 0.001 for millidegrees."""
+    """Factor from the number to the modality's unit, e.g. 0.001 for millidegrees."""
     offset: float = 0.0
     """Added after ``scale``."""
     stale_s: Positive = 300.0
-    """Seconds after which the last value counts as not observed."""
+    """Age in seconds at which the last value counts as not observed."""
     hold: bool = True
     """Use the last value in every step until it is stale; false uses it in one step only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActConfig:
-    """Where one control's actions go."""
+    """Destination of one control's actions."""
 
     __pydantic_config__ = CHECKED
 
@@ -160,21 +167,22 @@ class ActConfig:
     topic: str = ""
     """MQTT topic; {agent}, {index} and {population} are filled in."""
     template: str = "{value}"
-    """The payload: {value} is the control's value, {action} its number, {agent} and {index} whose it is."""
+    """Payload: {value} is the control's value, {action} its number, {agent} and {index} name the agent."""
     path: str = ""
-    """File that is written, e.g. a PWM duty; {agent} and {index} are filled in."""
+    """File to write, e.g. a PWM duty cycle; {agent} and {index} are filled in."""
     command: tuple[str, ...] = ()
-    """Program (absolute path, listed in ``commands``) and arguments; {value} is the filled-in template."""
+    """Program (absolute path, listed in ``commands``) and its arguments; {value} is the filled-in template.
+    """
     plugin: str = ""
-    """Name of an entry point in the group ``edge_agent.actuators``."""
+    """Name of an entry point of the group ``edge_agent.actuators``."""
     qos: Literal[0, 1] = 0
     """MQTT quality of service of the action."""
     retain: bool = False
-    """Whether the broker keeps the last action for who comes later."""
+    """Whether the broker retains the last action for later subscribers."""
     on_change: bool = True
     """Send only actions that differ from the agent's last one."""
     safe: str = ""
-    """Value sent when observations went stale or the population is suspended; empty sends none."""
+    """Value sent while observations are stale or the population is suspended; empty sends none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,42 +196,44 @@ class PopulationConfig:
     bundle: Text
     """Path of the bundle (.eab)."""
     size: Agents = 0
-    """Number of agents; 0 takes the number of ``agents``."""
+    """Number of agents; 0 uses the length of ``agents``."""
     agents: tuple[Text, ...] | Text = "{population}-{index}"
     """Names of the agents: a list, or a pattern with {index} (from 0) and {population}."""
     seed: Seed = 0
-    """Seed of what is drawn at random."""
+    """Seed of the random numbers."""
     step: Literal["rate", "arrival", "change"] = "rate"
-    """rate: all agents, ``rate_hz`` times a second; arrival: those that got an observation; change: those
-    whose observation is another one. The latter two at most ``rate_hz`` times a second."""
+    """rate: all agents step ``rate_hz`` times per second; arrival: agents step when an observation arrives;
+    change: agents step when an observation changes. The latter two at most ``rate_hz`` times per second.
+    """
     rate_hz: Rate = 1.0
-    """Steps a second."""
+    """Steps per second."""
     threads: Threads = 0
-    """Threads of a step; 0 takes the profile's."""
+    """Number of threads per step; 0 uses the profile's."""
     priority: Priority = 5
-    """0 is suspended first when the board is in trouble, 9 last."""
+    """Order in which the governor suspends populations on an overloaded board: 0 first, 9 last."""
     history_kb: Count = 256
-    """KiB of history: the newest steps as they are, older ones compressed."""
+    """Memory of the history in KiB. The newest steps are uncompressed, older ones compressed."""
     bulk: bool = False
-    """Take observations from edge/v1/FLEET/DEVICE/in/NAME and send all actions to .../out/NAME as arrays."""
+    """Receive observations as arrays on edge/v1/FLEET/DEVICE/in/NAME and publish all actions on .../out/NAME.
+    """
     observe: tuple[ObserveConfig, ...] = ()
-    """Where observations come from; a modality that is not listed is never observed."""
+    """Sources of observations. A modality that is not listed is never observed."""
     act: tuple[ActConfig, ...] = ()
-    """Where actions go; a control that is not listed stays inside."""
+    """Destinations of actions. The actions of a control that is not listed are not sent."""
     share: tuple[ShareConfig, ...] = ()
-    """Hidden factors whose evidence is shared with peers."""
+    """Hidden factors whose evidence is exchanged with peers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderConfig:
-    """The flight recorder: enough to re-run every decision."""
+    """The flight recorder: records what is needed to replay every decision."""
 
     __pydantic_config__ = CHECKED
 
     path: str = ""
     """File of the recording; empty records nothing."""
     max_mb: Positive = 16.0
-    """Most MB on disk, two segments together."""
+    """Maximum MB on disk, both segments together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,13 +245,13 @@ class Config:
     device: DeviceConfig
     """Who this device is."""
     broker: BrokerConfig | None = None
-    """Where the broker is."""
+    """The MQTT broker."""
     hub: HubConfig = field(default_factory=HubConfig)
     """The hub."""
     peers: PeersConfig | None = None
     """The other devices of the fleet."""
     objective: tuple[ObjectiveConfig, ...] = ()
-    """What the fleet's devices do together."""
+    """Objectives of the fleet's devices."""
     population: Annotated[tuple[PopulationConfig, ...], NotEmpty]
     """The populations."""
     recorder: RecorderConfig = field(default_factory=RecorderConfig)

@@ -1,7 +1,7 @@
-"""What a changed configuration file means for a running daemon.
+"""Differences between the running configuration and a changed file.
 
-Populations come, go and change while the daemon runs. What the process was built around (its name, its
-broker, its budget) takes a restart, and the log says so. A bad file changes nothing.
+Populations are added, removed and changed while the daemon runs. Other changes (name, broker, budget) need a
+restart, and the log says so. An invalid file changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from edge_agent.config.records import Config
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Numbers of the populations to make, names of those to let go, sections that take a restart."""
+    """Numbers of the populations to add, names of those to remove, sections that need a restart."""
 
     make: tuple[int, ...]
     gone: tuple[str, ...]

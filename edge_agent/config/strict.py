@@ -1,3 +1,3 @@
-"""How pydantic reads every record: no unknown keys, no NaN or infinity."""
+"""pydantic settings of every record: no unknown keys, no NaN or infinity."""
 
 CHECKED = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}

@@ -1,7 +1,7 @@
-"""Texts with fields to be filled in: topics, paths, payloads. Checked once, so that filling can't fail.
+"""Format strings of topics, paths and payloads. They are checked once, so that formatting cannot fail.
 
-They are Python's format strings. A number may have a format; a width is two digits, since filling in asks for
-as much memory as it says.
+They are Python format strings. A number may have a format; its width has at most two digits, since formatting
+allocates that many characters.
 """
 
 from __future__ import annotations

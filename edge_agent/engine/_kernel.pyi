@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 def isas() -> list[tuple[str, bool, int]]: ...
 def thread_floats(
-    states: int, outcomes: int, modalities: int, factors: int, lanes: int, rows: int, /
+    states: int, codes: int, outcomes: int, modalities: int, factors: int, lanes: int, rows: int, /
 ) -> int: ...
 
 class Core:
@@ -28,5 +28,13 @@ class Core:
         /,
     ) -> NDArray[np.int64] | None: ...
     def set_plan(
-        self, ops: Any, fold: Any, lists: Any, values: int, selection: int, stochastic: int, /
+        self,
+        ops: Any,
+        fold: Any,
+        lists: Any,
+        values: int,
+        penalties: int,
+        selection: int,
+        stochastic: int,
+        /,
     ) -> None: ...

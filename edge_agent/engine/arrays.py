@@ -5,9 +5,12 @@ once, checked whole (``validation``), and is immutable from then on. Shapes, wit
 U controls, P policies, T steps, F factors:
 
 - ``A[m]`` [O_m, *states of A_deps[m]], P(outcome | states); columns sum to 1;
-- ``B[f]`` [S_f, *states of B_deps[f], U_f], P(next state | states, control); columns sum to 1;
+- ``B[f]`` [S_f, *states of B_deps[f], U_f], P(next state | states, control); columns sum to 1 (A and B may
+  also be ``sparse.Sparse``);
 - ``C[m]`` [O_m] or [T, O_m], preferences in nats (log-probabilities up to a constant);
-- ``D[f]`` [S_f], the prior at the start; ``E`` [P], the prior over policies; ``policies`` [P, T, F].
+- ``D[f]`` [S_f], the prior at the start; ``E`` [P], the prior over policies; ``policies`` [P, T, F];
+- ``pA[m]``, ``pB[f]`` shaped as ``A[m]``, ``B[f]``: Dirichlet counts, for the information gain on parameters;
+- ``I[f]`` [depth, S_f] of 0 and 1: from which states the goal is at most so many steps away.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import validation
+from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.sparse import Sparse, Weights
+from edge_agent.errors import ModelError
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -30,18 +36,32 @@ Deps = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class ModelArrays:
-    """The checked arrays of a model, shaped as the module's head says; ``gamma``, ``alpha``: precisions."""
+    """The checked arrays of a model, shaped as the module's head says, and its agent's options."""
 
-    A: tuple[Float, ...]
-    B: tuple[Float, ...]
+    A: tuple[Weights, ...]
+    B: tuple[Weights, ...]
     C: tuple[Float, ...]
     D: tuple[Float, ...]
     E: Float
     policies: Int
     A_deps: Deps
     B_deps: Deps
-    gamma: float
-    alpha: float
+    options: AgentOptions
+    pA: tuple[Float, ...] | None = None
+    pB: tuple[Float, ...] | None = None
+    I: tuple[Float, ...] | None = None
+    gains: Mapping[int, Weights] | None = None
+    """What ``pA`` and ``pB`` fold into (``novelty``), where only that is known: of a stored model."""
+
+    @property
+    def gamma(self) -> float:
+        """Precision of the posterior over policies."""
+        return self.options.gamma
+
+    @property
+    def alpha(self) -> float:
+        """Precision of drawn actions."""
+        return self.options.alpha
 
     @property
     def num_states(self) -> tuple[int, ...]:
@@ -67,8 +87,8 @@ def all_policies(num_controls: Sequence[int], policy_len: int) -> Int:
 
 
 def model_arrays(
-    A: Sequence[ArrayLike],
-    B: Sequence[ArrayLike],
+    A: Sequence[ArrayLike | Sparse],
+    B: Sequence[ArrayLike | Sparse],
     C: Sequence[ArrayLike] | None = None,
     D: Sequence[ArrayLike] | None = None,
     *,
@@ -77,21 +97,27 @@ def model_arrays(
     A_deps: Sequence[Sequence[int]] | None = None,
     B_deps: Sequence[Sequence[int]] | None = None,
     policy_len: int = 1,
-    gamma: float = 16.0,
-    alpha: float = 16.0,
+    gamma: float | None = None,
+    alpha: float | None = None,
+    options: AgentOptions | None = None,
+    pA: Sequence[ArrayLike] | None = None,
+    pB: Sequence[ArrayLike] | None = None,
+    H: Sequence[ArrayLike] | None = None,
+    I: Sequence[ArrayLike] | None = None,
 ) -> ModelArrays:
     """Fill in pymdp's defaults, check everything, and return the model.
 
     Defaults: ``A_deps`` every factor, ``B_deps`` each factor itself, ``C`` zero, ``D`` and ``E`` uniform,
-    ``policies`` all of length ``policy_len``.
+    ``policies`` all of length ``policy_len``, ``options`` those of ``AgentOptions``. ``gamma`` and ``alpha``
+    are short for those of ``options``. ``H[f]`` [S_f], 1 for a goal state, gives ``I``.
 
     Raises
     ------
     ModelError
         The message names tensor, index and rule.
     """
-    tensors_a = validation.tensors("A", A)
-    tensors_b = validation.tensors("B", B)
+    tensors_a = validation.weights("A", A)
+    tensors_b = validation.weights("B", B)
     factors = len(tensors_b)
     deps_a = validation.dependencies("A_deps", A_deps, len(tensors_a), factors, range(factors))
     deps_b = validation.dependencies("B_deps", B_deps, factors, factors, None)
@@ -99,8 +125,21 @@ def model_arrays(
     outcomes = [a.shape[0] for a in tensors_a]
     states = [b.shape[0] for b in tensors_b]
     controls = [b.shape[-1] for b in tensors_b]
-    validation.positive("gamma", gamma)
-    validation.positive("alpha", alpha)
+    chosen = options or AgentOptions()
+    chosen = chosen if gamma is None else replace(chosen, gamma=gamma)
+    chosen = chosen if alpha is None else replace(chosen, alpha=alpha)
+    counts_a = None if pA is None else validation.counts(validation.tensors("pA", pA), tensors_a, "pA")
+    counts_b = None if pB is None else validation.counts(validation.tensors("pB", pB), tensors_b, "pB")
+    if chosen.use_param_info_gain and counts_a is None and counts_b is None:
+        raise ModelError("use_param_info_gain: there are no counts, expected pA, pB or both")
+    ways = None
+    if H is not None:
+        goals = validation.indicators(validation.tensors("H", H), states, "H")
+        from edge_agent.engine import induction  # the daemon's memory: few models need it
+
+        ways = induction.reachability(goals, tensors_b, deps_b, chosen)
+    elif I is not None:
+        ways = validation.indicators(validation.tensors("I", I), states, "I")
     if policies is None:
         validation.policy_count(controls, policy_len)
         plans = all_policies(controls, policy_len)
@@ -122,10 +161,22 @@ def model_arrays(
         if E is None
         else validation.priors(validation.tensors("E", [E]), [len(plans)], "E")[0]
     )
-    for array in (*tensors_a, *tensors_b, *tensors_c, *tensors_d, habits, plans):
+    more = (*(counts_a or ()), *(counts_b or ()), *(ways or ()))
+    for array in (*tensors_a, *tensors_b, *tensors_c, *tensors_d, habits, plans, *more):
         array.setflags(write=False)
     return ModelArrays(
-        tensors_a, tensors_b, tensors_c, tensors_d, habits, plans, deps_a, deps_b, float(gamma), float(alpha)
+        tensors_a,
+        tensors_b,
+        tensors_c,
+        tensors_d,
+        habits,
+        plans,
+        deps_a,
+        deps_b,
+        chosen,
+        counts_a,
+        counts_b,
+        ways,
     )
 
 
@@ -133,7 +184,12 @@ def arrays_from_npz(data: Mapping[str, Any]) -> ModelArrays:
     """Return the model in an npz of the form that design notes and ``edge_convert.export_pymdp`` use.
 
     Keys: ``A_0 …``, ``B_0 …``, ``C_0 …``, ``D_0 …``, optional ``E``, ``policies``, ``A_deps``, ``B_deps``
-    (JSON), ``policy_len``, ``gamma``, ``alpha``.
+    (JSON), ``policy_len``, every option of ``AgentOptions`` by its name (``gamma``, ``sampling_mode`` …),
+    ``pA_0 …``, ``pB_0 …``, ``H_0 …``, ``I_0 …``.
+
+    Raises
+    ------
+    ModelError
     """
 
     def series(letter: str) -> list[Any] | None:
@@ -155,6 +211,19 @@ def arrays_from_npz(data: Mapping[str, Any]) -> ModelArrays:
         A_deps=parsed("A_deps"),
         B_deps=parsed("B_deps"),
         policy_len=int(data["policy_len"]) if "policy_len" in data else 1,
-        gamma=float(data["gamma"]) if "gamma" in data else 16.0,
-        alpha=float(data["alpha"]) if "alpha" in data else 16.0,
+        options=AgentOptions.from_plain(
+            {name: _plain(name, data[name]) for name in AgentOptions.names() if name in data}
+        ),
+        pA=series("pA"),
+        pB=series("pB"),
+        H=series("H"),
+        I=series("I"),
     )
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return the number, text or truth in a 0-dimensional array."""
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ModelError(f"{name}: {array.dtype} of shape {array.shape}, expected one value")
+    return array.item()

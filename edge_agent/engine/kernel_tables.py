@@ -10,7 +10,9 @@ from decimal import Context, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.reference import EPSILON
+from edge_agent.engine.options import RULES
+from edge_agent.engine.quantize import TINY
+from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.storage import Tensor
 
 _CONTEXT = Context(prec=25)
@@ -21,10 +23,15 @@ def logarithm(x: float) -> float:
     return float(Decimal(max(x, EPSILON)).ln(_CONTEXT))
 
 
-def tables(tensor: Tensor) -> tuple[NDArray[np.float32], float]:
+def background_of(tensor: Tensor, rules: int = RULES) -> float:
+    """Return the background that the kernel computes with: 0 where inference would clip it."""
+    return tensor.background if tensor.background >= (EPSILON if rules > 1 else TINY) else 0.0
+
+
+def tables(tensor: Tensor, rules: int = RULES) -> tuple[NDArray[np.float32], float]:
     """Return ([difference, ratio, logarithm] of every palette value, float32 [3, values], ln background)."""
     palette = tensor.palette.astype(np.float32)
-    background = np.float32(tensor.background)
+    background = np.float32(background_of(tensor, rules))
     logs = np.array([logarithm(float(p)) for p in palette])
     common = logarithm(float(background)) if tensor.sparse else 0.0
     ratio = palette / background if background > 0 else palette

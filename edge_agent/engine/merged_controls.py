@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.kernel_tables import background_of
+from edge_agent.engine.options import RULES
 from edge_agent.engine.storage import Tensor
 
 MAX_PATTERNS = 256
@@ -38,7 +40,7 @@ NONE = MergedControls(
 )
 
 
-def mixed(tensor: Tensor, states: int) -> MergedControls:
+def mixed(tensor: Tensor, states: int, rules: int = RULES) -> MergedControls:
     """Return the mixed form, or ``NONE`` where there is one control, or no gain."""
     controls = tensor.rows // states
     if not tensor.sparse or controls == 1:
@@ -50,7 +52,7 @@ def mixed(tensor: Tensor, states: int) -> MergedControls:
     if len(places) + states > GAIN * (len(tensor.codes) + tensor.rows):
         return NONE
     weights = np.zeros((len(places), controls), np.float32)
-    difference = tensor.palette.astype(np.float32) - np.float32(tensor.background)
+    difference = tensor.palette.astype(np.float32) - np.float32(background_of(tensor, rules))
     weights[which, row // states] = difference[tensor.codes]
     pattern, index = np.unique(weights, axis=0, return_inverse=True)
     if len(pattern) > MAX_PATTERNS:

@@ -54,7 +54,8 @@ class OutcomeClasses(NamedTuple):
         return sum(a.nbytes for a in self[1:]) if self.patterns else 0
 
 
-def _none(modalities: int, factors: int) -> OutcomeClasses:
+def none(modalities: int, factors: int) -> OutcomeClasses:
+    """Return no classes."""
     half, single = np.zeros((0, 0), np.uint16), np.zeros((0, 0), np.float32)
     return OutcomeClasses(
         0,
@@ -69,14 +70,14 @@ def _none(modalities: int, factors: int) -> OutcomeClasses:
 
 def alike(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> OutcomeClasses:
     """Return the classes, or none where no modality couples factors, or where there is no gain."""
-    none = _none(len(A), len(num_states))
+    nothing = none(len(A), len(num_states))
     coupling = [i for i, deps in enumerate(A_deps) if len(deps) > 1]
     involved = [sum(f in A_deps[i] for i in coupling) for f in range(len(num_states))]
     sizes = [A[i].rows + 1 for i in coupling]
     patterns = int(np.prod(sizes))
     if not coupling or max(involved) > COUPLINGS or patterns > MAX_PATTERNS or max(num_states) > 65_535:
-        return none
-    strides = none.strides.copy()
+        return nothing
+    strides = nothing.strides.copy()
     strides[coupling] = np.cumprod([1, *sizes[:-1]])
     logs = [_logarithms(A[i], [num_states[d] for d in A_deps[i]]) for i in coupling]
     found = []  # a pattern: a factor's class of every state
@@ -86,7 +87,7 @@ def alike(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> O
     classes = np.array([max(int(p[f].max()) + 1 for p in found) for f in range(len(num_states))], np.int32)
     joint = [int(np.prod([classes[d] for d in A_deps[i]])) for i in coupling]
     if sum(joint) > GAIN * sum(A[i].width for i in coupling):
-        return none
+        return nothing
     order, starts, weights, common = [], [], [], []
     for pattern, members in zip(_all(sizes), found, strict=True):
         order.append(np.concatenate([np.argsort(c, kind="stable") for c in members]))

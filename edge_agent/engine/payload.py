@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from edge_agent.engine import storage, validation
 from edge_agent.engine.arrays import Deps, all_policies, model_arrays
+from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
 from edge_agent.engine.planning import Folds, groups_of
+from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.engine.storage import Tensor
 from edge_agent.wire import bundle as bundles
 
@@ -45,9 +48,10 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
     A_deps, B_deps = (tuple(tuple(map(int, deps)) for deps in text[key]) for key in ("A_deps", "B_deps"))
     groups = groups_of(A_deps)
     controls = [b.rows // max(len(used[f"D_{f}.npy"]), 1) for f, b in enumerate(B)]
-    claimed = sum(tensor.rows * tensor.width for tensor in (*A, *B))
+    claimed = sum(t.rows + t.width + len(t.codes) for t in (*A, *B))
+    claimed += sum(a.rows * a.width for a, deps in zip(A, A_deps, strict=False) if len(deps) > 1)
     if claimed > MAX_ENTRIES:
-        raise ValueError(f"A and B have {claimed} entries, at most {MAX_ENTRIES}")
+        raise ValueError(f"A and B claim {claimed} entries, at most {MAX_ENTRIES}")
     if "policies.npy" in arrays:
         policies = validation.policies(used["policies.npy"], controls)
     else:
@@ -67,13 +71,25 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
             tuple(used[f"utility_{g}.npy"] for g in range(len(groups))),
             tuple(used[f"ambiguity_{g}.npy"] for g in range(len(groups))),
         ),
-        "gamma": float(text["gamma"]),
-        "alpha": float(text["alpha"]),
+        "options": _options(text),
+        "belief_bits": tuple(map(int, text.get("belief_bits", [8] * len(B)))),
+        "rules": RULES if "options" in text else 1,
+        "novelty": {
+            int(i): storage.loaded(f"novelty_{i}", d, used, math.inf)
+            for i, d in text.get("novelty", {}).items()
+        },
+        "ways": tuple(used[f"I_{f}.npy"] for f in range(len(B))) if "I_0.npy" in arrays else (),
     }
     unused = sorted(set(arrays) - used.seen)
     if unused:
         raise ValueError(f"{unused[0]} is not part of the model")
     return out
+
+
+def _options(text: Mapping[str, Any]) -> AgentOptions:
+    if "options" in text:
+        return AgentOptions.from_plain(text["options"])
+    return replace(BEFORE_OPTIONS, gamma=float(text["gamma"]), alpha=float(text["alpha"]))
 
 
 def check(model: Model) -> None:
@@ -97,21 +113,32 @@ def check(model: Model) -> None:
     tolerance = 0.02  # palettes of dense tensors leave columns a little off 1
     for name, tensors in (("A", arrays.A), ("B", arrays.B)):
         for i, tensor in enumerate(tensors):
-            off = np.abs(tensor.sum(axis=0) - 1.0).max()
+            off = np.abs(column_sums(tensor) - 1.0).max()
             if off > tolerance:
                 raise ValueError(f"{name}_{i}: a column sums to 1 +- {off:.3g}, expected 1")
     model_arrays(
-        [np.full(a.shape, 1.0 / a.shape[0]) for a in arrays.A],
-        [np.full(b.shape, 1.0 / b.shape[0]) for b in arrays.B],
+        [_even(a) for a in arrays.A],
+        [_even(b) for b in arrays.B],
         model.C,
         model.D,
         E=model.E,
         policies=model.policies,
         A_deps=model.A_deps,
         B_deps=model.B_deps,
-        gamma=model.gamma,
-        alpha=model.alpha,
+        options=replace(model.options, use_param_info_gain=False),
+        I=model.ways or None,
     )
+    stored = (*model.A, *model.B)
+    if len(model.belief_bits) != len(model.B) or not {8, 16}.issuperset(model.belief_bits):
+        raise ValueError(f"belief_bits: {list(model.belief_bits)}, expected {len(model.B)} times 8 or 16")
+    if model.options.use_param_info_gain and not model.novelty:
+        raise ValueError("use_param_info_gain: there is no novelty tensor")
+    for i, weights in model.novelty.items():
+        if not 0 <= i < len(stored):
+            raise ValueError(f"novelty_{i}: there are {len(stored)} tensors")
+        _fits(f"novelty_{i}", weights, stored[i].width, stored[i].rows)
+    if any(ways.dtype != np.uint8 for ways in model.ways):
+        raise ValueError("I: expected uint8")
     for deps, utility, ambiguity in zip(
         model.folds.groups, model.folds.utility, model.folds.ambiguity, strict=True
     ):
@@ -121,28 +148,43 @@ def check(model: Model) -> None:
         if utility.shape[1] != size or ambiguity.shape != (size,):
             raise ValueError(f"utility, ambiguity: expected {size} states")
     model.plan(model.policy_len, True)
+    _ = model.elimination  # its size is checked
+
+
+def _even(tensor: Weights) -> Sparse:
+    """Return even distributions in the shape of ``tensor``."""
+    return Sparse(tensor.shape, np.zeros(0, np.int64), np.zeros(0), 1.0 / tensor.shape[0])
 
 
 def entries(model: Model) -> dict[str, bytes]:
     """Return the payload of a bundle; the same model gives the same bytes."""
-    description = {
+    description: dict[str, Any] = {
         "A": [storage.described(a) for a in model.A],
         "B": [storage.described(b) for b in model.B],
         "A_deps": model.A_deps,
         "B_deps": model.B_deps,
         "policy_len": model.policy_len,
-        "gamma": model.gamma,
-        "alpha": model.alpha,
     }
+    if model.rules == 1:
+        description |= {"gamma": model.gamma, "alpha": model.alpha}
+    else:
+        description["options"] = model.options.changed()
+    if max(model.belief_bits) > 8:
+        description["belief_bits"] = model.belief_bits
+    if model.novelty:
+        description["novelty"] = {str(i): storage.described(w) for i, w in model.novelty.items()}
     out = {DESCRIPTION: bundles.canonical_json(description)}
     for letter, tensors in (("A", model.A), ("B", model.B)):
         for i, tensor in enumerate(tensors):
             out |= storage.entries(f"{letter}_{i}", tensor)
+    for i, tensor in model.novelty.items():
+        out |= storage.entries(f"novelty_{i}", tensor)
     vectors: dict[str, Sequence[NDArray[Any]]] = {
         "C": model.C,
         "D": model.D,
         "utility": model.folds.utility,
         "ambiguity": model.folds.ambiguity,
+        "I": model.ways,
     }
     for label, arrays in vectors.items():
         out |= {f"{label}_{i}.npy": storage.npy(array) for i, array in enumerate(arrays)}

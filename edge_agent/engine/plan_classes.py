@@ -30,13 +30,24 @@ class PlanClasses(NamedTuple):
 
 
 def merging(
-    A: Sequence[Tensor], A_deps: Deps, num_states: tuple[int, ...], folds: Folds, first: int
+    A: Sequence[Tensor],
+    A_deps: Deps,
+    num_states: tuple[int, ...],
+    folds: Folds,
+    first: int,
+    apart: Sequence[int] = (),
 ) -> PlanClasses:
-    """Return the groups to merge; their tensors are numbered from ``first`` on."""
+    """Return the groups to merge; their tensors are numbered from ``first`` on.
+
+    Groups with a modality in ``apart`` are left as they are.
+    """
     groups: list[Merged | None] = []
     tensors: list[Tensor] = []
     for deps, utility, ambiguity in zip(folds.groups, folds.utility, folds.ambiguity, strict=True):
         members = [i for i, parents in enumerate(A_deps) if parents == deps]
+        if len(deps) == 1 or set(members) & set(apart):
+            groups.append(None)
+            continue
         shape = [num_states[d] for d in deps]
         joint = np.concatenate([A[i].matrix().reshape(-1, *shape) for i in members])
         classes, examples = [], []
@@ -48,7 +59,7 @@ def merging(
             classes.append(np.asarray(found).reshape(-1))
             examples.append(example)
         sizes = [len(e) for e in examples]
-        if len(deps) == 1 or np.prod(sizes) > GAIN * np.prod(shape):
+        if np.prod(sizes) > GAIN * np.prod(shape):
             groups.append(None)
             continue
         columns = np.ravel_multi_index(np.ix_(*examples), shape).ravel()

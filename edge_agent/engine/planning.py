@@ -6,8 +6,11 @@ them: a belief node by (factor, control, belief nodes of its parents), a term of
 (modality group, step, belief nodes it looks at). A modality group is the modalities with the same parents:
 their utility and ambiguity fold into one vector (``Folds``), and only the entropy of the predicted outcomes
 is left to compute. Where most of its values are the same, that is the background and only the others are
-listed, as in tensors: beliefs sum to 1. The program is a list of operations on rows (kernel/model.h), written
-depth first; rows are shared out like registers, so scratch memory is that of one branch of the tree.
+listed, as in tensors: beliefs sum to 1. The information gain on the parameters of A and B is an operation of
+its own, and so is the inductive value, whose rows the kernel writes before the program runs (they depend on
+where an agent believes it is, not on the policy). The program is a list of operations on rows
+(kernel/model.h), written depth first; rows are shared out like registers, so scratch memory is that of one
+branch of the tree.
 
 Sources: Da Costa et al. 2020, section 6 (expected free energy); Friston et al. 2021, "Sophisticated
 inference" (policies as a tree).
@@ -17,8 +20,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +29,16 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
 
-COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER = range(8)
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT = range(10)
 WORDS = 8
 LISTED_COST = 1.15  # of a listed entry beside a dense one, as storage.ENTRY_COST
 
 
 class Program(NamedTuple):
-    """``ops`` int32 [n, 8], ``fold`` float32 and ``lists`` int32 for the kernel; ``values``: row of G[0]."""
+    """``ops`` int32 [n, 8], ``fold`` float32 and ``lists`` int32 for the kernel; ``values``: row of G[0].
+
+    ``penalties``: row of the inductive value of the first state, -1 where there is none.
+    """
 
     ops: NDArray[np.int32]
     fold: NDArray[np.float32]
@@ -40,6 +46,7 @@ class Program(NamedTuple):
     values: int
     rows: int
     nodes: int
+    penalties: int = -1
 
     @property
     def nbytes(self) -> int:
@@ -70,9 +77,15 @@ class Merged(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyTree:
-    """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group."""
+    """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group.
+
+    ``utility``, ``states_info_gain``: whether they count; ``novelty``: the kernel's number of the tensor with
+    the information gain on the parameters of each of A and B, empty for none; ``inductive``: whether there
+    are inductive values.
+    """
 
     num_states: tuple[int, ...]
+    num_obs: tuple[int, ...]
     num_controls: tuple[int, ...]
     A_deps: tuple[tuple[int, ...], ...]
     B_deps: tuple[tuple[int, ...], ...]
@@ -80,6 +93,10 @@ class PolicyTree:
     folds: Folds
     merged: tuple[Merged | None, ...]
     node_budget: int
+    utility: bool = True
+    states_info_gain: bool = True
+    novelty: Mapping[int, int] = field(default_factory=dict)
+    inductive: bool = False
 
 
 class _Ref(NamedTuple):
@@ -101,8 +118,21 @@ def program(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
     Raises
     ------
     ModelError
-        The tree has more nodes than the budget.
+        The tree has more nodes than the budget; the message says how many steps would fit.
     """
+    try:
+        return _written(tree, horizon, epistemic)
+    except ModelError as error:
+        for fewer in range(horizon - 1, 0, -1):
+            try:
+                nodes = _written(tree, fewer, epistemic).nodes
+            except ModelError:
+                continue
+            raise ModelError(f"{error}; policies of {fewer} steps would fit, with {nodes} nodes") from error
+        raise ModelError(f"{error}; not even policies of one step would fit") from error
+
+
+def _written(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
     writer = _Writer(tree, horizon, epistemic)
     writer.branch(list(range(len(tree.policies))), 0, tuple(range(len(tree.num_states))), None)
     return writer.finish()
@@ -112,12 +142,16 @@ class _Writer:
     """Emits operations on virtual registers, then gives registers their rows."""
 
     def __init__(self, tree: PolicyTree, horizon: int, epistemic: bool) -> None:
-        self.tree, self.horizon, self.epistemic = tree, horizon, epistemic
+        self.tree, self.horizon = tree, horizon
+        self.states_gain, self.parameters_gain = epistemic and tree.states_info_gain, epistemic
         self.sizes = list(tree.num_states)  # registers 0 to F - 1 are the beliefs at the root
         self.values = self._register(len(tree.policies))
         self.ops: list[_Op] = []
-        self.beliefs: dict[tuple[int, ...], tuple[int, int]] = {}
-        self.terms: dict[tuple[int, ...], int] = {}
+        states = sum(tree.num_states)
+        self.penalties = self._register(states) if tree.inductive else -1
+        self.beliefs: dict[tuple[int, ...], int] = {}
+        self.own_terms: dict[int, list[int]] = {}  # of a belief node, by its register
+        self.terms: dict[tuple[int, ...], list[int]] = {}
         self.nodes = 0
         self.fold: list[float] = []
         self.lists: list[int] = []
@@ -132,7 +166,8 @@ class _Writer:
             merged[2:] if merged else (self.tree.folds.utility[group], self.tree.folds.ambiguity[group])
         )
         out: list[tuple[int, list[int] | None]] = []
-        for vector in utility - ambiguity if self.epistemic else utility:
+        gain = utility if self.tree.utility else np.zeros_like(utility)
+        for vector in gain - ambiguity if self.states_gain else gain:
             values, counts = np.unique(vector, return_counts=True)
             background = values[counts.argmax()]
             listed = np.flatnonzero(vector != background)
@@ -156,7 +191,9 @@ class _Writer:
             children.setdefault(tuple(self.tree.policies[p, depth].tolist()), []).append(p)
         for action, members in children.items():
             beliefs = tuple(self._belief(f, u, depth, parents) for f, u in enumerate(action))
-            terms = [self._term(g, depth, beliefs) for g in range(len(self.tree.folds.groups))]
+            terms = [t for g in range(len(self.tree.folds.groups)) for t in self._terms(g, depth, beliefs)]
+            alone = {f for (f, *others) in self.tree.folds.groups if not others}
+            terms += [t for f, b in enumerate(beliefs) if f not in alone for t in self.own_terms.get(b, [])]
             leaf = depth + 1 == self.horizon
             total = _Ref(self.values, members[0]) if leaf else _Ref(self._register(1))
             self._sum(total, ([] if value is None else [value]) + terms)
@@ -178,7 +215,7 @@ class _Writer:
         sources = [parents[d] for d in self.tree.B_deps[f]]
         key = (f, u, depth, *sources)
         if key in self.beliefs:
-            return self.beliefs[key][0]
+            return self.beliefs[key]
         self.nodes += 1
         if self.nodes > self.tree.node_budget:
             raise ModelError(f"policies: the tree has over {self.tree.node_budget} nodes, the node budget")
@@ -186,8 +223,8 @@ class _Writer:
         states = self.tree.num_states[f]
         out = self._register(states)
         tensor = len(self.tree.A_deps) + f
-        value = -1
         expand: _Op = (EXPAND, tensor, u * states, states, _Ref(source), _Ref(out))
+        own = []
         if (f,) in self.tree.folds.groups:
             value = self._register(1)
             start, listed = self._vector(self.tree.folds.groups.index((f,)), depth)
@@ -197,17 +234,39 @@ class _Writer:
                 self.ops.append((*expand, -1, _Ref(value)))
                 self._dot(start, listed, 0, out, value)
             self._entropies((f,), out, value)
+            own = [value, *self._novelties((f,), out)]
         else:
             self.ops.append((*expand, -1, 0))
-        self.beliefs[key] = (out, value)
+        if self.parameters_gain and tensor in self.tree.novelty:
+            own.append(self._novelty(tensor, u * states, states, source))
+        if self.tree.inductive:
+            own.append(self._register(1))
+            place = _Ref(self.penalties, sum(self.tree.num_states[:f]))
+            self.ops.append((PRODUCT, states, place, _Ref(out), _Ref(own[-1])))
+        self.beliefs[key] = out
+        self.own_terms[out] = own
         return out
 
-    def _term(self, group: int, depth: int, beliefs: tuple[int, ...]) -> int:
+    def _novelty(self, tensor: int, row: int, rows: int, source: int) -> int:
+        """Return the register of the information gain on a tensor's parameters."""
+        value = self._register(1)
+        number = self.tree.novelty[tensor]
+        self.ops.append((NOVELTY, tensor, number, row, rows, _Ref(source), _Ref(value)))
+        return value
+
+    def _novelties(self, deps: tuple[int, ...], source: int) -> list[int]:
+        return [
+            self._novelty(m, 0, self.tree.num_obs[m], source)
+            for m, parents in enumerate(self.tree.A_deps)
+            if self.parameters_gain and parents == deps and m in self.tree.novelty
+        ]
+
+    def _terms(self, group: int, depth: int, beliefs: tuple[int, ...]) -> list[int]:
         deps = self.tree.folds.groups[group]
         sources = [beliefs[d] for d in deps]
         merged = self.tree.merged[group]
         if len(deps) == 1:
-            return next(value for out, value in self.beliefs.values() if out == sources[0])
+            return self.own_terms[sources[0]]
         key = (group, depth, *sources)
         if key not in self.terms:
             sizes = [self.tree.num_states[d] for d in deps]
@@ -221,13 +280,13 @@ class _Writer:
             value = self._register(1)
             self._dot(*self._vector(group, depth), math.prod(sizes), source, value)
             self._entropies(deps, source, value, merged.tensors if merged else None)
-            self.terms[key] = value
+            self.terms[key] = [value, *self._novelties(deps, source)]
         return self.terms[key]
 
     def _entropies(
         self, deps: tuple[int, ...], source: int, value: int, tensors: dict[int, int] | None = None
     ) -> None:
-        if self.epistemic:
+        if self.states_gain:
             for m, parents in enumerate(self.tree.A_deps):
                 if parents == deps:
                     self.ops.append((ENTROPY, tensors[m] if tensors else m, _Ref(source), _Ref(value)))
@@ -275,9 +334,14 @@ class _Writer:
                 if isinstance(word, _Ref):
                     last[word.register] = i
         states = sum(self.tree.num_states)
+        kept = {*range(len(self.tree.num_states)), self.values, self.penalties}
         rows = dict(enumerate(itertools.accumulate((0, *self.tree.num_states[:-1]))))
         rows[self.values] = states + max(self.tree.num_controls)  # the kernel's marginals go before G
-        space = _Space(rows[self.values] + len(self.tree.policies))
+        end = rows[self.values] + len(self.tree.policies)
+        if self.tree.inductive:
+            rows[self.penalties] = end
+            end += states
+        space = _Space(end)
         ends: dict[int, list[int]] = {}
         for register, i in last.items():
             ends.setdefault(i, []).append(register)
@@ -291,10 +355,11 @@ class _Writer:
                 else:
                     out[i, j] = word
             for register in ends.get(i, []):
-                if register >= len(self.tree.num_states) and register != self.values:
+                if register not in kept:
                     space.give(rows[register], self.sizes[register])
         fold, lists = np.array(self.fold, np.float32), np.array(self.lists, np.int32)
-        return Program(out, fold, lists, rows[self.values], space.end, self.nodes)
+        penalties = rows.get(self.penalties, -1)
+        return Program(out, fold, lists, rows[self.values], space.end, self.nodes, penalties)
 
 
 class _Space:

@@ -1,17 +1,17 @@
 """Population: agents that share a model, stepped together.
 
-Theory of operation. An agent's state is one byte a hidden state (its beliefs, ``quantize``), one byte a
-factor
+Theory of operation. An agent's state is one byte a hidden state, or two (its beliefs, ``quantize``), one byte
+a factor
 (the last action, or that there is none) and its free energy. ``step`` predicts from the last action, infers,
 plans and acts; all of it happens in the kernel, this class checks arguments and shows results. Planning
 starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used.
 
-Columns lie in tiles of lanes: [tile, state, lane], 64 lanes a tile, or 16 or 4 for few agents.
+Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 or 4 for few agents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,13 @@ from edge_agent.engine import _kernel, kernel_args, snapshot
 from edge_agent.engine.input_checks import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.model import Model
-from edge_agent.engine.quantize import belief_codes
+from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
 from edge_agent.errors import ConfigError, ObservationError
-from edge_agent.memory.arena import Arena, Column, total
+from edge_agent.memory.arena import Allocate, Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
 
 START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 SELECTIONS = ("marginal", "full")
-
-Allocate = Callable[[tuple[Column, ...]], Mapping[str, NDArray[Any]]]
 
 
 def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
@@ -55,10 +53,12 @@ class Population:
     allocate : callable, optional
         Takes the columns of ``columns(model, size, threads)`` and returns zeroed arrays by name, for instance
         ``functools.partial(arena.allocate, "office")``. Default: arrays of its own.
-    selection : {"marginal", "full"}
-        Choose each factor's action by its marginal probability, or the first action of the best policy.
-    stochastic : bool
-        Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie).
+    selection : {"marginal", "full"}, optional
+        Choose each factor's action by its marginal probability, or the first action of the best policy;
+        default the model's ``sampling_mode``.
+    stochastic : bool, optional
+        Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie);
+        default the model's ``action_selection``.
     """
 
     def __init__(
@@ -69,11 +69,14 @@ class Population:
         threads: int = 1,
         allocate: Allocate | None = None,
         *,
-        selection: str = "marginal",
-        stochastic: bool = False,
+        selection: str | None = None,
+        stochastic: bool | None = None,
     ) -> None:
+        selection = model.options.sampling_mode if selection is None else selection
         if selection not in SELECTIONS:
             raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
+        if stochastic is None:
+            stochastic = model.options.action_selection == "stochastic"
         columns = self.columns(model, size, threads)
         arrays = (allocate or _own)(columns)
         self.model = self._preferring = model
@@ -96,8 +99,8 @@ class Population:
             np.concatenate(model.D),
             None if model.E is None else kernel_args.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
-            model.gamma,
-            model.alpha,
+            kernel_args.options(model),
+            (model.elimination.ops, model.elimination.lists, model.elimination.rows),
             self._belief,
             self._action,
             self._free_energy,
@@ -128,11 +131,17 @@ class Population:
         states, factors = sum(model.num_states), len(model.B)
         wide = max(16, chosen().lanes)
         floats = _kernel.thread_floats(
-            states, sum(model.num_obs), len(model.A), factors, wide, kernel_args.strip_rows(model)
+            states,
+            sum(model.code_rows),
+            sum(model.num_obs),
+            len(model.A),
+            factors,
+            wide,
+            kernel_args.strip_rows(model),
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
         return (
-            Column("belief", (tiles, states, lanes), np.uint8),
+            Column("belief", (tiles, sum(model.code_rows), lanes), np.uint8),
             Column("action", (tiles, factors, lanes), np.uint8),
             Column("free_energy", (size,), np.float32),
             Column("tables", (values,), np.float32),
@@ -231,7 +240,7 @@ class Population:
         observations : array_like of int, shape (K, n, M)
         actions : array_like of int, shape (K, n, F)
             The action executed before each of the ticks; -1: none, the beliefs are the prior.
-        start : ndarray of uint8, shape (n, states of all factors), optional
+        start : ndarray of uint8, shape (n, bytes of all beliefs), optional
             ``codes`` taken before the first of the ticks; default the beliefs as they stand.
         evidence : mapping of factor to array_like of uint8, shape (K, n, S_f)
             As in ``step_with``; 255 everywhere says nothing.
@@ -245,9 +254,9 @@ class Population:
         table = outcomes(self.model, observations, numbers, self.size, ticks=True)
         executed = executed_actions(self.model, actions, (len(table), count))
         codes = None if start is None else np.ascontiguousarray(start, dtype=np.uint8)
-        if codes is not None and codes.shape != (count, sum(self.model.num_states)):
+        if codes is not None and codes.shape != (count, sum(self.model.code_rows)):
             raise ObservationError(
-                f"start: shape {codes.shape}, expected ({count}, {sum(self.model.num_states)})"
+                f"start: shape {codes.shape}, expected ({count}, {sum(self.model.code_rows)})"
             )
         seen = self._core.contradictions
         self._core.run(
@@ -289,7 +298,9 @@ class Population:
 
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)
-        self._core.set_plan(program.ops, program.fold, program.lists, program.values, *self._selection)
+        self._core.set_plan(
+            program.ops, program.fold, program.lists, program.values, program.penalties, *self._selection
+        )
 
     def reset(self, agents: ArrayLike | None = None) -> None:
         """Start again from D: all agents, or some."""
@@ -311,17 +322,20 @@ class Population:
         self._action[tile, :, lane] = np.where(begun, np.where(executed < 0, STILL, executed), START)
 
     def codes(self, agents: ArrayLike | None = None) -> NDArray[np.uint8]:
-        """Return the belief codes, uint8 (n, states of all factors): the start of a later ``rerun``."""
+        """Return the belief codes, uint8 (n, bytes of all beliefs): the start of a later ``rerun``.
+
+        A belief has a byte a state; two, the low one first, where the model keeps it in 16 bits.
+        """
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
         tile, lane = np.divmod(numbers, self._belief.shape[2])
         return np.ascontiguousarray(self._belief[tile, :, lane])
 
     def beliefs(self, f: int) -> NDArray[np.float32]:
         """Return the beliefs about factor ``f``, float32 (N, S_f); D before the first observation."""
-        first = sum(self.model.num_states[:f])
-        n = self.model.num_states[f]
+        first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
         tiles = self._belief[:, first : first + n].transpose(0, 2, 1).reshape(-1, n)[: self.size]
-        fourth = tiles.astype(np.uint64) ** np.uint64(4)
+        codes = codes_from_bytes(tiles, self.model.belief_bits[f])
+        fourth = codes.astype(np.uint64 if codes.itemsize == 1 else np.float64) ** 4
         out = (fourth / fourth.sum(axis=1, keepdims=True)).astype(np.float32)
         fresh = self._action[:, f].reshape(-1)[: self.size] == START
         out[fresh] = self.model.D[f]
@@ -338,11 +352,10 @@ class Population:
         off |= np.abs(values.sum(axis=1) - 1.0) > 1e-4
         if off.any():
             raise ObservationError(f"beliefs: agent {numbers[off][0]}, factor {f}: not a distribution")
-        first = sum(self.model.num_states[:f])
+        first, rows = sum(self.model.code_rows[:f]), self.model.code_rows[f]
         tile, lane = np.divmod(numbers, self._belief.shape[2])
-        self._belief[tile[:, np.newaxis], np.arange(first, first + n), lane[:, np.newaxis]] = belief_codes(
-            values
-        )
+        place = tile[:, np.newaxis], np.arange(first, first + rows), lane[:, np.newaxis]
+        self._belief[place] = belief_bytes(values, self.model.belief_bits[f])
         self._action[tile, f, lane] = STILL
 
     def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -398,11 +411,11 @@ class Population:
             It is damaged, or of another model, size or seed; nothing was changed.
         """
         state = snapshot.unpack(
-            data, self.model.digest, self.size, sum(self.model.num_states), len(self.model.B)
+            data, self.model.digest, self.size, sum(self.model.code_rows), len(self.model.B)
         )
         if state.seed != self.seed:
             raise ConfigError(f"checkpoint: seed {state.seed}, expected {self.seed}")
-        factors = np.cumsum((0, *self.model.num_states[:-1]))
+        factors = np.cumsum((0, *self.model.code_rows[:-1]))
         if (np.maximum.reduceat(state.belief, factors, axis=1) == 0).any():
             raise ConfigError("checkpoint: a belief in no state at all")
         if ((state.action >= np.array(self.model.num_controls)) & (state.action < STILL)).any():

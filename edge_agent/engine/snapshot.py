@@ -18,7 +18,7 @@ _MAGIC = "edge-agent population 1"
 
 
 class Snapshot(NamedTuple):
-    """``belief`` uint8 (N, states), ``action`` uint8 (N, F), ``free_energy`` float32 (N,)."""
+    """``belief`` uint8 (N, bytes of all beliefs), ``action`` uint8 (N, F), ``free_energy`` float32 (N,)."""
 
     seed: int
     tick: int

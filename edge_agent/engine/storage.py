@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.quantize import palette_codes
+from edge_agent.engine.quantize import PALETTES, palette_codes
+from edge_agent.engine.sparse import Sparse, Weights, from_dense
 from edge_agent.wire import npz
 
 ENTRY_COST = 1.15  # a listed entry costs this many dense ones: its column is looked up
 ROW_COST = 0.5
 MAX_COLUMNS = 65_536  # columns are stored in 16 bits
+LARGE = 2**16  # entries, from which a tensor is looked at by the entries that differ from its background
+HUGE = 2**22  # and from which its palette is fitted to these alone
 
 _EMPTY_COLUMNS = np.zeros(0, dtype=np.uint16)
 _EMPTY_STARTS = np.zeros(0, dtype=np.uint32)
@@ -39,7 +42,7 @@ class Tensor:
     rows: int
     width: int
     palette: NDArray[np.float32]
-    codes: NDArray[np.uint8]
+    codes: NDArray[np.uint8] | NDArray[np.uint16]
     columns: NDArray[np.uint16]
     starts: NDArray[np.uint32]
     background: float
@@ -48,6 +51,11 @@ class Tensor:
     def sparse(self) -> bool:
         """Whether only the entries that differ from the background are stored."""
         return len(self.starts) > 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of a code, 8 or 16."""
+        return 8 * self.codes.itemsize
 
     @property
     def nbytes(self) -> int:
@@ -65,9 +73,43 @@ class Tensor:
         return out
 
 
-def store(tensor: NDArray[np.float64], controls: bool) -> Tensor:
-    """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value."""
-    palette, codes = palette_codes(tensor)
+def store(tensor: Weights, controls: bool, bits: int = 8) -> Tensor:
+    """Quantize ``tensor`` and choose its layout; ``controls``: the last axis is the control value.
+
+    Large tensors are stored by their entries, where they have a background, without a copy of the whole.
+    """
+    if not isinstance(tensor, Sparse):
+        found = from_dense(tensor) if tensor.size >= LARGE else None
+        if found is None or not _keeps_bits(found, bits):
+            return _store_dense(tensor, controls, bits)
+        tensor = found
+    rows = tensor.shape[0] * (tensor.shape[-1] if controls else 1)
+    width = tensor.size // rows
+    listed = len(tensor.places)
+    cheaper = ENTRY_COST * listed + ROW_COST * rows < rows * width
+    if width > MAX_COLUMNS or not cheaper or 2 * listed >= tensor.size:
+        return _store_dense(tensor.dense(), controls, bits)
+    row, column = tensor.rows, tensor.columns
+    if controls:
+        row, column = column % tensor.shape[-1] * tensor.shape[0] + row, column // tensor.shape[-1]
+    palette, codes = palette_codes(np.append(tensor.values, tensor.background), bits)
+    kept = codes[:-1] != codes[-1]  # near the background is the background
+    row, column, narrow = row[kept], column[kept], codes[:-1][kept]
+    order = np.lexsort((column, row))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.uint32)
+    columns = column[order].astype(np.uint16)
+    return Tensor(rows, width, palette, narrow[order], columns, starts, float(palette[codes[-1]]))
+
+
+def _keeps_bits(tensor: Sparse, bits: int) -> bool:
+    """Return whether storing by entries gives the bytes of storing the whole: its palette needs no fit."""
+    values = np.unique(np.append(tensor.values, tensor.background).astype(np.float32))
+    return len(values) <= PALETTES[bits] or tensor.size >= HUGE
+
+
+def _store_dense(tensor: NDArray[np.float64], controls: bool, bits: int) -> Tensor:
+    palette, found = palette_codes(tensor, bits)
+    codes: NDArray[Any] = found
     if controls:
         codes = np.moveaxis(codes, -1, 0)
         rows = codes.shape[0] * codes.shape[1]
@@ -83,6 +125,25 @@ def store(tensor: NDArray[np.float64], controls: bool) -> Tensor:
         columns = np.nonzero(listed)[1].astype(np.uint16)
         return Tensor(rows, width, palette, matrix[listed], columns, starts, float(palette[background]))
     return Tensor(rows, width, palette, matrix.ravel(), _EMPTY_COLUMNS, _EMPTY_STARTS, 0.0)
+
+
+def written(tensor: Tensor, shape: tuple[int, ...], controls: bool) -> Weights:
+    """Return what ``tensor`` stands for, in the shape of ``arrays``; large sparse tensors stay sparse."""
+    if not tensor.sparse or tensor.rows * tensor.width < LARGE:
+        matrix = tensor.matrix().astype(np.float64)
+        if not controls:
+            return matrix.reshape(shape)
+        return np.moveaxis(matrix.reshape(shape[-1], *shape[:-1]), 0, -1)
+    row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)).astype(np.int64))
+    column = tensor.columns.astype(np.int64)
+    if controls:
+        states = shape[0]
+        places = (row % states * tensor.width + column) * shape[-1] + row // states
+    else:
+        places = row * tensor.width + column
+    order = np.argsort(places)
+    values = tensor.palette[tensor.codes].astype(np.float64)
+    return Sparse(shape, places[order], values[order], tensor.background)
 
 
 def npy(array: NDArray[Any]) -> bytes:
@@ -126,11 +187,13 @@ def described(tensor: Tensor) -> dict[str, Any]:
         "width": tensor.width,
         "background": tensor.background,
         "entries": len(tensor.codes),
-    }
+    } | ({} if tensor.bits == 8 else {"bits": tensor.bits})
 
 
-def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Tensor:
-    """Return the tensor of a bundle, its arrays mapped and checked.
+def loaded(
+    name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], largest: float = 1.0
+) -> Tensor:
+    """Return the tensor of a bundle, its arrays mapped and checked; no background above ``largest``.
 
     Raises
     ------
@@ -140,11 +203,14 @@ def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArr
     rows, width = int(description["rows"]), int(description["width"])
     sparse = description["layout"] == "sparse"
     palette = _typed(f"{name}.palette.npy", arrays, np.float32)
-    codes = _typed(f"{name}.codes.npy", arrays, np.uint8)
+    bits = int(description.get("bits", 8))
+    if bits not in PALETTES:
+        raise ValueError(f"{name}: codes of {bits} bits, expected 8 or 16")
+    codes = _typed(f"{name}.codes.npy", arrays, np.uint8 if bits == 8 else np.uint16)
     columns = _typed(f"{name}.columns.npy", arrays, np.uint16) if sparse else _EMPTY_COLUMNS
     starts = _typed(f"{name}.starts.npy", arrays, np.uint32) if sparse else _EMPTY_STARTS
-    if not 1 <= len(palette) <= 256 or not np.isfinite(palette).all() or (palette < 0).any():
-        raise ValueError(f"{name}.palette.npy: expected 1 to 256 finite values from 0")
+    if not 1 <= len(palette) <= PALETTES[bits] or not np.isfinite(palette).all() or (palette < 0).any():
+        raise ValueError(f"{name}.palette.npy: expected 1 to {PALETTES[bits]} finite values from 0")
     if len(codes) and codes.max() >= len(palette):
         raise ValueError(f"{name}.codes.npy: code {codes.max()}, the palette has {len(palette)}")
     if not sparse and len(codes) != rows * width:
@@ -161,8 +227,8 @@ def loaded(name: str, description: Mapping[str, Any], arrays: Mapping[str, NDArr
         if len(columns) != len(codes) or (len(columns) and columns.max() >= width):
             raise ValueError(f"{name}.columns.npy: expected {len(codes)} columns below {width}")
     background = float(description["background"])
-    if not 0.0 <= background <= 1.0:
-        raise ValueError(f"{name}: background {background}, expected a probability")
+    if not 0.0 <= background <= largest:
+        raise ValueError(f"{name}: background {background}, expected 0 to {largest}")
     return Tensor(rows, width, palette, codes, columns, starts, background)
 
 

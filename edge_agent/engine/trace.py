@@ -1,13 +1,15 @@
 """Runs a model over recorded observations, as ``edge-agent infer`` does.
 
 Input: ``obs`` int [T, M] or [T, N, M] (-1: not observed), and for a teacher-forced run ``act`` int [T, F] or
-[T, N, F], the action that was really executed after each tick. Output, N dropped when the input has none:
-``qs_0 ...`` float32 [T, N, S_f], ``G`` and ``q_pi`` float32 [T, N, P], ``act`` int64 [T, N, F].
+[T, N, F], the action that was really executed after each tick. ``soft_0 ...`` float [T, O_m] or [T, N, O_m]
+are distributions over a modality's outcomes in place of ``obs``; rows of zeros leave that as it is. Output, N
+dropped when the input has none: ``qs_0 ...`` float32 [T, N, S_f], ``G`` and ``q_pi`` float32 [T, N, P],
+``act`` int64 [T, N, F].
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ def run(
     seed: int = 0,
     threads: int = 1,
     restarts: Collection[int] = (),
+    soft: Mapping[int, ArrayLike] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return what every tick gave; shapes stand in the module's head.
 
@@ -37,6 +40,8 @@ def run(
         Copies of the one trace [T, M] that are run side by side; the output then has N.
     restarts : collection of int
         Ticks before which every agent starts again from D.
+    soft : mapping of modality to array_like of float, optional
+        Distributions over outcomes, shaped as the module's head says.
 
     Raises
     ------
@@ -54,6 +59,7 @@ def run(
     if not single and agents not in (None, size):
         raise ObservationError(f"obs: {size} agents, expected {agents}")
     forced = None if act is None else _executed(act, ticks, size, len(model.B))
+    tables = {m: _distributions(m, values, ticks, size) for m, values in (soft or {}).items()}
     population = Population(model, max(size, 1), seed=seed, threads=threads)
     policies = len(model.policies)
     out: dict[str, NDArray[Any]] = {
@@ -64,7 +70,11 @@ def run(
     for t in range(ticks):
         if t in restarts:
             population.reset()
-        out["act"][t] = population.step(outcomes[t])
+        if tables:
+            observed = {m: table[t] for m, table in tables.items()}
+            out["act"][t] = population.step_with(outcomes[t], soft=observed)
+        else:
+            out["act"][t] = population.step(outcomes[t])
         for f in range(len(model.B)):
             out[f"qs_{f}"][t] = np.maximum(population.beliefs(f), EPSILON)
         out["G"][t], out["q_pi"][t] = population.evaluate()
@@ -82,3 +92,15 @@ def _executed(act: ArrayLike, ticks: int, size: int, factors: int) -> NDArray[An
             f"act: {array.dtype} of shape {np.asarray(act).shape}, expected integers [{ticks}, {factors}]"
         )
     return array
+
+
+def _distributions(modality: int, values: ArrayLike, ticks: int, size: int) -> NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.ndim == 2:
+        array = np.repeat(array[:, np.newaxis], size, axis=1)
+    if array.ndim != 3 or array.shape[:2] != (ticks, size) or array.dtype.kind != "f":
+        raise ObservationError(
+            f"soft_{modality}: {array.dtype} of shape {np.asarray(values).shape}, "
+            f"expected numbers [{ticks}, outcomes]"
+        )
+    return array.astype(np.float32)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.errors import ModelError
 
 SUM_TOLERANCE = 1e-4  # float32 exports of large columns are off by about this
@@ -20,6 +21,7 @@ MAX_POLICIES = 65_536
 MAX_POLICY_LEN = 64
 MAX_FACTORS = 16
 MAX_MODALITIES = 64
+MAX_PREFERENCE = 1e30  # sums over a policy stay within float32
 
 Float = NDArray[np.float64]
 
@@ -28,21 +30,39 @@ def tensors(letter: str, values: Sequence[ArrayLike]) -> tuple[Float, ...]:
     """Return float64 copies; refuse none at all, non-numbers and non-finite entries."""
     if len(values) == 0:
         raise ModelError(f"{letter}: no tensor, expected at least one")
-    out = []
+    return tuple(_tensor(f"{letter}_{i}", value) for i, value in enumerate(values))
+
+
+def _tensor(name: str, value: ArrayLike) -> Float:
+    try:
+        array = np.array(value, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name}: not an array of numbers ({error})") from error
+    if array.ndim == 0 or array.size == 0:
+        raise ModelError(f"{name}: shape {array.shape}, expected at least one entry a dimension")
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = tuple(bad[0].tolist())
+        raise ModelError(f"{name}: entry {where} is {array[where]}, expected a finite number")
+    return array
+
+
+def weights(letter: str, values: Sequence[ArrayLike | Sparse]) -> tuple[Weights, ...]:
+    """Return A or B: float64 copies, and sparse tensors as they are, whose entries are checked."""
+    out: list[Weights] = []
     for i, value in enumerate(values):
-        name = f"{letter}_{i}"
-        try:
-            array = np.array(value, dtype=np.float64, order="C")
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{name}: not an array of numbers ({error})") from error
-        if array.ndim == 0 or array.size == 0:
-            raise ModelError(f"{name}: shape {array.shape}, expected at least one entry a dimension")
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            where = tuple(bad[0].tolist())
-            raise ModelError(f"{name}: entry {where} is {array[where]}, expected a finite number")
-        out.append(array)
-    return tuple(out)
+        if not isinstance(value, Sparse):
+            out.append(_tensor(f"{letter}_{i}", value))
+            continue
+        name, places = f"{letter}_{i}", value.places
+        if min(value.shape, default=0) < 1 or len(places) != len(value.values):
+            raise ModelError(f"{name}: {len(places)} places and {len(value.values)} values in {value.shape}")
+        if len(places) and not (places[0] >= 0 and (np.diff(places) > 0).all() and places[-1] < value.size):
+            raise ModelError(f"{name}: places are not ascending from 0 to {value.size - 1}")
+        if not (np.isfinite(value.values).all() and math.isfinite(value.background)):
+            raise ModelError(f"{name}: an entry is not finite, expected finite numbers")
+        out.append(value)
+    return tuple(out) if out else tensors(letter, [])
 
 
 def dependencies(
@@ -69,7 +89,10 @@ def dependencies(
 
 
 def shapes(
-    A: Sequence[Float], B: Sequence[Float], A_deps: Sequence[Sequence[int]], B_deps: Sequence[Sequence[int]]
+    A: Sequence[Weights],
+    B: Sequence[Weights],
+    A_deps: Sequence[Sequence[int]],
+    B_deps: Sequence[Sequence[int]],
 ) -> None:
     """Check that A and B fit each other and that every column is a distribution."""
     if len(B) > MAX_FACTORS or len(A) > MAX_MODALITIES:
@@ -94,13 +117,20 @@ def shapes(
         columns(f"A_{m}", a)
 
 
-def columns(name: str, tensor: Float) -> None:
+def columns(name: str, tensor: Weights) -> None:
     """Check that ``tensor`` is a distribution over its first axis, whatever the other indices are."""
-    negative = np.argwhere(tensor < 0)
-    if len(negative):
-        where = tuple(negative[0].tolist())
-        raise ModelError(f"{name}: entry {where} is {tensor[where]:g}, expected a probability")
-    sums = np.atleast_1d(tensor.sum(axis=0))
+    if isinstance(tensor, Sparse):
+        below = tensor.places[tensor.values < 0]
+        if len(below) or tensor.background < 0:
+            place = np.unravel_index(below[0], tensor.shape) if len(below) else ()
+            where = tuple(int(i) for i in place) or "elsewhere"
+            raise ModelError(f"{name}: entry {where} is below 0, expected a probability")
+    else:
+        negative = np.argwhere(tensor < 0)
+        if len(negative):
+            where = tuple(negative[0].tolist())
+            raise ModelError(f"{name}: entry {where} is {tensor[where]:g}, expected a probability")
+    sums = np.atleast_1d(column_sums(tensor))
     off = np.argwhere(np.abs(sums - 1.0) > SUM_TOLERANCE)
     if len(off):
         where = tuple(off[0].tolist())
@@ -114,6 +144,10 @@ def preferences(C: tuple[Float, ...], outcomes: Sequence[int], horizon: int) -> 
     for m, (c, n) in enumerate(zip(C, outcomes, strict=True)):
         if c.shape not in ((n,), (horizon, n)):
             raise ModelError(f"C_{m}: shape {c.shape}, expected ({n},) or ({horizon}, {n})")
+        large = np.argwhere(np.abs(c) > MAX_PREFERENCE)
+        if len(large):
+            where = tuple(large[0].tolist())
+            raise ModelError(f"C_{m}: entry {where} is {c[where]:g}, expected {MAX_PREFERENCE:g} at most")
     return C
 
 
@@ -161,7 +195,30 @@ def policy_count(controls: Sequence[int], policy_len: int) -> None:
         raise ModelError(f"policy_len: {policy_len} makes {count} policies, at most {MAX_POLICIES}")
 
 
-def positive(name: str, value: float) -> None:
-    """Check a precision."""
-    if not math.isfinite(value) or value <= 0:
-        raise ModelError(f"{name}: {value!r}, expected a positive number")
+def counts(values: tuple[Float, ...], like: Sequence[Weights], letter: str) -> tuple[Float, ...]:
+    """Check Dirichlet counts: shaped as the tensors they are of, none below 0."""
+    if len(values) != len(like):
+        raise ModelError(f"{letter}: {len(values)} tensors, expected {len(like)}")
+    for i, (value, tensor) in enumerate(zip(values, like, strict=True)):
+        if value.shape != tensor.shape:
+            raise ModelError(f"{letter}_{i}: shape {value.shape}, expected {tensor.shape}")
+        negative = np.argwhere(value < 0)
+        if len(negative):
+            where = tuple(negative[0].tolist())
+            raise ModelError(f"{letter}_{i}: entry {where} is {value[where]:g}, expected a count from 0")
+    return values
+
+
+def indicators(values: tuple[Float, ...], states: Sequence[int], letter: str) -> tuple[Float, ...]:
+    """Check H ([S_f] a factor) or I ([depth, S_f] a factor): arrays of 0 and 1."""
+    if len(values) != len(states):
+        raise ModelError(f"{letter}: {len(values)} tensors, expected {len(states)}, one a factor")
+    for f, (value, n) in enumerate(zip(values, states, strict=True)):
+        wanted = (n,) if letter == "H" else (len(value), n)
+        if value.shape != wanted:
+            raise ModelError(f"{letter}_{f}: shape {value.shape}, expected {wanted}")
+        odd = np.argwhere((value != 0) & (value != 1))
+        if len(odd):
+            where = tuple(odd[0].tolist())
+            raise ModelError(f"{letter}_{f}: entry {where} is {value[where]:g}, expected 0 or 1")
+    return values

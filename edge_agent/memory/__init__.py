@@ -1,1 +1,1 @@
-"""Floor 1: bytes are planned, then never grow."""
+"""Floor 1: planned memory of fixed size."""

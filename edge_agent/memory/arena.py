@@ -1,10 +1,10 @@
-"""The arena: one anonymous mapping, planned in bytes and touched at start, out of which all columns come.
+"""The arena: one anonymous memory mapping that contains all columns, planned and touched at start.
 
-Theory of operation. Whoever needs memory for the life of a population says so beforehand as ``Column``s.
-The plan is the sum of all columns, and it is what ``edge-agent check`` prints. The arena is mapped once at
-the budgeted size and every page is written to, so that the kernel cannot say no later. A region is a
-contiguous, 64-byte aligned part of the arena that belongs to one owner; regions may be released and their
-bytes given out again (first fit, neighbours merged), so a new bundle can be planned beside the old one.
+Theory of operation. Memory for the lifetime of a population is declared beforehand as ``Column``s. The plan
+is the sum of all columns; ``edge-agent check`` prints it. The arena is mapped once at the budgeted size and
+every page is written, so that the kernel cannot refuse memory later. A region is a contiguous, 64-byte
+aligned part of the arena that belongs to one owner. Regions can be released and reused (first fit, neighbours
+merged), so a new bundle can be placed beside the old one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import mmap
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,10 @@ class Column(NamedTuple):
         return -(-raw // ALIGNMENT) * ALIGNMENT
 
 
+Allocate = Callable[[tuple[Column, ...]], Mapping[str, NDArray[Any]]]
+"""Gives columns their memory, by name."""
+
+
 class Region(NamedTuple):
     """What one owner holds: byte offset in the arena, and bytes."""
 
@@ -59,7 +63,7 @@ class Arena:
         self._bytes[:: mmap.PAGESIZE] = 0  # a write a page: the memory is ours from here on
         self._regions: dict[str, Region] = {}
         self._gaps = [Region(0, self.nbytes)]
-        """What nobody holds, in order of address; no two of them touch."""
+        """The free parts, in order of address; no two of them touch."""
 
     def __contains__(self, owner: str) -> bool:
         return owner in self._regions

@@ -1,9 +1,8 @@
-"""The memory plan: who needs how many bytes of the whole process, and where.
+"""The memory plan: the bytes of the whole process by owner and place.
 
-Theory of operation. The budget is for the process, not for our arrays alone: the interpreter and the
-libraries, as measured when the plan is made, come first; then what is mapped (models) and what comes and goes
-(the inbox, buffers); then the arena, region by region with its offsets. The plan either fits or says how
-many bytes are missing; nothing is allocated before it fits.
+Theory of operation. The budget covers the whole process: the interpreter and the libraries, as measured when
+the plan is made; mapped models; buffers such as the inbox; and the arena, region by region with offsets. The
+plan either fits or reports how many bytes are missing; nothing is allocated before it fits.
 """
 
 from __future__ import annotations

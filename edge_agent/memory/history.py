@@ -1,10 +1,10 @@
-"""The history of a population: what its agents saw, did and were surprised by, inside a byte budget.
+"""The history of a population: observations, actions and free energy of its agents, within a byte budget.
 
 Theory of operation. A record is one step of one agent: agent, tick, time, observations, actions, free energy.
-Records are written to an open block of plain columns. A full block is closed: agent, tick and time become
-differences, every column is laid out byte plane by byte plane and packed with zlib, or left as it is where
-that is not longer; it goes to a ring of blocks, from which the oldest fall out. All of it lies in the arena.
-Free energy is kept as float16: three digits, which is what people read.
+Records are written to an open block of plain columns. A full block is closed: agent, tick and time are stored
+as differences, and every column is split into byte planes and compressed with zlib unless that makes it
+longer. Closed blocks go to a ring, from which the oldest are removed. All of it is in the arena. Free energy
+is stored as float16 (three digits).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPEN_SHARE = 4  # the open block takes a quarter of the budget, up to
 MAX_OPEN_RECORDS = 4096
 MIN_OPEN_RECORDS = 16
 MIN_PLACES = 16
-BYTES_A_PLACE = 2048  # closed blocks are rarely shorter
+BYTES_PER_PLACE = 2048  # closed blocks are rarely shorter
 _HEADER = 5
 _PACKED, _PLAIN = 1, 0
 _DIFFERENCES = ("agent", "tick", "time")
@@ -66,7 +66,7 @@ def columns(
         Column(name, (capacity, *shape), dtype)
         for name, (shape, dtype) in fields(modalities, controls, observed).items()
     )
-    places = Column("places", (max(nbytes // BYTES_A_PLACE, MIN_PLACES), 2), np.int64)
+    places = Column("places", (max(nbytes // BYTES_PER_PLACE, MIN_PLACES), 2), np.int64)
     taken = sum(column.nbytes for column in (*open_block, places))
     closed = Column("closed", (nbytes - taken,), np.uint8)  # any block fits: an open one is a quarter
     return (*open_block, places, closed)

@@ -1,8 +1,8 @@
-"""A ring of byte strings: the newest that fit, in arrays that never grow.
+"""A ring buffer of byte strings, in arrays of fixed size.
 
-Theory of operation. A string is appended behind the newest one and may wrap around the buffer's end; the
-oldest ones give way. Where each one lies is kept in a second ring, of (start, length), with a fixed number of
-places: when those run out, the oldest string gives way too.
+Theory of operation. A string is appended after the newest one and may wrap around the buffer's end; the
+oldest strings are removed. A second ring of fixed length stores (start, length) of each string; when it is
+full, the oldest string is removed too.
 """
 
 from __future__ import annotations

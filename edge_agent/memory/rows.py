@@ -1,4 +1,4 @@
-"""Rows of a population's columns: the agents that a caller names."""
+"""Checks the agent numbers that select rows of a population's columns."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
-from edge_agent.neural.runtime_port import ENTRY, Runtime
+from edge_agent.neural.runtime_port import Runtime
 from edge_agent.neural.runtimes import open_runtime
 from edge_agent.wire import bundle, npz
 from edge_agent.wire.bundle import Bundle
+from edge_agent.wire.bundle_kinds import GOLDEN, KINDS
 
-GOLDEN = "golden.npz"
 ACTIONS = ("argmax", "sample", "value")
 
 
@@ -123,7 +123,7 @@ def _described(loaded: Bundle) -> NeuralModel:
         name=loaded.name,
         kind=loaded.kind,
         digest=loaded.digest,
-        payload=loaded.entries[ENTRY[loaded.kind]],
+        payload=loaded.entries[KINDS[loaded.kind].entry],
         input_shape=shape,
         output_shapes=outputs,
         window=window,

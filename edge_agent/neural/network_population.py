@@ -13,21 +13,19 @@ agent's draws do not depend on who else is stepped, and a restored population go
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.errors import BundleError
-from edge_agent.memory.arena import Column, total
+from edge_agent.memory.arena import Allocate, Column, total
 from edge_agent.memory.rows import agent_numbers
 from edge_agent.neural._feed import Feed, draw
 from edge_agent.neural.network import NeuralModel
 from edge_agent.wire import npz
 
 MAX_BATCH = 1024  # bounds a batch's activations, which are the runtime's own memory
-Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
 
 
 class NeuralPopulation:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
-Kind = Literal["tflite", "onnx"]
-ENTRY = {"tflite": "model.tflite", "onnx": "model.onnx"}
 
 
 @dataclass(frozen=True)

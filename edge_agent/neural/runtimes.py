@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_agent.errors import BundleError
 from edge_agent.neural.runtime_port import Runtime
+from edge_agent.wire.bundle_kinds import ONNX, TFLITE
 
 
 def open_runtime(
@@ -31,11 +32,11 @@ def open_runtime(
     PlatformError
         The runtime is not installed.
     """
-    if kind == "tflite":
+    if kind == TFLITE.name:
         from edge_agent.neural.litert import open_litert
 
         return open_litert(bytes(payload), shape, batch, threads)
-    if kind == "onnx":
+    if kind == ONNX.name:
         from edge_agent.neural.onnx import open_onnx
 
         return open_onnx(bytes(payload), shape, batch, threads)

@@ -1,11 +1,11 @@
-"""Commands: signed, expiring, and carried out once for each id, whatever the broker repeats.
+"""Accepts signed commands with an expiry time, each id once, even if the broker repeats messages.
 
-Theory of operation. An id goes through *begun* and *done*, and is kept on disk before the command runs
-(`Begin` asks for that) and with its reply after it. A repetition of a done id gets the same reply and no
-second run. One that was begun when the power went is run again if running twice is the same as once
-(`REPEATABLE`), else answered with "interrupted". Ids are forgotten when their commands have expired,
-which is at most a day ahead, so what is kept is bounded. Commands without enough good signatures are
-counted and not answered; so are those whose id cannot end a topic, since there is nowhere to answer them.
+Theory of operation. The states of an id are *begun* and *done*. It is stored on disk before the command runs
+(`Begin` requests that), and with its reply afterwards. A repeated id that is done gets the same reply and
+does not run again. A command interrupted by a power cut runs again if running twice has the same result as
+once (`REPEATABLE`); otherwise the reply is "interrupted". Ids are removed when their commands have expired,
+at most a day later, so the stored state is bounded. Commands without enough valid signatures are counted and
+not answered, and so are commands whose id cannot be part of a topic.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A command by a believed key that can be neither carried out nor answered."""
+    """A command by a trusted key that can be neither carried out nor answered."""
 
     reason: str
 

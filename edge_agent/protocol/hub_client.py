@@ -1,10 +1,10 @@
-"""The device's side of the hub, whole: desired documents, commands, transfers, rollouts behind one face.
+"""The device's side of the hub protocol: desired documents, commands, transfers and rollouts.
 
-Theory of operation. Messages from ``down/#`` and what the daemon reports go in; effects come out. All that
-must survive a power cut is one JSON object, `HubClient.state`; `Save` carries it, and comes before the
-effects that rely on it: the daemon writes it atomically (``adapters.state_file.StateFile``) and then goes on
-in the list. Which bundle each population runs after a restart is in that object too, so committing a rollout
-*is* writing it.
+Theory of operation. Inputs are messages from ``down/#`` and reports of the daemon; outputs are effects. The
+state that must survive a power cut is one JSON object, `HubClient.state`. `Save` carries it and precedes the
+effects that depend on it: the daemon writes it atomically (``adapters.state_file.StateFile``) and then
+continues the list. The bundle that each population runs after a restart is part of that object, so writing it
+commits a rollout.
 
 What the daemon does for each effect, and what it calls afterwards::
 
@@ -19,29 +19,29 @@ What the daemon does for each effect, and what it calls afterwards::
     Trial(population, bundle)     let it act, keep the old one loaded -> health(population, Health(...))
     Commit(population, bundle)    drop the old bundle
     RollBack(population, bundle)  let the old one act, drop the new one
-    Leave(population)             let a population go that the hub had added
+    Leave(population)             remove a population that the hub had added
     Parameters(values)            apply what is known
     Begin(command)                carry it out                        -> finished(id, ok, ...)
     Warn(text)                    log it
 
-A population that is not configured here is made of the ``config`` that stands beside its bundle; what came
-of it after checking is kept (``added``), and goes on after a restart. Its first bundle has no shadow run.
-It goes when a later document does not name it. Those that are configured here stay, whatever the hub wants.
+A population that is not in the device's configuration is made from the ``config`` beside its bundle. The
+checked configuration is stored (``added``) and used after a restart. Its first bundle has no shadow run. It
+is removed when a later document does not name it. Configured populations are never removed by the hub.
 
 Health is reported every few seconds, counted from the beginning of the stage. At start:
-``HubClient(..., state=state_file.read())``, load ``follower.running(population)`` for each population, carry
-out ``follower.start(...)``. On `Online`: ``follower.online(...)``. ``deadline`` joins the others.
+``HubClient(..., state=state_file.read())``, load ``client.running(population)`` for each population, carry
+out ``client.start(...)``. On `Online`: ``client.online(...)``. ``deadline`` joins the others.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply, Unanswered
+from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Save, Warn
 from edge_agent.protocol.ports import Publication, Received, Subscription
 from edge_agent.protocol.rollout import (
     ENDED,
@@ -52,9 +52,6 @@ from edge_agent.protocol.rollout import (
     Rollout,
     RolloutEffect,
     Stage,
-    StartShadow,
-    Trial,
-    Verify,
 )
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
 from edge_agent.protocol.twin import NO_FLOOR, Adopted, Floor, Twin
@@ -69,65 +66,6 @@ REPORT_SECONDS = 1.0
 """The reported document is published at most this often, connects excepted."""
 STATE_VERSION = 1
 """Version of the format of `HubClient.state`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Effect: make ``state`` durable before going on."""
-
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Effect: publish."""
-
-    publication: Publication
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Effect: fetch the bundle from ``cut.url``."""
-
-    cut: Cut
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Effect: a population that the hub had added goes."""
-
-    population: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """Effect: these values are desired."""
-
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Effect: log this line; nobody can be answered."""
-
-    text: str
-
-
-HubEffect = (
-    Save
-    | Publish
-    | Write
-    | Download
-    | Verify
-    | StartShadow
-    | Trial
-    | Commit
-    | RollBack
-    | Leave
-    | Parameters
-    | Begin
-    | Warn
-)
 
 
 def active_of(state: Mapping[str, Any]) -> dict[str, str]:

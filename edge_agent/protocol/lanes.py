@@ -1,9 +1,9 @@
-"""The order in which an outbox sends: a backlog oldest first, and the present beside it.
+"""The order in which an outbox sends: stored entries oldest first, interleaved with current ones.
 
-Theory of operation. A lane is what is still to be sent, as ranges of numbers, and one chunk of entries read
-ahead. What was stored before the connection came up is in the historical lane, what is measured now in the
-live one. `HISTORICAL_PER_LIVE` historical entries go for each live one, so a backlog drains and the present
-is not starved; within a lane numbers only go up. What a broker lost goes back into the historical lane.
+Theory of operation. A lane contains the numbers still to be sent, as ranges, and one chunk of entries read
+ahead. Entries stored before the connection are in the historical lane, new entries in the live lane.
+`HISTORICAL_PER_LIVE` historical entries are sent per live entry, so the backlog drains and live entries are
+not delayed. Numbers increase within a lane. Entries that a broker lost return to the historical lane.
 """
 
 from __future__ import annotations

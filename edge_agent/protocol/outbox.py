@@ -1,5 +1,4 @@
-"""The outbox: what a device measured is on disk before it is sent, and leaves the disk once the broker
-has it.
+"""The outbox: stores telemetry on disk before it is sent, and removes it once the broker has acknowledged it.
 
 Theory of operation. Bodies are compressed and gathered in memory, numbered when they are handed to the
 store (one transaction every ``flush_seconds``: SD cards wear), and sent only when the store says that
@@ -47,7 +46,7 @@ SAMPLES = 1
 """Priority of what may be."""
 
 _THIN = 256
-_SKIPPED_A_MESSAGE = 200
+_SKIPPED_PER_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +120,6 @@ class Outbox:
     def backlog(self) -> int:
         """Bytes stored or waiting to be stored, not acknowledged."""
         return self.size + self._pending_bytes + self._writing_bytes
-
-    @property
-    def writing(self) -> bool:
-        """Whether the store is at work."""
-        return self._writing is not None
-
-    @property
-    def durable(self) -> int:
-        """The highest number that is on disk, or was."""
-        return self._durable
 
     @property
     def deadline(self) -> float | None:
@@ -316,7 +305,7 @@ class Outbox:
         telling.update(self._unconfirmed.told())
         if telling:
             return ()  # one message at a time carries them
-        ranges = tuple(self._store.skipped(_SKIPPED_A_MESSAGE))
+        ranges = tuple(self._store.skipped(_SKIPPED_PER_MESSAGE))
         self._to_tell = bool(ranges)
         return ranges
 

@@ -1,4 +1,4 @@
-"""What an outbox keeps and where: entries, transactions, and the port of whatever makes them durable."""
+"""Entries and transactions of an outbox, and the port of its durable store."""
 
 from __future__ import annotations
 

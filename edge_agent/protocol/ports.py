@@ -1,10 +1,10 @@
-"""The ports of the link: what the state machines need from the outside, and what the outside tells them.
+"""Ports of the state machines: clock and MQTT client, and the events of an MQTT client.
 
-Theory of operation. Nothing in ``protocol`` opens a socket or reads a clock. A state machine is handed an
-event and the time and returns effects; these ports name who carries the effects out. An `MqttClient` is one
-identity at one broker: it tries a connection when told to (never by itself), and everything that happens
-to it is an event, collected by `MqttClient.events` on the thread that asks. There are two of them:
-``adapters.mqtt`` (paho) and ``testing.broker`` (in memory).
+Theory of operation. Nothing in ``protocol`` opens a socket or reads a clock. A state machine gets an event
+and the time and returns effects; these ports carry the effects out. An `MqttClient` is one client identity at
+one broker. It connects only when requested, and reports everything as events, which `MqttClient.events`
+returns on the calling thread. There are two implementations: ``adapters.mqtt`` (paho) and ``testing.broker``
+(in memory).
 
 Times are seconds: ``now`` is monotonic, ``t`` and ``exp`` in messages are Unix time.
 """

@@ -1,5 +1,4 @@
-r"""A rollout on the device: one population's way from one bundle to another, and back by itself if it does
-badly.
+r"""A rollout on the device: changes the bundle of a population in stages, and rolls back if a gate fails.
 
 Theory of operation. States and what moves between them::
 
@@ -15,8 +14,7 @@ committed last. After a power cut the stages are gone through again from what is
 most once more, the others `MAX_RESTARTS` times; then the rollout is given up, since a bundle that takes the
 board down never gets to say so.
 
-Nothing here does anything: the effects are for the daemon, `Rollout.state` is to be kept before they are
-carried out.
+The daemon carries the effects out. `Rollout.state` must be stored before that.
 """
 
 from __future__ import annotations
@@ -56,9 +54,9 @@ class Gates:
     """Limits that a new bundle must keep; the desired document's ``gates`` overrides them by name.
 
     Lengths in seconds; ``steps`` is the fewest agent-steps a verdict needs; rates are a tick (missed
-    deadlines) and an agent-step (contradictions); ``free_energy_rise`` in nats a step over the old
-    bundle; ``agreement`` is the share of equal actions in the shadow run; ``memory`` in bytes, 0 leaves
-    it to the plan.
+    deadlines) and per agent-step (contradictions); ``free_energy_rise`` in nats per step over the old bundle;
+    ``agreement`` is the share of equal actions in the shadow run; ``memory`` in bytes, 0 leaves it to the
+    plan.
     """
 
     shadow_seconds: float = 60.0
@@ -91,7 +89,7 @@ class Gates:
 class Health:
     """How the new bundle did since the stage began, beside the old one on the same observations.
 
-    ``free_energy`` and ``old_free_energy`` are means a step in nats; ``agreed`` counts steps with equal
+    ``free_energy`` and ``old_free_energy`` are means per step in nats; ``agreed`` counts steps with equal
     actions (shadow run only); ``memory`` is the daemon's RSS in bytes.
     """
 

@@ -1,4 +1,4 @@
-"""The session: one device's standing with its broker, as a state machine without I/O.
+"""The MQTT session of a device with its broker, as a state machine without I/O.
 
 Theory of operation. Three states, changed in `Session._enter` alone::
 

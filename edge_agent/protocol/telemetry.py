@@ -1,13 +1,11 @@
-"""What a device tells about itself and how often: snapshots as deltas, samples as columns, inside a
-bandwidth budget.
+"""Telemetry within a bandwidth budget: counters as deltas, samples as columns.
 
-Theory of operation. `Telemetry.due` is asked in every round; every ``seconds`` it returns a body: only
-the counters that changed since the one before (``delta``), and everything on each connect and every
-``keyframe`` bodies, so that a reader that missed some is right again soon. Samples that were added
-meanwhile travel along as columns (14 bytes each before compression). A bucket fills with ``budget`` bytes
-a second; a body is paid for with its size, and while the bucket is in debt the next one waits: the
-interval stretches, the counters don't lose anything since they are cumulative, and samples are thinned to
-what the budget carries.
+Theory of operation. `Telemetry.due` is asked in every round; every ``seconds`` it returns a body: only the
+counters that changed since the one before (``delta``), and everything on each connect and every ``keyframe``
+bodies, so that a reader that missed some is right again soon. Samples that were added meanwhile travel along
+as columns (14 bytes each before compression). A bucket fills with ``budget`` bytes per second; a body is paid
+for with its size, and while the bucket is in debt the next one waits: the interval stretches, the counters
+don't lose anything since they are cumulative, and samples are thinned to what the budget carries.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ class Telemetry:
     seconds : float
         Interval between bodies; can be changed at run time.
     budget : float
-        Bytes a second over a long time, before compression; 0 is no limit. Can be changed at run time.
+        Bytes per second over a long time, before compression; 0 is no limit. Can be changed at run time.
     keyframe : int
         Every so many bodies, all counters are sent.
     samples : int

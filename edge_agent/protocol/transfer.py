@@ -1,10 +1,9 @@
-"""Fetching a bundle in blocks over MQTT: resumed after any interruption, nothing kept that was not meant.
+"""Transfers a bundle in blocks over MQTT. It resumes after any interruption and stores only verified blocks.
 
-Theory of operation. The device asks (``up/fetch``) for a few blocks at a time and the hub answers with
-each (``down/block``). A block is written at its place in a file once its SHA-256 is the one in the signed
-document; so what is in the file after a power cut is found out by hashing it, and only the rest is asked
-for. Silence is answered with asking again, each time a little later, up to `RETRY_CAP`; whoever sends
-wrong blocks is counted.
+Theory of operation. The device requests a few blocks at a time (``up/fetch``) and the hub sends each
+(``down/block``). A block is written to its place in the file if its SHA-256 matches the signed document.
+After a power cut the blocks in the file are found by hashing, and only the missing ones are requested.
+Without an answer the request is repeated with growing delays up to `RETRY_CAP`. Wrong blocks are counted.
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
-"""The twin: which desired document is in force on this device, and why another one was not taken over.
+"""The twin: the desired document in force on this device, and the reason for refusing another one.
 
-Theory of operation. A document is taken over if enough believed keys signed it, it is for this device of
-this fleet, its version is higher than the one in force, and it has not expired. Anything else is refused
-with a reason that goes into the reported document; what is in force stays, also past its expiry and
-through reboots. The version in force is kept, so an old document replayed by a broker, or a retained one
-that came back from a backup, is refused for good. Time for expiry never runs behind the youngest document
-taken over: a board without a clock that wakes up in 1970 cannot be fed documents that had expired before
-that one.
+Theory of operation. A document is accepted if enough trusted keys signed it, it is for this device of this
+fleet, its version is higher than the one in force, and it has not expired. Other documents are refused with a
+reason in the reported document. The document in force stays, also after its expiry and after reboots. The
+version in force is kept, so an old document replayed by a broker, or a retained one that came back from a
+backup, is refused for good. Time for expiry never runs behind the youngest document taken over: a board
+without a clock that wakes up in 1970 cannot be fed documents that had expired before that one.
 
-What is in force can get lost: its file may be damaged. A `Floor`, the highest versions of document and keys
-that the device has seen, is kept beside it, and nothing below it is taken over: neither an old document
-that a broker replays nor one by keys that a rotation has replaced. The document at the floor itself is
-taken over again.
+The file of the document in force may be damaged. A `Floor`, the highest versions of document and keys that
+the device has seen, is stored beside it. Nothing below it is accepted: neither a replayed old document nor
+one signed by replaced keys. The document at the floor itself is accepted again.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ NO_FLOOR = Floor()
 
 
 def floor_of(state: Mapping[str, Any]) -> Floor:
-    """Return the floor that a kept state of a follower makes; parts that say nothing usable count as 0."""
+    """Return the floor that a kept state of a hub client makes; parts that say nothing usable count as 0."""
     match state:
         case {"twin": {"trust": {"version": int(trust)}, "document": {"version": int(version)}}}:
             return Floor(_bounded(version), _bounded(trust))
@@ -81,7 +79,7 @@ class Refused:
 
 
 class Twin:
-    """Holds the document in force and the keys that are believed.
+    """Holds the document in force and the trusted keys.
 
     Parameters
     ----------
@@ -131,7 +129,7 @@ class Twin:
 
     @property
     def believed(self) -> Trust | None:
-        """Whose commands are obeyed: nobody's before keys as new as the newest seen here are known again."""
+        """The keys whose commands are accepted; None while only older keys than the newest seen are known."""
         return self.trust if self.trust.version >= self._floor.trust else None
 
     def state(self) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Telemetry that a broker acknowledged and the hub has not confirmed yet.
 
 Theory of operation. A broker can acknowledge a message and lose it: Mosquitto does when it is killed. So an
-entry is held here, still on the disk, until the hub says that it has stored it. What was not confirmed goes
-again once `OVERTAKEN` later ones were, on every connect, and when nothing was confirmed for ``seconds``. A
-hub may be faster than the broker's own acknowledgement: such a confirmation is remembered until that comes.
+entry stays on the disk until the hub confirms that it has stored it. An unconfirmed entry is sent again when
+`OVERTAKEN` later entries were confirmed, on every connect, and after ``seconds`` without any confirmation.
+The hub's confirmation may arrive before the broker's acknowledgement; it is then stored until the
+acknowledgement arrives.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Unconfirmed:
         return True
 
     def confirm(self, ranges: Iterable[Range], in_flight: Collection[int]) -> tuple[list[Held], list[int]]:
-        """Take the hub's word; return the entries that are free, and the numbers to be sent again."""
+        """Process a confirmation; return the free entries, and the numbers to be sent again."""
         free: list[Held] = []
         for first, last in ranges:
             numbers = [seq for seq in self._held if first <= seq <= last]

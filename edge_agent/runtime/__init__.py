@@ -1,1 +1,1 @@
-"""Floor 3: the daemon; it knows ports, not libraries."""
+"""Floor 3: the daemon. It uses ports, not libraries."""

@@ -1,8 +1,8 @@
-"""From settings to a running set of populations: models, plan, arena, groups, in this order.
+"""Builds populations from settings: models, plan, arena and groups, in this order.
 
-Theory of operation. Everything that can be refused is refused before anything is allocated: the bundles are
-loaded and verified, names are looked up in their io bindings, the plan is added up and must fit. Then the
-arena is mapped and touched, and the populations take their columns from it.
+Theory of operation. All checks come before any allocation: bundles are loaded and verified, names are looked
+up in their io bindings, and the plan must fit. Then the arena is mapped and touched, and the populations get
+their columns from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime.population import group as group_memory
 from edge_agent.runtime.population import models
 from edge_agent.runtime.population.binding import Binding
-from edge_agent.runtime.population.channels import BYTES_A_TOPIC, Channel, channels
+from edge_agent.runtime.population.channels import BYTES_PER_TOPIC, Channel, channels
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.models import load_model
 from edge_agent.runtime.population.population_port import PopulationPort
@@ -36,7 +36,7 @@ OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
 POPULATION_BYTES = 30 * 1024  # measured: objects, topics and tasks of a population of one agent
-BYTES_A_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
+BYTES_PER_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
 
@@ -74,7 +74,7 @@ class Prepared:
     @property
     def topic_bytes(self) -> int:
         """Bytes of the topic table."""
-        return sum(len(channel.agents) for channel in self.channels) * BYTES_A_TOPIC
+        return sum(len(channel.agents) for channel in self.channels) * BYTES_PER_TOPIC
 
 
 def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader = load_model) -> Prepared:
@@ -97,7 +97,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     for key, entry in observe:
         binding.modality(entry.modality, key)
     for number, act in enumerate(config.act):
-        binding.control(act.control, f"{where}.act[{number}].control")
+        binding.output(act.control, f"{where}.act[{number}].control")
     found = tuple(channels(observe, binding, names, config.name))
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
@@ -139,12 +139,12 @@ def make_plan(
         spare = max((region_bytes(item.regions(item.config.name)[:2]) for item in populations), default=0)
     if config.peers is not None:
         spare += config.peers.room_kb * 1024
-        fixed.append(Line("peers", "roster", config.peers.devices * BYTES_A_DEVICE))
+        fixed.append(Line("peers", "roster", config.peers.devices * BYTES_PER_DEVICE))
     budget = (config.device.memory_mb or profile.memory_mb) * MIB
     return plan(budget if limit is None else min(budget, limit), fixed, regions, spare)
 
 
-def build_stepper(item: Prepared, arena: Arena, owner: str) -> PopulationPort:
+def build_model_port(item: Prepared, arena: Arena, owner: str) -> PopulationPort:
     """Give a prepared model its columns under region ``owner`` and return its population."""
     return models.populate(
         item.model,
@@ -159,13 +159,13 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
     """Give a prepared population its columns in regions that begin with ``owner``; it is ready to step."""
     (agents, _), (io, io_columns), (past, past_columns) = item.regions(owner)
     modalities, controls = len(item.binding.modalities), len(item.binding.controls)
-    stepper = build_stepper(item, arena, agents)
+    model_port = build_model_port(item, arena, agents)
     history = history_memory.History(
         arena.allocate(past, past_columns), modalities, controls, item.binding.dtype
     )
     return Group(
         item.config,
-        stepper,
+        model_port,
         item.binding,
         item.names,
         item.channels,

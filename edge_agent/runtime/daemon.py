@@ -1,9 +1,9 @@
-"""The daemon: one loop that takes messages in, steps populations at their time, and sends actions out.
+"""The daemon: one loop that receives messages, steps populations when they are due, and publishes actions.
 
-Theory of operation. `Daemon.turn` is the whole loop body; it never waits. What is new at the broker goes to
-the populations it is for; whoever is due by the scheduler runs; the result is the time of the next deadline,
-until which the caller may wait for the wake-up descriptor. Everything it works with is handed in, so that a
-test can run a week of turns with a manual clock; `commands.compose_daemon` puts it together.
+Theory of operation. `Daemon.turn` is the whole loop body; it never waits. New messages go to their
+populations; due tasks of the scheduler run; the result is the time of the next deadline, until which the
+caller may wait for the wake-up descriptor. All parts are passed in, so that a test can run a week with a
+manual clock; `commands.compose_daemon` builds them.
 
 The path of an observation: `MqttDispatch.poll` (newest payload of each topic) → `Subscriptions` (whose it is)
 → `Inputs` (JSON pointer, bins) → `Observations` (int16 column) → `StepSchedule` (now for arrivals, else at
@@ -65,7 +65,7 @@ class Daemon:
     speakers : sequence of Speaker
         In the order of their turns.
     governor : GovernorDriver, optional
-        Gives way when the board is in trouble.
+        Reduces the load when the board is overloaded.
     checkpoints : Checkpoints, optional
         Where beliefs are kept over a restart.
     recording_file : RecordingFile, optional
@@ -170,7 +170,7 @@ class Daemon:
                 self._governor.note(task)
             self._tick.step(name, task.jitter)
         elif kind == POLL:
-            self._populations.groups[name].intake.poll(self._clock.monotonic())
+            self._populations.groups[name].inputs.poll(self._clock.monotonic())
             self._schedule.request()
         elif kind == WATCH:
             self._tick.hold(name, self._populations.groups[name])

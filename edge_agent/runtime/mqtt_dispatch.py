@@ -1,8 +1,8 @@
-"""The daemon's side of the session: polls the client, keeps the newest message of each topic, publishes.
+"""Runs the MQTT session: polls the client, keeps the newest message of each sensor topic, and publishes.
 
-Theory of operation. All events of a turn are taken at once. Messages on sensor topics are kept by topic, the
-newest wins, so that a topic that floods costs one step a turn however many messages it sent; what was
-replaced is counted. Messages on other topics go, each of them and in order, to whoever listens there.
+Theory of operation. All events are processed at once in each turn. Of each sensor topic only the newest
+message is kept, so that a flood on a topic causes one step per turn; replaced messages are counted. Messages
+on other topics are all passed to their listener, in order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Listener = Callable[[Received], None]
 
 
 class MqttDispatch:
-    """One session at work.
+    """Runs one MQTT session.
 
     Parameters
     ----------
     session : Session
         The state machine.
     client : MqttClient
-        Who carries its effects out.
+        Carries its effects out.
     clock : Clock
         Monotonic time.
     """
@@ -63,19 +63,21 @@ class MqttDispatch:
         self._effects += self.session.subscribe(Subscription(topic, 1))
         self._run()
 
-    def overhear(self, pattern: str, listener: Listener, qos: int) -> None:
+    def listen_pattern(self, pattern: str, listener: Listener, qos: int) -> None:
         """Hand every message whose topic matches ``pattern`` (``+`` stands for a level) to ``listener``."""
         self._patterns.append((pattern.split("/"), listener))
         self._effects += self.session.subscribe(Subscription(pattern, qos))
         self._run()
 
-    def heed(self, delivered: Callable[[int], None], online: Callable[[], None]) -> None:
-        """Tell of each QoS 1 publication (its token) that the broker has, and of each connect."""
+    def add_callbacks(self, delivered: Callable[[int], None], online: Callable[[], None]) -> None:
+        """Call ``delivered`` with the token of each acknowledged QoS 1 publication, and ``online`` on each
+        connect.
+        """
         self._delivered.append(delivered)
         self._online.append(online)
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Carry out effects of this link's session that were made elsewhere."""
+        """Carry out effects of this session that were created elsewhere."""
         self._effects += effects
         self._run()
 
@@ -97,7 +99,7 @@ class MqttDispatch:
         self._run()
 
     def poll(self) -> dict[str, bytes]:
-        """Take in what happened; return the newest payload of each sensor topic."""
+        """Process new events; return the newest payload of each sensor topic."""
         now = self._clock.monotonic()
         for event in self._client.events():
             self._effects += self.session.handle(event, now)
@@ -114,7 +116,7 @@ class MqttDispatch:
         return token != 0
 
     def stop(self) -> None:
-        """Say goodbye to the broker."""
+        """Disconnect from the broker after the goodbye message."""
         self._effects += self.session.stop(self._clock.monotonic())
         self._run()
 
@@ -134,7 +136,7 @@ class MqttDispatch:
                 self.came_online = False
 
     def _deliver(self, message: Received) -> None:
-        listener = self._listeners.get(message.topic) or self._overheard(message.topic)
+        listener = self._listeners.get(message.topic) or self._pattern_listener(message.topic)
         if listener is not None:
             listener(message)
             return
@@ -142,7 +144,7 @@ class MqttDispatch:
             self.coalesced += 1
         self._pending[message.topic] = message.payload
 
-    def _overheard(self, topic: str) -> Listener | None:
+    def _pattern_listener(self, topic: str) -> Listener | None:
         levels = topic.split("/") if self._patterns else []
         for pattern, listener in self._patterns:
             if len(pattern) == len(levels) and all(

@@ -1,4 +1,4 @@
-"""The populations of the device, inside the arena that was planned: the only writer of what runs and why not.
+"""The populations of the device within the planned arena: the only owner of what runs and what is suspended.
 
 Theory of operation. `Populations` owns the groups, the plan, the configuration of what runs now, and the
 reasons for which a population is suspended. Whatever comes is planned beside what there is: if the arena has
@@ -63,7 +63,7 @@ class Populations:
         plan: Plan,
         arena: Arena,
         build: BuildGroup = assembly.build,
-        build_port: BuildPort = assembly.build_stepper,
+        build_port: BuildPort = assembly.build_model_port,
         connect: Callable[[Group], None] | None = None,
     ) -> None:
         self.arena = arena
@@ -92,7 +92,7 @@ class Populations:
 
     @property
     def groups(self) -> Mapping[str, Group]:
-        """The populations at work."""
+        """The running populations."""
         return MappingProxyType(self._groups)
 
     @property
@@ -148,7 +148,7 @@ class Populations:
         for group in made:
             old = self._groups.get(group.config.name)
             if old is not None and old.digest == group.digest and len(old.names) == len(group.names):
-                group.go_on(old.stepper.checkpoint(), old.counters)
+                group.resume_from(old.model_port.checkpoint(), old.counters)
         for name in leaving.keys() - {group.config.name for group in made}:
             self.suspend(name, SuspendReason.STOP)
             self._reasons[name] &= {SuspendReason.LOAN}
@@ -202,7 +202,7 @@ class Populations:
         group.shadow = Shadow(port, item.digest, item.config.bundle, owner)
 
     def exchange(self, name: str) -> None:
-        """Let acting model and shadow change places; the actions are all sent anew."""
+        """Exchange the acting model and its shadow; all actions are sent again."""
         group = self._group(name)
         group.exchange()
         for listener in self.exchanged:
@@ -235,16 +235,16 @@ class Populations:
         group.config = replace(group.config, rate_hz=rate_hz)
 
     def restore(self, name: str, beliefs: bytes, counters: GroupCounters) -> None:
-        """Let a population go on from beliefs that came from elsewhere; raises as the model does."""
+        """Restore a population from beliefs of another device; raises as the model does."""
         group = self._group(name)
-        group.go_on(beliefs, counters)
+        group.resume_from(beliefs, counters)
         group.forget_sent()
         _tell(self.restarted, name, group)
 
     def reset(self, name: str) -> None:
-        """Let all agents of a population begin anew from D."""
+        """Reset all agents of a population to the prior D."""
         group = self._group(name)
-        group.stepper.reset()
+        group.model_port.reset()
         group.forget_sent()
         _tell(self.restarted, name, group)
 
@@ -302,7 +302,7 @@ class Populations:
         return group
 
     def _release(self, group: Group) -> None:
-        group.intake.close()
+        group.inputs.close()
         for owner in group.owners:
             self.arena.release(owner)
         if group.shadow is not None:

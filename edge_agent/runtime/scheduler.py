@@ -1,4 +1,4 @@
-"""Deadlines on a monotonic clock: who is due, until when may we sleep.
+"""A scheduler on a monotonic clock: due tasks and the next deadline.
 
 Theory of operation. A periodic task is due at start + k·period for whole k, so lateness does not add up. A
 task that is late by whole periods runs once; the periods it lost are counted in ``missed`` and never made up.

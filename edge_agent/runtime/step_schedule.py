@@ -1,4 +1,4 @@
-"""When each population steps, is looked after and reads its sources: its tasks in the daemon's scheduler.
+"""Scheduler tasks of each population: step, watch for stale observations, read sources.
 
 Theory of operation. At a rate a population steps each period; otherwise when it is asked to, since agents
 were heard from, and at most as often. Each `WATCH_S` it is watched: who has fallen silent is held safe.
@@ -25,7 +25,7 @@ class StepSchedule:
     scheduler : Scheduler
         The daemon's.
     populations : Populations
-        The populations at work.
+        The running populations.
     clock : Clock
         Monotonic time.
     """
@@ -47,7 +47,7 @@ class StepSchedule:
         else:
             self._scheduler.on_request(f"{STEP} {name}", period, now)
         self._scheduler.every(f"{WATCH} {name}", WATCH_S, now)
-        if group.intake.feeds and group.config.step != "rate":
+        if group.inputs.feeds and group.config.step != "rate":
             self._scheduler.every(f"{POLL} {name}", period, now)
 
     def end(self, name: str, group: Group) -> None:

@@ -1,9 +1,9 @@
-"""One population's step, or its hold, with all who have a part in it: inputs, peers, recorder, the way out.
+"""The step of a population, or holding it safe, with inputs, peers, recorder and publisher.
 
-Theory of operation. Before a step its agents take over what their peers have seen; after it what they saw
-goes to the peers, the step to the recorder, and the actions out. Agents that are held safe are told so each
-time the population is watched, where only what is new goes out (`runtime.population.actuators`); in a bulk
-message they are told once.
+Theory of operation. Before a step the beliefs of shared factors are set from the peers' evidence. After it
+the new evidence goes to the peers, the step to the recorder, and the actions to the publisher. Safe values
+are published on every watch of the population, only if they changed (`runtime.population.actuators`); in a
+bulk message they are published once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PopulationTick:
     Parameters
     ----------
     populations : Populations
-        The populations at work.
+        The running populations.
     publisher : ActionPublisher
         Where actions go.
     recorder : Recorder
@@ -60,8 +60,8 @@ class PopulationTick:
         groups, shared = self._populations.groups, self._shared
         group = groups[name]
         group.jitter.add(np.array([jitter]))
-        if group.intake.feeds and group.config.step == "rate":
-            group.intake.poll(self._clock.monotonic())
+        if group.inputs.feeds and group.config.step == "rate":
+            group.inputs.poll(self._clock.monotonic())
         start = self._clock.monotonic()
         if shared is not None:
             shared.before(name, group, self._recorder)

@@ -1,4 +1,4 @@
-"""The configuration with what the hub rolled out: other bundles, and populations that it added."""
+"""Applies the hub's rollouts to the configuration: other bundles, and added populations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles on their way from the hub to a population: fetched, read, verified, in threads beside the loop."""
+"""Fetches, reads and verifies bundles of the hub in threads beside the loop."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What ``run`` does with the state that the hub left on this device before anything rests on it.
+"""Reads and checks the stored hub state at start, before it is used.
 
 Theory of operation. The state is read once at each start, checked, and only then handed on: its bundles and
-populations to the memory plan, the rest to the follower. A state that is damaged, of another device or
+populations to the memory plan, the rest to the hub client. A state that is damaged, of another device or
 another version of its format is set aside. So is one with which the daemon failed to start several times
 (`adapters.starts`); its document is then refused until the hub sends a newer one. The device starts with
 its configured bundles either way, and stays reachable; what was set aside is said in the log and the birth
@@ -33,10 +33,10 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(slots=True)
 class KeptState:
-    """What was found at the start. ``keeper`` is None where nothing can be kept, so nothing is obeyed."""
+    """What the start found. ``state_store`` is None if nothing can be kept; the hub is then ignored."""
 
     kept: Kept | None = None
-    keeper: HubState | None = None
+    state_store: HubState | None = None
     starts: StartCount | None = None
 
     @property
@@ -52,7 +52,7 @@ class KeptState:
 
 def look(config: Config) -> KeptState:
     """Return the state as it is now; nothing is changed."""
-    if not obeys(config):
+    if not has_hub(config):
         return KeptState()
     try:
         return KeptState(_files(config).look())
@@ -69,7 +69,7 @@ def take(config: Config) -> KeptState:
     ConfigError
         A key file is not as it must be.
     """
-    if not obeys(config):
+    if not has_hub(config):
         return KeptState()  # and none of this is loaded
     from edge_agent.adapters.hub_state import Kept
     from edge_agent.adapters.starts import StartCount, board_boot
@@ -77,32 +77,32 @@ def take(config: Config) -> KeptState:
     folder = Path(config.device.state_dir)
     starts = StartCount(folder, board_boot())
     too_many = starts.begin()
-    keeper = _files(config)
+    state_store = _files(config)
     try:
-        kept = _without_failed(keeper, folder) if too_many else _checked(keeper, config)
+        kept = _without_failed(state_store, folder) if too_many else _checked(state_store, config)
     except PlatformError as error:
-        log.error("hub: %s; it is not obeyed", error)
+        log.error("hub: %s; documents and commands of the hub are ignored", error)
         return KeptState(Kept(lost=(str(error),)), None, starts)
     except ConfigError:
         starts.end()
         raise
     for line in kept.lost:
         log.error("hub: %s", line)
-    return KeptState(kept, keeper, starts)
+    return KeptState(kept, state_store, starts)
 
 
-def obeys(config: Config) -> bool:
+def has_hub(config: Config) -> bool:
     """Whether the device has a hub."""
     return config.broker is not None and bool(config.hub.keys)
 
 
 def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str, int]]) -> HubClient:
-    """Return the follower that goes on from what was kept.
+    """Return the hub client, restored from the stored state.
 
     Raises
     ------
     PlatformError
-        It is not what a follower of this device and version kept.
+        It is not what a hub client of this device and version kept.
     ConfigError
         A key file is not as it must be.
     """
@@ -131,27 +131,27 @@ def _files(config: Config) -> HubState:
     return HubState(Path(config.device.state_dir), f"{config.device.fleet}/{config.device.name}")
 
 
-def _checked(keeper: HubState, config: Config) -> Kept:
+def _checked(state_store: HubState, config: Config) -> Kept:
     from edge_agent.adapters.hub_state import Kept
 
-    kept = keeper.read()
+    kept = state_store.read()
     try:
         make_hub_client(config, kept, {})
     except PlatformError as error:
-        found = keeper.refuse(str(error))
+        found = state_store.refuse(str(error))
         return Kept(None, found.floor, (*kept.lost, *found.lost))
     return kept
 
 
-def _without_failed(keeper: HubState, folder: Path) -> Kept:
+def _without_failed(state_store: HubState, folder: Path) -> Kept:
     """Set aside what the last starts failed with: the hub's state, or else the checkpoint."""
     from edge_agent.adapters.hub_state import Kept
     from edge_agent.adapters.starts import LIMIT
     from edge_agent.adapters.state_file import StateFile
 
-    kept, reason = keeper.read(), f"{LIMIT} starts with it failed"
+    kept, reason = state_store.read(), f"{LIMIT} starts with it failed"
     if kept.state is not None:
-        found = keeper.refuse(reason, above=kept.state)
+        found = state_store.refuse(reason, above=kept.state)
         return Kept(None, found.floor, (*kept.lost, *found.lost))
     checkpoint = folder / CHECKPOINT
     if not checkpoint.exists():

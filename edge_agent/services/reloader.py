@@ -1,8 +1,8 @@
-"""SIGHUP: the configuration is read again beside the running daemon, and what is right about it is applied.
+"""SIGHUP: reads the configuration again beside the running daemon and applies the changes.
 
 Checking takes a child process and loading bundles takes time, so both happen in a thread; the loop is woken
-when it is done and makes the changes between two turns. What is wrong is one line in the log, and the old
-configuration stays.
+when it is done and makes the changes between two turns. An error is one line in the log, and the old
+configuration stays in force.
 """
 
 from __future__ import annotations

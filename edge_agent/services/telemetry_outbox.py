@@ -1,7 +1,7 @@
-"""The outbox of telemetry on disk, or beside the control socket when the disk refuses.
+"""Opens the telemetry outbox on disk, or beside the control socket if the disk cannot be written.
 
-A disk that refuses the outbox must not end the daemon: it then lies beside the control socket, which is
-memory on a board, smaller, and gone with the power; the log says so.
+A disk error must not end the daemon: the outbox is then beside the control socket, which is in memory,
+smaller, and lost at power-off; the log says so.
 """
 
 from __future__ import annotations

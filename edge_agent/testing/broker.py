@@ -1,4 +1,4 @@
-"""An MQTT broker in memory, on a clock that may stand still, with an adversary between it and its clients.
+"""An MQTT broker in memory on a manual clock, with optional seeded network faults.
 
 Theory of operation. `MemoryBroker` keeps retained messages, wills, subscriptions with ``+`` and ``#``,
 persistent sessions and QoS 1 delivery with repetition; `MemoryClient` satisfies
@@ -35,7 +35,7 @@ from edge_agent.protocol.ports import (
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
-    """What goes wrong, as probabilities a packet; ``delay`` is the most a packet may be held up, seconds.
+    """Network faults as probabilities per packet; ``delay`` is the maximum delay of a packet in seconds.
 
     ``lose`` and ``double`` act on QoS 0; ``cut`` ends the connection a QoS 1 packet travels on. Delays keep
     order within a connection unless ``overtake`` is set.

@@ -1,7 +1,7 @@
 """A device made of the real protocol code and no engine: for tests of a fleet, benchmarks, and as a
 pattern for a main loop.
 
-Theory of operation. Session, outbox, telemetry and follower are the ones of ``protocol``; client, disk and
+Theory of operation. Session, outbox, telemetry and hub client are the ones of ``protocol``; client, disk and
 clock are handed in. What the daemon's engine would find out about a bundle is asked of two functions:
 ``verify`` (a reason against it, "" if it is sound) and ``health`` (how it does while it shadows or acts).
 """
@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from edge_agent.errors import BundleError
 from edge_agent.protocol.command_guard import Begin, Command
-from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Parameters, Publish, Save
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, HubEffect, Parameters, Publish, Save
 from edge_agent.protocol.outbox import Outbox
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Subscription
 from edge_agent.protocol.rollout import Commit, Health, RollBack, StartShadow, Trial, Verify
@@ -47,7 +48,7 @@ class Blocks(Protocol):
 
 
 class MemoryDeviceStore(Protocol):
-    """Where the follower's state is: ``adapters.state_file.StateFile`` or a stand-in."""
+    """Where the hub client's state is: ``adapters.state_file.StateFile`` or a stand-in."""
 
     def read(self) -> dict[str, Any] | None:
         """Return what was written last."""
@@ -63,10 +64,10 @@ class SimulatedDevice:
     ----------
     topics : DeviceTopics
         Who it is.
-    client, clock, blocks, keeper
+    client, clock, blocks, state_store
         Its outside.
     trust : Trust
-        Whom it obeys.
+        The keys that it trusts.
     populations : mapping of str to (str, int)
         Name to (bundle digest, agents).
     verify : callable (digest) -> str
@@ -87,7 +88,7 @@ class SimulatedDevice:
         client: MqttClient,
         clock: Clock,
         blocks: Blocks,
-        keeper: MemoryDeviceStore,
+        state_store: MemoryDeviceStore,
         trust: Trust,
         populations: Mapping[str, tuple[str, int]],
         verify: Callable[[str], str],
@@ -100,21 +101,21 @@ class SimulatedDevice:
         self.outbox = outbox
         self.telemetry = Telemetry(seconds=1.0)
         self.commands: list[Command] = []
-        self._client, self._clock, self._blocks, self._keeper = client, clock, blocks, keeper
+        self._client, self._clock, self._blocks, self._state_store = client, clock, blocks, state_store
         self._populations = dict(populations)
         self._verify, self._health = verify, health
         rng = random.Random(seed)  # noqa: S311 - jitter, not a secret
-        self.follower = HubClient(topics, trust, populations, blocks.had, rng, keeper.read())
-        self.acting = {name: self.follower.running(name) for name in populations}
+        self.hub_client = HubClient(topics, trust, populations, blocks.had, rng, state_store.read())
+        self.acting = {name: self.hub_client.running(name) for name in populations}
         self._watched: dict[str, tuple[str, float]] = {}
         self._ticks = 0
-        subscriptions = [*self.follower.subscriptions, Subscription(topics.confirm)]
+        subscriptions = [*self.hub_client.subscriptions, Subscription(topics.confirm)]
         self.session = Session(settings or SessionSettings(), self._birth, subscriptions, rng)
 
     @property
     def deadline(self) -> float:
         """When `turn` has something to do, monotonic seconds."""
-        times = [self.session.deadline, self.follower.deadline, self.telemetry.deadline]
+        times = [self.session.deadline, self.hub_client.deadline, self.telemetry.deadline]
         times += [self.outbox.deadline] if self.outbox else []
         times += [self._clock.monotonic() + 0.25] if self._watched else []
         return min(t for t in times if t is not None)
@@ -122,7 +123,7 @@ class SimulatedDevice:
     def start(self) -> None:
         """Begin."""
         now = self._clock.monotonic()
-        self._follow(self.follower.start(now, self._clock.time()))
+        self._follow(self.hub_client.start(now, self._clock.time()))
         self._perform(self.session.start(now))
 
     def stop(self) -> None:
@@ -137,8 +138,8 @@ class SimulatedDevice:
         self._perform(self.session.tick(now))
         for population, (bundle, since) in list(self._watched.items()):
             health = self._health(bundle, now - since)
-            self._follow(self.follower.health(population, health, now, t))
-        self._follow(self.follower.tick(now, t))
+            self._follow(self.hub_client.health(population, health, now, t))
+        self._follow(self.hub_client.tick(now, t))
         if self.outbox is not None:
             self._ticks += 1
             counters = {name: {"tick": self._ticks} for name in self._populations}
@@ -161,27 +162,27 @@ class SimulatedDevice:
                     if self.outbox is not None:
                         self.outbox.confirmed(message.payload)
                 case Deliver(message):
-                    self._follow(self.follower.handle(message, now, t))
+                    self._follow(self.hub_client.handle(message, now, t))
                 case Delivered(token) if self.outbox is not None:
                     self.outbox.delivered(token)
                 case Online():
                     self.telemetry.online()
                     if self.outbox is not None:
                         self.outbox.online()
-                    self._follow(self.follower.online(now, t))
+                    self._follow(self.hub_client.online(now, t))
 
     def _follow(self, effects: list[HubEffect]) -> None:
         for effect in effects:
             now, t = self._clock.monotonic(), self._clock.time()
             match effect:
                 case Save(state):
-                    self._keeper.write(state)
+                    self._state_store.write(state)
                 case Publish(publication):
                     self._perform(self.session.publish(publication, now)[1])
                 case Write(cut, index, data):
                     self._blocks.write(cut, index, data)
                 case Download(cut):
-                    self._follow(self.follower.unavailable(cut.digest, now, t))
+                    self._follow(self.hub_client.unavailable(cut.digest, now, t))
                 case Verify(population, bundle):
                     self._follow(self._checked(population, bundle, now, t))
                 case StartShadow(population, bundle):
@@ -197,7 +198,7 @@ class SimulatedDevice:
                 case Begin(command):
                     self.commands.append(command)
                     result = {"ticks": self._ticks}
-                    self._follow(self.follower.finished(command.id, True, now, t, result))
+                    self._follow(self.hub_client.finished(command.id, True, now, t, result))
                 case Parameters(values):
                     self.telemetry.seconds = float(values.get("telemetry_seconds", self.telemetry.seconds))
 
@@ -207,5 +208,5 @@ class SimulatedDevice:
         except BundleError as error:
             reason = str(error)
         if reason:
-            return self.follower.failed(population, bundle, reason, now, t)
-        return self.follower.verified(population, bundle, now, t)
+            return self.hub_client.failed(population, bundle, reason, now, t)
+        return self.hub_client.verified(population, bundle, now, t)

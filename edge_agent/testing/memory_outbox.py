@@ -1,4 +1,4 @@
-"""An outbox store in memory that can be slow, fail, and lose its power."""
+"""An outbox store in memory that can be slow, fail, and simulate power cuts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class MemoryOutboxStore:
         self._begun = batch
         if not self.slow:
             self.finish()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._begun is not None
 
     def finish(self) -> None:
         """End the transaction that is under way."""

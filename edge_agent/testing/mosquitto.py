@@ -37,7 +37,7 @@ def executable() -> str:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at the moment.
+    """Return a free port of the loopback interface.
 
     It lies below those that Linux gives to outgoing connections, so that none of them takes it while a
     broker is down, and is drawn by chance, so that tests that run at the same time do not meet.

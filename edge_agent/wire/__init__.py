@@ -1,1 +1,1 @@
-"""Floor 0: what travels. Messages, topics, bundles, signatures: shared with the host side."""
+"""Floor 0: messages, topics, bundles and signatures, shared with the host side."""

@@ -1,4 +1,4 @@
-"""A bundle in blocks: how it is cut for travel, and how what arrives is told from what was meant."""
+"""Bundles in blocks: cuts a bundle into blocks, and checks received blocks by their digests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK_BYTES = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a bundle's file is cut: its digest, name, size in bytes, bytes a block, SHA-256 (hex) of each
+    """How a bundle's file is cut: its digest, name, size in bytes, bytes per block, SHA-256 (hex) of each
     block.
     """
 

@@ -1,9 +1,8 @@
-"""What stands in the bodies of our messages, as tables that readers check against and docs/protocol.md is
-made of.
+"""Schemas of the message bodies. Readers check bodies against them; docs/protocol.md is made of them.
 
-Theory of operation. A schema maps keys to fields: type, bounds, whether it must be there, unit, meaning, and
-what is inside. ``wire.body_checks`` holds bodies against them. Types are msgpack's: a number that is whole
-may come as an int where a float is meant.
+Theory of operation. A schema maps keys to fields: type, bounds, whether the key is required, unit, meaning,
+and the schema of its content. ``wire.body_checks`` checks bodies against them. Types are those of msgpack: an
+integer is accepted where a float is expected.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from edge_agent.wire.messages import Body
 __all__ = ["BodyField", "Schema", "birth", "check"]
 
 MAX_VERSION = 2**62
-"""The most a version of a document may be: the next one still fits."""
+"""Largest version of a document; the next one still fits the type."""
 MAX_BLOCKS = 2**31 - 1
 
 _COUNTER = BodyField(float, "a counter since start", least=-MAX_COUNT, most=MAX_COUNT)
@@ -26,7 +25,7 @@ _RANGES = BodyField(
 )
 _RUNNING = BodyField(
     dict,
-    "what runs",
+    "a running population",
     inside={
         "bundle": BodyField(str, "digest"),
         "size": BodyField(int, "agents", least=0, most=2**31 - 1),
@@ -45,25 +44,25 @@ BIRTH: Schema = {
     "online": BodyField(bool, "false in the will and in the goodbye", required=True),
     "device": BodyField(str, "the device's name"),
     "version": BodyField(str, "version of edge-agent"),
-    "boot": BodyField(str, "unique id of this start of the process"),
-    "profile": BodyField(str, "the firmware profile it runs with"),
+    "boot": BodyField(str, "unique id of this process start"),
+    "profile": BodyField(str, "the board profile in use"),
     "populations": BodyField(
         dict,
-        "name → {bundle: digest (str), size: agents (int)}; not in a will that would be longer than 65,535 "
-        "bytes, MQTT's limit",
+        "name → {bundle: digest (str), size: agents (int)}; left out of a will that would be longer than "
+        "65,535 bytes, MQTT's limit",
         each=_RUNNING,
     ),
     "incarnation": BodyField(
-        int, "number of this connection: tells peers whose end a will announces", least=0, most=MAX_COUNT
+        int, "number of this connection; a will names the connection that ended", least=0, most=MAX_COUNT
     ),
     "lost_state": BodyField(
         list,
-        "lines (str), one for each file of kept state that could not be used at this start: its name, why, "
-        "where it was put; missing if all is well",
+        "lines (str), one per state file that could not be used at this start: its name, the reason, its new "
+        "place; missing if there is none",
         each=BodyField(str, "line", most=1000),
     ),
     "rss": BodyField(
-        int, "resident memory of the daemon when it connected", unit="bytes", least=0, most=MAX_COUNT
+        int, "resident memory of the daemon at the time of connecting", unit="bytes", least=0, most=MAX_COUNT
     ),
 }
 
@@ -74,21 +73,23 @@ TELEMETRY: Schema = {
         each=BodyField(dict, "counters", each=_COUNTER),
     ),
     "rss": BodyField(int, "resident memory of the daemon", unit="bytes", least=0, most=MAX_COUNT),
-    "historical": BodyField(bool, "sent later than it was measured; false if missing"),
-    "delta": BodyField(bool, "only what changed since the message before; false if missing"),
+    "historical": BodyField(bool, "true if sent later than measured; false if missing"),
+    "delta": BodyField(
+        bool, "true if only changes since the previous message are included; false if missing"
+    ),
     "skipped": BodyField(
         list, "[first, last] ranges of sequence numbers that were thinned out on the device", each=_RANGES
     ),
-    "outbox": BodyField(str, "which outbox numbered it; another one starts again from 1"),
+    "outbox": BodyField(str, "name of the outbox that numbered the message; a new outbox starts at 1"),
     "peers": BodyField(
         dict,
-        "here, members, joined, left, refused, lost, duplicates, … (numbers); only where they changed",
+        "here, members, joined, left, refused, lost, duplicates, … (numbers); only changed ones",
         each=_COUNTER,
     ),
     "broker": BodyField(
         dict,
-        "what the device did not let in: overflow, too_long, oversize_disconnects (numbers); only where they "
-        "changed",
+        "messages that the device did not accept: overflow, too_long, oversize_disconnects (numbers); only "
+        "changed ones",
         each=_COUNTER,
     ),
     "samples": BodyField(
@@ -109,14 +110,14 @@ TELEMETRY: Schema = {
 REPORTED: Schema = {
     "version": BodyField(
         int,
-        "version of the desired document that was last taken over; 0 is none",
+        "version of the desired document in force; 0 is none",
         required=True,
         least=0,
         most=MAX_VERSION,
     ),
     "trust": BodyField(
         int,
-        "version of the set of hub keys that is believed; 0 is the configured one",
+        "version of the trusted set of hub keys; 0 is the configured set",
         least=0,
         most=MAX_VERSION,
     ),
@@ -143,7 +144,7 @@ REPORTED: Schema = {
     ),
     "refused": BodyField(
         dict,
-        "the last document not taken over: {version: int, reason: str}",
+        "the last refused document: {version: int, reason: str}",
         inside={
             "version": BodyField(int, "of the document", least=-MAX_COUNT, most=MAX_COUNT),
             "reason": BodyField(str, "why"),
@@ -155,8 +156,8 @@ REPORTED: Schema = {
 STATE: Schema = {
     "online": BodyField(bool, "false in the last state before an orderly stop; true if missing"),
     "rss": BodyField(int, "resident memory of the daemon", required=True, unit="bytes"),
-    "rung": BodyField(str, "the governor's rung: full, or what it does without", required=True),
-    "backlog": BodyField(int, "telemetry that waits in the outbox", required=True, unit="bytes"),
+    "rung": BodyField(str, "the governor's level: full, or the restriction in force", required=True),
+    "backlog": BodyField(int, "telemetry waiting in the outbox", required=True, unit="bytes"),
     "populations": BodyField(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
 }
 
@@ -167,12 +168,12 @@ ANNOUNCEMENT: Schema = {
     "origin": BodyField(dict, "name and sw_version of edge-agent", required=True),
     "components": BodyField(
         dict,
-        "id → a sensor: what it shows of up/state; one with its platform alone is removed",
+        "id → a sensor and the value of up/state that it shows; a sensor with only its platform is removed",
         required=True,
     ),
     "state_topic": BodyField(str, "up/state of the device", required=True),
     "availability_topic": BodyField(str, "up/state of the device"),
-    "availability_template": BodyField(str, "takes online out of the state"),
+    "availability_template": BodyField(str, "reads online from the state"),
     "qos": BodyField(int, "of the state", required=True),
 }
 
@@ -201,14 +202,13 @@ SIGNED: Schema = {
 DESIRED: Schema = {
     "fleet": BodyField(str, "the fleet it is for", required=True),
     "device": BodyField(str, "the device it is for", required=True),
-    "version": BodyField(int, "only goes up", required=True, least=0, most=MAX_VERSION),
+    "version": BodyField(int, "version; must increase", required=True, least=0, most=MAX_VERSION),
     "issued": BodyField(float, "when it was signed", required=True, unit="Unix s"),
-    "expires": BodyField(float, "after this it must not be taken over", required=True, unit="Unix s"),
+    "expires": BodyField(float, "the document is refused after this time", required=True, unit="Unix s"),
     "bundles": BodyField(
         dict,
-        "digest → {name: str, size: bytes (int), block: bytes a block (int), blocks: [SHA-256 in hex], "
-        "url: str "
-        "(optional: fetched from there instead)}",
+        "digest → {name: str, size: bytes (int), block: bytes per block (int), blocks: [SHA-256 in hex], "
+        "url: str (optional: the address to download the bundle from)}",
         each=BodyField(
             dict,
             "one bundle",
@@ -223,67 +223,69 @@ DESIRED: Schema = {
     ),
     "populations": BodyField(
         dict,
-        "name → {bundle: digest (str), config: what a new population is made of (dict, optional)}: what "
+        "name → {bundle: digest (str), config: configuration of a new population (dict, optional)}: what "
         "should run",
         each=BodyField(
             dict,
             "one population",
             inside={
                 "bundle": BodyField(str, "digest"),
-                "config": BodyField(dict, "what a new population is made of"),
+                "config": BodyField(dict, "configuration of a new population"),
             },
         ),
     ),
     "parameters": BodyField(dict, "name → value, e.g. telemetry_seconds"),
     "gates": BodyField(
         dict,
-        "name → limit that shadow run or trial must keep, a number of 0 or more",
+        "name → limit for the shadow run or the trial, a number of 0 or more",
         each=BodyField(float, "a limit"),
     ),
 }
 
 GATES: Schema = {
-    "shadow_seconds": BodyField(float, "how long it runs beside the old one; 60 if not given", unit="s"),
-    "trial_seconds": BodyField(float, "how long it acts before it is kept; 300 if not given", unit="s"),
-    "steps": BodyField(float, "fewest agent-steps that a verdict needs; 100 if not given"),
-    "agreement": BodyField(float, "least share of equal actions in the shadow run; 0 if not given"),
-    "missed_rate": BodyField(float, "most missed deadlines a tick; 0.01 if not given"),
-    "contradiction_rate": BodyField(float, "most contradictions an agent-step; 0.05 if not given"),
+    "shadow_seconds": BodyField(float, "length of the shadow run; 60 if not given", unit="s"),
+    "trial_seconds": BodyField(float, "length of the trial; 300 if not given", unit="s"),
+    "steps": BodyField(float, "minimum number of agent-steps before the gates are checked; 100 if not given"),
+    "agreement": BodyField(float, "minimum share of equal actions in the shadow run; 0 if not given"),
+    "missed_rate": BodyField(float, "maximum missed deadlines per tick; 0.01 if not given"),
+    "contradiction_rate": BodyField(float, "maximum contradictions per agent-step; 0.05 if not given"),
     "free_energy_rise": BodyField(
-        float, "most free energy a step above the old one's; 1 if not given", unit="nat"
+        float, "maximum rise of free energy per step over the old bundle; 1 if not given", unit="nat"
     ),
     "memory": BodyField(
-        float, "most the daemon may take; 0 leaves it to its plan; 0 if not given", unit="bytes"
+        float,
+        "maximum resident memory of the daemon; 0 is no limit besides its plan; 0 if not given",
+        unit="bytes",
     ),
 }
 
 KEYS: Schema = {
     "fleet": BodyField(str, "the fleet it is for", required=True),
-    "version": BodyField(int, "only goes up", required=True, least=0, most=MAX_VERSION),
+    "version": BodyField(int, "version; must increase", required=True, least=0, most=MAX_VERSION),
     "keys": BodyField(list, "public keys in hex (64 digits)", required=True, each=_TEXT),
-    "threshold": BodyField(int, "how many of them must sign", required=True, least=0, most=MAX_COUNT),
+    "threshold": BodyField(int, "number of keys that must sign", required=True, least=0, most=MAX_COUNT),
 }
 
 COMMAND: Schema = {
     "fleet": BodyField(str, "the fleet it is for", required=True),
     "device": BodyField(str, "the device it is for", required=True),
-    "id": BodyField(str, "unique; a device obeys an id once", required=True),
+    "id": BodyField(str, "unique; a device carries out an id once", required=True),
     "name": BodyField(str, "status, reset, set-rate, record, replay-window or reload", required=True),
-    "arguments": BodyField(dict, "by command"),
+    "arguments": BodyField(dict, "depends on the command"),
     "expires": BodyField(
-        float, "after this it is refused; at most a day ahead", required=True, unit="Unix s"
+        float, "the command is refused after this time; at most one day ahead", required=True, unit="Unix s"
     ),
 }
 
 REPLY: Schema = {
     "id": BodyField(str, "the command's id", required=True),
-    "ok": BodyField(bool, "whether it was carried out", required=True),
+    "ok": BodyField(bool, "whether the command was carried out", required=True),
     "reason": BodyField(str, "why not"),
-    "result": BodyField(dict, "by command"),
+    "result": BodyField(dict, "depends on the command"),
 }
 
 CONFIRM: Schema = {
-    "outbox": BodyField(str, "which outbox numbered it", required=True),
+    "outbox": BodyField(str, "name of the outbox that numbered the messages", required=True),
     "ranges": BodyField(list, "[first, last] ranges of sequence numbers", required=True, each=_RANGES),
 }
 
@@ -291,7 +293,7 @@ FETCH: Schema = {
     "bundle": BodyField(str, "digest of the bundle", required=True),
     "blocks": BodyField(
         list,
-        "indices of the blocks asked for, in order",
+        "indices of the requested blocks, in order",
         required=True,
         each=BodyField(int, "index", least=0, most=MAX_BLOCKS),
     ),
@@ -302,7 +304,7 @@ BLOCK: Schema = {
     "index": BodyField(int, "which block", required=True, least=0, most=MAX_BLOCKS),
     "data": BodyField(
         bytes,
-        "at most 131072 bytes; its SHA-256 stands in the desired document",
+        "at most 131072 bytes; its SHA-256 is in the desired document",
         required=True,
         most=131_072,
     ),

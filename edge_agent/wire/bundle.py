@@ -18,13 +18,13 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_agent.atomic_file import replaced
 from edge_agent.errors import BundleError
 from edge_agent.wire.signatures import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, PublicKey, SecretKey
 
@@ -112,17 +112,8 @@ def write(
     parts |= {name: entries[name] for name in sorted(entries)}
     if key is not None:
         parts[SIGNATURE] = key.public.raw + key.sign(text)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(_archive(parts))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replaced(path, 0o644) as file:
+        file.write(_archive(parts))
     return hashlib.sha256(text).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Signed documents: what a device obeys is signed by the hub's keys, whatever broker it came through.
+"""Signed documents: the hub's keys sign everything that a device carries out, so brokers need not be trusted.
 
 Theory of operation. A document is canonical JSON; each signature is Ed25519 over ``PURPOSE NUL
 document``, so that a command can't be passed off as a desired state. `Trust` is who is believed: keys,
@@ -65,7 +65,7 @@ def signed(
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose documents are obeyed in a fleet.
+    """The keys whose documents a device of a fleet accepts.
 
     ``keys`` are raw public keys; ``threshold`` of them must have signed; ``version`` counts rotations.
     """

@@ -1,22 +1,22 @@
-"""The body of ``peer/DEVICE/evidence``: likelihood messages in 8 bits, and who has which of them.
+"""The body of ``peer/DEVICE/evidence``: likelihood messages in 8 bits, and reports of received ones.
 
 A likelihood over the states of a shared factor travels as quarter-power codes relative to its largest entry,
 c = round(255 · (p / p_max)^¼), the engine's codes for beliefs: the range is 2e-10, a step near the maximum
-is 1.6 %. So every well-formed likelihood holds a 255, and one that doesn't is not a likelihood.
+is 1.6 %. A likelihood without a 255 is invalid.
 
 ========  ==========================================================================================
 key       rows
 ========  ==========================================================================================
 ``r``     ``[channel, agent, tick, codes, action]``: evidence; ``action`` only in a controlled channel
-``h``     ``[channel, device, agent, newest, bits]``: held of that source; bit i stands for tick newest - i.
-          About the sender itself ``[..., bits, reach]``: of its last ``reach`` ticks, those it spoke in
-``n``     not rows but channels: the sender is new there and asks for a base
-``b``     ``[channel, tick, codes, action]``: the fused belief after that tick, for who asked
+``h``     ``[channel, device, agent, newest, bits]``: ticks received of a source; bit i is tick newest - i.
+          About the sender itself ``[..., bits, reach]``: ticks of its last ``reach`` that it sent
+``n``     channels, not rows: the sender is new in them and requests a base
+``b``     ``[channel, tick, codes, action]``: the fused belief after that tick, for a new member
 ========  ==========================================================================================
 
-A channel is a shared factor; its number is the first 4 bytes of the BLAKE2b digest of its name. Evidence
-carries no author: the topic names the device. Rows in ``r`` may name an author in a sixth place, and then
-return to that device what it sent before a restart.
+A channel is a shared factor; its number is the first 4 bytes of the BLAKE2b digest of its name. The
+topic names the author of evidence. A row in ``r`` may name another author as sixth item: it then returns to
+that device what the device sent before a restart.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Evidence:
     """One message."""
 
     records: tuple[Record, ...] = ()
-    holdings: tuple[HeldTicks, ...] = ()
+    held_ticks: tuple[HeldTicks, ...] = ()
     bases: tuple[Base, ...] = ()
     newcomer: tuple[int, ...] = ()
 
@@ -95,10 +95,10 @@ def to_body(evidence: Evidence) -> Body:
     body: Body = {}
     if evidence.records:
         body["r"] = [_record_row(record) for record in evidence.records]
-    if evidence.holdings:
+    if evidence.held_ticks:
         body["h"] = [
             [h.channel, h.device, h.agent, h.newest, h.bits, *([h.reach] if h.reach else [])]
-            for h in evidence.holdings
+            for h in evidence.held_ticks
         ]
     if evidence.bases:
         body["b"] = [[b.channel, b.tick, b.codes, b.action] for b in evidence.bases]
@@ -117,7 +117,7 @@ def from_body(body: Mapping[Any, Any]) -> Evidence:
     """
     return Evidence(
         tuple(_record(item) for item in fields.sequence(body, "r", MAX_ROWS)),
-        tuple(_holding(item) for item in fields.sequence(body, "h", MAX_ROWS)),
+        tuple(_held_ticks(item) for item in fields.sequence(body, "h", MAX_ROWS)),
         tuple(_base(item) for item in fields.sequence(body, "b", MAX_ROWS)),
         tuple(_channel(item) for item in fields.sequence(body, "n", MAX_ROWS)),
     )
@@ -144,7 +144,7 @@ def _record(item: Any) -> Record:
     )
 
 
-def _holding(item: Any) -> HeldTicks:
+def _held_ticks(item: Any) -> HeldTicks:
     channel, device, agent, newest, bits, *more = fields.row("h", item, 5)
     return HeldTicks(
         _channel(channel),

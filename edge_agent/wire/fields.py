@@ -1,4 +1,4 @@
-"""Taking a message body apart: each field is read with its type and its range, or the peer is to blame.
+"""Reads the fields of a message body with type and range checks; failures are PeerError.
 
 Unknown keys are ignored by not being asked for; a missing key takes its default. Integers stay integers:
 what all devices must compute alike never passes through a float.

@@ -1,4 +1,4 @@
-"""The body of ``peer/DEVICE/handover``: a population lent to another device, and given back.
+"""The body of ``peer/DEVICE/handover``: a population lent to another device, and returned.
 
 =============  ====================================================================================
 key            meaning
@@ -6,14 +6,14 @@ key            meaning
 ``kind``       ``offer``, ``adopted``, ``confirmed``, ``refused``, ``recall``, ``returned``, ``released``
 ``loan``       number of the loan, unique for its owner
 ``owner``      the device that the population belongs to
-``to``         whom this is for
+``to``         the receiving device
 ``population`` its name
 ``bundle``     digest of its bundle (first 8 bytes)
 ``size``       bytes of the checkpoint; ``digest`` its SHA-256
-``part``       which block of it ``data`` is, of ``parts``
-``room``       bytes of memory it takes
-``signature``  of `signed` by the sender's key, where there is a checkpoint
-``reason``     why it was refused
+``part``       number of the block in ``data``, of ``parts``
+``room``       bytes of memory that the population needs
+``signature``  signature of `signed` by the sender's key, if there is a checkpoint
+``reason``     reason of a refusal
 =============  ====================================================================================
 """
 

@@ -1,7 +1,7 @@
-"""The envelope of every message of ours: a msgpack map ``{v, id, seq, t, exp, body}``.
+"""The envelope of every message: a msgpack map ``{v, id, seq, t, exp, body}``.
 
 Schema evolution: a reader ignores keys it does not know; a known key never changes its type; a new key has
-a default. ``v`` only goes up when an old reader could do harm by ignoring what is new.
+a default. ``v`` increases only if an old reader could do harm by ignoring new keys.
 
 =======  =======  ======================================================  =======
 key      type     meaning                                                 default
@@ -11,7 +11,7 @@ key      type     meaning                                                 defaul
 ``seq``  int      sequence number of the sender, from 1                   0
 ``t``    float    Unix time of the sender, seconds                        0.0
 ``exp``  float    Unix time after which it must be ignored; 0 is never    0.0
-``body`` map      what the topic says it is                               required
+``body`` map      content; its schema depends on the topic                required
 =======  =======  ======================================================  =======
 """
 

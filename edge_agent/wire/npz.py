@@ -1,4 +1,4 @@
-"""Arrays that come from outside: ``.npz`` files, read without ever unpickling and without trusting a size.
+"""Reads untrusted ``.npz`` files without unpickling and without trusting their sizes.
 
 Theory of operation. A ``.npz`` is a ZIP of ``.npy`` entries. The sizes that the archive claims are added up
 before anything is unpacked; then each entry's header is read alone, and shape and dtype must account for

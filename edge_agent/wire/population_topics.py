@@ -1,4 +1,4 @@
-"""The topics that a population's configuration makes, checked before any broker sees them.
+"""Checks the topics that a population's configuration makes.
 
 Theory of operation. Agents have names, which a list or a pattern gives; topics have fields, which names and
 numbers fill in. A configuration file, a population that a hub adds and one that a peer lends are checked by

@@ -1,22 +1,22 @@
-"""The body of ``peer/DEVICE/presence``: what a device says about itself, retained, repeated each heartbeat.
+"""The body of ``peer/DEVICE/presence``: a device's roster entry, retained, repeated at each heartbeat.
 
 All numbers are integers, so that every device that reads an entry computes the same from it.
 
 ================  ==========================================================================  =======
 key               meaning                                                                     default
 ================  ==========================================================================  =======
-``device``        its own name: must be the topic's                                           required
-``incarnation``   number of its connection; only goes up, over restarts too                   required
-``leaving``       1: this is a goodbye                                                        0
+``device``        name of the device; must equal the name in the topic                        required
+``incarnation``   number of the connection; increases with each, over restarts too            required
+``leaving``       1: the device is leaving                                                    0
 ``caps``          capabilities, texts                                                         none
 ``pos``           ``{place}`` or ``{x, y}`` mm or ``{lat, lon}`` 1e-7 degrees or ``{h3}``       none
-``capacity``      units of work it could take on                                              0
-``battery``       charge in percent; mains is 100                                             100
-``room``          bytes of its budget it could lend to another device's population            0
-``bundles``       digests of the bundles it holds (first 8 bytes)                             none
-``plan``          digest of all coalitions as it computes them (8 bytes)                      empty
+``capacity``      units of work it can take on                                                0
+``battery``       charge in percent; 100 on mains power                                       100
+``room``          bytes of its budget available to populations of other devices               0
+``bundles``       digests of the bundles it has (first 8 bytes)                               none
+``plan``          digest of all coalitions that it computed (8 bytes)                         empty
 ``holds``         digests of the coalitions it is a member of (8 bytes each)                  none
-``accounts``      rows ``[device, kept, broken]``: promises of others as it saw them           none
+``accounts``      rows ``[device, kept, broken]``: promises of other devices that it observed  none
 ================  ==========================================================================  =======
 
 ``seq`` of the envelope orders the entries of one incarnation.

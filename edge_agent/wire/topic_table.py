@@ -1,6 +1,4 @@
-"""Every topic of the protocol as data: who writes it, how, and what is in it. docs/protocol.md is made of
-this.
-"""
+"""Every topic of the protocol: writer, reader, QoS, retained flag and body. docs/protocol.md shows it."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "hub, peers",
         1,
         True,
-        "Published on every connect; the will is the same with online false, and so is the goodbye.",
+        "Published on every connect. The will and the goodbye message are the same body with online false.",
         bodies.BIRTH,
     ),
     TopicRow(
@@ -40,9 +38,8 @@ CHANNELS: tuple[TopicRow, ...] = (
         "hub",
         1,
         False,
-        "Through the outbox on disk. seq counts from 1 without holes in one outbox; what is sent twice "
-        "has the "
-        "same seq; among historical and among live messages it only goes up.",
+        "Sent through the outbox on disk. seq counts from 1 without gaps within one outbox. A repeated "
+        "message has the same seq. seq increases within the historical and within the live messages.",
         bodies.TELEMETRY,
     ),
     TopicRow(
@@ -51,7 +48,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "hub",
         1,
         True,
-        "Published on every connect and on every change, at most once a second.",
+        "Published on every connect and on every change, at most once per second.",
         bodies.REPORTED,
     ),
     TopicRow(
@@ -60,7 +57,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "hub",
         1,
         False,
-        "The answer to command ID; the same answer again if the command is repeated.",
+        "The answer to command ID. A repeated command gets the same answer again.",
         bodies.REPLY,
     ),
     TopicRow(
@@ -69,7 +66,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "Home Assistant",
         0,
         False,
-        "How the device is now, in JSON and without the envelope; only with broker.home_assistant.",
+        "The device's current state in JSON, without the envelope. Needs broker.home_assistant.",
         bodies.STATE,
     ),
     TopicRow(
@@ -78,7 +75,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "hub",
         1,
         False,
-        "Asks for blocks of a bundle; asked again if they don't come.",
+        "Requests blocks of a bundle. The request is repeated until the blocks arrive.",
         bodies.FETCH,
     ),
     TopicRow(
@@ -87,7 +84,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "application",
         0,
         False,
-        "Bulk actions of a population, arrays.",
+        "Actions of a whole population, as arrays.",
         None,
     ),
     TopicRow(
@@ -96,9 +93,8 @@ CHANNELS: tuple[TopicRow, ...] = (
         "device",
         1,
         True,
-        "What should run. Signed; refused if forged, expired, for another device, or not newer than the "
-        "one in "
-        "force.",
+        "The bundles and populations that should run, signed. A document is refused if it is forged, "
+        "expired, for another device, or not newer than the one in force.",
         bodies.SIGNED,
         bodies.DESIRED,
     ),
@@ -108,7 +104,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "device",
         1,
         False,
-        "Signed, expires, carried out once for each id. A retained one is ignored.",
+        "A signed command with an expiry time. Each id is carried out once. A retained command is ignored.",
         bodies.SIGNED,
         bodies.COMMAND,
     ),
@@ -118,7 +114,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "device",
         1,
         False,
-        "One block of a bundle; kept if its SHA-256 is the one in the desired document.",
+        "One block of a bundle. It is stored if its SHA-256 matches the desired document.",
         bodies.BLOCK,
     ),
     TopicRow(
@@ -127,10 +123,9 @@ CHANNELS: tuple[TopicRow, ...] = (
         "device",
         1,
         False,
-        "What the hub has stored. A device that is set to wait for it keeps telemetry on its disk until "
-        "then, and "
-        "sends again what a broker acknowledged and lost. Not signed: whoever can forge it could drop "
-        "the telemetry.",
+        "The telemetry that the hub has stored. With hub.confirm a device keeps telemetry on its disk until "
+        "then, and repeats messages that a broker acknowledged and lost. Not signed: a forged message could "
+        "make a device delete telemetry.",
         bodies.CONFIRM,
     ),
     TopicRow(
@@ -139,7 +134,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "device",
         0,
         False,
-        "Bulk observations for a population, arrays.",
+        "Observations for a whole population, as arrays.",
         None,
     ),
     TopicRow(
@@ -148,8 +143,8 @@ CHANNELS: tuple[TopicRow, ...] = (
         "peers",
         1,
         True,
-        "Roster entry; published on every connect, each heartbeat, and when something changed that others "
-        "depend on.",
+        "The device's roster entry. Published on every connect, at each heartbeat, and when a value changes "
+        "that other devices use.",
         None,
     ),
     TopicRow(
@@ -158,7 +153,8 @@ CHANNELS: tuple[TopicRow, ...] = (
         "peers",
         0,
         False,
-        "What a device's agents saw of shared factors, once a fleet tick; and which evidence it has of whom.",
+        "Evidence of the device's agents about shared factors, once per fleet tick, and a report of the "
+        "evidence that it has received.",
         None,
     ),
     TopicRow(
@@ -167,7 +163,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         "peers",
         1,
         False,
-        "Populations lent to another device and given back, beliefs signed by who sends them.",
+        "Populations that are lent to another device and returned. The sender signs the beliefs.",
         None,
     ),
 )
@@ -179,8 +175,8 @@ ANNOUNCEMENT = TopicRow(
     1,
     True,
     "Home Assistant's device discovery in JSON, without the envelope; PREFIX is broker.home_assistant. "
-    "Published on every connect, when populations came or went, and when PREFIX/status says online. "
-    "An empty one takes it back.",
+    "Published on every connect, when a population is added or removed, and when PREFIX/status is online. "
+    "An empty message removes the device.",
     bodies.ANNOUNCEMENT,
 )
-"""The one topic outside our tree."""
+"""The only topic outside ``edge/v1``."""

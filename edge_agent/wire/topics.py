@@ -1,4 +1,4 @@
-"""The topic tree, ``edge/v1/FLEET/...``: one place that spells it.
+"""The topic tree, ``edge/v1/FLEET/...``: builds and parses topic names.
 
 ==================================================  ========  ===  ==========================================
 topic                                               retained  QoS  what
@@ -7,8 +7,8 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/up/telemetry``               no        1    counters and decisions, through the outbox
 ``edge/v1/FLEET/DEVICE/up/reported``                yes       1    what runs now
 ``edge/v1/FLEET/DEVICE/up/reply/ID``                no        1    the answer to command ID
-``edge/v1/FLEET/DEVICE/up/state``                   no        0    the present in JSON, for Home Assistant
-``edge/v1/FLEET/DEVICE/up/fetch``                   no        1    asks for bundle blocks
+``edge/v1/FLEET/DEVICE/up/state``                   no        0    current state in JSON, for Home Assistant
+``edge/v1/FLEET/DEVICE/up/fetch``                   no        1    requests bundle blocks
 ``edge/v1/FLEET/DEVICE/out/POPULATION``             no        0    bulk actions, arrays
 ``edge/v1/FLEET/DEVICE/down/desired``               yes       1    what should run, signed
 ``edge/v1/FLEET/DEVICE/down/command``               no        1    signed, expires
@@ -23,10 +23,9 @@ topic                                               retained  QoS  what
 ``peer`` is a reserved name: no device may be called so. A name is one topic level of letters, digits,
 ``-``, ``_`` and ``.``, at most 64 characters, so that it is also a safe file name and an MQTT user name.
 
-What a topic or one level of it may be made of is said by `topic_fault` and `level_fault`, for every topic
-that comes from outside: MQTT's own rules (UTF-8, at most 65,535 bytes, no wildcards, no NUL: MQTT 5 section
-4.7), and none of the characters of section 1.5.4 for which a broker may end the connection. A QoS 1 message
-on such a topic would end each connection anew.
+`topic_fault` and `level_fault` check topics from outside: MQTT's own rules (UTF-8, at most 65,535 bytes, no
+wildcards, no NUL: MQTT 5 section 4.7), and none of the characters of section 1.5.4 for which a broker may end
+the connection. A QoS 1 message on such a topic would end each new connection again.
 """
 
 from __future__ import annotations

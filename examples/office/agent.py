@@ -1,10 +1,10 @@
-"""Float64 agents for N rooms at once, as pymdp would run them: the yardstick for the 8-bit ones.
+"""Float64 agents for N rooms at once, as pymdp would run them: the reference for the 8-bit agents.
 
 Every modality of this model depends on one factor and every factor on itself alone. So the posterior of the
 factors given the readings is a product, and one pass of Bayes' rule gives what fixed-point iteration
-converges to. Policies are judged by their negative expected free energy, expected log-preference plus
-expected information about states, with pymdp's sign; they are few, and share their first steps, so each
-prefix is looked at once.
+converges to. Policies are evaluated by their negative expected free energy, expected log-preference plus
+expected information about states, with pymdp's sign; they are few and share their first steps, so each
+prefix is evaluated once.
 
 Source: Friston et al., Neural Computation 29 (2017) 1-49; pymdp 1.0.4 (``inferactively-pymdp``).
 """

@@ -1,8 +1,8 @@
-"""Watches the devices' coalition from outside: who is in it, and how long they took to agree.
+"""Observes the coalition of the devices: its members, and the time until they agree.
 
-Theory of operation. Coalitions are a function of the roster, so whoever hears presence and births computes
-the same ones as the members do: a `Peer` that never speaks. A coalition counts here from the moment on at
-which every member has published its digest, as it does for the members themselves.
+Theory of operation. Coalitions are a function of the roster, so every client that receives presence and
+births computes the same ones as the members: here a `Peer` that never publishes. A coalition is in force
+once every member has published its digest, as for the members themselves.
 """
 
 from __future__ import annotations

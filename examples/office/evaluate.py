@@ -1,10 +1,10 @@
-"""Runs agents and rules over the same rooms and prints comfort beside energy.
+"""Runs agents and rules in the same rooms and prints comfort and energy.
 
-``python examples/office/evaluate.py office.npz``. Every controller meets the same rooms, drawn from the same
-seed, and sees what sensors tell, nothing of the future and nothing of who is in. The figures are given for
-the whole week and for the held-out days alone, from which the model has learned nothing. The threshold rule
-stands there at its usual limits and at two others: with hindsight one can always tune a rule to a week, so a
-single setting would prove little.
+``python examples/office/evaluate.py office.npz``. Every controller gets the same rooms, drawn from the same
+seed, and only the sensors' readings: no future readings and no occupancy. The figures are given for the
+whole week and for the held-out days, which the model was not trained on. The threshold rule is evaluated at
+its usual limits and at two others, because a rule can always be tuned to a known week, so a single setting
+would prove little.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Asks the float64 reference what it would have decided in the rooms where int8 agents did decide.
+"""Compares the decisions of int8 agents with those of the float64 reference in the same rooms.
 
-The reference is told what a device's rooms observed, tick by tick, and which actions were really taken, so
-that both hold beliefs about the same past; then its own choice is compared with the device's.
+The reference receives the observations of a device's rooms, tick by tick, and the actions that were taken, so
+that both have beliefs about the same past. Then its choice is compared with the device's.
 """
 
 from __future__ import annotations

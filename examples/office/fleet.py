@@ -1,6 +1,6 @@
-"""Starts what the demo is about as real processes: a broker, three devices, and the hub that watches them.
+"""Starts the processes of the demo: a broker, three devices, and the hub.
 
-The broker is Mosquitto where it is installed and amqtt (which speaks MQTT 3.1.1 only) where it is not.
+The broker is Mosquitto if it is installed, otherwise amqtt (MQTT 3.1.1 only).
 Everything listens on loopback and keeps its files in the demo's own directory; each process writes its log
 there.
 """

@@ -1,14 +1,14 @@
-"""Learns the hidden rhythm of a room by expectation maximisation (Baum-Welch) from its readings.
+"""Learns the hidden states of a room by expectation maximisation (Baum-Welch) from its readings.
 
 The hidden state is the pair (occupancy, air). Occupancy follows a chain of its own; air, a band of CO2,
 follows a chain that occupancy drives; CO2 is read through air, and light, temperature and humidity through
 occupancy. The pair is filtered and smoothed as one joint chain, so that a rise in CO2 tells about the people:
 exact, and small (3 x 7 states).
 
-Every count starts from a Dirichlet prior, which decides where the readings are silent. For air the prior is
-the mass balance of ``air.py``: from each band, with the emission that this occupancy turned out to have,
-where would CO2 be one tick later? So a band that the readings never reached still behaves like air. The same
-function gives the transitions at another air-change rate, of which the readings hold no trace.
+Every count starts from a Dirichlet prior, which determines the result where there are no readings. For air
+the prior is the mass balance of ``air.py``: for each band it gives CO2 one tick later, with the estimated
+emission of the occupancy. A band without readings therefore still has realistic transitions. The same
+function gives the transitions at another air-change rate that does not occur in the readings.
 
 Source: Rabiner, Proceedings of the IEEE 77 (1989) 257-286, scaled forward and backward passes.
 """

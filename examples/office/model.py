@@ -1,4 +1,4 @@
-"""Assembles the room's POMDP from what was learned: arrays as pymdp takes them, written to an npz file.
+"""Assembles the room's POMDP from the learned parameters: arrays in pymdp's form, written to an npz file.
 
 Two hidden factors. ``room`` is the pair (occupancy, air), occupancy major: one factor, since a factorised
 posterior would lose what a rise in CO2 tells about people. ``fan`` is the level set last. One control, the
@@ -6,8 +6,8 @@ ventilation, moves both: the policies are those in which both factors take the s
 (level, level).
 
 Six modalities. CO2, light, temperature and humidity are sensors; ``ventilation`` is the level the fan
-reports. ``comfort`` is what people would say of the air, which nobody asks them: it is never observed (-1)
-and carries the preference. Without people it is always "content", so air is only fresh for someone; with
+reports. ``comfort`` is people's judgement of the air: it is never observed (-1)
+and has the preference. Without people it is always "content", so air is only fresh for someone; with
 people it is "dissatisfied" above ``LIMIT_PPM`` for certain, else with the probability of CR 1752 (CEN, 1998):
 395 exp(-15.15 dC^-0.25) percent at dC ppm over outdoor air.
 

@@ -1,10 +1,10 @@
-"""Plays the office's week to the devices over MQTT and lets the rooms feel what the devices decide.
+"""Replays the office's week to the devices over MQTT and simulates the effect of their actions on the rooms.
 
-Theory of operation. A tick of the week takes ``TICK_S`` of real time. At its begin the observations of all
-rooms are published: one array for the rooms that a device observes in bulk, one JSON message a room, as
-Zigbee2MQTT spells it, for the others. Actions come back on paho's thread and set the level of their rooms; at
-the end of the tick the levels act on the rooms' air. A device that is away leaves its fans as they are. The
-latency counted here is what a user would see: from the moment before an observation is published to that of
+Theory of operation. A tick of the week takes ``TICK_S`` of real time. At its start the observations of all
+rooms are published: one array for the rooms that a device observes in bulk, one JSON message per room, in
+Zigbee2MQTT's form, for the others. Actions come back on paho's thread and set the level of their rooms; at
+the end of the tick the levels act on the rooms' air. The fans of a device that is offline do not change. The
+latency is measured as a user would see it: from the moment before an observation is published to that of
 its action's arrival, through the broker both ways.
 """
 

@@ -1,12 +1,12 @@
-"""Rooms that answer to their ventilation: the office's week, replayed with a fan in the loop.
+"""Simulated rooms with ventilation: the office's week, replayed with a controlled fan.
 
 Measured: the course of light, temperature and humidity, and, through the readings of CO2, when and how
 strongly people emitted it and how fast the office aired by itself (``air.explain``). Simulated: the fan,
-which the measured office did not have, and what CO2 does under it (``air.mix``). With the fan off, a room at
-scale 1 returns the measured CO2 exactly. Not modelled: the fan's effect on temperature and humidity, the heat
-it costs, doors, and people who open a window because the air is bad. When someone was in is not measured
-either: 365 lux and above counts as occupied, which only lamps reach: on the empty weekend the sun stayed
-below.
+which the measured office did not have, and its effect on CO2 (``air.mix``). With the fan off, a room at
+scale 1 returns the measured CO2 exactly. Not modelled: the fan's effect on temperature and humidity, the
+heat it costs, doors, and people who open a window because the air is bad. Occupancy is not measured either:
+365 lux and above counts as occupied. Only lamps reach this value; sunlight on the empty weekend stayed below
+it.
 
 Each room differs from the office by three draws from the seed: its people come up to 96 minutes earlier or
 later, there are half to one and a half times as many of them, and its volume is 0.7 to 1.5 times the
@@ -57,7 +57,7 @@ class Score:
     mean_ppm : float
         Mean CO2 while occupied.
     kwh : float
-        Electric energy of the fan, kWh a room.
+        Electric energy of the fan, kWh per room.
     """
 
     comfort: float

@@ -1,10 +1,10 @@
 """Learns the office's model: ``python examples/office/train.py -o office.npz``.
 
 The last two days are held out: the model is fitted to the days before, and must then give the held-out
-readings a higher likelihood than independent histograms of the same training days do. The file that is
-written is that model, so whatever it is tried on in those two days it has not seen.
+readings a higher likelihood than independent histograms of the same training days do. The file contains
+this model, so the held-out days can be used to evaluate it.
 
-Bins come from the training days. CO2: the readings of a dark room end, three times in four, below a
+Bins come from the training days. CO2: three quarters of the readings of a dark room are below a
 background; five steps lead from there to the limit of comfort and two more beyond, where the training days
 may hold nothing. Light: dark, and quintiles of the rest. Temperature and humidity: sextiles. Nothing is drawn
 at random, so the file depends on the readings only.

@@ -1,4 +1,4 @@
-"""What the board is given to run, and what x86-64 makes of it: bundles, recorded observations, outputs.
+"""Bundles and observations for the board, and the outputs of x86-64.
 
 The office's model is learnt and converted as the demo does it; the network is the one of the converter's
 tests, for both runtimes. Every output comes from ``edge-agent infer`` on this machine.

@@ -1,4 +1,4 @@
-"""The archive that carries a test's files into the guest is one that cpio reads."""
+"""cpio can read the archive that contains a test's files for the guest."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Brokers of other kinds: one that speaks MQTT 3.1.1 alone, and one that means harm."""
+"""Other brokers: one that supports only MQTT 3.1.1, and a hostile one."""
 
 from __future__ import annotations
 

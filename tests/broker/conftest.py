@@ -1,4 +1,4 @@
-"""Brokers and daemons in processes of their own."""
+"""Brokers and daemons in separate processes."""
 
 import json
 import signal

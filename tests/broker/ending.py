@@ -1,4 +1,4 @@
-"""How a test's processes end when it is over: in good order, as a service manager ends them."""
+"""Stops a test's processes in order, as a service manager does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A flood of messages of every size from 0 to 100 MB, and what the daemon's memory was at its largest."""
+"""A flood of messages of every size from 0 to 100 MB, and the daemon's peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Daemons as processes in folders of their own, a hub and its keys, for tests of how devices obey."""
+"""Daemons as processes in folders, a hub and its keys, for tests of what devices obey."""
 
 from __future__ import annotations
 

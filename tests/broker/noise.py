@@ -1,4 +1,4 @@
-"""Messages that are wrong somewhere: what a device must hear without harm."""
+"""Malformed messages that a device must survive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One device of a real fleet, in a process of its own: says on its output what it computes and confirms."""
+"""One device of a real fleet in a separate process: prints what it computes and confirms."""
 
 from __future__ import annotations
 

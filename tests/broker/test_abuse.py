@@ -1,4 +1,4 @@
-"""The soak for three minutes: every kind of abuse, and the verdict holds."""
+"""Three minutes of the soak test with every kind of fault; the verdict holds."""
 
 import json
 import subprocess

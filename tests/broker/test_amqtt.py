@@ -1,4 +1,4 @@
-"""A broker that speaks MQTT 3.1.1 alone, and does not answer a CONNECT of version 5."""
+"""A broker that supports only MQTT 3.1.1 and does not answer a CONNECT of version 5."""
 
 import random
 import subprocess

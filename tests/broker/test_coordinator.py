@@ -1,4 +1,4 @@
-"""Three daemons at a real Mosquitto: a coalition, evidence that adds up, a member killed, and back again."""
+"""Three daemons with a real Mosquitto: coalition, shared evidence, a killed member and its return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon as a process, at a real Mosquitto: what a user types and sees."""
+"""The daemon as a process with a real Mosquitto: a user's commands and their output."""
 
 from __future__ import annotations
 

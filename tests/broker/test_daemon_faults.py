@@ -1,4 +1,4 @@
-"""Faults, each tried for real on the daemon's process. ``make faults-daemon`` runs the long forms."""
+"""Real faults of the daemon's process. ``make faults-daemon`` runs the long forms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def configure(folder: Path, old: str, new: str) -> None:
 
 def test_killed_at_any_moment_it_resumes_with_whole_files(device: Any) -> None:
     """kill -9 at random moments; the checkpoint decodes, the counters never exceed what was done."""
-    configure(device.folder, 'name = "dev"', 'name = "dev"\ncheckpoint_s = 0.02\ncheckpoint_mb_a_day = 1e9')
+    configure(device.folder, 'name = "dev"', 'name = "dev"\ncheckpoint_s = 0.02\ncheckpoint_mb_per_day = 1e9')
     rng = random.Random(SEED)
     print(f"seed {SEED}")
     said, resumed = 0, 0

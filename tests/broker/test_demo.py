@@ -1,4 +1,4 @@
-"""The main job as a user runs it, and its broker where Mosquitto is not installed."""
+"""The demo as a user runs it, and its broker if Mosquitto is not installed."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def test_the_demo_happens_in_every_part(tmp_path: Path) -> None:
     assert summary["agreement"] >= 0.99
     assert [len(summary["coalition"][when]) for when in ("before", "during", "after")] == [3, 2, 3]
     assert max(summary["rss_mb"].values()) < 60.0
-    assert summary["scores"]["agents"]["kwh_a_room"] < summary["scores"]["schedule"]["kwh_a_room"] / 4
+    assert summary["scores"]["agents"]["kwh_per_room"] < summary["scores"]["schedule"]["kwh_per_room"] / 4
 
 
 def test_the_session_falls_back_to_a_broker_that_speaks_3_1_1_only(

@@ -1,4 +1,4 @@
-"""Disks that refuse and come back, under a daemon at work: telemetry resumes, nothing ends."""
+"""Disks that fail and recover under a running daemon: telemetry resumes, the daemon continues."""
 
 from __future__ import annotations
 

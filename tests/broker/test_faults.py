@@ -1,4 +1,4 @@
-"""What a fleet must live through, against a real Mosquitto. ``make faults-link`` runs the long forms."""
+"""Faults that a fleet must survive, with a real Mosquitto. ``make faults-link`` runs the long forms."""
 
 import json
 import os
@@ -193,7 +193,7 @@ def test_noise_bombs_and_forgeries_change_nothing_and_crash_nothing(site: Site, 
     crowd.until(lambda: crowd.session.counters.acked >= FUZZED)
     for topic in HEARD:
         crowd.publish(Publication(topic, b"", retain=True))
-    from edge_hub.cli import main  # the hub's own command is the proof that the device still obeys
+    from edge_hub.cli import main  # the hub's own command is the proof that the device still has_hub
 
     words = ["--broker", f"127.0.0.1:{site.broker.port}", "--fleet", "lab", "--json"]
     assert main(["command", "status", *words, "--sign", str(site.key), "--answers", "30"]) == 0

@@ -1,4 +1,5 @@
-"""The daemon under noise on every topic that it hears. ``make faults-link`` runs the long form."""
+"""The daemon with malformed messages on every topic it subscribes to. ``make faults-link`` runs the long
+form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One device that says what nobody expects, and a healthy one: the hub's commands serve the healthy one."""
+"""One device that sends malformed messages, and a healthy one: the hub's commands still serve the healthy
+one."""
 
 from __future__ import annotations
 

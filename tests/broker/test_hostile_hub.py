@@ -1,4 +1,4 @@
-"""Daemons, a real broker, a hub that signs what no device can do, and files of state that were damaged."""
+"""Daemons with a real broker, a hub that signs impossible documents, and damaged state files."""
 
 from __future__ import annotations
 

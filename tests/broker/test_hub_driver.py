@@ -1,4 +1,4 @@
-"""Ten daemons as processes, a hub and a real broker: signed commands, rollouts, and bundles that do badly."""
+"""Ten daemons as processes, a hub and a real broker: signed commands, rollouts, and bad bundles."""
 
 from __future__ import annotations
 

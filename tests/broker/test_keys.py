@@ -1,4 +1,4 @@
-"""The hub's keys on running daemons: a rotation signed by the old ones, and a threshold of them."""
+"""Rotation of the hub's keys on running daemons: signed by the old keys, with a threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way in: what daemon, ``doctor`` and ``check`` say of passwords, certificates, a broker that is down."""
+"""Reports of daemon, ``doctor`` and ``check`` about passwords, certificates and an unreachable broker."""
 
 from __future__ import annotations
 

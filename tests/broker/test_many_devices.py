@@ -1,4 +1,4 @@
-"""The shipped configuration of Mosquitto, and thousands of retained births behind it."""
+"""The shipped configuration of Mosquitto with thousands of retained births."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a real daemon: served while it runs, and while it does not."""
+"""Prometheus metrics of a real daemon, served while it runs and while it is down."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A daemon whose population is a network: JSON numbers in, its action out, and everything can be asked."""
+"""A daemon with a population of networks: JSON numbers in, actions out, all queries work."""
 
 from __future__ import annotations
 

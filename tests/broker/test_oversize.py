@@ -1,4 +1,4 @@
-"""Messages too long to be held: the connection ends, it is counted and said once, and memory stays in budget.
+"""Messages that are too long: the connection is closed, counted and logged once; memory stays in budget.
 
 ``make faults-daemon`` runs the flood for five minutes at each broker.
 """

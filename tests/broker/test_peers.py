@@ -1,4 +1,4 @@
-"""Ten devices in ten processes on a real Mosquitto: one plan, and another at once when a member is killed."""
+"""Ten devices in ten processes with a real Mosquitto: one plan, and a new one when a member is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a broker gives retained messages, asked as ``doctor`` does; for RabbitMQ see ``tests/brokers``."""
+"""The check of ``doctor`` for retained messages; for RabbitMQ see ``tests/brokers``."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The daemon as a process and the hub: what `edge-hub watch` shows, and telemetry through outages."""
+"""The daemon as a process and the hub: the output of `edge-hub watch`, and telemetry through outages."""
 
 from __future__ import annotations
 

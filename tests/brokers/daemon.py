@@ -1,4 +1,4 @@
-"""The daemon at brokers of several makers (``make test-brokers``)."""
+"""The daemon with five brokers (``make test-brokers``)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,10 @@ def same_arrays(new: Path, kept: Path) -> None:
     with np.load(new) as ours, np.load(kept) as theirs:
         assert set(ours.files) == set(theirs.files)
         for name in ours.files:
-            assert np.array_equal(ours[name], theirs[name]), name
+            if name.startswith("trace_") and ours[name].dtype.kind == "f":  # another JAX rounds otherwise
+                assert np.allclose(ours[name], theirs[name], atol=1e-5), name
+            else:
+                assert np.array_equal(ours[name], theirs[name]), name
 
 
 def same_decisions(new: Path, kept: Path) -> None:

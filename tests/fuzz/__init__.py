@@ -1,4 +1,4 @@
-"""Fuzzing of every decoder: whatever the bytes, only our own errors may come out, in bounded time and memory.
+"""Fuzzing of every decoder: only our own errors may be raised, in bounded time and memory.
 
 One file a decoder, each with ``decode(data)``, which feeds it, and ``seeds()``, real inputs to start from.
 ``contract`` says what must hold, ``campaign`` runs it for a while (``make fuzz``), ``child`` is one run under

@@ -1,4 +1,4 @@
-"""Bundles: the container as it is, and a container that is in order around content that is not."""
+"""Bundles: whole containers, and valid containers with invalid content."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgpack
 
 from edge_agent import Model
 from edge_agent.engine import golden
-from edge_agent.engine.model import GOLDEN
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import GOLDEN
 from tests.fuzz.files import light, written
 
 MANIFEST = {

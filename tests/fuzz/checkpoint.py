@@ -1,4 +1,4 @@
-"""Checkpoints: the daemon's file, what a population is restored from, and the hub's state after a restart."""
+"""Checkpoints: the daemon's file, the state of a population, and the hub's state after a restart."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def _resume(data: bytes) -> None:
     agents = Population(light(), 2, seed=3)
     counters = GroupCounters()
 
-    def go_on(beliefs: bytes, earlier: GroupCounters) -> None:
+    def resume_from(beliefs: bytes, earlier: GroupCounters) -> None:
         agents.restore(beliefs)
-        counters.go_on(earlier)
+        counters.resume_from(earlier)
 
-    group = SimpleNamespace(digest="light", names="ab", go_on=go_on)
+    group = SimpleNamespace(digest="light", names="ab", resume_from=resume_from)
     checkpoint.resume(checkpoint.decode(data), {"p": group})
     agents.step(np.zeros((2, 1), np.int16))
 
@@ -159,7 +159,7 @@ def seeds() -> Iterator[bytes]:
     packed = zlib.compress(_packed(), 1)
     yield MAGIC + zlib.crc32(packed).to_bytes(4, "little") + packed
     trust = Trust("f", (HUB.public.raw,))
-    follower = HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0))
+    hub_client = HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, lambda _: (), random.Random(0))
     yield b"N" + bytes([2, 3, 0, 0, 0, 0]) + bytes(8)  # the tick
     yield b"N" + bytes([3, 0, 2, 2, 4, 0]) + np.ones(8, "<f4").tobytes()  # the window
-    yield b"S" + json.dumps(follower.state()).encode()
+    yield b"S" + json.dumps(hub_client.state()).encode()

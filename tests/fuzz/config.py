@@ -1,4 +1,4 @@
-"""device.toml and board profiles, as far as the records that the daemon is made of."""
+"""device.toml and board profiles, up to the records of the daemon."""
 
 from __future__ import annotations
 

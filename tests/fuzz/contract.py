@@ -1,4 +1,4 @@
-"""What must hold for every input of every decoder.
+"""Conditions for every input of every decoder.
 
 Only errors of our own tree come out; a second of processor time and 256 MiB are enough. Memory is bounded by
 the operating system (``RLIMIT_DATA``), relative to what the process takes before the input: an allocation

@@ -1,4 +1,4 @@
-"""Inputs as files, and the model that state and recordings are of."""
+"""Inputs as files, and the model of states and recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History blocks: what was appended comes back, and a block that memory damaged is one of our errors.
+"""History blocks: appended records are returned, and a damaged block raises one of our errors.
 
 The input is first a row of appends to a small history, then bytes that are put over its closed blocks.
 """

@@ -1,4 +1,4 @@
-"""What comes down from the hub, and what devices send up to it: state machines, fed by a broker that lies.
+"""Messages from the hub and from devices: state machines behind a malicious broker.
 
 Documents and commands are signed here, since a signature is the first thing that is asked for: what is tried
 is a hub whose key is good and whose content is not. A block, a confirmation, a peer's presence come as they
@@ -120,15 +120,15 @@ def _follow(topic: str, payload: bytes) -> None:
         return set()
 
     configured = {"rooms": (OLD, 5)}
-    follower = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
+    hub_client = HubClient(TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0))
     if topic == TOPICS.block:
         ours = Received(TOPICS.desired, _signed(canonical_json(DESIRED), documents.DESIRED), 1, True)
-        follower.handle(ours, 0.0, NOW)
+        hub_client.handle(ours, 0.0, NOW)
     for now in (0.0, 1.0):
-        follower.handle(Received(topic, payload, 1, False), now, NOW)
-        follower.tick(now + 100.0, NOW)
+        hub_client.handle(Received(topic, payload, 1, False), now, NOW)
+        hub_client.tick(now + 100.0, NOW)
     again = HubClient(
-        TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), follower.state()
+        TOPICS, Trust("f", (HUB.public.raw,)), configured, had, random.Random(0), hub_client.state()
     )
     again.start(0.0, NOW)
     again.online(0.0, NOW)

@@ -1,4 +1,4 @@
-"""Arrays from outside: .npz files as models (pymdp), as recorded observations, and as a trace that is run."""
+"""Arrays in .npz files: models (pymdp), recorded observations, and traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flight recordings: the file as it is, and frames whose checksums are right around content that is not."""
+"""Flight recordings: whole files, and frames with valid checksums and invalid content."""
 
 from __future__ import annotations
 

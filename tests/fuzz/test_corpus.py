@@ -1,4 +1,4 @@
-"""The corpus, replayed: seeds, and every input that once broke a decoder."""
+"""Replays the corpus: seeds, and every input that once broke a decoder."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""The TFLite reader: what it tells about a file. LiteRT itself is tried in a process of its own, not here."""
+"""The TFLite reader. LiteRT itself runs in a separate process and is not fuzzed here."""
 
 from __future__ import annotations
 

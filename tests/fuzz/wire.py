@@ -1,4 +1,4 @@
-"""Topics, envelopes, and the bodies in them; what sensors send."""
+"""Topics, envelopes and bodies, and the payloads of sensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon in a real Home Assistant: what its user sees, and what it logs (``make test-homeassistant``).
+"""The daemon with a real Home Assistant: its entities and its log (``make test-homeassistant``).
 
 The daemons say their state once in `TELEMETRY_S` seconds, which is longer than a test waits: what is seen
 earlier was said for a reason.

@@ -1,4 +1,4 @@
-"""A real Home Assistant in the root that ``install.sh`` made: started, onboarded and asked over REST."""
+"""A real Home Assistant in the root made by ``install.sh``: started, onboarded, and queried over REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutation testing with mutmut: do the tests notice when a line of the program is another one?
+"""Mutation testing with mutmut: the tests must fail when a line of the program is changed.
 
 ``make mutation`` runs it on what ``[tool.mutmut]`` in pyproject.toml names, with the unit tests named there.
 """

@@ -1,1 +1,1 @@
-"""The kernel without Python around it."""
+"""The kernels without Python."""

@@ -45,7 +45,8 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     int64_t values, listed;
     t->rows = sizes[0];
     t->width = sizes[1];
-    t->patterns = sizes[3];
+    t->wide = sizes[3] == 2;
+    t->patterns = sizes[5];
     t->background = background[0];
     t->log_background = background[1];
     t->palette = blob(&values, 4);
@@ -70,6 +71,9 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     m->num_controls[f] = t->rows / sizes[2];
     m->first_state[f] = m->states;
     m->states += sizes[2];
+    m->wide_belief[f] = sizes[4] == 2;
+    m->first_code[f] = m->codes;
+    m->codes += sizes[2] * sizes[4];
 }
 
 static void read_alike(Alike *a, int32_t factors) {
@@ -91,8 +95,19 @@ int main(int argc, char **argv) {
     const int32_t *head = blob(NULL, 4);
     int32_t stored = *(const int32_t *)blob(NULL, 4);
     const float *precisions = blob(NULL, 4);
-    Model m = {
-        .modalities = head[0], .factors = head[1], .policies = head[2], .gamma = precisions[0], .alpha = precisions[1]};
+    const int32_t *counts = blob(NULL, 4);
+    Model m = {.modalities = head[0], .factors = head[1], .policies = head[2]};
+    m.options = (Options){.gamma = precisions[0],
+                          .alpha = precisions[1],
+                          .tie = precisions[2],
+                          .log_epsilon = precisions[3],
+                          .num_iter = counts[1],
+                          .rules = counts[2],
+                          .exact = counts[3],
+                          .reset = counts[4]};
+    m.options.nearer = blob(NULL, 2);
+    m.options.ways = blob(NULL, 1);
+    m.options.first_way = blob(NULL, 8);
     m.tensors = calloc((size_t)stored, sizeof(Tensor));
     for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
@@ -106,12 +121,16 @@ int main(int argc, char **argv) {
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
     read_alike(&m.alike, m.factors);
+    const int32_t *exact = blob(NULL, 4);
+    m.elimination = (Elimination){.count = exact[0], .rows = exact[1]};
+    m.elimination.ops = blob(NULL, 4);
+    m.elimination.lists = blob(NULL, 4);
     m.D = blob(NULL, 4);
     int64_t habits;
     m.log_E = blob(&habits, 4);
     if (!habits) m.log_E = NULL;
     m.first_act = blob(NULL, 1);
-    Plan plan = {.values = head[3]};
+    Plan plan = {.values = head[3], .penalties = counts[0]};
     int64_t words, observed;
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);
@@ -121,17 +140,18 @@ int main(int argc, char **argv) {
     int64_t size = head[5], ticks = observed / size / m.modalities;
     int32_t lanes = size <= 4 ? 4 : size <= 16 ? 16 : TILE, threads = atoi(argv[3]);
     int64_t tiles = (size + lanes - 1) / lanes;
-    Population p = {.model = &m, .lanes = lanes, .size = size, .strip_rows = head[4], .seed = 7};
+    Population p = {.model = &m, .lanes = lanes, .size = size, .strip_rows = head[4], .seed = 7,
+                    .selection = counts[5], .stochastic = counts[6]};
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, argv[2]) && isa->supported()) p.isa = isa;
     if (!p.isa) return 3;
     int64_t scratch = (tick_bytes(&m, p.isa->wide > 16 ? p.isa->wide : 16, p.strip_rows) + 63) / 64 * 64;
     p.scratch_floats = scratch / 4;
     p.scratch = aligned(scratch * threads);
-    p.belief = aligned(tiles * m.states * lanes);
+    p.belief = aligned(tiles * m.codes * lanes);
     p.action = aligned(tiles * m.factors * lanes);
     p.free_energy = aligned(4 * size);
-    memset(p.belief, 255, (size_t)(tiles * m.states * lanes));
+    memset(p.belief, 255, (size_t)(tiles * m.codes * lanes));
     memset(p.action, ACTION_START, (size_t)(tiles * m.factors * lanes));
     if (threads > 1 && !(p.pool = pool_start(threads))) return 4;
     int64_t *chosen = aligned(8 * size * m.factors);
@@ -155,8 +175,8 @@ int main(int argc, char **argv) {
         fwrite(q_pi, 4, (size_t)(size * m.policies), out);
     }
     for (int64_t agent = 0; agent < size; agent++)
-        for (int32_t s = 0; s < m.states; s++)
-            fputc(p.belief[(agent / lanes * m.states + s) * lanes + agent % lanes], out);
+        for (int32_t s = 0; s < m.codes; s++)
+            fputc(p.belief[(agent / lanes * m.codes + s) * lanes + agent % lanes], out);
     if (fclose(out)) return 1;
     if (p.pool) pool_stop(p.pool);
     free(p.scratch), free(p.belief), free(p.action), free(p.free_energy), free(chosen), free(G), free(q_pi);

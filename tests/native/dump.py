@@ -1,4 +1,4 @@
-"""Writes a model and observations for ``driver.c``, says what the driver should write, and builds it."""
+"""Writes a model, observations and the expected output for ``driver.c``, and builds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_agent.engine import kernel_args
 from edge_agent.engine.model import Model
-from edge_agent.engine.population import Population
+from edge_agent.engine.population import SELECTIONS, Population
 
 ROOT = Path(__file__).parents[2]
 KERNEL = ROOT / "edge_agent" / "engine" / "kernel"
@@ -72,16 +72,20 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     blobs: list[Any] = [
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
-        np.array([model.gamma, model.alpha], "<f4"),
+        np.array(kernel_args.options(model)[:4], "<f4"),
+        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model)], "<i4"),
+        *kernel_args.options(model)[8:],
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = kernel_args.tensor(model, i, room)
         mixed = model.mixed[i]
-        blobs += [np.array([*tensor[:3], len(mixed.pattern)], "<i4"), np.array(tensor[3:5], "<f4")]
-        blobs += [*tensor[5:], np.array(deps, "<i4")]
+        blobs += [np.array([*tensor[:5], len(mixed.pattern)], "<i4"), np.array(tensor[5:7], "<f4")]
+        blobs += [*tensor[7:], np.array(deps, "<i4")]
     blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
+    exact = model.elimination
+    blobs += [np.array([len(exact.ops), exact.rows], "<i4"), exact.ops, exact.lists]
     habits = np.zeros(0, np.float32) if model.E is None else kernel_args.log_habits(model)
     blobs += [
         np.concatenate(model.D),
@@ -97,6 +101,11 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
             data = np.ascontiguousarray(blob).tobytes()
             file.write(np.int64(len(data)).tobytes().ljust(64, b"\0"))
             file.write(data.ljust(-(-len(data) // 64) * 64, b"\0"))
+
+
+def _selection(model: Model) -> tuple[int, int]:
+    options = model.options
+    return SELECTIONS.index(options.sampling_mode), int(options.action_selection == "stochastic")
 
 
 def expected(model: Model, observations: np.ndarray[Any, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Uses every call of an extension and prints a digest of what it gave: ``exercise.py EXTENSION``.
+"""Uses every call of an extension and prints a digest of the results: ``exercise.py EXTENSION``.
 
 A script for a process of its own: the extension may be one built with sanitizers.
 """

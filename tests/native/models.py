@@ -1,4 +1,4 @@
-"""Models that together reach every part of the kernel: sparse, dense, one factor, several, joint parents."""
+"""Models that together cover every part of the kernel: sparse, dense, one factor, several, joint parents."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.engine.arrays import arrays_from_npz
+from edge_agent.engine.arrays import arrays_from_npz, model_arrays
 from edge_agent.engine.model import Model
+from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.precision import Precision
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 
@@ -29,6 +31,41 @@ def models() -> dict[str, Model]:
     out["dense"] = Model.from_arrays(A, B, [generator.normal(size=len(a)) for a in A], policy_len=2, **deps)
     one = ([dense(9, 20)], [dense(20, 20, 3)], [generator.normal(size=9)])
     out["dense_one"] = Model.from_arrays(*one, E=[0.5, 0.3, 0.2])
+    return out | _optional()
+
+
+def _optional() -> dict[str, Model]:
+    """Return models of other options: sixteen bits, terms of planning, draws, resets, exact inference."""
+    generator = np.random.default_rng(2)
+
+    def columns(rows: int, *shape: int) -> np.ndarray:
+        return np.moveaxis(generator.dirichlet(np.full(rows, 0.1), size=shape), -1, 0)
+
+    states = [5, 4, 3]
+    A = [columns(6, 5, 4), columns(3, 4, 3), np.eye(5), columns(2, 5, 4, 3)]
+    B = [columns(n, n, 2) for n in states]
+    tables = {
+        "A_deps": [[0, 1], [1, 2], [0], [0, 1, 2]],
+        "pA": A,
+        "pB": B,
+        "H": [np.eye(n)[1] for n in states],
+    }
+    wanted = {
+        "terms": (
+            AgentOptions("marginal", use_param_info_gain=True, use_inductive=True, inductive_depth=3),
+            8,
+        ),
+        "drawn": (AgentOptions("full", "stochastic", alpha=2.0, on_contradiction="reset"), 16),
+        "exact": (AgentOptions("marginal", "stochastic", inference_algo="exact"), 8),
+        "exact_reset": (AgentOptions(inference_algo="exact", on_contradiction="reset"), 16),
+    }
+    preferences = [generator.normal(size=len(a)) for a in A]
+    out = {}
+    for name, (options, bits) in wanted.items():
+        arrays = model_arrays(A, B, preferences, options=options, **tables)
+        out[name] = Model.quantized(arrays, precision=Precision.uniform(arrays, bits))
+    sure = model_arrays([np.eye(6)] * 2, [columns(6, 6, 2)], options=AgentOptions(on_contradiction="reset"))
+    out["contradicted_one"] = Model.quantized(sure, precision=Precision.uniform(sure, 16))
     return out
 
 

@@ -1,4 +1,4 @@
-"""An emulated Cortex-A53, A72 and A76 give the bits of this machine."""
+"""Emulated Cortex-A53, A72 and A76 give the same bits as this machine."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Each release's Debian packages install on that release alone, run there, and leave nothing behind.
+"""The Debian packages of each release install only on that release, run there, and are removed completely.
 
 The packages are those of ``make deb`` in all but the architecture: amd64 here, so that they run on this
 machine. The arm64 packages of Debian 12 are installed by ``tests/arm64``. What was built is kept in

@@ -1,4 +1,4 @@
-"""Each of the three wheels installs alone into an empty environment, with nothing of the others in it."""
+"""Each of the three wheels installs alone into an empty environment, without files of the others."""
 
 import subprocess
 import sys

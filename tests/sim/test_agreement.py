@@ -1,10 +1,10 @@
-"""A hundred whole devices on a broker that delays and doubles: two heartbeats after any change they agree."""
+"""A hundred complete devices on a broker that delays and duplicates: they agree within two heartbeats of a
+change."""
 
 from __future__ import annotations
 
 import random
 
-from edge_agent.protocol.peers.formation import form
 from edge_agent.protocol.peers.peer import Joined, Left, PeerSettings
 from edge_agent.testing.broker import Adversary, MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -44,7 +44,7 @@ def fleet(size: int, adversary: Adversary | None = None) -> PeerFleet:
 def expected(made: PeerFleet) -> dict:
     running = [d.peer for d in made.running]
     candidates = [p.members.candidate(p.device) for p in running]
-    return form(candidates, running[0].formation.objectives.values())
+    return peer_worlds.form(candidates, running[0].formation.objectives.values())
 
 
 def assert_agreed(made: PeerFleet) -> None:

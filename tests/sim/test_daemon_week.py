@@ -1,4 +1,4 @@
-"""The arena's promise over a simulated week: memory does not grow with time, traffic or outages."""
+"""A simulated week: memory does not grow with time, traffic or outages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveCo
 from edge_agent.engine import golden
 from edge_agent.memory.arena import Arena
 from edge_agent.runtime import assembly
-from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.governor.governor import BoardReadings, Governor
 from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
@@ -84,7 +84,7 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
     builder = DaemonBuilder(
         populations, clock, lambda: 1, client=broker.client("dev"), jitter=random.Random(3)
     )
-    builder.govern(Governor(THERMAL, [5, 2]), lambda: BoardSigns(temperature_c=heat[0]))
+    builder.govern(Governor(THERMAL, [5, 2]), lambda: BoardReadings(temperature_c=heat[0]))
     daemon = builder.build(prepared, checkpoints=Checkpoints(Shelf(), 3600.0, 200.0))
     daemon.start()
     regions, blocks = dict(populations.arena.regions), []

@@ -1,4 +1,4 @@
-"""Three devices that share evidence end up with the belief of one agent that saw everything."""
+"""Three devices that share evidence reach the belief of one agent that observes everything."""
 
 from __future__ import annotations
 

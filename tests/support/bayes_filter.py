@@ -1,4 +1,4 @@
-"""A Bayes filter of one factor in float64, written to be read: what fused beliefs are held against."""
+"""A plain Bayes filter of one factor in float64, the reference for fused beliefs."""
 
 from __future__ import annotations
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from edge_agent.protocol.peers.objectives import Candidate, Objective, Role, synergy, worth
+from edge_agent.protocol.peers.formation import Formation
+from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, Role, synergy, worth
 from edge_agent.protocol.peers.proximity import ANYWHERE
 from edge_agent.wire.presence import Metric
 
 CAPABILITIES = ("camera", "heater", "pump", "sensor")
+
+
+def form(candidates: Iterable[Candidate], objectives: Iterable[Objective]) -> dict[str, Coalition]:
+    """Return the coalitions by objective's name, formed from nothing."""
+    formation = Formation()
+    for one in candidates:
+        formation.put(one)
+    for wanted in objectives:
+        formation.put_objective(wanted)
+    formation.settle()
+    return dict(formation.coalitions)
 
 
 def candidate(rng: random.Random, number: int, side: int = 100_000) -> Candidate:

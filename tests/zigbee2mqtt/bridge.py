@@ -1,4 +1,4 @@
-"""A real Zigbee2MQTT over a radio without air (``radio.js``): what its devices received, what they report."""
+"""A real Zigbee2MQTT with a simulated radio (``radio.js``): messages received and reported by its devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon sends, as a real Zigbee2MQTT and its devices take it (``make test-zigbee2mqtt``)."""
+"""Commands of the daemon, received by a real Zigbee2MQTT and its devices (``make test-zigbee2mqtt``)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Makes a table of ``coverage json``, a row a package, and says why the files that lack most do.
+"""Make a table of ``coverage json``, one row per package, with the reasons for the files with the lowest
+coverage.
 
 Usage: ``python tools/dev/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json``. The
-reasons stand in ``coverage_reasons.toml`` beside this file, in the words of somebody who looked.
+reasons are written by hand in ``coverage_reasons.toml`` in this folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Makes a table of what ``make mutation`` found: a row a module, and the mutants that lived.
+"""Make a table of the results of ``make mutation``: one row per module, and the surviving mutants.
 
 Usage: ``python tools/dev/mutation_table.py mutants benchmarks/results/mutation.json``, where mutmut is
-installed. A module of which nothing ran has no row. What was made of the survivors stands in `LOOKED_AT`.
+installed. A module without results has no row. `LOOKED_AT` describes the review of the survivors.
 """
 
 from __future__ import annotations

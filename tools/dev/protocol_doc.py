@@ -1,7 +1,7 @@
-"""Write the tables of docs/protocol.md from edge_agent/wire, or with ``--check`` tell whether they are up
+"""Write the tables of docs/protocol.md from edge_agent/wire, or with ``--check`` report whether they are up
 to date.
 
-The text between the markers is generated; all other text is written by hand and left alone.
+The text between the markers is generated; all other text is written by hand and not changed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Make a release from a clean commit: ``python tools/dev/release.py 0.2.0 [--dry-run]``.
 
-Theory of operation. Everything that can be wrong is checked first: the version's form, an unused tag, a clean
+Theory of operation. All preconditions are checked first: the form of the version, an unused tag, a clean
 tree, the versions in each pyproject.toml, a dated section in CHANGELOG.md. Then wheels and Debian packages
 are built and copied to ``dist/release-VERSION`` with ``SHA256SUMS`` and the section as ``NOTES.md``, and the
 commit is tagged ``vVERSION``. Nothing is pushed: pushing the tag starts ``.github/workflows/release.yml``.

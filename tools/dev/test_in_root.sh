@@ -3,16 +3,15 @@
 # test_in_root.sh short|full RELEASE PYTEST-ARGUMENT...
 #
 # The root stays in build/roots/RELEASE-test, with the tree in /src and an environment in /venv, so that a second
-# run only brings what changed. Every warning of the compiler is an error there. "short" installs what pytest and the
-# daemon need; "full" everything for development and the programs that the tests start.
+# run only copies changes. Compiler warnings are errors there. "short" installs what pytest and the daemon need; "full"
+# installs everything for development and the programs that the tests start.
 set -euo pipefail
 form=$1 release=$2
 shift 2
 cd "$(dirname "$0")/../.."
 
 root=$PWD/build/roots/$release-test
-tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev git \
-    mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd
+tools/packaging/debian_root.sh "$release" "$root" python3-venv python3-dev gcc libc6-dev
 exec 9>"$root.in-use"
 flock 9
 
@@ -25,6 +24,13 @@ git ls-files -z --cached --others --exclude-standard |
 
 run() { tools/packaging/in_root.sh "$root" "$@"; }
 run_pip() { run /venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
+
+programs=(git mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd)
+if [ "$form" = full ] && [ "$(cat "$root/programs" 2>/dev/null)" != "${programs[*]}" ]; then
+    run env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' \
+        sh "${programs[@]}" >/dev/null
+    echo "${programs[*]}" >"$root/programs"
+fi
 
 recipe=$(cat pyproject.toml tools/*/pyproject.toml constraints.txt CMakeLists.txt edge_agent/*/kernel/* | sha256sum)
 if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then

@@ -1,28 +1,44 @@
-"""``export_pymdp(agent, path)``: writes a live pymdp agent's arrays as the ``.npz`` that ``convert`` reads.
+"""``export_pymdp(agent, path)``: writes a live pymdp agent as the ``.npz`` that ``convert`` reads.
 
-Both generations are taken as they are, without importing them: the JAX agent (pymdp 1.x) has a batch axis in
-front of every tensor and its policies in an object; the legacy agent (0.x) has NumPy object arrays. What
-belongs to neither's model (learning rates, history, inference settings) is not written: the engine follows
-the JAX agent's inference, 16 iterations to the fixed point.
+Theory of operation. Both generations are taken without importing them: the JAX agent (pymdp 1.x) has a batch
+axis in front of every tensor and its policies in an object; the legacy agent (0.x) has NumPy object arrays.
+Every option that decides is carried by its name or refused by its name (``pymdp_options``). Then the live
+agent itself runs, in the process that its own model describes or on observations that the user gives, and its
+trace is kept beside the model: it is what ``edge-convert`` measures the bundle against first.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
-from edge_convert.readers.agent_source import agent_source
+from edge_convert import agent_run, pymdp_options, pymdp_source
+from edge_convert.readers.agent_source import AgentSource
+from edge_convert.readers.pymdp_npz import source_of
+
+STEPS = 200
 
 
-def export_pymdp(agent: Any, path: Path | str, *, batch: int = 0, meta: dict[str, Any] | None = None) -> Path:
-    """Write a pymdp agent's model.
+def export_pymdp(
+    agent: Any,
+    path: Path | str,
+    *,
+    batch: int = 0,
+    meta: dict[str, Any] | None = None,
+    traces: int = STEPS,
+    observations: ArrayLike | Sequence[ArrayLike] | None = None,
+    seed: int = 0,
+    allow: Collection[str] = (),
+    policy_search: Callable[..., Any] | None = None,
+) -> Path:
+    """Write a pymdp agent: its model, its options, and a trace of what it decides.
 
     Parameters
     ----------
@@ -34,6 +50,17 @@ def export_pymdp(agent: Any, path: Path | str, *, batch: int = 0, meta: dict[str
         Which agent of a JAX batch.
     meta : dict, optional
         Names of modalities, states and controls, bin edges, units, control values.
+    traces : int
+        Steps that the agent runs for its trace; 0: no trace.
+    observations : array_like, optional
+        What it runs on: int [T, M], or a float [T, O_m] for each modality of an agent that takes
+        distributions. Default: outcomes of the process that its own A, B and D describe.
+    seed : int
+        Of that process, and of what the agent draws.
+    allow : collection of str
+        Options that the agent uses, that are refused otherwise, and that the export is to be without.
+    policy_search : callable, optional
+        What you give to ``pymdp.envs.rollout``: it decides in place of the agent, so it is refused.
 
     Returns
     -------
@@ -43,80 +70,82 @@ def export_pymdp(agent: Any, path: Path | str, *, batch: int = 0, meta: dict[str
     Raises
     ------
     ModelError
-        The agent's arrays break a rule, or it uses what the engine does not have: one line that names it.
+        The agent's arrays break a rule, or it uses what the engine does not have: one line that names the
+        option, what was found, and the remedy. No file is written.
     """
-    if getattr(agent, "action_maps", None) is not None:
-        raise ModelError("agent: several actions a factor (B_action_dependencies), expected one")
-    size = getattr(agent, "batch_size", None)
-    if size is not None and not 0 <= batch < size:
-        raise ModelError(f"agent: batch {batch}, expected 0 to {size - 1}")
-    index = None if size is None else batch
-    arrays: dict[str, NDArray[Any]] = {}
-    for letter in "ABCD":
-        for i, tensor in enumerate(_tensors(getattr(agent, letter), index)):
-            arrays[f"{letter}_{i}"] = tensor
-    A_deps = _dependencies(agent, ("A_dependencies", "A_factor_list"))
-    B_deps = _dependencies(agent, ("B_dependencies", "B_factor_list"))
-    for name, dependencies in (("A_deps", A_deps), ("B_deps", B_deps)):
-        if dependencies is not None:
-            arrays[name] = np.array(json.dumps(dependencies))
-    arrays["policies"] = _policies(agent.policies)
-    if agent.E is not None:
-        arrays["E"] = _one(agent.E, index)
-    for name in ("gamma", "alpha"):
-        arrays[name] = _one(getattr(agent, name), index).reshape(())
-    arrays["policy_len"] = np.array(arrays["policies"].shape[1])
-    arrays["meta"] = np.array(json.dumps(meta or {}))
-    _check(Path(path), arrays, A_deps, B_deps)
+    read = pymdp_source.read_jax if pymdp_source.is_jax(agent) else pymdp_source.read_legacy
+    table = pymdp_options.JAX if pymdp_source.is_jax(agent) else pymdp_options.LEGACY
+    allowed = pymdp_options.check(agent, table, allow, policy_search)
+    arrays = read(agent, batch, meta or {}, allowed)
+    if allowed:
+        arrays["allowed"] = np.array(json.dumps(sorted(allowed)))
+    source = source_of(Path(path), arrays)  # refuses now what ``convert`` would refuse later
+    trace = None
+    if traces > 0 or observations is not None:
+        live = agent_run.start(agent, batch, seed, allowed)
+        given = _given(observations, source)
+        trace = agent_run.trace(live, source.arrays, given, traces, seed, _origin(agent, allowed))
+        arrays |= trace.arrays()
+    if not pymdp_source.is_jax(agent):
+        pymdp_source.check_formulas(agent, source.arrays, trace, allowed)
     Path(path).write_bytes(npz.write(arrays))
     return Path(path)
 
 
-def _tensors(tensors: Sequence[Any], index: int | None) -> list[NDArray[np.float64]]:
-    return [_one(tensor, index) for tensor in tensors]
+def _origin(agent: Any, allowed: Sequence[str]) -> dict[str, Any]:
+    kind = pymdp_options.class_of(agent) or type(agent)
+    soft = bool(getattr(agent, "categorical_obs", False))
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return {"agent": name, "pymdp": _version(), "without": sorted(allowed), "soft": soft}
 
 
-def _one(value: Any, index: int | None) -> NDArray[np.float64]:
-    array = np.asarray(value, dtype=np.float64)
-    return array if index is None else np.asarray(array[index])
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("inferactively-pymdp")
+    except PackageNotFoundError:
+        return "not installed"
 
 
-def _dependencies(agent: Any, names: Sequence[str]) -> list[list[int]] | None:
-    for name in names:
-        found = getattr(agent, name, None)
-        if found is not None:
-            return [[int(factor) for factor in factors] for factors in found]
-    return None
+def _given(
+    observations: ArrayLike | Sequence[ArrayLike] | None, source: AgentSource
+) -> list[list[Any]] | None:
+    """Return the observation of each step, an outcome or a distribution a modality."""
+    if observations is None:
+        return None
+    counts = source.arrays.num_obs
+    if (
+        isinstance(observations, list | tuple)
+        and np.ndim(observations[0]) == 2
+        and len(observations) == len(counts)
+    ):
+        tables = [np.asarray(o) for o in observations]
+        if all(table.dtype.kind == "f" for table in tables):
+            return _soft(tables, counts)
+    table = np.asarray(observations)
+    if table.dtype.kind not in "iu" or table.ndim != 2 or table.shape[1] != len(counts) or not len(table):
+        raise ModelError(
+            f"observations: {table.dtype} {table.shape}, expected integers (T, {len(counts)}), "
+            "or a list of arrays (T, outcomes), one a modality"
+        )
+    bad = np.argwhere((table < -1) | (table >= np.array(counts)))
+    if len(bad):
+        t, m = bad[0].tolist()
+        raise ModelError(
+            f"observations: step {t}, modality {m} is {table[t, m]}, expected -1 to {counts[m] - 1}"
+        )
+    rows: list[list[Any]] = table.tolist()
+    return rows
 
 
-def _policies(policies: Any) -> NDArray[np.int64]:
-    if isinstance(policies, list):
-        return np.stack([np.asarray(policy) for policy in policies]).astype(np.int64)
-    return np.asarray(getattr(policies, "policy_arr", policies)).astype(np.int64)
-
-
-def _check(
-    path: Path,
-    arrays: dict[str, NDArray[Any]],
-    A_deps: list[list[int]] | None,
-    B_deps: list[list[int]] | None,
-) -> None:
-    """Refuse now what ``convert`` would refuse later."""
-
-    def series(letter: str) -> list[NDArray[Any]]:
-        return [arrays[key] for key in arrays if key.startswith(f"{letter}_") and not key.endswith("deps")]
-
-    agent_source(
-        path,
-        series("A"),
-        series("B"),
-        series("C"),
-        series("D"),
-        E=arrays.get("E"),
-        policies=arrays["policies"],
-        A_deps=A_deps,
-        B_deps=B_deps,
-        gamma=float(arrays["gamma"]),
-        alpha=float(arrays["alpha"]),
-        meta={},
-    )
+def _soft(tables: Sequence[NDArray[Any]], counts: Sequence[int]) -> list[list[Any]]:
+    for m, (table, count) in enumerate(zip(tables, counts, strict=True)):
+        if table.shape != (len(tables[0]), count):
+            raise ModelError(f"observations[{m}]: shape {table.shape}, expected ({len(tables[0])}, {count})")
+        off = np.argwhere(~(np.abs(table.sum(axis=1) - 1.0) < 1e-3))
+        if len(off) or (table < 0).any():
+            raise ModelError(
+                f"observations[{m}]: step {int(off[0][0]) if len(off) else 0} is no distribution"
+            )
+    return [[table[t] for table in tables] for t in range(len(tables[0]))]

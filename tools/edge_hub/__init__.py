@@ -1,1 +1,1 @@
-"""The hub side: fleet view, rollouts, commands. Knows the wire alone."""
+"""The hub: fleet view, rollouts, commands. Imports only edge_agent.wire."""

@@ -1,8 +1,9 @@
-"""Devices that were heard before and are not heard now.
+"""Devices that were heard before and are missing now.
 
-Theory of operation. A broker that drops messages says nothing, and a list that ends early looks like a whole
-one. So the hub keeps the names of the devices it has heard at a broker, in its folder, and holds each roll
-call against them. A device that was taken out of the fleet has to be forgotten by hand.
+Theory of operation. A broker that drops messages does not report it, and a truncated list of devices looks
+complete. The hub therefore stores the names of the devices it has heard at a broker in its folder, and
+compares each list with them. A device that was removed from the fleet must be removed from this list by
+hand.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Telemetry in SQLite: every message once, whoever took it in, and which numbers are missing.
+"""Telemetry in SQLite: each message once, with the missing sequence numbers.
 
-Theory of operation. The key is (fleet, device, outbox, seq), so repetitions, also those that reached
-another worker of a shared subscription, fall away on their own. Gaps are counted where they can be:
-between the lowest and the highest number of an outbox, less what the device said it thinned out.
+Theory of operation. The key is (fleet, device, outbox, seq), so repeated messages are ignored, also those
+that reached another worker of a shared subscription. Gaps are counted between the lowest and the highest
+number of an outbox, except for numbers that the device has reported as thinned out.
 
-A message is taken apart before anything of its batch is written, so one that is wrong costs itself alone: it
-goes into the table ``rejected`` with its reason. That table keeps the newest; ``id`` counts all of them.
+All messages of a batch are decoded before any is written, so an invalid message does not affect the others:
+it is stored in the table ``rejected`` with its reason. That table keeps the newest messages; ``id`` counts
+all of them.
 """
 
 from __future__ import annotations

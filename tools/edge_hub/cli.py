@@ -1,4 +1,4 @@
-"""``edge-hub``: the fleet from the host's side. Builds the parser, turns errors into exit codes.
+"""``edge-hub``: the commands for a fleet. Builds the parser and turns errors into exit codes.
 
 Exit status: 0 done, 1 failed, 2 bad input (``edge_agent.errors``).
 """
@@ -32,7 +32,7 @@ COMMANDS: tuple[str, ...] = (
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(prog="edge-hub", description="watch, command and update a fleet")
+    root = argparse.ArgumentParser(prog="edge-hub", description="Show, command and update a fleet.")
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:

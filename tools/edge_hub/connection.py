@@ -1,7 +1,7 @@
-"""The hub's own connection to the broker: paho in a thread, messages in a queue, one reader.
+"""The hub's connection to the broker: paho in a thread, messages in a queue, one reader.
 
-A hub is a program on a host with memory to spare, so it takes paho's reconnecting as it is; only the queue is
-bounded, so that a retained bomb costs messages, counted, and not the hub's life.
+A hub runs on a host with enough memory, so it uses paho's own reconnection. Only the queue is bounded: too
+many retained messages are dropped and counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import math
 import queue
 import secrets
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import ConfigError, PlatformError
+from edge_agent.wire import broker_login
 
 NOT_UTF8 = "(not UTF-8)"
 QUEUE_MESSAGES = 100_000
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fleet", default="+", help="fleet name; default: every fleet")
     parser.add_argument("--username", help="MQTT user name")
     parser.add_argument("--password-file", type=Path, help="a file whose first line is the password")
-    parser.add_argument("--ca", type=Path, help="CA certificate; turns TLS on")
+    parser.add_argument("--ca", type=Path, help="CA certificate; enables TLS")
     parser.add_argument(
-        "--certificate", type=Path, help="the hub's certificate, for brokers that ask for one"
+        "--certificate", type=Path, help="the hub's certificate, for brokers that require one"
     )
     parser.add_argument("--key", type=Path, help="key of --certificate")
 
@@ -116,9 +116,12 @@ class Connection:
             manual_ack=bool(name),
         )
         if arguments.username:
-            client.username_pw_set(arguments.username, password(arguments.password_file))
+            secret = arguments.password_file
+            client.username_pw_set(
+                arguments.username, broker_login.password(secret, "--password-file") if secret else None
+            )
         if arguments.ca:
-            client.tls_set_context(tls(arguments))
+            client.tls_set_context(broker_login.tls(arguments.ca, arguments.certificate, arguments.key))
         client.max_inflight_messages_set(20)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
@@ -264,37 +267,3 @@ def _on_its_way(info: MQTTMessageInfo) -> bool:
         return not info.is_published()
     except (RuntimeError, ValueError):  # it was posted without a connection, and nobody can tell any more
         return False
-
-
-def password(path: Path | None) -> str | None:
-    """Return the first line of a file, None without a file.
-
-    Raises
-    ------
-    ConfigError
-        The file can't be read or is empty.
-    """
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError) as error:
-        raise ConfigError(f"{path}: no password can be read from it ({error})") from error
-
-
-def tls(arguments: argparse.Namespace) -> ssl.SSLContext:
-    """Return what ``--ca``, ``--certificate`` and ``--key`` make.
-
-    Raises
-    ------
-    ConfigError
-        One of the files is not usable.
-    """
-    try:
-        context = ssl.create_default_context(cafile=str(arguments.ca))
-        if arguments.certificate:
-            context.load_cert_chain(arguments.certificate, arguments.key)
-    except (OSError, ssl.SSLError) as error:
-        named = arguments.certificate or arguments.ca
-        raise ConfigError(f"{named}: not a usable certificate ({error})") from error
-    return context

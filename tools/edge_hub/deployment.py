@@ -1,10 +1,10 @@
-"""Running a rollout: signed documents out, reports in, blocks on request.
+"""Runs a rollout: sends signed documents, receives reports, serves blocks.
 
-Theory of operation. `Deployment` joins the pure rollout to a connection. It keeps the picture of the
-fleet up to date, sends each device of the present wave a desired document made from the one that the
-broker retains for it (other populations stay as they are), serves blocks of the bundles it holds, and
-saves the rollout whenever it has changed. Time counts against devices only while the broker is there and its
-retained messages were taken.
+Theory of operation. `Deployment` connects the I/O-free rollout with a connection. It updates the state of
+the fleet, sends each device of the current wave a desired document based on the one that the broker retains
+for it (other populations stay unchanged), serves blocks of its bundles, and saves the rollout after each
+change. Time counts against devices only while the broker is connected and its retained messages have been
+received.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
 from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
 
-BLOCKS_A_REQUEST = 8
+BLOCKS_PER_REQUEST = 8
 MOST_UNSENT = 32
 """Blocks for one device that the broker has not acknowledged, 4 MB."""
 
@@ -197,7 +197,7 @@ class Deployment:
         if not path.exists() or self._link.unsent(device.block) >= MOST_UNSENT:
             return
         with path.open("rb") as file:
-            for index in body["blocks"][:BLOCKS_A_REQUEST]:
+            for index in body["blocks"][:BLOCKS_PER_REQUEST]:
                 file.seek(index * blocks.BLOCK_BYTES)
                 data = file.read(blocks.BLOCK_BYTES)
                 if not data:

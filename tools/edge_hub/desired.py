@@ -1,11 +1,12 @@
-"""What each device should run, as the broker retains it, and the next document made from that.
+"""The retained desired document of each device, and the next document based on it.
 
-Theory of operation. A desired document is never written from nothing: what it does not change stays as the
-last one had it. Its version is the Unix time in milliseconds, or one more than the last: it goes up even if
-the hub lost all it knew.
+Theory of operation. A desired document is always based on the previous one: what it does not change stays as
+it was. Its version is the Unix time in milliseconds, or the previous version plus one, so it increases even
+if the hub has lost its state.
 
-What the broker retains is gone on from if the hub's own keys signed it; else whoever can write there would
-have the hub sign for them. Any other document is left as it is: its device may obey a hub unknown here.
+A retained document is used only if the hub's own keys have signed it; otherwise any client that can publish
+there could have the hub sign its content. Other documents are left unchanged, because their devices may
+obey another hub.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Desired:
         self._foreign: dict[str, str] = {}
 
     def note(self, device: str, payload: bytes) -> None:
-        """Take note of what the broker retains for a device.
+        """Record what the broker retains for a device.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Which devices are meant: ``all``, names, patterns like ``room-*``, or a birth field like
+"""Selection of devices: ``all``, names, patterns like ``room-*``, or a birth field like
 ``profile=pi4b-1gb``.
 
-Terms are separated by commas; a device is meant if one of them fits.
+Terms are separated by commas; a device is selected if one of the terms matches.
 """
 
 from __future__ import annotations

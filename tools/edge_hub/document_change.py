@@ -1,6 +1,6 @@
-"""One change for several devices at once: a new desired document for each, and their reports awaited.
+"""One change to several devices: sends a new desired document to each and waits for their reports.
 
-For changes without a bundle to try, so without waves; ``edge_hub.deployment`` is for those.
+Used for changes that need no trial and therefore no waves; ``edge_hub.deployment`` handles bundles.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ Fulfilled = Callable[[Mapping[str, Any]], bool]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that tell devices something."""
-    parser.add_argument("--to", default="all", metavar="SELECTOR", help="which devices; default: all")
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    parser.add_argument("--to", default="all", metavar="SELECTOR", help="the devices; default: all")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=1.0,
+        help="seconds without a message after which the list of devices is complete",
+    )
     parser.add_argument("--answers", type=float, default=10.0, help="seconds to wait for reports")
 
 

@@ -1,10 +1,10 @@
-"""The hub's picture of a fleet, put together from what devices publish. No I/O: messages in, a table out.
+"""The state of a fleet, computed from the messages of its devices. No I/O.
 
-Theory of operation. Birth says who is there, reported what runs, telemetry how it goes. A message is
-placed by its topic; one that breaks the protocol is rejected and leaves the picture as it was. Telemetry
-marked ``delta`` is merged into what was known, otherwise it takes its place; historical telemetry counts
-toward gaps but does not change the picture. Sequence numbers are watched per device: a missing number is
-a gap until it arrives or a later message says that the device thinned it out.
+Theory of operation. Birth messages list the devices, reported messages what they run, telemetry their
+measurements. A message is assigned by its topic; a message that breaks the protocol is rejected and changes
+nothing. Telemetry marked ``delta`` is merged into the known values, other telemetry replaces them;
+historical telemetry counts toward gaps but does not change the values. Sequence numbers are tracked per
+device: a missing number is a gap until it arrives or a later message reports it as thinned out.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the hub keeps: its rollouts and the bundles it deployed, in one folder.
+"""The hub's folder: its rollouts, the bundles it deployed, keys and known devices.
 
-``rollouts/ID.json`` is written beside and moved into place; ``ID.lock`` is held by the process that runs
-the rollout; ``ID.request`` holds what somebody else asked for (pause, resume, abort) until that process has
-seen it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be sent back. ``keys/FLEET.json`` are
-the rotations of a fleet's keys. ``devices/BROKER.json`` are the devices that were heard at a broker, by
-fleet, and when last.
+``rollouts/ID.json`` is written to a temporary file and renamed. ``ID.lock`` is held by the process that runs
+the rollout. ``ID.request`` contains a request of another process (pause, resume, abort) until the first
+process has read it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be reverted.
+``keys/FLEET.json`` contains the rotations of a fleet's keys. ``devices/BROKER.json`` contains the devices
+that were heard at a broker, by fleet, each with the time of its last message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from edge_agent.atomic_file import replaced
 from edge_agent.errors import ConfigError, PlatformError
 from edge_agent.wire.topics import check_name
 from edge_hub.rollout import FleetRollout
@@ -83,10 +84,9 @@ class HubStore:
         """Copy a bundle in; return where it is."""
         kept = self.bundle(digest)
         if not kept.exists():
-            temporary = kept.with_suffix(".new")
             try:
-                shutil.copyfile(source, temporary)
-                temporary.replace(kept)
+                with source.open("rb") as bundle, replaced(kept) as file:
+                    shutil.copyfileobj(bundle, file)
             except OSError as error:
                 raise PlatformError(f"{kept}: {error.strerror}") from error
         return kept
@@ -156,9 +156,8 @@ class HubStore:
             yield True
 
     def _replace(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.new")
         try:
-            temporary.write_text(text, "utf-8")
-            temporary.replace(path)
+            with replaced(path) as file:
+                file.write(text.encode())
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error

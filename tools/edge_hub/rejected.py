@@ -1,9 +1,9 @@
-"""Messages that the hub could not take in: counted, and the newest kept with their reasons.
+"""Messages that the hub could not process: counted, the newest stored with their reasons.
 
-Theory of operation. Every command puts what it does with one message inside `Rejected.around`. A message that
-breaks the protocol is noted there and the next one is taken. So is one on which our own code fails: that is a
-defect of ours, logged with its traceback, and still no reason for one device to stop the hub for all others.
-What is wrong with the hub itself (no broker, no disk) goes through.
+Theory of operation. Every command processes each message inside `Rejected.around`. A message that breaks the
+protocol is recorded, and the next one is processed. The same applies if the hub's own code fails on a
+message: the defect is logged with its traceback, and one device cannot stop the hub for all others. Errors of
+the hub itself (no broker, no disk) are raised.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""A rollout over a fleet: waves of devices, each of which must do well before the next one begins. No I/O.
+"""A rollout over a fleet in waves of devices; each wave must succeed before the next one starts. No I/O.
 
-Theory of operation. Devices are put in an order that only the rollout's id decides, and cut into waves at
-the canary shares. A wave is sent; what each device reports moves it from *sent* to *committed*, or to
-*failed* when it rolled back or refused. A device that reports no end within ``patience`` seconds has failed
-too; if it ends later, that counts. One that is offline when its wave is sent is *parked*: the broker keeps
-its document, it holds nothing up and counts as no failure, and takes part when it returns.
+Theory of operation. Devices are sorted in an order that depends only on the rollout's id, and divided into
+waves at the canary shares. A wave is sent; the reports of a device change it from *sent* to *committed*, or
+to *failed* if it rolled back or refused. A device that does not report a result within ``patience`` seconds
+has also failed; a later result still counts. A device that is offline when its wave is sent is *parked*: the
+broker keeps its document, the rollout continues without it, it does not count as a failure, and it takes
+part when it returns.
 
-More failures than ``max_failures`` stop the rollout: no further wave begins, and devices that have not
-committed are sent back. Those that have committed keep the new bundle if at least ``min_success`` of the
-devices that were tried have; one device that fell silent is never reason enough to send them back. Devices
-roll back by themselves; the hub only has to stop. A wave of which no device has committed, while some are
-parked, has proven nothing: the next one waits for them. Paused means that no further wave begins. All of it
-is one JSON object, so that a hub that was killed goes on where it was.
+More than ``max_failures`` failures stop the rollout: no further wave starts, and devices that have not
+committed are reverted. Devices that have committed keep the new bundle if at least ``min_success`` of the
+devices that were tried have committed; one silent device is never a reason to revert them. Devices roll back
+by themselves; the hub only has to stop. If no device of a wave has committed and some are parked, the next
+wave waits for them. While the rollout is paused, no further wave starts. The whole state is one JSON object,
+so that another process can continue the rollout after a crash.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Rotations of the hub's keys: made offline, kept in the hub's folder, carried by every document after them.
+"""Rotations of the hub's keys: created offline, stored in the hub's folder, part of every later document.
 
-Theory of operation. A rotation names the new public keys and how many of them must sign; enough of the keys
-before it have signed it (``wire.documents``). ``keys/FLEET.json`` is the list of all of a fleet's, oldest
-first, so that a device that slept through some can follow them. The list is public: it holds signatures, no
-secrets.
+Theory of operation. A rotation names the new public keys and how many of them must sign; enough of the
+previous keys have signed it (``wire.documents``). ``keys/FLEET.json`` lists all rotations of a fleet, oldest
+first, so that a device that missed some can apply them in order. The list is public: it contains signatures,
+no secrets.
 """
 
 from __future__ import annotations

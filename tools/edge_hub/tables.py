@@ -1,7 +1,7 @@
-"""The fleet as a table for people.
+"""The fleet as a table.
 
-A terminal that is too narrow for all columns loses whole ones, the least telling first: a table of cut words
-says nothing. ``--json`` always has everything.
+On a narrow terminal the least important columns are omitted, because truncated words are not readable.
+``--json`` always prints all of them.
 """
 
 from __future__ import annotations

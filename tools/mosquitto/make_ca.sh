@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make a CA for testing, and certificates for a broker, a hub and devices:
 #     make_ca.sh FOLDER HOST DEVICE...
-# HOST is the broker's DNS name or IP address. Run again with more devices, the CA stays as it is.
-# The CA's key lies unencrypted in FOLDER: good for a lab; a fleet should have a CA that is kept elsewhere.
+# HOST is the broker's DNS name or IP address. A second run with more devices keeps the CA.
+# The CA's key is stored unencrypted in FOLDER, for tests only. Store the CA of a production fleet elsewhere.
 set -euo pipefail
 
 [ $# -ge 2 ] || { echo "usage: make_ca.sh FOLDER HOST DEVICE..." >&2; exit 2; }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Print the apt sources for a Debian release, as arguments of mmdebstrap: apt_sources.sh RELEASE
 #
-# The machine's own source files if it runs that release, else the mirror that it takes Debian from; nothing on a
-# machine that is not Debian, and mmdebstrap uses Debian's own mirror.
+# Prints the machine's own source files if it runs that release, else its Debian mirror. On a machine that is not Debian
+# it prints nothing, and mmdebstrap uses Debian's own mirror.
 set -euo pipefail
 . /etc/os-release
 [ "${ID:-}" = debian ] || exit 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a Debian root file system: debian_root.sh RELEASE DIR [PACKAGE...]
 #
-# What is there already and was made of the same packages is kept. `in_root.sh DIR COMMAND...` runs a command in it.
+# An existing root with the same packages is kept. `in_root.sh DIR COMMAND...` runs a command in it.
 # pip's configuration and the machine's CA certificates are copied, so that pip in the root finds the same index.
 set -euo pipefail
 release=$1 dir=$2

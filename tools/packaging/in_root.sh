@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Run a command in a root file system that debian_root.sh made: in_root.sh DIR COMMAND...
 #
-# The command runs as root with a clean environment, save pip's settings, CFLAGS and HYPOTHESIS_PROFILE, in mount and process namespaces of
-# its own: /proc, /sys and /dev are mounted for it alone, and what it started ends with it. The network is the machine's.
+# The command runs as root with a clean environment, save pip's settings, CFLAGS and HYPOTHESIS_PROFILE, in separate mount and
+# process namespaces: /proc, /sys and /dev are mounted only there, and its child processes end with it. It uses the
+# machine's network.
 set -euo pipefail
 dir=$1
 shift

@@ -25,14 +25,14 @@ static float weigh_clipped(const Model *m, const Strip *s, int32_t i, int32_t la
     if (t->sparse) {
         float inverse = 1.0f / (t->background < EPSILON ? EPSILON : t->background);
         for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++) {
-            float p = t->palette[t->codes[k]];
+            float p = t->palette[code_at(t, k, t->wide)];
             x[(int64_t)t->columns[k] * LANES] *= (p < EPSILON ? EPSILON : p) * inverse;
         }
         return t->log_background;
     }
-    const uint8_t *codes = t->codes + (int64_t)o * t->width;
+    int64_t first = (int64_t)o * t->width;
     for (int32_t j = 0; j < t->width; j++) {
-        float p = t->palette[codes[j]];
+        float p = t->palette[code_at(t, first + j, t->wide)];
         x[(int64_t)j * LANES] *= p < EPSILON ? EPSILON : p;
     }
     return 0.0f;

@@ -23,17 +23,19 @@ void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable,
     return view->buf;
 }
 
-/* (rows, width, states of the factor, background, its logarithm, palette, codes, columns, starts, tables,
- * and the mixed form: pattern, columns, patterns, starts) */
-static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) {
+/* (rows, width, states of the factor, bytes of a code, bytes of a belief code, background, its logarithm, palette,
+ * codes, columns, starts, tables, and the mixed form: pattern, columns, patterns, starts) */
+static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_bytes, PyObject *tuple) {
     PyObject *palette, *codes, *columns, *starts, *tables, *pattern, *mixed_columns, *mixed_patterns, *mixed_starts;
     int64_t values, listed, patterns;
-    if (!PyArg_ParseTuple(tuple, "iiiffOOOOOOOOO", &t->rows, &t->width, states, &t->background, &t->log_background,
-                          &palette, &codes, &columns, &starts, &tables, &pattern, &mixed_columns, &mixed_patterns,
-                          &mixed_starts))
+    int code_bytes;
+    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOO", &t->rows, &t->width, states, &code_bytes, belief_bytes,
+                          &t->background, &t->log_background, &palette, &codes, &columns, &starts, &tables, &pattern,
+                          &mixed_columns, &mixed_patterns, &mixed_starts))
         return -1;
     float *table;
-    if (!(t->palette = core_hold(core, palette, 4, 0, &values)) || !(t->codes = core_hold(core, codes, 1, 0, NULL)) ||
+    if (!(t->palette = core_hold(core, palette, 4, 0, &values)) ||
+        !(t->codes = core_hold(core, codes, code_bytes, 0, NULL)) ||
         !(t->columns = core_hold(core, columns, 2, 0, NULL)) || !(t->starts = core_hold(core, starts, 4, 0, &listed)) ||
         !(table = core_hold(core, tables, 4, 0, NULL)) || !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
         !(t->mixed_columns = core_hold(core, mixed_columns, 2, 0, NULL)) ||
@@ -41,6 +43,7 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, PyObject *tuple) 
         !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)))
         return -1;
     t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
+    t->wide = code_bytes == 2;
     t->sparse = listed > 0;
     t->single = t->sparse;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
@@ -84,6 +87,32 @@ static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
     return 0;
 }
 
+/* (ops, lists, rows) */
+static int fill_elimination(Core *core, PyObject *tuple) {
+    Elimination *e = &core->model.elimination;
+    PyObject *ops, *lists;
+    int64_t words;
+    if (!PyArg_ParseTuple(tuple, "OOi", &ops, &lists, &e->rows)) return -1;
+    if (!(e->ops = core_hold(core, ops, 4, 0, &words)) || !(e->lists = core_hold(core, lists, 4, 0, NULL))) return -1;
+    e->count = (int32_t)(words / OP_WORDS);
+    return 0;
+}
+
+/* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way) */
+static int fill_options(Core *core, PyObject *tuple) {
+    Options *o = &core->model.options;
+    PyObject *nearer, *ways, *first_way;
+    int64_t states;
+    if (!PyArg_ParseTuple(tuple, "ffffiiiiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter, &o->rules,
+                          &o->exact, &o->reset, &nearer, &ways, &first_way))
+        return -1;
+    if (!(o->nearer = core_hold(core, nearer, 2, 0, &states)) || !(o->ways = core_hold(core, ways, 1, 0, NULL)) ||
+        !(o->first_way = core_hold(core, first_way, 8, 0, NULL)))
+        return -1;
+    if (!states) o->nearer = NULL;
+    return 0;
+}
+
 static const Isa *find_isa(const char *name) {
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, name) && isa->supported()) return isa;
@@ -94,13 +123,15 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *belief, *action, *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *belief, *action,
+        *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOffOOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
-                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &m->gamma, &m->alpha,
-                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+                          &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &PyTuple_Type,
+                          &options, &PyTuple_Type, &elimination, &belief, &action, &energy, &scratch, &p->strip_rows,
+                          &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -115,19 +146,23 @@ int core_fill(Core *core, PyObject *args) {
     if (!m->tensors) return PyErr_NoMemory(), -1;
     for (int32_t i = 0; i < stored; i++) {
         Tensor *t = &m->tensors[i];
-        int32_t states = 0;
-        if (fill_tensor(core, t, &states, PyTuple_GetItem(tensors, i))) return -1;
+        int32_t states = 0, belief_bytes = 1;
+        if (fill_tensor(core, t, &states, &belief_bytes, PyTuple_GetItem(tensors, i))) return -1;
         if (states) {
             int32_t f = i - m->modalities;
             m->num_states[f] = states;
             m->num_controls[f] = t->rows / states;
             m->first_state[f] = m->states;
             m->states += states;
+            m->wide_belief[f] = belief_bytes == 2;
+            m->first_code[f] = m->codes;
+            m->codes += states * belief_bytes;
         }
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
-    if (fill_alike(core, &m->alike, alike)) return -1;
+    if (fill_alike(core, &m->alike, alike) || fill_options(core, options) || fill_elimination(core, elimination))
+        return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))
         return -1;

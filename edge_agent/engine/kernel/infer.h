@@ -1,7 +1,7 @@
 /* Predict and infer: from belief codes, last actions and outcomes to belief codes and free energy.
  *
  * Scratch rows: beliefs [states], prior [states], then work space (module.c: inference_rows). Bayes' rule for
- * one factor works on probabilities; fixed-point iteration for several on logarithms, 16 times at most. A lane
+ * one factor works on probabilities; fixed-point iteration for several on logarithms, num_iter times at most. A lane
  * stops changing once an iteration moves it by less than SETTLED: a rule of that lane alone, so its bits do not
  * depend on its neighbours. */
 #ifndef EDGE_AGENT_INFER_H
@@ -9,22 +9,22 @@
 
 #include "tensor.h"
 
-#define ITERATIONS 16
 #define SETTLED 1e-5f
 #define EPSILON 2.220446e-16f
-#define CONTRADICTION 33.0f /* nats: every state was at the clip of ln epsilon = -36 somewhere */
-#define EXPLAINED 20.0f     /* nats: by this much the outcomes fit better once the belief is dropped */
+#define EXPLAINED 20.0f /* nats: by this much the outcomes fit better once the belief is dropped */
 #define IMPOSSIBLE 1e-35f
 #define EVIDENCE_FLOOR 1e-12f /* a peer's code 0 means "below 2e-10", not "never" */
 
 /* Beliefs [states] from their codes, each factor normalised. */
 static void decode(const Model *m, const Strip *s, float *beliefs) {
     for (int32_t f = 0; f < m->factors; f++) {
-        const uint8_t *codes = s->belief + m->first_state[f] * s->belief_stride;
+        const uint8_t *codes = s->belief + m->first_code[f] * s->belief_stride;
+        int64_t step = s->belief_stride << m->wide_belief[f];
         float *out = beliefs + (int64_t)m->first_state[f] * LANES;
         Row sum = constant(0.0f);
-        for (int32_t k = 0; k < m->num_states[f]; k++) {
-            Row c = from_bytes(codes + k * s->belief_stride);
+        for (int32_t k = 0; k < m->num_states[f]; k++, codes += step) {
+            Row c = from_bytes(codes);
+            if (m->wide_belief[f]) c = add(c, scale(from_bytes(codes + s->belief_stride), 256.0f));
             c = mul(c, c);
             c = mul(c, c);
             sum = add(sum, c);
@@ -38,13 +38,18 @@ static void decode(const Model *m, const Strip *s, float *beliefs) {
     }
 }
 
-/* Codes of one factor from values proportional to its posterior, whose largest is ``top``; and the beliefs that
- * decode() would give for them. */
-static void encode(const float *values, int32_t count, Row top, uint8_t *codes, int64_t stride, float *beliefs) {
-    Row inverse = divide(constant(1.0f), top), sum = constant(0.0f);
-    for (int32_t k = 0; k < count; k++) {
-        Row rounded = add(row_code(mul(load(values + (int64_t)k * LANES), inverse)), constant(ROUND));
-        to_bytes(codes + k * stride, rounded);
+/* Codes of factor ``f`` from values proportional to its posterior, whose largest is ``top``; and the beliefs that
+ * decode() would give for them. A code of 16 bits is two rows of bytes, the low one first. */
+static void encode(const Model *m, const Strip *s, int32_t f, const float *values, Row top, float *beliefs) {
+    uint8_t *codes = s->belief + m->first_code[f] * s->belief_stride;
+    int32_t count = m->num_states[f], wide = m->wide_belief[f];
+    Row inverse = divide(constant(1.0f), top), sum = constant(0.0f), zero = constant(0.0f);
+    for (int32_t k = 0; k < count; k++, codes += s->belief_stride << wide) {
+        Row part = larger(mul(load(values + (int64_t)k * LANES), inverse), zero); /* rounding can go below it */
+        Row code = wide ? scale(row_sqrt(row_sqrt(part)), 65535.0f) : row_code(part);
+        Row rounded = add(code, constant(ROUND));
+        to_bytes(codes, rounded, 0);
+        if (wide) to_bytes(codes + s->belief_stride, rounded, 8);
         Row c = sub(rounded, constant(ROUND));
         c = mul(c, c);
         c = mul(c, c);
@@ -110,6 +115,11 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
                 }
             }
         }
+        if (t->sparse && t->background > 0.0f && m->options.rules > 1) /* rounding can go below 0 */
+            for (int32_t k = 0; k < n; k++) {
+                float *p = out + (int64_t)k * LANES;
+                store(p, larger(load(p), constant(0.0f)));
+            }
         if (!any(either(start, still))) continue;
         const float *own = beliefs + (int64_t)m->first_state[f] * LANES, *D = m->D + m->first_state[f];
         for (int32_t k = 0; k < n; k++) {
@@ -130,10 +140,10 @@ static float soft_likelihood(const Tensor *t, const float *soft, int32_t outcome
         if (t->sparse) {
             common += p * t->log_background;
             for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
-                out[t->columns[k]] += p * t->logarithm[t->codes[k]];
+                out[t->columns[k]] += p * t->logarithm[code_at(t, k, t->wide)];
         } else {
-            const uint8_t *codes = t->codes + (int64_t)o * t->width;
-            for (int32_t j = 0; j < t->width; j++) out[j] += p * t->logarithm[codes[j]];
+            int64_t first = (int64_t)o * t->width;
+            for (int32_t j = 0; j < t->width; j++) out[j] += p * t->logarithm[code_at(t, first + j, t->wide)];
         }
     }
     float top = out[0] + common;
@@ -166,8 +176,8 @@ static float weigh_lane(const Model *m, const Strip *s, int32_t i, int32_t lane,
         return top;
     }
     if (!t->sparse) {
-        const uint8_t *codes = t->codes + (int64_t)o * t->width;
-        for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] *= t->palette[codes[j]];
+        int64_t first = (int64_t)o * t->width;
+        for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] *= t->palette[code_at(t, first + j, t->wide)];
         return 0.0f;
     }
     uint32_t start = t->starts[o], end = t->starts[o + 1];
@@ -175,10 +185,10 @@ static float weigh_lane(const Model *m, const Strip *s, int32_t i, int32_t lane,
         for (uint32_t k = start; k < end; k++) work[k - start] = x[(int64_t)t->columns[k] * LANES];
         for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] = 0.0f;
         for (uint32_t k = start; k < end; k++)
-            x[(int64_t)t->columns[k] * LANES] = work[k - start] * t->ratio[t->codes[k]];
+            x[(int64_t)t->columns[k] * LANES] = work[k - start] * t->ratio[code_at(t, k, t->wide)];
         return 0.0f;
     }
-    for (uint32_t k = start; k < end; k++) x[(int64_t)t->columns[k] * LANES] *= t->ratio[t->codes[k]];
+    for (uint32_t k = start; k < end; k++) x[(int64_t)t->columns[k] * LANES] *= t->ratio[code_at(t, k, t->wide)];
     return t->log_background;
 }
 
@@ -226,38 +236,19 @@ static void note(const Strip *s, Mask who) {
     for (int32_t lane = 0; lane < LANES; lane++) s->contradicted[lane] |= chosen[lane] != 0;
 }
 
-/* Bayes' rule for the only factor: codes, beliefs and free energy from ``prior``, which is used up. */
-static void infer_exact(const Model *m, const Strip *s, float *prior, float *beliefs, float *work) {
-    int32_t n = m->num_states[0];
-    float offset[LANES] __attribute__((aligned(64))) = {0};
-    Mask everyone;
-    EACH everyone.v[i] = (VI){} - 1;
-    Row sum, top;
-    weigh(m, s, everyone, prior, offset, work);
-    extent(prior, n, &sum, &top);
-    Mask lost = less(top, constant(IMPOSSIBLE));
-    if (any(lost)) { /* the observation contradicts the belief: start again from the likelihood */
-        note(s, lost);
-        Row even = constant(1.0f / (float)n);
-        for (int32_t k = 0; k < n; k++) {
-            float *p = prior + (int64_t)k * LANES;
-            store(p, choose(lost, even, load(p)));
-        }
-        store(offset, choose(lost, constant(0.0f), load(offset)));
-        weigh(m, s, lost, prior, offset, work);
-        extent(prior, n, &sum, &top);
-        lost = less(top, constant(IMPOSSIBLE));
-        if (any(lost)) { /* no state explains it: back to D */
-            for (int32_t k = 0; k < n; k++) {
-                float *p = prior + (int64_t)k * LANES;
-                store(p, choose(lost, constant(m->D[k]), load(p)));
-            }
-            extent(prior, n, &sum, &top);
-            store(offset, choose(lost, constant(-36.04365f), load(offset)));
+/* The prior of lanes in ``who`` becomes even, or what was saved. */
+static void replace_prior(const Model *m, Mask who, const float *saved, float *prior) {
+    for (int32_t f = 0; f < m->factors; f++) {
+        Row even = constant(1.0f / (float)m->num_states[f]);
+        for (int32_t k = 0; k < m->num_states[f]; k++) {
+            int64_t row = (int64_t)(m->first_state[f] + k) * LANES;
+            store(prior + row, choose(who, saved ? load(saved + row) : even, load(prior + row)));
         }
     }
-    encode(prior, n, top, s->belief, s->belief_stride, beliefs);
-    if (s->free_energy) store(s->free_energy, sub(constant(0.0f), add(row_log(sum), load(offset))));
+}
+
+INLINE void copy_rows(float *out, const float *from, int64_t rows) {
+    memcpy(out, from, sizeof(float) * LANES * (size_t)rows);
 }
 
 #endif

@@ -17,11 +17,11 @@ static float log_likelihood_lane(const Model *m, const Strip *s, int32_t i, int3
     }
     if (t->sparse) {
         for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
-            out[(int64_t)t->columns[k] * LANES] += t->logarithm[t->codes[k]];
+            out[(int64_t)t->columns[k] * LANES] += t->logarithm[code_at(t, k, t->wide)];
         return t->log_background;
     }
-    const uint8_t *codes = t->codes + (int64_t)o * t->width;
-    for (int32_t j = 0; j < t->width; j++) out[(int64_t)j * LANES] += t->logarithm[codes[j]];
+    int64_t first = (int64_t)o * t->width;
+    for (int32_t j = 0; j < t->width; j++) out[(int64_t)j * LANES] += t->logarithm[code_at(t, first + j, t->wide)];
     return 0.0f;
 }
 
@@ -104,7 +104,7 @@ INLINE Row soften(const float *logits, int32_t n, float *q, float *fresh, Mask s
 static void iterate(const Model *m, const Shape *z, const float *log_prior, const float *ll, float *q, float *work) {
     float *logits = work, *fresh = work + (int64_t)z->rows * LANES;
     Mask settled = none();
-    for (int32_t turn = 0; turn < ITERATIONS; turn++) {
+    for (int32_t turn = 0; turn < m->options.num_iter; turn++) {
         memcpy(logits, log_prior, sizeof(float) * LANES * (size_t)z->rows);
         const float *table = ll;
         for (int32_t i = 0; i < m->modalities; i++)

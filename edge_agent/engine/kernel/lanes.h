@@ -27,23 +27,53 @@ typedef struct { VI v[PARTS]; } Mask; /* all ones or all zeros a lane */
 
 INLINE float *at(float *scratch, int64_t row) { return scratch + row * LANES; }
 
-/* An operation per line, which clang-format would make four. */
-/* clang-format off */
-INLINE Row load(const float *p) { Row r; EACH r.v[i] = ((const V *)p)[i]; return r; }
-INLINE void store(float *p, Row r) { EACH ((V *)p)[i] = r.v[i]; }
-INLINE Row constant(float x) { Row r; EACH r.v[i] = (V){} + x; return r; }
-INLINE Row add(Row a, Row b) { EACH a.v[i] += b.v[i]; return a; }
-INLINE Row sub(Row a, Row b) { EACH a.v[i] -= b.v[i]; return a; }
-INLINE Row mul(Row a, Row b) { EACH a.v[i] *= b.v[i]; return a; }
-INLINE Row divide(Row a, Row b) { EACH a.v[i] /= b.v[i]; return a; }
-INLINE Row scale(Row a, float w) { EACH a.v[i] *= w; return a; }
-INLINE Row add_scaled(Row acc, float w, const float *p) { EACH acc.v[i] += w * ((const V *)p)[i]; return acc; }
+INLINE Row load(const float *p) {
+    Row r;
+    EACH r.v[i] = ((const V *)p)[i];
+    return r;
+}
+INLINE void store(float *p, Row r) { EACH((V *)p)[i] = r.v[i]; }
+INLINE Row constant(float x) {
+    Row r;
+    EACH r.v[i] = (V){} + x;
+    return r;
+}
+INLINE Row add(Row a, Row b) {
+    EACH a.v[i] += b.v[i];
+    return a;
+}
+INLINE Row sub(Row a, Row b) {
+    EACH a.v[i] -= b.v[i];
+    return a;
+}
+INLINE Row mul(Row a, Row b) {
+    EACH a.v[i] *= b.v[i];
+    return a;
+}
+INLINE Row divide(Row a, Row b) {
+    EACH a.v[i] /= b.v[i];
+    return a;
+}
+INLINE Row scale(Row a, float w) {
+    EACH a.v[i] *= w;
+    return a;
+}
+INLINE Row add_scaled(Row acc, float w, const float *p) {
+    EACH acc.v[i] += w * ((const V *)p)[i];
+    return acc;
+}
 
 INLINE VI vbits(V x) { return (VI)x; }
 INLINE V vselect(VI m, V a, V b) { return (V)((m & (VI)a) | (~m & (VI)b)); }
-INLINE Mask less(Row a, Row b) { Mask m; EACH m.v[i] = a.v[i] < b.v[i]; return m; }
-INLINE Row choose(Mask m, Row a, Row b) { EACH a.v[i] = vselect(m.v[i], a.v[i], b.v[i]); return a; }
-/* clang-format on */
+INLINE Mask less(Row a, Row b) {
+    Mask m;
+    EACH m.v[i] = a.v[i] < b.v[i];
+    return m;
+}
+INLINE Row choose(Mask m, Row a, Row b) {
+    EACH a.v[i] = vselect(m.v[i], a.v[i], b.v[i]);
+    return a;
+}
 INLINE V vlarger(V a, V b) { /* one instruction where there is one; values are never NaN */
 #if defined(__AVX512F__) && VECTOR_BYTES == 64
     return (V)_mm512_max_ps((__m512)a, (__m512)b);
@@ -57,13 +87,41 @@ INLINE V vlarger(V a, V b) { /* one instruction where there is one; values are n
     return vselect(a < b, b, a);
 #endif
 }
-/* clang-format off */
-INLINE Row larger(Row a, Row b) { EACH a.v[i] = vlarger(a.v[i], b.v[i]); return a; }
-INLINE Row magnitude(Row a) { EACH a.v[i] = (V)((VI)a.v[i] & 0x7fffffff); return a; }
-INLINE Mask both(Mask a, Mask b) { EACH a.v[i] &= b.v[i]; return a; }
-INLINE Mask either(Mask a, Mask b) { EACH a.v[i] |= b.v[i]; return a; }
-INLINE Mask none(void) { Mask m; EACH m.v[i] = (VI){}; return m; }
-/* clang-format on */
+INLINE V vsqrt(V x) { /* correctly rounded, as IEEE wants it */
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (V)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX__) && VECTOR_BYTES == 32
+    return (V)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__) && VECTOR_BYTES == 16
+    return (V)_mm_sqrt_ps((__m128)x);
+#elif defined(__ARM_NEON) && defined(__aarch64__) && VECTOR_BYTES == 16
+    return (V)vsqrtq_f32((float32x4_t)x);
+#else
+    for (int i = 0; i < VECTOR_BYTES / 4; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+INLINE Row larger(Row a, Row b) {
+    EACH a.v[i] = vlarger(a.v[i], b.v[i]);
+    return a;
+}
+INLINE Row magnitude(Row a) {
+    EACH a.v[i] = (V)((VI)a.v[i] & 0x7fffffff);
+    return a;
+}
+INLINE Mask both(Mask a, Mask b) {
+    EACH a.v[i] &= b.v[i];
+    return a;
+}
+INLINE Mask either(Mask a, Mask b) {
+    EACH a.v[i] |= b.v[i];
+    return a;
+}
+INLINE Mask none(void) {
+    Mask m;
+    EACH m.v[i] = (VI){};
+    return m;
+}
 
 INLINE int any(Mask m) {
     VI all = m.v[0];
@@ -85,14 +143,12 @@ INLINE Row from_bytes(const uint8_t *p) {
     EACH r.v[i] = __builtin_convertvector(((const VI *)wide)[i], V);
     return r;
 }
-/* clang-format off */
-/* Values from 0 to 255 to which ROUND was added. */
-INLINE void to_bytes(uint8_t *p, Row rounded) {
+/* Eight bits, from ``shift`` on, of values from 0 to 65535 to which ROUND was added. */
+INLINE void to_bytes(uint8_t *p, Row rounded, int shift) {
     int32_t wide[LANES] __attribute__((aligned(64)));
-    EACH ((VI *)wide)[i] = (VI)rounded.v[i];
+    EACH((VI *)wide)[i] = (VI)rounded.v[i] >> shift;
     for (int i = 0; i < LANES; i++) p[i] = (uint8_t)wide[i];
 }
-/* clang-format on */
 INLINE Mask equal_bytes(const uint8_t *p, int value) {
     int32_t wide[LANES] __attribute__((aligned(64)));
     widen(wide, p);
@@ -113,16 +169,16 @@ INLINE V vexp(V x) {
     return (V)((VI)p + (vbits(whole) << 23));
 }
 
-/* clang-format off */
 /* ln x for positive normal x: absolute error 2e-6. See vxlog2x. */
 INLINE V vlog(V x) {
     V e = __builtin_convertvector(vbits(x) - 0x3f800000, V) * (1.0f / 8388608.0f);
     V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
     V p = (((((-0.0256910842f * m + 0.275148729f) * m - 1.26691811f) * m + 3.28652847f) * m - 5.34198888f) * m +
-           5.11296295f) * m - 2.04004023f;
+           5.11296295f) *
+              m -
+          2.04004023f;
     return (e + p) * 0.693147181f;
 }
-/* clang-format on */
 
 /* x log2 x in units of 2^-23, for x >= 0 (0 gives 0). A float's bits, as an integer, are its exponent and
  * mantissa: a logarithm but for log2 m - (m - 1) and the exponent's bias, which a quartic gives to 1.3e-4 (minimax,
@@ -145,11 +201,25 @@ INLINE V vcode(V x) {
     return x * (r * (r * r));
 }
 
-/* clang-format off */
-INLINE Row row_exp(Row a) { EACH a.v[i] = vexp(a.v[i]); return a; }
-INLINE Row row_log(Row a) { EACH a.v[i] = vlog(a.v[i]); return a; }
-INLINE Row row_xlog2x(Row a) { EACH a.v[i] = vxlog2x(a.v[i]); return a; }
-INLINE Row row_code(Row a) { EACH a.v[i] = vcode(a.v[i]); return a; }
-/* clang-format on */
+INLINE Row row_sqrt(Row a) {
+    EACH a.v[i] = vsqrt(a.v[i]);
+    return a;
+}
+INLINE Row row_exp(Row a) {
+    EACH a.v[i] = vexp(a.v[i]);
+    return a;
+}
+INLINE Row row_log(Row a) {
+    EACH a.v[i] = vlog(a.v[i]);
+    return a;
+}
+INLINE Row row_xlog2x(Row a) {
+    EACH a.v[i] = vxlog2x(a.v[i]);
+    return a;
+}
+INLINE Row row_code(Row a) {
+    EACH a.v[i] = vcode(a.v[i]);
+    return a;
+}
 
 #endif

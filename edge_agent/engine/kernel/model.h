@@ -21,8 +21,9 @@ enum {
 typedef struct {
     int32_t rows, width, sparse, values;
     int32_t single; /* sparse, and every row lists exactly one entry */
+    int32_t wide;   /* codes have 16 bits */
     const float *palette;
-    const uint8_t *codes;
+    const uint8_t *codes; /* uint16_t if wide */
     const uint16_t *columns;
     const uint32_t *starts;
     float background;
@@ -46,23 +47,48 @@ typedef struct {
     const float *weights, *common;
 } Alike;
 
+/* The program of exact inference (elimination.py), for several factors; count is 0 without it. */
+typedef struct {
+    int32_t count, rows;
+    const int32_t *ops, *lists;
+} Elimination;
+
 /* Planning operations, planning.py: eight words each. */
 enum {
-    OP_COPY,   /* row a = row b */
-    OP_ADD,    /* row a = row b + row c */
-    OP_EXPAND, /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; unless f < 0, row g = fold[f ..] . rows e..
-                */
-    OP_JOINT,  /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
+    OP_COPY,    /* row a = row b */
+    OP_ADD,     /* row a = row b + row c */
+    OP_EXPAND,  /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; row g = fold[f ..] . rows e.. unless f < 0
+                 */
+    OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
     OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
     OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
     OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
+    OP_NOVELTY, /* row f = sum over c .. c + d of (tensor a applied to rows e..) (tensor b applied to rows e..) */
+    OP_PRODUCT, /* row d = rows b .. b + a . rows c.. */
     OP_WORDS = 8
 };
+
+/* What the agent's options (options.py) leave for the kernel to know. */
+typedef struct {
+    float gamma, alpha;
+    float tie;         /* probabilities that differ by no more than this part are a tie */
+    float log_epsilon; /* of inductive planning */
+    int32_t num_iter;
+    int32_t rules; /* 1: ties and contradictions as of bundles without options */
+    int32_t exact, reset;
+    const uint16_t *nearer;   /* inductive planning: [states], the row of ``ways`` that is a step nearer; NULL: none */
+    const uint8_t *ways;      /* 1: the state is in this row; a factor after the other, [depth][states of it] */
+    const int64_t *first_way; /* [factors]: where a factor begins in ``ways`` */
+} Options;
+
+enum { UNREACHABLE = 65535 };
 
 typedef struct {
     int32_t factors, modalities, policies, states; /* states: of all factors together */
     int32_t num_states[MAX_FACTORS], first_state[MAX_FACTORS], num_controls[MAX_FACTORS];
+    int32_t wide_belief[MAX_FACTORS];       /* codes of this factor's beliefs have 16 bits: two rows of bytes a state */
+    int32_t first_code[MAX_FACTORS], codes; /* rows of belief codes: where a factor begins, and all */
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];
@@ -70,10 +96,11 @@ typedef struct {
     const float *D;           /* [states] */
     const float *log_E;       /* [policies] or NULL when uniform */
     const uint8_t *first_act; /* [policies][factors] */
-    float gamma, alpha;
+    Options options;
     int32_t widest;               /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     Alike alike;
+    Elimination elimination;
 } Model;
 
 /* A planning program for a horizon, with or without the epistemic term. */
@@ -82,7 +109,8 @@ typedef struct {
     int32_t count;
     const float *fold;
     const int32_t *lists;
-    int32_t values; /* row number of G of policy 0 */
+    int32_t values;    /* row number of G of policy 0 */
+    int32_t penalties; /* row number of the inductive value of the first state, -1: there is none */
 } Plan;
 
 enum { SELECT_MARGINAL, SELECT_FULL };

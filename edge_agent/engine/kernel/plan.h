@@ -5,6 +5,7 @@
 #ifndef EDGE_AGENT_PLAN_H
 #define EDGE_AGENT_PLAN_H
 
+#include "../../neural/kernel/philox.h"
 #include "tensor.h"
 
 /* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
@@ -41,8 +42,47 @@ INLINE Row disorder_of_one(const Tensor *stored, const float *source) {
 #define DISORDER(t, source, active) disorder(t, source)
 #endif
 
+/* Sum over ``count`` rows from ``row`` of both tensors' products: what is predicted, and what it would teach. */
+static Row gain(const Tensor *predicted, const Tensor *weights, int32_t row, int32_t count, const float *source) {
+    const Tensor a = *predicted, w = *weights;
+    Row sum = constant(0.0f);
+    for (int32_t k = row; k < row + count; k++) sum = add(sum, mul(apply(&a, k, source), apply(&w, k, source)));
+    return sum;
+}
+
+/* Lowest of ``count`` rows that is the largest, or less by no more than that part of it, as a number a lane. */
+INLINE Row largest(const float *rows, int32_t count, float tie, Row *best) {
+    Row top = load(rows), which = constant(0.0f);
+    for (int32_t k = 1; k < count; k++) top = larger(top, load(rows + (int64_t)k * LANES));
+    Row bound = sub(top, scale(top, tie));
+    for (int32_t k = count - 1; k >= 0; k--) {
+        Mask below = less(load(rows + (int64_t)k * LANES), bound);
+        which = choose(below, which, constant((float)k));
+    }
+    *best = top;
+    return which;
+}
+
+/* Inductive planning: the value of every state for agents that are most probably where ``beliefs`` say. */
+static void write_penalties(const Model *m, const float *beliefs, float *out) {
+    const Options *o = &m->options;
+    for (int32_t f = 0; f < m->factors; f++) {
+        int32_t n = m->num_states[f], first = m->first_state[f];
+        float where[LANES] __attribute__((aligned(64)));
+        Row best;
+        store(where, largest(beliefs + (int64_t)first * LANES, n, o->tie, &best));
+        for (int32_t lane = 0; lane < LANES; lane++) {
+            uint16_t row = o->nearer[first + (int32_t)where[lane]];
+            const uint8_t *way = o->ways + o->first_way[f] + (row == UNREACHABLE ? 0 : (int64_t)row * n);
+            for (int32_t k = 0; k < n; k++)
+                out[(int64_t)(first + k) * LANES + lane] = row == UNREACHABLE || way[k] ? 0.0f : o->log_epsilon;
+        }
+    }
+}
+
 static void run_plan(const Model *m, const Plan *plan, int32_t active, float *scratch) {
     (void)active;
+    if (plan->penalties >= 0) write_penalties(m, scratch, at(scratch, plan->penalties));
     const int32_t *op = plan->ops;
     for (int32_t n = 0; n < plan->count; n++, op += OP_WORDS) {
         const int32_t *x = op + 1;
@@ -102,6 +142,16 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             }
             break;
         }
+        case OP_NOVELTY:
+            store(at(scratch, x[5]), gain(&m->tensors[x[0]], &m->tensors[x[1]], x[2], x[3], at(scratch, x[4])));
+            break;
+        case OP_PRODUCT: {
+            const float *left = at(scratch, x[1]), *right = at(scratch, x[2]);
+            Row sum = constant(0.0f);
+            for (int64_t k = 0; k < x[0]; k++) sum = add(sum, mul(load(left + k * LANES), load(right + k * LANES)));
+            store(at(scratch, x[3]), sum);
+            break;
+        }
         }
     }
 }
@@ -117,7 +167,7 @@ static void policy_posterior(const Model *m, float *rows) {
     Row top = constant(-3e38f);
     for (int32_t p = 0; p < m->policies; p++) {
         float *r = rows + (int64_t)p * LANES;
-        Row logit = scale(load(r), m->gamma);
+        Row logit = scale(load(r), m->options.gamma);
         if (m->log_E) logit = add(logit, constant(m->log_E[p]));
         store(r, logit);
         top = larger(top, logit);
@@ -136,37 +186,19 @@ static void policy_posterior(const Model *m, float *rows) {
     }
 }
 
-/* A number in [0, 1) that depends on seed, agent, tick and draw alone (SplitMix64's finaliser, twice). */
-static float uniform(uint64_t seed, uint32_t agent, uint64_t tick, uint32_t draw) {
-    uint64_t z = seed + 0x9e3779b97f4a7c15u * (tick + 1);
-    for (int turn = 0; turn < 2; turn++) {
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        z ^= z >> 31;
-        z += 0x9e3779b97f4a7c15u * (((uint64_t)agent << 8) + draw + 1);
-    }
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z ^= z >> 27;
-    return (float)(z >> 40) * (1.0f / 16777216.0f);
-}
-
-/* Index a lane of the largest of ``count`` rows (the lowest wins a tie), or of one drawn with weight row^alpha. */
+/* Index a lane of the largest of ``count`` rows (the lowest wins a tie), or of one drawn with weight row^alpha: by
+ * a number that depends on seed, agent, tick and ``draw`` alone. */
 static void select_index(const Model *m, const Strip *s, float *rows, int32_t count, uint32_t draw, uint8_t *low,
                          int32_t *index) {
-    Row best = load(rows), which = constant(0.0f);
-    for (int32_t k = 1; k < count; k++) {
-        Row value = load(rows + (int64_t)k * LANES);
-        Mask more = less(best, value);
-        best = choose(more, value, best);
-        which = choose(more, constant((float)k), which);
-    }
+    Row best, which = largest(rows, count, m->options.tie, &best);
     if (s->stochastic) {
         float u[LANES] __attribute__((aligned(64)));
-        for (int32_t lane = 0; lane < LANES; lane++) u[lane] = uniform(s->seed, s->agents[lane], s->tick, draw);
+        for (int32_t lane = 0; lane < LANES; lane++)
+            u[lane] = (float)philox_uniform(s->seed, s->agents[lane], s->tick, draw);
         Row top = row_log(larger(best, constant(EPSILON))), sum = constant(0.0f);
         for (int32_t k = 0; k < count; k++) {
             float *r = rows + (int64_t)k * LANES;
-            Row logit = scale(sub(row_log(larger(load(r), constant(EPSILON))), top), m->alpha);
+            Row logit = scale(sub(row_log(larger(load(r), constant(EPSILON))), top), m->options.alpha);
             sum = add(sum, row_exp(logit));
             store(r, sum);
         }

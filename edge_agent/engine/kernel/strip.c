@@ -9,7 +9,7 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
     decode(m, s, beliefs);
     if (s->outcomes) {
         predict(m, s, beliefs, prior, work);
-        if (m->factors == 1) infer_exact(m, s, prior, beliefs, work);
+        if (m->factors == 1) infer_bayes(m, s, prior, beliefs, work);
         else infer_iterated(m, s, prior, beliefs, work);
     }
     if (!s->plan) return;

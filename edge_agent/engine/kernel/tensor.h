@@ -5,25 +5,39 @@
 #include "lanes.h"
 #include "model.h"
 
-/* Row ``r`` of the tensor applied to ``source`` [width], whose lanes sum to 1. */
-INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
+/* Code ``k``, of 8 bits or 16. */
+INLINE uint32_t code_at(const Tensor *t, int64_t k, int wide) {
+    if (!wide) return t->codes[k];
+    uint16_t code;
+    memcpy(&code, t->codes + 2 * k, sizeof code);
+    return code;
+}
+
+INLINE Row apply_codes(const Tensor *t, int64_t r, const float *source, int wide) {
     Row acc;
     if (t->sparse) {
         acc = constant(t->background);
         uint32_t end = t->starts[r + 1];
         for (uint32_t k = t->starts[r]; k < end; k++)
-            acc = add_scaled(acc, t->difference[t->codes[k]], source + (int64_t)t->columns[k] * LANES);
+            acc = add_scaled(acc, t->difference[code_at(t, k, wide)], source + (int64_t)t->columns[k] * LANES);
     } else {
         acc = constant(0.0f);
-        const uint8_t *codes = t->codes + r * t->width;
-        for (int32_t j = 0; j < t->width; j++) acc = add_scaled(acc, t->palette[codes[j]], source + (int64_t)j * LANES);
+        int64_t first = r * t->width;
+        for (int32_t j = 0; j < t->width; j++)
+            acc = add_scaled(acc, t->palette[code_at(t, first + j, wide)], source + (int64_t)j * LANES);
     }
     return acc;
 }
 
+/* Row ``r`` of the tensor applied to ``source`` [width], whose lanes sum to 1. */
+INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
+    return t->wide ? apply_codes(t, r, source, 1) : apply_codes(t, r, source, 0);
+}
+
 /* The same where every row lists one entry: there is nothing to predict a branch for. */
 INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
-    return add_scaled(constant(t->background), t->difference[t->codes[r]], source + (int64_t)t->columns[r] * LANES);
+    float weight = t->difference[code_at(t, r, t->wide)];
+    return add_scaled(constant(t->background), weight, source + (int64_t)t->columns[r] * LANES);
 }
 
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */

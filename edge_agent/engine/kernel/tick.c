@@ -47,7 +47,7 @@ static Parts parts(const Model *m, int32_t lanes, int32_t strip_rows) {
     p.agents = p.outcomes + m->modalities * w;
     p.soft = p.agents + w;
     p.belief = p.soft + outcomes * w;
-    p.action = p.belief + (m->states * w + 63) / 64 * 16;
+    p.action = p.belief + (m->codes * w + 63) / 64 * 16;
     p.evidence = p.action + (m->factors * w + 63) / 64 * 16;
     p.contradicted = p.evidence + (m->states * w + 63) / 64 * 16;
     p.energy = p.contradicted + 16;
@@ -79,17 +79,17 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
         s.action = (uint8_t *)(scratch + part.action);
         s.belief_stride = s.action_stride = w;
         memset(s.action, ACTION_START, (size_t)(m->factors * w));
-        memset(s.belief, 255, (size_t)(m->states * w));
+        memset(s.belief, 255, (size_t)(m->codes * w));
         for (int32_t lane = 0; lane < active; lane++) {
             int64_t agent = agent_at(c, first + lane);
-            for (int32_t k = 0; k < m->states; k++)
+            for (int32_t k = 0; k < m->codes; k++)
                 s.belief[k * w + lane] =
-                    c->start ? c->start[(first + lane) * m->states + k] : *byte_of(p->belief, p, m->states, agent, k);
+                    c->start ? c->start[(first + lane) * m->codes + k] : *byte_of(p->belief, p, m->codes, agent, k);
             for (int32_t f = 0; f < m->factors; f++)
                 s.action[f * w + lane] = *byte_of(p->action, p, m->factors, agent, f);
         }
     } else {
-        s.belief = byte_of(p->belief, p, m->states, first, 0);
+        s.belief = byte_of(p->belief, p, m->codes, first, 0);
         s.action = byte_of(p->action, p, m->factors, first, 0);
         s.belief_stride = s.action_stride = p->lanes;
     }
@@ -164,7 +164,7 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
             for (int32_t f = 0; f < m->factors; f++)
                 c->chosen[(first + lane) * m->factors + f] = s.action[f * s.action_stride + lane];
         if (!gathered) continue;
-        for (int32_t k = 0; k < m->states; k++) *byte_of(p->belief, p, m->states, agent, k) = s.belief[k * w + lane];
+        for (int32_t k = 0; k < m->codes; k++) *byte_of(p->belief, p, m->codes, agent, k) = s.belief[k * w + lane];
         if (!c->chosen && c->actions.data) continue; /* a re-run leaves the action that stands */
         for (int32_t f = 0; f < m->factors; f++) *byte_of(p->action, p, m->factors, agent, f) = s.action[f * w + lane];
     }

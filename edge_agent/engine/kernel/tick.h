@@ -9,7 +9,7 @@ typedef struct {
     const Model *model;
     const Isa *isa;
     Pool *pool;               /* NULL: one thread */
-    uint8_t *belief, *action; /* [tile][state][lanes], [tile][factor][lanes] */
+    uint8_t *belief, *action; /* [tile][code row][lanes], [tile][factor][lanes] */
     float *free_energy;       /* [size] */
     float *scratch;           /* [threads][scratch_floats] */
     int64_t scratch_floats, size;
@@ -35,7 +35,7 @@ typedef struct {
     Table actions;               /* executed before each tick, [ticks][count][factors]; data NULL: what is stored */
     Table evidence[MAX_FACTORS]; /* uint8 [ticks][count][states]; data NULL: none */
     Table soft[MAX_MODALITIES];  /* float32 [ticks][count][outcomes]; data NULL: none */
-    const uint8_t *start;        /* belief codes [count][states] to start from, NULL: the stored ones */
+    const uint8_t *start;        /* belief codes [count][code rows] to start from, NULL: the stored ones */
     const Plan *plan;
     float *G, *q_pi; /* [count][policies] or NULL */
     int64_t *chosen; /* [count][factors] or NULL: do not act */

@@ -298,7 +298,7 @@ static PyObject *draw(PyObject *module, PyObject *args) {
     Py_ssize_t count = (who.len < numbers.len ? who.len : numbers.len) / 8;
     const int64_t *agent = who.buf;
     double *number = numbers.buf;
-    for (Py_ssize_t i = 0; i < count; i++) number[i] = philox_uniform(seed, tick, (uint64_t)agent[i]);
+    for (Py_ssize_t i = 0; i < count; i++) number[i] = philox_uniform(seed, tick, (uint64_t)agent[i], 0);
     PyBuffer_Release(&who);
     PyBuffer_Release(&numbers);
     Py_RETURN_NONE;

@@ -11,9 +11,9 @@ static inline uint64_t multiply_high(uint64_t a, uint64_t b) {
     return a1 * b1 + (middle >> 32) + (other >> 32);
 }
 
-/* A number in [0, 1): the first of the block after `counter`, as numpy draws it. */
-static inline double philox_uniform(uint64_t key0, uint64_t key1, uint64_t counter) {
-    uint64_t c[4] = {counter + 1, counter + 1 == 0, 0, 0};
+/* A number in [0, 1): the first of the block after `counter` (its low words; the others are 0), as numpy draws it. */
+static inline double philox_uniform(uint64_t key0, uint64_t key1, uint64_t counter0, uint64_t counter1) {
+    uint64_t c[4] = {counter0 + 1, counter1 + (counter0 + 1 == 0), 0, 0};
     for (int round = 0; round < 10; round++) {
         const uint64_t m0 = 0xD2E7470EE14C6C93u, m1 = 0xCA5A826395121157u;
         uint64_t high0 = multiply_high(m0, c[0]), low0 = m0 * c[0], high1 = multiply_high(m1, c[2]), low1 = m1 * c[2];

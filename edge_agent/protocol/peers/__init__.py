@@ -1,1 +1,1 @@
-"""Devices that think together: roster, coalitions, shared evidence, lent populations. No leader anywhere."""
+"""Peer protocol without a leader: roster, coalitions, shared evidence, lent populations."""

@@ -1,7 +1,7 @@
-"""Filling the roles of a few objectives from a few candidates: one cell's share of coalition formation.
+"""Assigns candidates to the roles of objectives: coalition formation within one cell.
 
-Theory of operation. Deterministic local search on integers. Two greedy starts (objectives by priority, and by
-worth a role) are each made better until nothing moves, and the better one is kept:
+Theory of operation. Deterministic local search on integers. Two greedy solutions (objectives by priority, and
+by worth per role) are each improved until no step improves them, and the better one is used:
 
 1. an empty role takes a free candidate, or others move along until a free one fits;
 2. two members, or a member and a free candidate, change places where that adds worth;

@@ -1,4 +1,4 @@
-"""Beliefs that add up: one shared factor, the evidence of everybody, and a filter that can go back in time.
+"""Bayesian fusion of one shared factor: the evidence of all devices and a filter over a window of ticks.
 
 Theory of operation. Evidence is a set keyed by (device, agent, tick). The log-likelihood of a tick is the
 integer sum over the set (`codes`), so a duplicate changes nothing and order doesn't matter. Beliefs are
@@ -7,8 +7,8 @@ re-runs the filter from the last valid one. What lies before the window is one b
 older than that is lost, and counted, once for each key: when it comes too late, or when the window leaves a
 tick behind whose evidence was announced (`expect`) and never came.
 
-Should one key ever come with two contents (only a faulty peer does that), the greater bytes stay, whatever
-came first, so that receivers still agree.
+If one key arrives with two contents (only a faulty peer sends that), the greater bytes are used in any order
+of arrival, so that receivers still agree.
 
 A factor that an agent controls needs its actions too: those of the channel's ``controller``; others' are
 ignored.
@@ -20,7 +20,6 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -212,40 +211,6 @@ class BayesFusion:
         self._base = self._valid = base.tick
         self._base_action = base.action
         self._beliefs = {base.tick: codes.belief(base.codes)}
-        return True
-
-    def checkpoint(self) -> bytes:
-        """Return the base and the evidence of the window, to begin from after a restart."""
-        state = [
-            [self.model.states, self.present, self._base, self._base_action, self.lost],
-            self._beliefs[self._base].astype("<f8").tobytes(),
-            [
-                [device, record.channel, agent, record.tick, record.codes, record.action]
-                for tick in sorted(self._evidence)
-                for (device, agent), record in sorted(self._evidence[tick].items())
-            ],
-        ]
-        packed: bytes = msgpack.packb(state)
-        return packed
-
-    def restore(self, checkpoint: bytes) -> bool:
-        """Begin from a `checkpoint` of this channel; return whether it is still of use.
-
-        It is not if it is more than half a window old: too much of what came since is final elsewhere, and a
-        base from another member (`adopt`) serves better.
-        """
-        (states, present, base, action, lost), belief, rows = msgpack.unpackb(checkpoint)
-        if states != self.model.states or not 0 <= self.present - present <= self.window // 2:
-            return False
-        self._base = self._valid = base
-        self._base_action, self.lost = action, lost
-        self._beliefs = {base: np.frombuffer(belief, "<f8").astype(np.float64)}
-        self._evidence = {}
-        for device, channel, agent, tick, found, does in rows:
-            at = self._evidence.setdefault(tick, {})
-            at[device, agent] = Record(channel, agent, tick, found, does)
-        now, self.present = self.present, present
-        self.advance(now)
         return True
 
     def _run(self, end: int) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint on its way: cut into signed blocks, and put together again whatever their order."""
+"""Cuts a checkpoint into signed blocks, and reassembles it from blocks in any order."""
 
 from __future__ import annotations
 

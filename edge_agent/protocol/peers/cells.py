@@ -1,4 +1,4 @@
-"""The tree of cells that formation works on: it splits where it is crowded and merges where it is not.
+"""The tree of cells for coalition formation: crowded cells are split and sparse cells merged.
 
 Theory of operation. The shape depends on what is in it alone, not on how it came there: a cell is split if
 and only if it holds more than `LEAF` candidates, and exists if and only if it holds a candidate or an

@@ -1,8 +1,9 @@
-"""What peers do wrong: counted by device and kind, ignored, and held against their reputation.
+"""Protocol violations of peers: the messages are ignored, counted by device and kind, and lower the
+reputation.
 
-Theory of operation. Every message passes `Conduct.admit` first: a token bucket a device, so that a flood
-costs its sender's credit and not our time. What is wrong with a message is an `Offence`. All offences of one
-kind within a ``pause`` are one broken promise; a duplicate is no offence at all: brokers deliver twice.
+Theory of operation. Every message passes `Conduct.admit` first: a token bucket per device limits the
+processing time of a flood. A violation is an `Offence`. All offences of one kind within a ``pause`` are one
+broken promise. A duplicate is not an offence, since brokers may deliver twice.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Offence(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConductSettings:
-    """``rate`` messages a second with bursts of ``burst``; times in seconds."""
+    """``rate`` messages per second with bursts of ``burst``; times in seconds."""
 
     rate: float = 4.0
     burst: float = 80.0
@@ -62,7 +63,7 @@ class Conduct:
         self._tokens[device] = (tokens - 1.0 if admitted else tokens, now)
         return admitted
 
-    def offend(self, device: str, offence: Offence, now: float) -> None:
+    def record_offence(self, device: str, offence: Offence, now: float) -> None:
         """Count an offence; where too many names offend, under `OTHERS`, and against nobody's reputation."""
         if device not in self._counts and len(self._counts) >= self._settings.devices:
             device = OTHERS

@@ -1,4 +1,4 @@
-"""Who is told what, and when: evidence goes out when it would change a mind, and again until it arrived.
+"""Exchange of evidence: sent when it would change a belief, and repeated until it is received.
 
 Theory of operation. A fleet tick is floor(Unix time / period); clocks within half a period agree on it.
 Each tick the device `advance`s, its agents `observe`, and `flush` publishes, at QoS 0:
@@ -11,7 +11,7 @@ Each tick the device `advance`s, its agents `observe`, and `flush` publishes, at
 - the base of a channel, for a member that is new there;
 - every ``report_every`` ticks (each tick while new) which ticks are held of each source.
 
-All of it within ``rate`` records a tick. A report is a state, not a command, so reports may be lost too.
+All of it within ``rate`` records per tick. A report is a state, not a command, so reports may be lost too.
 Events in: `open`, `close`, `advance`, `observe`, `receive`, `flush`; out: publications.
 """
 
@@ -54,7 +54,7 @@ _Key = tuple[str, int, int]  # author, agent, tick
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
-    """``period`` and ``skew`` in seconds, ``worthwhile`` in nats, the rest in ticks and records a tick."""
+    """``period`` and ``skew`` in seconds, ``worthwhile`` in nats, the rest in ticks and records per tick."""
 
     period: float = 1.0
     skew: float = 30.0
@@ -185,12 +185,12 @@ class EvidenceExchange:
             return
         evidence = self._read(device, payload, now, unix)
         if isinstance(evidence, Offence):
-            self._conduct.offend(device, evidence, now)
+            self._conduct.record_offence(device, evidence, now)
             return
         for record in evidence.records:
             self._take(device, record, now)
-        for holding in evidence.holdings:
-            self._compare(device, holding)
+        for held in evidence.held_ticks:
+            self._compare(device, held)
         for base in evidence.bases:
             channel = self._joined(base.channel, device)
             if channel is not None and self._new(channel):
@@ -242,35 +242,35 @@ class EvidenceExchange:
         self.counters.received += outcome is Outcome.NEW
         self.counters.known += outcome is Outcome.KNOWN
         if outcome in _OFFENCES:
-            self._conduct.offend(device, _OFFENCES[outcome], now)
+            self._conduct.record_offence(device, _OFFENCES[outcome], now)
 
-    def _compare(self, device: str, holding: HeldTicks) -> None:
+    def _compare(self, device: str, held: HeldTicks) -> None:
         """Note what a report shows missing: of ours, or of what the reporter itself once said."""
-        channel = self._joined(holding.channel, device)
-        if channel is None or holding.device not in (self.topics.device, device):
+        channel = self._joined(held.channel, device)
+        if channel is None or held.device not in (self.topics.device, device):
             return
-        if holding.device == device:
-            reach = min(holding.reach, channel.fusion.window)
-            sent = (holding.newest - i for i in range(reach) if holding.bits >> i & 1)
-            channel.fusion.expect(device, holding.agent, sent)
-        for record in channel.fusion.records(holding.device, holding.agent):
-            key = (holding.device, record.agent, record.tick)
-            behind = holding.newest - record.tick
+        if held.device == device:
+            reach = min(held.reach, channel.fusion.window)
+            sent = (held.newest - i for i in range(reach) if held.bits >> i & 1)
+            channel.fusion.expect(device, held.agent, sent)
+        for record in channel.fusion.records(held.device, held.agent):
+            key = (held.device, record.agent, record.tick)
+            behind = held.newest - record.tick
             if behind < 0 or key in channel.unsent:
                 continue
-            if holding.bits >> behind & 1:
+            if held.bits >> behind & 1:
                 channel.wanted.get(key, set()).discard(device)
-            elif holding.newest > channel.sent.get(key, record.tick):  # else it may be on its way
+            elif held.newest > channel.sent.get(key, record.tick):  # else it may be on its way
                 channel.wanted.setdefault(key, set()).add(device)
 
     def _due(self, channel: _Channel, room: int) -> Iterator[Record]:
         gains = channel.unsent
-        withheld = sum(gains.values())
+        held_back = sum(gains.values())
         for key in sorted(gains, key=lambda key: (-gains[key], key)):
-            if room <= 0 or withheld <= self.settings.worthwhile:
+            if room <= 0 or held_back <= self.settings.worthwhile:
                 break
             gain = gains.pop(key)
-            withheld = sum(gains.values()) if gain == math.inf else withheld - gain
+            held_back = sum(gains.values()) if gain == math.inf else held_back - gain
             room -= 1
             self.counters.sent += 1
             yield self._said(channel, key)
@@ -302,14 +302,14 @@ class EvidenceExchange:
         rows: list[HeldTicks] = []
         for turn in range(len(due)):
             number, channel = due[(self._reported + turn) % len(due)]
-            more = list(self._holdings(number, channel))[:MAX_ROWS]
+            more = list(self._held_ticks(number, channel))[:MAX_ROWS]
             if len(rows) + len(more) > MAX_ROWS:
                 self._reported += turn
                 break
             rows += more
         return rows
 
-    def _holdings(self, number: int, channel: _Channel) -> Iterator[HeldTicks]:
+    def _held_ticks(self, number: int, channel: _Channel) -> Iterator[HeldTicks]:
         fusion = channel.fusion
         for device, agent in sorted(fusion.sources() | {(self.topics.device, 0)}):
             held, reach = fusion.held(device, agent), 0

@@ -17,7 +17,7 @@ one that spans cells takes what those beneath left. `benchmarks.coalition` print
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from edge_agent.protocol.peers.cells import Cell, CellTree
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective
@@ -36,17 +36,6 @@ def digest(coalition: Coalition) -> bytes:
         ]
     )
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
-
-
-def form(candidates: Iterable[Candidate], objectives: Iterable[Objective]) -> dict[str, Coalition]:
-    """Return the coalitions by objective's name, formed from nothing."""
-    formation = Formation()
-    for candidate in candidates:
-        formation.put(candidate)
-    for objective in objectives:
-        formation.put_objective(objective)
-    formation.settle()
-    return dict(formation.coalitions)
 
 
 class Formation:

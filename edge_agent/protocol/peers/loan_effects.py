@@ -1,4 +1,4 @@
-"""The vocabulary of loans: where one stands, and what the application is asked to do about it."""
+"""States and effects of the loan protocol."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Loan:
     said_at: float
     heard_at: float
     outgoing: list[LoanMessage] = field(default_factory=list)
-    parcel: BlockBuffer | None = None
+    buffer: BlockBuffer | None = None
     checkpoint: bytes = b""
     life: int = -1
     """The owner's incarnation, as the borrower last saw it."""

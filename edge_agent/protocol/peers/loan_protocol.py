@@ -1,4 +1,4 @@
-"""Lending a population: suspended here, run by a peer with room, given back. At most one of the two runs it.
+"""The loan protocol: lends a suspended population to a peer with room. At most one of the two runs it.
 
 Theory of operation. A loan is in one of these states; arrows are what moves it::
 
@@ -12,10 +12,10 @@ Theory of operation. A loan is in one of these states; arrows are what moves it:
               OFFERED, ADOPTED --refuse()--> over
               any --owner gone for a lease--> over: Drop
 
-The owner confirms before the borrower may run, and a borrower that no longer hears the owner stops after a
-lease, before the owner, which waits for two, starts again: whatever is lost, never do both run. Messages
-that wait for an answer are repeated every ``retry`` seconds. Beliefs travel signed; a checkpoint from a
-device whose key isn't known is refused.
+The owner confirms before the borrower may run. A borrower that receives nothing from the owner stops after
+one lease; the owner starts again after two. So the two never run at the same time, whatever messages are
+lost. Messages that need an answer are repeated every ``retry`` seconds. Beliefs are signed; a checkpoint from
+a device with an unknown key is refused.
 
 Events in: `offer`, `recall`, `give_back`, `receive`, `tick`; effects out: publications and what the
 application is to do. Times are monotonic seconds.
@@ -211,16 +211,16 @@ class Loans:
             if me is None or me.room < message.room or message.bundle not in me.bundles:
                 refusal = LoanMessage("refused", message.loan, message.owner, message.owner, reason="no room")
                 return self._publish([refusal])
-            loan = Loan(message, LoanState.OFFERED, message.owner, now, now, now, parcel=BlockBuffer(message))
+            loan = Loan(message, LoanState.OFFERED, message.owner, now, now, now, buffer=BlockBuffer(message))
             owner = self._members.presence(message.owner)
             loan.life = -1 if owner is None else owner.incarnation
             self._loans[key] = loan
-        if loan.state is not LoanState.OFFERED or loan.parcel is None or not loan.parcel.add(message):
+        if loan.state is not LoanState.OFFERED or loan.buffer is None or not loan.buffer.add(message):
             return []
-        checkpoint = loan.parcel.checkpoint()
+        checkpoint = loan.buffer.checkpoint()
         if checkpoint is None:
             return []
-        loan.state, loan.parcel = LoanState.ADOPTED, None
+        loan.state, loan.buffer = LoanState.ADOPTED, None
         adopt = Adopt(key, message.population, message.bundle, checkpoint)
         return [adopt, *self._say(loan, [self._reply(loan, "adopted")], now)]
 
@@ -253,10 +253,10 @@ class Loans:
     def _returned(self, key: Key, loan: Loan, message: LoanMessage) -> list[Effect]:
         if not genuine(message, self._keys.get(loan.with_whom)):
             raise PeerError(f"handover: beliefs from {loan.with_whom} without its signature")
-        if loan.parcel is None or not loan.parcel.add(message):
-            loan.parcel = BlockBuffer(message)
-            loan.parcel.add(message)
-        checkpoint = loan.parcel.checkpoint()
+        if loan.buffer is None or not loan.buffer.add(message):
+            loan.buffer = BlockBuffer(message)
+            loan.buffer.add(message)
+        checkpoint = loan.buffer.checkpoint()
         if checkpoint is None:
             return []
         released = self._publish([self._reply(loan, "released")])

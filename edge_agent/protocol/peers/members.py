@@ -1,10 +1,10 @@
-"""Who is here now, as this device sees it: the roster, and who was heard of lately.
+"""The devices that are online now, from the roster and the age of their last messages.
 
-Theory of operation. A device is here while its entry is present (`roster`) and its last word is at most
-`PATIENCE` heartbeats old. A word's age is counted on our own monotonic clock from when it arrived; for a
-retained one, which the broker may have kept for days, from the sender's time stamp. With 1.5 heartbeats,
-and a heartbeat at least every one, all who share a broker agree on who is here within two heartbeats of any
-change. What formation may see of a member is its `Candidate`; `changes` says whose changed.
+Theory of operation. A device is online while its entry is present (`roster`) and its last presence message is
+at most `PATIENCE` heartbeats old. The age is measured from arrival on this device's monotonic clock; for a
+retained message, which the broker may have stored for days, from the sender's time stamp. With 1.5
+heartbeats, all devices of a broker agree within two heartbeats of any change. Formation uses the `Candidate`
+of a member; `changes` returns the changed ones.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Members:
         return device in self._here
 
     def presence(self, device: str) -> Presence | None:
-        """Return the latest word of a device that is here."""
+        """Return the latest presence message of an online device."""
         return self._here.get(device)
 
-    def hear(self, presence: Presence, now: float, age: float = 0.0) -> bool:
+    def receive(self, presence: Presence, now: float, age: float = 0.0) -> bool:
         """Take a presence message that is ``age`` seconds old; return whether it was news.
 
         Raises
@@ -121,7 +121,7 @@ class Members:
             del self._here[device]
         else:
             self._here[device] = presence
-        self._changed |= self.reputations.hear(device, () if presence is None else presence.accounts)
+        self._changed |= self.reputations.receive(device, () if presence is None else presence.accounts)
 
 
 def _seen(presence: Presence) -> tuple[tuple[str, ...], Position, int, int]:

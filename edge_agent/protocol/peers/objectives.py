@@ -1,4 +1,4 @@
-"""What is worth doing together: objectives, the roles they need, and what a member is worth in a role.
+"""Objectives, their roles, and the worth of a member in a role.
 
 Theory of operation. All in integers, so that no two devices ever differ in the last digit. A filled role is
 worth ``priority · weight · (1000 + quality)``: half of it for being covered at all, the other half by the

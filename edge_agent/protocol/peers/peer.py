@@ -1,16 +1,17 @@
-"""One device among its peers: it says it is here, hears who else is, and computes with whom it works on what.
+"""A device in the peer protocol: publishes presence, tracks other devices, and computes coalitions.
 
-Theory of operation. No leader: every device feeds the same roster to the same function (`formation`) and so
-knows all coalitions. It publishes the digests of those it is a member of; a coalition is *confirmed* once
-every member has published its digest, and only then does it act as one. A network that splits makes two
-rosters, each side forms and confirms its own; when it heals the rosters join and so do the answers.
+Theory of operation. There is no leader: every device applies the same function (`formation`) to the same
+roster and so knows all coalitions. It publishes the digests of those it is a member of; a coalition is
+*confirmed* once every member has published its digest, and only then does it act as one. A network that
+splits makes two rosters, each side forms and confirms its own; when it heals the rosters join and so do the
+answers.
 
-A device's word goes out on connect, each heartbeat, and at once (no closer than ``pause``) when something
-changed that others depend on. Promises: a co-member that stays through a ``term`` of a confirmed coalition
-kept one, one that falls silent in it broke one, and so does every offence (`conduct`).
+A device publishes its presence on connect, at each heartbeat, and when a value changes that others use (at
+most once per ``pause``). Promises: a co-member that stays through a ``term`` of a confirmed coalition kept
+one, one that falls silent in it broke one, and so does every offence (`conduct`).
 
-Changes are gathered for ``gather`` seconds before coalitions are formed anew: a fleet that starts up forms
-once, not once a device.
+Changes are gathered for ``gather`` seconds before coalitions are formed anew: a starting fleet forms
+coalitions once, not once per device.
 
 Events in: `connected`, `presence`, `gone`, `set_objectives`, `describe`, `tick`. Effects out: publications,
 and `Joined` and `Left`. ``now`` is monotonic, ``unix`` Unix time, both in seconds.
@@ -41,7 +42,7 @@ KEPT_S = 7 * 86_400
 @dataclass(frozen=True, slots=True)
 class PeerSettings:
     """Times in seconds. ``skew`` is how far a peer's clock may be from ours, ``term`` counts heartbeats;
-    ``rate`` is how many messages a second of one device are looked at.
+    ``rate`` is the number of messages per second accepted from one device.
     """
 
     heartbeat: float = 30.0
@@ -100,7 +101,7 @@ class Peer:
         self._form_at = math.inf
         self._named: tuple[Coalition | None, tuple[bytes, ...]] = (None, ())
         self._online = False
-        self.members.hear(self._me, 0.0)
+        self.members.receive(self._me, 0.0)
 
     @property
     def device(self) -> str:
@@ -145,7 +146,7 @@ class Peer:
     def describe(self, changes: Mapping[str, object], now: float, unix: float) -> list[Effect]:
         """Change what this device says of itself: any field of `Presence` that is not a number of ours."""
         self._me = replace(self._me, **changes, seq=self._me.seq + 1)  # type: ignore[arg-type]
-        self.members.hear(self._me, now)
+        self.members.receive(self._me, now)
         return self._work(now, unix)
 
     def set_objectives(self, objectives: Iterable[Objective], now: float, unix: float) -> list[Effect]:
@@ -188,7 +189,7 @@ class Peer:
             old = known is not None and version(word) <= version(known)
             return self._offence(device, Offence.REPLAY if old else Offence.CLOCK, now)
         try:
-            self.members.hear(word, now, max(0.0, age) if retained else 0.0)
+            self.members.receive(word, now, max(0.0, age) if retained else 0.0)
         except PeerError:
             return []  # the roster is full: it stays as it is, and len(members) shows it
         return self._work(now, unix)
@@ -243,7 +244,7 @@ class Peer:
         self._me = replace(self._me, seq=self._me.seq + 1)
         word = replace(self._me, plan=self.formation.plan, holds=self._holds, accounts=self.ledger.accounts)
         self._said, self._said_at = word, now
-        self.members.hear(word, now)
+        self.members.receive(word, now)
         payload = messages.encode(messages.Message(to_body(word), seq=word.seq, t=unix))
         return [Publication(self.topics.presence, payload, qos=1, retain=True, expiry=KEPT_S)]
 
@@ -275,7 +276,7 @@ class Peer:
 
     def _offence(self, device: str, offence: Offence, now: float) -> list[Effect]:
         if device != self.device:
-            self.conduct.offend(device, offence, now)
+            self.conduct.record_offence(device, offence, now)
         return []
 
     def _echo(self, word: Presence, now: float, unix: float) -> list[Effect]:

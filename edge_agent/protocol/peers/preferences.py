@@ -1,4 +1,4 @@
-"""Joint action: what a role adds to its holder's preferences C, for as long as the coalition lives.
+"""Joint action: adds a role's log-preferences to an agent's preferences C while the coalition is confirmed.
 
 Theory of operation. A role carries log-preferences by modality (`objectives.Role.preferences`). While the
 coalition is confirmed they are added to the agent's own C, outcome by outcome; when it ends the own C alone

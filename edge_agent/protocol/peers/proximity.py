@@ -1,4 +1,4 @@
-"""Where things are: positions as paths through nested cells, and how near two of them are.
+"""Positions as paths through nested cells, and the distance between two positions.
 
 Theory of operation. A position becomes a path, a tuple of tokens from coarse to fine; the cells of all
 positions form one tree. A place name is split at ``/``; plane and geographic coordinates go down a quadtree
@@ -10,10 +10,8 @@ integer arithmetic: the same on every device.
 from __future__ import annotations
 
 import hashlib
-import math
 from functools import lru_cache
 
-from edge_agent.errors import ConfigError
 from edge_agent.wire.presence import Geographic, Hexagon, Metric, Place, Position
 
 Path = tuple[str | int, ...]
@@ -98,25 +96,6 @@ def spread(name: str) -> Path:
     """Return tokens that tell names apart which stand in one place: 2 bits each, of a digest."""
     digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big")
     return tuple(digest >> 2 * level & 3 for level in range(_HASH_TOKENS))
-
-
-def hexagon(latitude: float, longitude: float, resolution: int) -> Hexagon:
-    """Return the H3 cell of a point given in degrees; needs the extra ``h3``.
-
-    Raises
-    ------
-    ConfigError
-        The library is not installed or the point is not on Earth.
-    """
-    try:
-        import h3
-    except ImportError as error:
-        raise ConfigError("position: h3 cells need the extra: pip install edge-agent[h3]") from error
-    if not (math.isfinite(latitude) and abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise ConfigError(
-            f"position: found {latitude}, {longitude}, expected latitude and longitude in degrees"
-        )
-    return Hexagon(int(h3.latlng_to_cell(latitude, longitude, resolution), 16))
 
 
 def _quarters(x: int, y: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Reputation by kept promises, from everybody's accounts, so that all devices arrive at the same figure.
+"""Reputation from the kept and broken promises that all devices report, equal on every device.
 
 Theory of operation. A device counts, for each other, the promises it saw kept (a term as a confirmed member
 of a coalition) and broken (gone without a goodbye, messages that break the protocol), and publishes its
@@ -49,7 +49,7 @@ class Reputations:
     def __getitem__(self, device: str) -> int:
         return median(self._scores.get(device, {}).values())
 
-    def hear(self, observer: str, accounts: tuple[Account, ...]) -> set[str]:
+    def receive(self, observer: str, accounts: tuple[Account, ...]) -> set[str]:
         """Take an observer's accounts in place of its earlier ones; return whom that concerns."""
         before = self._accounts.get(observer, ())
         if accounts == before:

@@ -75,11 +75,6 @@ class Roster:
         """Join in that an incarnation, and those before it, are over; return whether anything changed."""
         return self._join(device, RosterEntry(None, incarnation))
 
-    def merge(self, other: Roster) -> None:
-        """Join in all that another roster holds."""
-        for device, entry in other._entries.items():
-            self._join(device, entry)
-
     def _join(self, device: str, entry: RosterEntry) -> bool:
         known = self._entries.get(device)
         if known is None:

@@ -1,1 +1,1 @@
-"""How the device gives way when the board is in trouble."""
+"""Reduces the load of the daemon when the board is overloaded."""

@@ -1,19 +1,18 @@
-"""The governor: how the device gives way when the board is in trouble, and how it comes back.
+"""The governor: reduces the daemon's load when the board is overloaded, and restores it afterwards.
 
-Theory of operation. The ladder's rungs, from everything to nothing::
+Theory of operation. The levels, from full operation to none::
 
     full → plan shorter → slow → shed (a rung for each priority, the lowest first) → hold
 
-Each sign of trouble has thresholds for the rungs it asks for (`_asked`). The device goes down one rung when
-a sign has asked for a deeper one during ``DOWN_S``, and up one when for ``UP_S`` nothing asked for the
-present one even with every threshold lowered by the margin: that is the hysteresis. Every move carries its
-cause. Nothing here reads a sensor or a clock.
+Each reading has thresholds for the levels (`_asked`). The device goes down one level when a reading has
+required a lower one for ``DOWN_S`` seconds. It goes up one level when for ``UP_S`` seconds no reading has
+required the present one, with every threshold lowered by the margin (hysteresis). Every move has a cause.
+Nothing here reads a sensor or a clock.
 
-The processor's signs are about this process. Others may keep a board busy for days (the load average counts
-them), and to plan shorter would then give up decisions for nothing. So waiting for a processor (the kernel's
-pressure-stall figure), late ticks and missed deadlines lead down only while the process itself takes a
-noticeable share of the processor. Once down, they keep the device there whatever its share then is: it has
-become small because less is planned.
+Other processes may keep a board busy for days (the load average includes them); shorter plans would not help
+then. So processor pressure (the kernel's pressure-stall figure), late ticks and missed deadlines lead down
+only while this process itself uses a noticeable share of the processor. After a step down they count whatever
+the share is, because the share is small only since less is planned.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NOTICEABLE = 0.2  # of all cores' time
 
 
 @dataclass(frozen=True, slots=True)
-class BoardSigns:
+class BoardReadings:
     """What the board tells; None: it does not tell.
 
     ``temperature_c`` of the processor; ``throttled`` now, by the firmware; ``own`` share of all cores' time
@@ -109,9 +108,9 @@ class Governor:
             return True
         return priority in self._order[: max(0, self.rung - SHED + 1)] and self.rung >= SHED
 
-    def look(self, signs: BoardSigns, now: float) -> Move | None:
-        """Take the signs of one moment in; return the move, if there is one."""
-        asked, cause = self._worst(signs, 1.0)
+    def look(self, readings: BoardReadings, now: float) -> Move | None:
+        """Take the readings of one moment in; return the move, if there is one."""
+        asked, cause = self._worst(readings, 1.0)
         if asked > self.rung:
             self._up_since = None
             self._down_since = now if self._down_since is None else self._down_since
@@ -120,7 +119,7 @@ class Governor:
                 return self._move(self.rung + 1, cause, now)
             return None
         self._down_since = None
-        still, _ = self._worst(signs, _MARGIN)
+        still, _ = self._worst(readings, _MARGIN)
         if still >= self.rung:
             self._up_since = None
             return None
@@ -136,14 +135,14 @@ class Governor:
         self._down_since, self._up_since = None, now
         return Move(rung, self.name, cause)
 
-    def _worst(self, signs: BoardSigns, margin: float) -> tuple[int, str]:
-        return max(self._asked(signs, margin), key=lambda item: item[0], default=(FULL, ""))
+    def _worst(self, readings: BoardReadings, margin: float) -> tuple[int, str]:
+        return max(self._asked(readings, margin), key=lambda item: item[0], default=(FULL, ""))
 
-    def _asked(self, signs: BoardSigns, margin: float) -> Iterable[tuple[int, str]]:
+    def _asked(self, readings: BoardReadings, margin: float) -> Iterable[tuple[int, str]]:
         """Yield (rung, cause); ``margin`` below 1 lowers every threshold."""
         t = self._thermal
-        if signs.temperature_c is not None:
-            degrees, shift = signs.temperature_c, (1.0 - margin) * 30.0
+        if readings.temperature_c is not None:
+            degrees, shift = readings.temperature_c, (1.0 - margin) * 30.0
             cause = f"{degrees:.0f} °C"
             for rung, limit in (
                 (PLAN_SHORTER, t.warm_c),
@@ -154,33 +153,33 @@ class Governor:
                     yield rung, cause
             if degrees >= t.hot_c - shift:
                 yield max(SHED, self.hold - 1), cause
-        if signs.throttled:
+        if readings.throttled:
             yield SLOW, "throttled by the firmware"
-        if signs.own is None or signs.own >= NOTICEABLE or margin < 1.0:
-            yield from self._processor(signs, margin)
+        if readings.own is None or readings.own >= NOTICEABLE or margin < 1.0:
+            yield from self._processor(readings, margin)
         yield from _steps(
-            signs.pressure, margin, ((10.0, PLAN_SHORTER), (40.0, SHED)), "memory pressure {:.0f} %"
+            readings.pressure, margin, ((10.0, PLAN_SHORTER), (40.0, SHED)), "memory pressure {:.0f} %"
         )
-        yield from _steps(signs.memory, margin, ((1.0, SHED),), "memory at {:.2f} of its budget")
-        if signs.battery is not None:
-            charge, cause = signs.battery * margin, f"battery at {signs.battery:.0%}"
+        yield from _steps(readings.memory, margin, ((1.0, SHED),), "memory at {:.2f} of its budget")
+        if readings.battery is not None:
+            charge, cause = readings.battery * margin, f"battery at {readings.battery:.0%}"
             for rung, limit in ((PLAN_SHORTER, 0.4), (SLOW, 0.2), (self.hold, 0.05)):
                 if charge <= limit:
                     yield rung, cause
 
-    def _processor(self, signs: BoardSigns, margin: float) -> Iterable[tuple[int, str]]:
+    def _processor(self, readings: BoardReadings, margin: float) -> Iterable[tuple[int, str]]:
         """Yield what the processor asks for while this process has a part in it."""
-        share = None if signs.own is None else signs.own * 100.0
+        share = None if readings.own is None else readings.own * 100.0
         own = "" if share is None else f", {share:.0f} % of the processor ours"
         yield from _steps(share, margin, ((90.0, PLAN_SHORTER),), "{:.0f} % of the processor ours")
         yield from _steps(
-            signs.waiting, margin, ((40.0, PLAN_SHORTER), (80.0, SLOW)), "processor awaited {:.0f} %" + own
+            readings.waiting, margin, ((40.0, PLAN_SHORTER), (80.0, SLOW)), "processor awaited {:.0f} %" + own
         )
         yield from _steps(
-            signs.late, margin, ((0.5, PLAN_SHORTER), (1.0, SLOW)), "ticks {:.1f} periods late" + own
+            readings.late, margin, ((0.5, PLAN_SHORTER), (1.0, SLOW)), "ticks {:.1f} periods late" + own
         )
         yield from _steps(
-            signs.missed, margin, ((0.5, PLAN_SHORTER), (2.0, SLOW)), "{:.1f} missed deadlines/s" + own
+            readings.missed, margin, ((0.5, PLAN_SHORTER), (2.0, SLOW)), "{:.1f} missed deadlines/s" + own
         )
 
 

@@ -1,8 +1,8 @@
-"""The governor at work: it is told how board and daemon are, and every population gives way as it says.
+"""Runs the governor: passes readings of board and daemon to it, and applies its level to every population.
 
-Theory of operation. Each `LOOK_S` the board's sensors are read, and what the daemon knows itself is added:
-how late its steps began, how many were lost, what share of its budget the process takes. A move on the ladder
-(`runtime.governor.governor`) changes pace and horizon of every population, and suspends those that are shed.
+Theory of operation. Every `LOOK_S` seconds the board's sensors are read, and the daemon's own figures are
+added: lateness of steps, missed steps, memory as a share of the budget. A move (`runtime.governor.governor`)
+changes rate and horizon of every population, and suspends those that are shed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edge_agent.protocol.ports import Clock
-from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.governor.governor import BoardReadings, Governor
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.populations import Populations
@@ -33,12 +33,12 @@ class GovernorDriver:
     governor : Governor
         Who decides.
     populations : Populations
-        The populations at work.
+        The running populations.
     schedule : StepSchedule
         Their pace.
     recorder : Recorder
         Where changes of the horizon are recorded.
-    signs : callable
+    readings : callable
         Reads the board's sensors.
     rss : callable
         Returns the bytes of the process in memory.
@@ -52,7 +52,7 @@ class GovernorDriver:
         populations: Populations,
         schedule: StepSchedule,
         recorder: Recorder,
-        signs: Callable[[], BoardSigns],
+        readings: Callable[[], BoardReadings],
         rss: Callable[[], int],
         clock: Clock,
     ) -> None:
@@ -60,7 +60,7 @@ class GovernorDriver:
         self._populations = populations
         self._schedule = schedule
         self._recorder = recorder
-        self._signs = signs
+        self._readings = readings
         self._rss = rss
         self._clock = clock
         self._missed = 0
@@ -77,7 +77,7 @@ class GovernorDriver:
         populations = self._populations
         missed = sum(self._schedule.missed(name) for name in populations.groups)
         seen = replace(
-            self._signs(),
+            self._readings(),
             missed=(missed - self._missed) / LOOK_S,
             late=self._late_periods / max(self._steps, 1),
             memory=self._rss() / populations.plan.budget,
@@ -92,7 +92,7 @@ class GovernorDriver:
             self._give_way(name, group)
 
     def admit(self, name: str, group: Group) -> None:
-        """Let a population that is added give way too, if the rung asks for it."""
+        """Apply the present level to an added population."""
         if self.governor.rung:
             self._give_way(name, group)
 

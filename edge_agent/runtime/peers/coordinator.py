@@ -1,11 +1,11 @@
-"""The daemon among its peers: runs ``protocol.peers`` on the daemon's link, clock and populations.
+"""Connects ``protocol.peers`` with the daemon's MQTT session, clock and populations.
 
-Theory of operation. Presence, evidence and handovers go to the state machines as they arrive, and so do the
-birth messages of other devices: a will is one, and names the incarnation that is over. What the state
-machines ask for is carried out here. A confirmed coalition does three things: its objective's role adds to
-the preferences of this device's populations until the coalition ends; its members are those that evidence is
-shared with (`fusing`); and its members are shown. Heartbeats, silence and fleet ticks are deadlines of the
-daemon's loop. Nothing here needs a hub, and without a network the device goes on alone.
+Theory of operation. Presence, evidence and loan messages are passed to the state machines as they arrive, and
+so are the birth messages of other devices: a will is a birth message that names the ended incarnation. The
+effects of the state machines are carried out here. A confirmed coalition has three effects: its objective's
+role adds to the preferences of this device's populations until the coalition ends; evidence is shared with
+its members (`shared_factors`); and the status shows its members. Heartbeats, timeouts and fleet ticks are
+deadlines of the daemon's loop. No hub is needed, and without a network the device works alone.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class PeerCoordinator:
             self._config.period_s,
             self._config.skew_s,
             self._config.worthwhile_nats,
-            self._config.records_a_tick,
+            self._config.records_per_tick,
         )
         self.shared = SharedFactors(
             EvidenceExchange(self.topics, sharing, self.peer.conduct), self._config.window, clock
@@ -115,12 +115,12 @@ class PeerCoordinator:
         self._online = False
         fleet = f"{ROOT}/{self.topics.fleet}"
         # QoS 0: what was said while this device was away is old, and what still holds is retained.
-        dispatch.overhear(f"{fleet}/peer/+/presence", self._heard, 0)
-        dispatch.overhear(f"{fleet}/peer/+/evidence", self._heard, 0)
-        dispatch.overhear(f"{fleet}/+/up/birth", self._born, 0)
+        dispatch.listen_pattern(f"{fleet}/peer/+/presence", self._heard, 0)
+        dispatch.listen_pattern(f"{fleet}/peer/+/evidence", self._heard, 0)
+        dispatch.listen_pattern(f"{fleet}/+/up/birth", self._born, 0)
         if self.loans is not None:
-            dispatch.overhear(f"{fleet}/peer/+/handover", self._heard, 1)
-        dispatch.heed(lambda _token: None, self._came_online)
+            dispatch.listen_pattern(f"{fleet}/peer/+/handover", self._heard, 1)
+        dispatch.add_callbacks(lambda _token: None, self._came_online)
 
     def start(self) -> None:
         """Describe the device and take its objectives; call before the link connects."""
@@ -199,7 +199,7 @@ class PeerCoordinator:
                 self._publish(self.loans.receive(address.device, message.payload))
             except PeerError as error:
                 log.warning("peers: %s", error)
-                self.peer.conduct.offend(address.device, Offence.MALFORMED, self._clock.monotonic())
+                self.peer.conduct.record_offence(address.device, Offence.MALFORMED, self._clock.monotonic())
         elif address.channel == "evidence":
             self.shared.sharing.receive(address.device, message.payload, *self._now())
         else:

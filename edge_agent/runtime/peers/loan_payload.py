@@ -1,9 +1,9 @@
-"""What travels when a population is lent: how it senses and acts, and its beliefs; signed as one.
+"""The payload of a loan: inputs, outputs and beliefs of the lent population, signed together.
 
-Theory of operation. A borrower holds the bundle, but knows neither topics nor templates of the owner. They
-go along, with the population's own name filled in, and are checked on arrival as a configuration file is:
-what has been signed by a peer can still be wrong. Only what can move is lent: sensors and actuators on MQTT,
-no arrays (their topics are the owner's alone), no shared factors.
+Theory of operation. A borrower has the bundle, but not the topics and templates of the owner. The payload
+contains them, with the population's name filled in. On arrival they are checked like a configuration file,
+since a signed payload can still be wrong. Only populations that can move are lent: sensors and actuators on
+MQTT, no bulk arrays (their topics belong to the owner), no shared factors.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def movable(config: PopulationConfig) -> bool:
 
 
 def pack(group: Group) -> bytes:
-    """Return the parcel of a population as it is now."""
+    """Return the loan payload of a population as it is now."""
     config = group.config
     agents = config.agents
     content = {
@@ -67,13 +67,13 @@ def pack(group: Group) -> bytes:
         "observe": [_row(entry, _OBSERVE, config.name) for entry in config.observe],
         "act": [_row(entry, _ACT, config.name) for entry in config.act],
         "counters": asdict(group.counters),
-        "beliefs": group.stepper.checkpoint(),
+        "beliefs": group.model_port.checkpoint(),
     }
     return zlib.compress(msgpack.packb(content), 1)
 
 
 def unpack(data: bytes) -> LoanPayload:
-    """Return the population in a parcel.
+    """Return the population in a loan payload.
 
     Raises
     ------
@@ -84,16 +84,16 @@ def unpack(data: bytes) -> LoanPayload:
         opened = zlib.decompressobj()
         content = msgpack.unpackb(opened.decompress(data, 16 * MAX_BYTES))
     except (zlib.error, ValueError, TypeError, msgpack.UnpackException) as error:
-        raise PeerError(f"parcel: not one ({type(error).__name__})") from error
+        raise PeerError(f"loan payload: not one ({type(error).__name__})") from error
     if not isinstance(content, dict) or opened.unconsumed_tail:
-        raise PeerError("parcel: found something else, expected a population")
+        raise PeerError("loan payload: found something else, expected a population")
     try:
-        return _parcel(content)
+        return _loan_payload(content)
     except (ConfigError, TypeError) as error:
-        raise PeerError(f"parcel: {error}") from error
+        raise PeerError(f"loan payload: {error}") from error
 
 
-def _parcel(content: Mapping[str, Any]) -> LoanPayload:
+def _loan_payload(content: Mapping[str, Any]) -> LoanPayload:
     agents = content.get("agents")
     if isinstance(agents, str):
         check_fields(agents, "agents", {"index"})

@@ -1,14 +1,15 @@
-"""Populations that the governor suspended, run meanwhile by a peer with room; and those of others, run here.
+"""Runs suspended populations on a peer that has room, and runs populations of peers here.
 
-Theory of operation. Who may run what when is decided by ``protocol.peers.loan_protocol``; this file is its
-hands. A suspended population that can move (`parcel.movable`) is offered to a peer that holds its bundle, and
-stays still until it is back: with what it learned there, or as it was if the peer is gone. The owner asks for
-it as soon as the governor would let it run; a borrower in trouble itself gives it back unasked. A population
-taken in comes out of the arena's spare part, runs the borrower's own copy of the bundle under the name
-``OWNER.POPULATION``, and is the first to be suspended.
+Theory of operation. ``protocol.peers.loan_protocol`` decides which device runs a population; this file
+carries its effects out. A suspended population that can move (`loan_payload.movable`) is offered to a peer
+that holds its bundle. It stays suspended here until it is returned with the beliefs it had there, or until
+the peer is gone; then it continues from its own beliefs. The owner recalls it as soon as the governor allows
+it to run. A borrower whose governor suspends it returns it without being asked. A borrowed population uses
+the arena's spare part, runs the borrower's own copy of the bundle under the name ``OWNER.POPULATION``, and is
+the first to be suspended.
 
-What is lent is noted in the state directory before the borrower is told to run it: an owner that starts anew
-leaves the population still, asks for it, and has it back with what it learned.
+A loan is written to the state directory before the borrower may run the population. After a restart the owner
+keeps the population suspended, recalls it, and continues from the returned beliefs.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class _Lent:
 
 
 class PopulationLoans:
-    """All loans of one device at work.
+    """All loans of one device.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ class PopulationLoans:
             rows = [] if data is None else msgpack.unpackb(data)
             return [[int(number), str(to), str(name), bytes(bundle)] for number, to, name, bundle in rows]
         except (PlatformError, ValueError, TypeError, msgpack.UnpackException) as error:
-            log.warning("peers: what was lent before is not known: %s", error)
+            log.warning("peers: loans of the previous start are unknown: %s", error)
             return []
 
     def _note(self) -> None:
@@ -210,7 +211,7 @@ class PopulationLoans:
         try:
             self._store.save(NOTES, msgpack.packb(noted))
         except PlatformError as error:
-            log.error("peers: %s; a restart would not know what is lent", error)
+            log.error("peers: %s; loans will be unknown after a restart", error)
         self._noted = noted
 
     def _outdated(self, name: str) -> bool:
@@ -219,7 +220,7 @@ class PopulationLoans:
         return group is None or _Lent(group.config, group.digest) != lent
 
     def _offer(self, name: str, group: Group, now: float) -> list[Publication]:
-        if not isinstance(group.stepper, Population) or not movable(group.config):
+        if not isinstance(group.model_port, Population) or not movable(group.config):
             return []
         beliefs = pack(group)
         if len(beliefs) > MAX_BYTES:
@@ -230,7 +231,7 @@ class PopulationLoans:
             self._lent[name] = _Lent(group.config, group.digest)
             self._populations.suspend(name, SuspendReason.LOAN)
             self.counters.lent += 1
-            log.info("peers: population %s is offered to a peer with room", name)
+            log.info("peers: population %s is offered to a peer", name)
         return self._perform(effects)
 
     def _perform(self, effects: Iterable[Effect]) -> list[Publication]:
@@ -276,9 +277,9 @@ class PopulationLoans:
     def _prepared(self, payload: LoanPayload, effect: Adopt) -> Prepared:
         groups, config = self._populations.groups, self._populations.config
         host = next((g for g in groups.values() if bundle_id(g.digest) == effect.bundle), None)
-        if host is None or not isinstance(host.stepper, Population):
+        if host is None or not isinstance(host.model_port, Population):
             raise PeerError("its bundle is not here any more")
-        model, digest = host.stepper.model, host.digest
+        model, digest = host.model_port.model, host.digest
         least = min(entry.priority for entry in config.population)
         guest = renamed(payload.config, effect.loan[0], host.bundle, least)
         return prepare(guest, self._profile, guest.name, lambda _path: (model, digest))
@@ -324,7 +325,7 @@ class PopulationLoans:
             payload = unpack(checkpoint)
             self._populations.restore(population, payload.beliefs, payload.counters)
         except EdgeAgentError as error:
-            log.warning("peers: population %s: %s; it goes on from its own beliefs", population, error)
+            log.warning("peers: population %s: %s; it continues from its own beliefs", population, error)
 
     def _group(self, key: Key) -> Group | None:
         name = self._borrowed.get(key)

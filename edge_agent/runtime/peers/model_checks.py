@@ -1,4 +1,4 @@
-"""Whether what a configuration says about peers fits the models: shared factors, and preferences of roles."""
+"""Checks shared factors and role preferences of the configuration against the models."""
 
 from __future__ import annotations
 

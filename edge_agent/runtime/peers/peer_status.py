@@ -1,4 +1,4 @@
-"""What one can ask a device about its peers: coalition, roster, counters. Answers are plain types."""
+"""Status of a device's peers: coalition, roster, counters, in plain types."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a role in a coalition adds to the preferences of a device's populations, for as long as it is held.
+"""Adds the log-preferences of a coalition role to the device's populations while the role is held.
 
-Theory of operation. The role's log-preferences come beside the populations' own, a shadow's too
-(`protocol.peers.preferences`); without a role the own are alone again. A change is on the recording: a replay
-must prefer the same.
+Theory of operation. They are added to the populations' own preferences, and to those of a shadow
+(`protocol.peers.preferences`), and removed when the role ends. A change is recorded, since a replay needs the
+same preferences.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Populations that share factors: their observations become evidence, and what all saw becomes their belief.
+"""Shared factors of populations: sends their observations as evidence, and sets their beliefs to the fused
+one.
 
 Theory of operation. A population with a shared factor steps once a fleet tick. Before the step its agents
 take over the fused belief of the tick, from everybody's evidence so far, as their prior; the step adds
@@ -89,8 +90,8 @@ def channel_names(share: ShareConfig, population: str, names: AgentNames) -> Ite
 
 def populations_of(group: Group) -> list[Population]:
     """Return the population of a model that acts, and the one that runs as its shadow."""
-    steppers = (group.stepper, None if group.shadow is None else group.shadow.stepper)
-    return [stepper for stepper in steppers if isinstance(stepper, Population)]
+    model_ports = (group.model_port, None if group.shadow is None else group.shadow.model_port)
+    return [model_port for model_port in model_ports if isinstance(model_port, Population)]
 
 
 class SharedFactors:
@@ -139,7 +140,7 @@ class SharedFactors:
     def before(self, name: str, group: Group, recorder: Recorder) -> None:
         """Let a population's agents begin the tick from what all have seen."""
         _, shared = self._bound.get(name, ("", ()))
-        if not shared or group.suspended or not isinstance(group.stepper, Population):
+        if not shared or group.suspended or not isinstance(group.model_port, Population):
             return
         self.sharing.advance(self._clock.time())
         for one in shared:
@@ -148,12 +149,12 @@ class SharedFactors:
             for population in populations_of(group):
                 if population.model.num_states[one.factor] == beliefs.shape[1]:
                     population.set_beliefs(one.factor, beliefs)
-            recorder.believe(name, one.factor, beliefs)
+            recorder.record_beliefs(name, one.factor, beliefs)
 
     def after(self, name: str, group: Group, step: Step) -> None:
         """Take what a population's agents saw in this tick for evidence."""
         _, shared = self._bound.get(name, ("", ()))
-        if not shared or not isinstance(group.stepper, Population):
+        if not shared or not isinstance(group.model_port, Population):
             return
         tick = self.sharing.advance(self._clock.time())
         if self._seen.get(name) == tick:  # a second step in one tick: its evidence would count twice
@@ -161,7 +162,7 @@ class SharedFactors:
             return
         self._seen[name] = tick
         for one in shared:
-            self._observe(one, group.stepper.model, step)
+            self._observe(one, group.model_port.model, step)
 
     def flush(self) -> list[Publication]:
         """Return what is to be sent in this tick."""
@@ -190,9 +191,9 @@ class SharedFactors:
         }
 
     def _open(self, name: str, group: Group, taken: dict[str, int]) -> Iterator[_Shared]:
-        if not isinstance(group.stepper, Population):
+        if not isinstance(group.model_port, Population):
             return
-        model = group.stepper.model
+        model = group.model_port.model
         for place, share in enumerate(group.config.share):
             factor = shared_factor(share, model, f"population {name}: share[{place}]")
             channels = tuple(channel_names(share, name, group.names))
@@ -202,7 +203,7 @@ class SharedFactors:
                 taken[channel] = numbers[-1] + 1
             controller = (share.controller, 0) if share.controller else None
             runs = PopulationFilter(model, factor)
-            beliefs = group.stepper.beliefs(factor).astype(np.float64)  # of a checkpoint, or D
+            beliefs = group.model_port.beliefs(factor).astype(np.float64)  # of a checkpoint, or D
             tick = self.sharing.tick_of(self._clock.time())
             for channel in set(channels) - self._channels():
                 prior = beliefs[channels.index(channel)]

@@ -1,1 +1,1 @@
-"""Populations at work: inputs, steps, actions, safe state."""
+"""Running populations: inputs, steps, actions, safe state."""

@@ -1,4 +1,4 @@
-"""Where actions go: a message an agent, to MQTT or another sink, or one bulk message for a population.
+"""Publishes actions: one message per agent, to MQTT or another sink, or one bulk message per population.
 
 Theory of operation. Which sink a control's actions go to is configured; ``mqtt`` is this file's own. What a
 sink does not take, since there is no broker or it is away, is tried again with the agent's next step
@@ -60,7 +60,7 @@ class ActionPublisher:
             return
         body: dict[str, Any] = {
             "tick": group.counters.ticks,
-            "of": group.intake.bulk_seq,
+            "of": group.inputs.bulk_seq,
             "act": actions.astype("<i2").tobytes(),
             "shape": list(actions.shape),
             "dtype": "int16",

@@ -1,8 +1,8 @@
-"""From actions to messages: topics and payloads of the controls of one population.
+"""Formats actions as messages: topics and payloads of the controls of one population.
 
-Theory of operation. An `Actuator` remembers what each agent was last told (a column in the arena), so that
-only changes go out; forgetting it (after a reconnect) sends everything once more. A payload that doesn't
-depend on the agent is rendered once. Where the payload goes (MQTT, a file, a command) is the sink's matter.
+Theory of operation. An `Actuator` stores the last action sent for each agent (a column in the arena), so that
+only changes are sent. After a reconnect it is cleared, so that everything is sent again. A payload that does
+not depend on the agent is formatted once. The sink decides where the payload goes (MQTT, a file, a command).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding, Control
+from edge_agent.runtime.population.binding import Binding, Output
 
 UNKNOWN = -1
 SAFE = -2
@@ -33,22 +33,19 @@ class Actuator:
     ----------
     config : ActConfig
         Topic, template and rules.
-    control : Control
-        The values of the actions.
-    column : int
-        Number of the control.
+    output : Output
+        The control, its values, and in which column of the actions it is.
     names : AgentNames
         Whose actions they are.
     sent : ndarray, int16 (N,)
         What each agent was last told; UNKNOWN, or SAFE for the safe value.
     """
 
-    def __init__(
-        self, config: ActConfig, control: Control, column: int, names: AgentNames, sent: NDArray[np.int16]
-    ) -> None:
+    def __init__(self, config: ActConfig, output: Output, names: AgentNames, sent: NDArray[np.int16]) -> None:
         self.config = config
-        self.control = control
-        self.column = column
+        self.control = output.control
+        self.column = output.column
+        self._part = output.part
         self._names = names
         self._sent = sent
         self._same = "{agent}" not in config.template and "{index" not in config.template
@@ -57,7 +54,7 @@ class Actuator:
         self.forget()
 
     def forget(self) -> None:
-        """Take it that nobody has heard anything: the next actions all go out."""
+        """Forget the sent actions, so that all next actions are sent."""
         self._sent[:] = UNKNOWN
 
     def _check(self) -> None:
@@ -81,6 +78,8 @@ class Actuator:
 
     def held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         """Return the actions (n,) that ``agents`` execute while they are held safe; UNKNOWN: none of ours."""
+        if self._part is not None:  # the column is made of several controls: no one knows them all
+            return np.full(len(agents), UNKNOWN, np.int16)
         if not self.config.safe:
             return np.maximum(self._sent[agents], UNKNOWN)
         values = [str(value) for value in self.control.values]
@@ -90,6 +89,8 @@ class Actuator:
     def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
         count = 0
+        if self._part is not None:
+            actions = np.where(actions < 0, actions, self._part[np.maximum(actions, 0)])
         for agent, action in self._wanted(agents, actions):
             if sink(self.config, self._names[agent], agent, self._payload(agent, action)):
                 self._sent[agent] = action
@@ -123,9 +124,8 @@ def actuators(
     """Return the ways out of a population; ``sent`` is the arena's array for `columns`."""
     found = []
     for number, entry in enumerate(config.act):
-        column = binding.control(entry.control, f"population {config.name}: act[{number}].control")
-        placed = _placed(entry, config.name)
-        found.append(Actuator(placed, binding.controls[column], column, names, sent[number]))
+        output = binding.output(entry.control, f"population {config.name}: act[{number}].control")
+        found.append(Actuator(_placed(entry, config.name), output, names, sent[number]))
     return tuple(found)
 
 

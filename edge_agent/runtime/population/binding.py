@@ -1,9 +1,9 @@
-"""Between the world's numbers and the model's: modalities turn readings into bins, controls name actions.
+"""Maps readings to the model's bins (modalities) and the model's actions to values (controls).
 
 Theory of operation. A model's ``meta`` names its modalities (unit, bin edges or labels) and controls (the
 values of its actions). A reading x falls into bin ``searchsorted(edges, x, side="right")``; a modality
-without edges takes the bin's number itself, or one of its labels. What a model doesn't say is named by its
-number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
+without edges takes the bin's number itself, or one of its labels. Unnamed modalities and controls are named
+by their number. A reading that cannot be used is a `Fault`, never an exception: sensors may send anything.
 
 A network observes numbers, not bins: its modalities have size 0, readings are what they are, and a column of
 them is float32 with NaN for "not observed".
@@ -12,10 +12,11 @@ them is float32 with NaN for "not observed".
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,22 @@ class Control:
         self.values = tuple(values)
 
 
+class Output(NamedTuple):
+    """What actions mean outside: the ``control``, in which column of the actions it is, and, where several
+    controls share a column, which of its values each of the column's actions is (``part``).
+    """
+
+    control: Control
+    column: int
+    part: NDArray[np.int16] | None
+
+
 class Binding:
     """The modalities and controls of one model.
+
+    A model that was exported with several controls per factor (pymdp's ``B_action_dependencies``) has one
+    flattened action per factor: ``action_maps`` in ``meta`` says which of the agent's own controls lie in it,
+    and ``controls`` there names those.
 
     Parameters
     ----------
@@ -134,21 +149,30 @@ class Binding:
         self.dtype: type[np.float32 | np.int16] = np.int16 if all(num_obs) else np.float32
         self.missing = NOT_OBSERVED if all(num_obs) else math.nan
         modalities = meta.get("modalities") or [{}] * len(num_obs)
-        controls = meta.get("controls") or [{}] * len(num_controls)
+        maps = _action_maps(meta, num_controls, where)
+        own = (
+            len(num_controls) if maps is None else 1 + max((c for m in maps for c in m.controls), default=-1)
+        )
+        controls = meta.get("controls") or [{}] * own
         if len(modalities) != len(num_obs):
             raise ConfigError(f"{where}: io names {len(modalities)} modalities, the model has {len(num_obs)}")
-        if len(controls) != len(num_controls):
-            raise ConfigError(
-                f"{where}: io names {len(controls)} controls, the model has {len(num_controls)}"
-            )
+        if len(controls) != own:
+            raise ConfigError(f"{where}: io names {len(controls)} controls, the model has {own}")
         self.modalities = tuple(
             self._modality(number, entry, size)
             for number, (entry, size) in enumerate(zip(modalities, num_obs, strict=True))
         )
-        self.controls = tuple(
-            self._control(number, entry, size)
-            for number, (entry, size) in enumerate(zip(controls, num_controls, strict=True))
-        )
+        if maps is None:
+            self.controls = tuple(
+                self._control(number, entry, size)
+                for number, (entry, size) in enumerate(zip(controls, num_controls, strict=True))
+            )
+            self.outputs = tuple(Output(c, n, None) for n, c in enumerate(self.controls))
+        else:
+            self.outputs = tuple(self._own(number, entry, maps) for number, entry in enumerate(controls))
+            self.controls = tuple(
+                self._flattened(map_, size) for map_, size in zip(maps, num_controls, strict=True)
+            )
 
     def _modality(self, number: int, entry: Mapping[str, Any], size: int) -> Modality:
         edges = entry.get("edges") or ()
@@ -174,6 +198,19 @@ class Binding:
             )
         return Control(name, values)
 
+    def _own(self, number: int, entry: Mapping[str, Any], maps: Sequence[_ActionMap]) -> Output:
+        """Return one of the agent's own controls; the last factor that has it decides, as in pymdp."""
+        column, found = [(f, m) for f, m in enumerate(maps) if number in m.controls][-1]
+        place = found.controls.index(number)
+        part = np.indices(found.sizes)[place].ravel().astype(np.int16)
+        return Output(self._control(number, entry, found.sizes[place]), column, part)
+
+    def _flattened(self, found: _ActionMap, size: int) -> Control:
+        """Return the control of a factor's flattened actions: the names and values of its parts, joined."""
+        parts = [self.outputs[c].control for c in found.controls]
+        values = ["+".join(map(str, one)) for one in itertools.product(*(p.values for p in parts))]
+        return Control("+".join(p.name for p in parts) or "-", values if parts else range(size))
+
     def observed(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of ``codes`` (N, M) are observations."""
         known: NDArray[np.bool_] = codes != NOT_OBSERVED if self.dtype is np.int16 else ~np.isnan(codes)
@@ -183,15 +220,46 @@ class Binding:
         """Whether readings and actions mean the same in both."""
         return [vars(m) for m in (*self.modalities, *self.controls)] == [
             vars(m) for m in (*other.modalities, *other.controls)
-        ]
+        ] and [o.control.name for o in self.outputs] == [o.control.name for o in other.outputs]
 
     def modality(self, name: str, key: str) -> int:
         """Return the number of the modality called ``name``; ``key`` is where it was asked for."""
         return _find([m.name for m in self.modalities], name, f"{key}: {self.where} has no modality")
 
-    def control(self, name: str, key: str) -> int:
-        """Return the number of the control called ``name``; ``key`` is where it was asked for."""
-        return _find([c.name for c in self.controls], name, f"{key}: {self.where} has no control")
+    def output(self, name: str, key: str) -> Output:
+        """Return the output of the control called ``name``; ``key`` is where it was asked for."""
+        names = [output.control.name for output in self.outputs]
+        return self.outputs[_find(names, name, f"{key}: {self.where} has no control")]
+
+
+class _ActionMap(NamedTuple):
+    """Which of the agent's own controls a factor's flattened action is made of, and how many values they
+    have.
+    """
+
+    controls: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def _action_maps(
+    meta: Mapping[str, Any], num_controls: Sequence[int], where: str
+) -> tuple[_ActionMap, ...] | None:
+    """Return the maps of a model with flattened actions, None where there are none."""
+    stated = meta.get("action_maps")
+    if stated is None:
+        return None
+    try:
+        maps = tuple(_ActionMap(tuple(map(int, m["controls"])), tuple(map(int, m["sizes"]))) for m in stated)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: action_maps: expected controls and sizes for each factor") from error
+    used = {c for m in maps for c in m.controls}
+    fits = len(maps) == len(num_controls) and all(
+        len(m.controls) == len(m.sizes) and math.prod(m.sizes) == n
+        for m, n in zip(maps, num_controls, strict=True)
+    )
+    if not fits or used != set(range(len(used))):
+        raise ConfigError(f"{where}: action_maps do not fit the model's actions {list(num_controls)}")
+    return maps
 
 
 def _find(names: Sequence[str], name: str, message: str) -> int:

@@ -1,8 +1,8 @@
-"""From messages to columns of bins: which topic is whose observation, and what a payload says.
+"""Maps topics to agents, and payloads to the bins of their modalities.
 
 Theory of operation. A `Channel` is one topic pattern of one population with the fields that are read from its
-payloads. The pattern is spelled out once for every agent into a dictionary, so that a message costs one
-lookup and one JSON parse however many modalities it carries. Anything odd is a `Fault`.
+payloads. The pattern is formatted once for every agent into a dictionary, so that a message needs one lookup
+and one JSON parse for any number of modalities. An invalid value is a `Fault`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_agent.runtime.population.binding import Binding, Fault, Modality
 
 MAX_PAYLOAD = 64 * 1024
 MAX_FILTERS = 64
-BYTES_A_TOPIC = 256  # measured: text, dictionary slot and number of one spelled-out topic
+BYTES_PER_TOPIC = 256  # measured: text, dictionary slot and number of one spelled-out topic
 _MISSING = object()
 
 

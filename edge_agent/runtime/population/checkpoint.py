@@ -1,9 +1,9 @@
-"""Checkpoints: beliefs and counters in one file that is either whole or ignored.
+"""Checkpoints: beliefs and counters in one file, which is ignored unless it is complete.
 
 Theory of operation. The file is a magic number, the CRC-32 of the rest, and a zlib-packed msgpack map: for
 each population its bundle's digest, size, counters and the engine's own checkpoint. It is replaced by an
 atomic rename, so that a power cut leaves the old one or the new one. A population resumes only if its bundle
-and size are the same. How often it is written is bounded by seconds and by bytes a day, since SD cards wear.
+and size are the same. The write rate is limited by an interval and by bytes per day, since SD cards wear.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def encode(groups: Mapping[str, Group]) -> bytes:
             "digest": group.digest,
             "size": len(group.names),
             "counters": asdict(group.counters),
-            "beliefs": group.stepper.checkpoint(),
+            "beliefs": group.model_port.checkpoint(),
         }
         for name, group in groups.items()
     }
@@ -110,12 +110,12 @@ def resume(
         if entry is None:
             continue
         if entry["digest"] != group.digest or entry["size"] != len(group.names):
-            log.info("%s: population %r is of another bundle or size there; it begins anew", NAME, name)
+            log.info("%s: population %r has another bundle or size there; its beliefs are reset", NAME, name)
             continue
         try:
-            group.go_on(entry["beliefs"], _counters(entry["counters"]))
+            group.resume_from(entry["beliefs"], _counters(entry["counters"]))
         except EdgeAgentError as error:
-            faults.append(PlatformError(f"{NAME}: population {name!r} cannot go on from it: {error}"))
+            faults.append(PlatformError(f"{NAME}: population {name!r} cannot be restored: {error}"))
         else:
             resumed.append(name)
     return resumed, faults
@@ -139,12 +139,12 @@ class CheckpointCounters:
 
 
 class Checkpoints:
-    """Writes checkpoints to ``store``, ``mb_a_day`` at most, ``interval_s`` apart at least."""
+    """Writes checkpoints to ``store``, ``mb_per_day`` at most, ``interval_s`` apart at least."""
 
-    def __init__(self, store: StateStore, interval_s: float, mb_a_day: float) -> None:
+    def __init__(self, store: StateStore, interval_s: float, mb_per_day: float) -> None:
         self._store = store
         self._interval_s = interval_s
-        self._bytes_a_day = mb_a_day * 1e6
+        self._bytes_per_day = mb_per_day * 1e6
         self.counters = CheckpointCounters()
         self.resumed: list[str] = []
 
@@ -174,7 +174,7 @@ class Checkpoints:
             self.counters.written += 1
             self.counters.bytes += len(data)
             self.counters.reason = ""
-        return max(self._interval_s, len(data) * DAY_S / self._bytes_a_day)
+        return max(self._interval_s, len(data) * DAY_S / self._bytes_per_day)
 
     def _note(self, error: PlatformError) -> None:
         log.warning("%s", error)

@@ -1,4 +1,4 @@
-"""What a population did since it was first started: survives restarts, and travels with a parcel."""
+"""Counters of a population since its first start. They survive restarts and are part of a loan payload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GroupCounters:
     stale: int = 0
     """Agents that are silent now."""
 
-    def go_on(self, earlier: GroupCounters) -> None:
+    def resume_from(self, earlier: GroupCounters) -> None:
         """Count on from where ``earlier`` ended."""
         for counter in fields(self):
             setattr(self, counter.name, getattr(earlier, counter.name))

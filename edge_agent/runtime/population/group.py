@@ -1,10 +1,10 @@
-"""A population at work: its agents step on what they observe, and act or are held safe.
+"""A running population: its agents step on their observations, and act or are held at their safe values.
 
-Theory of operation. What comes in (`runtime.population.inputs`) lies in the population's observations until a
-step takes it: the model infers and plans, its shadow follows, records go to the history and the actions out.
-At a rate all agents step; on arrival those that were heard from since their last step, as a subset. Agents
-that heard nothing at all for too long, and all agents of a suspended population, are told the safe value
-instead of an action (`runtime.population.safe_state`).
+Theory of operation. Inputs (`runtime.population.inputs`) are stored as observations until the next step. In a
+step the model infers and plans, its shadow is compared, records go to the history, and actions are returned.
+At a rate all agents step; on arrival only the agents with new observations, as a subset. Agents whose
+observations are all stale, and all agents of a suspended population, get the safe value instead of an action
+(`runtime.population.safe_state`).
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def columns(
 
 
 class Group:
-    """One population at work.
+    """One running population.
 
     Parameters
     ----------
     config : PopulationConfig
         Its section of the configuration.
-    stepper : PopulationPort
+    model_port : PopulationPort
         The population of a model.
     binding, names, channels, history
         Its modalities and controls, agents, topics and memory.
@@ -84,7 +84,7 @@ class Group:
     def __init__(
         self,
         config: PopulationConfig,
-        stepper: PopulationPort,
+        model_port: PopulationPort,
         binding: Binding,
         names: AgentNames,
         channels: Sequence[Channel],
@@ -94,7 +94,7 @@ class Group:
         owners: tuple[str, ...],
     ) -> None:
         self.config = config
-        self.stepper = stepper
+        self.model_port = model_port
         self.binding = binding
         self.names = names
         self.history = history
@@ -110,9 +110,9 @@ class Group:
         self.latency = Histogram()
         self.jitter = Histogram()
         self.observations = Observations(config, binding, arrays)
-        self.intake = Inputs(channels, binding, len(names), self.observations, self.counters)
+        self.inputs = Inputs(channels, binding, len(names), self.observations, self.counters)
         self.actuators = actuators.actuators(config, binding, names, arrays["sent"])
-        self._holding = SafeState(arrays["held"], binding.controls, self.actuators)
+        self._safe_state = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
 
     @property
@@ -131,9 +131,9 @@ class Group:
         return self.config.step != "rate" and self.observations.any_fresh
 
     def step(self, now: float, time_ms: int) -> Step | None:
-        """Step whoever is to step; None if the population is suspended or nobody is to."""
+        """Step the agents that are due; None if the population is suspended or no agent is due."""
         if self.suspended:
-            self.observations.disregard()
+            self.observations.discard_fresh()
             return None
         subset = None if self.config.step == "rate" else self.observations.fresh()
         agents = self._everyone if subset is None else subset
@@ -141,13 +141,13 @@ class Group:
             return None
         observed, silent = self.observations.take(subset, now)
         self.counters.ticks += 1
-        chosen = np.asarray(self.stepper.step(observed, subset), np.int16)
+        chosen = np.asarray(self.model_port.step(observed, subset), np.int16)
         self.counters.steps += len(agents)
-        energy = self.stepper.free_energy if subset is None else self.stepper.free_energy[agents]
+        energy = self.model_port.free_energy if subset is None else self.model_port.free_energy[agents]
         if self.shadow is not None:
             self.shadow.follow(agents, subset, observed, chosen, energy)
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
-        self._holding.note(agents, silent)
+        self._safe_state.note(agents, silent)
         if not silent.any():
             return Step(agents, observed, chosen, chosen)
         actions = chosen.copy()
@@ -161,7 +161,7 @@ class Group:
         sink: Sink,
         clock: Callable[[], float],
     ) -> int:
-        """Send the actions out, and count how long the observations behind them took to get here."""
+        """Publish the actions, and record the time since the observations that caused them arrived."""
         count = sum(actuator.act(agents, actions[:, actuator.column], sink) for actuator in self.actuators)
         self.counters.actions += count
         heard = self.observations.answered(agents)
@@ -170,48 +170,50 @@ class Group:
         return count
 
     def hold_silent(self, now: float) -> Hold:
-        """Return the agents that were not heard from for too long; the model learns what they do instead."""
+        """Return the agents with stale observations; the model is told which actions they execute instead."""
         if self.elsewhere:  # another device acts for these agents
             nobody = self._everyone[:0]
-            return Hold(nobody, self._holding.safe(nobody), None)
+            return Hold(nobody, self._safe_state.safe(nobody), None)
         silent = self._everyone if self.suspended else self.observations.silent(now)
         self.counters.stale = len(silent)
-        new = self._holding.begin(silent)
-        return Hold(silent, self._holding.safe(silent), self._execute_safe(new) if new.size else None)
+        new = self._safe_state.begin(silent)
+        return Hold(silent, self._safe_state.safe(silent), self._execute_safe(new) if new.size else None)
 
     def plan(self, horizon: int | None) -> None:
         """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
         self.horizon = horizon
-        self.stepper.plan(horizon=horizon)
+        self.model_port.plan(horizon=horizon)
 
-    def go_on(self, beliefs: bytes, counters: GroupCounters) -> None:
-        """Go on from where a population of the same bundle and size was left; raises as the model does."""
-        self.stepper.restore(beliefs)
-        self.counters.go_on(counters)
+    def resume_from(self, beliefs: bytes, counters: GroupCounters) -> None:
+        """Restore beliefs and counters from a population of the same bundle and size."""
+        self.model_port.restore(beliefs)
+        self.counters.resume_from(counters)
 
     def exchange(self) -> None:
-        """Let the shadow act, and the acting model be its shadow."""
+        """Exchange the acting model and its shadow."""
         if self.shadow is None:
             raise ConfigError(f"population {self.config.name}: there is no shadow to exchange with")
         new = self.shadow
-        self.shadow = Shadow(self.stepper, self.digest, self.bundle, self.owners[0])
-        self.stepper, self.digest, self.bundle = new.stepper, new.digest, new.bundle
+        self.shadow = Shadow(self.model_port, self.digest, self.bundle, self.owners[0])
+        self.model_port, self.digest, self.bundle = new.model_port, new.digest, new.bundle
         self.owners = (new.owner, *self.owners[1:])
-        self.stepper.plan(horizon=self.horizon)
+        self.model_port.plan(horizon=self.horizon)
         self.forget_sent()
 
     def forget_sent(self) -> None:
-        """Send every action anew: whoever listens may have missed them."""
-        self._holding.forget()
+        """Send every action again with the next step, since receivers may have missed them."""
+        self._safe_state.forget()
         for actuator in self.actuators:
             actuator.forget()
 
     def _execute_safe(self, agents: NDArray[np.intp]) -> Executed | None:
-        """Tell the models what ``agents`` do while they are held safe; None if nobody listens to them."""
+        """Tell the models which actions ``agents`` execute while held safe; None if their actions are not
+        sent.
+        """
         if not self.actuators and not self.config.bulk:
             return None
-        done = self._holding.executed(agents)
-        self.stepper.act(done.actions, done.agents)
+        done = self._safe_state.executed(agents)
+        self.model_port.act(done.actions, done.agents)
         if self.shadow is not None:
-            self.shadow.stepper.act(done.actions, done.agents)
+            self.shadow.model_port.act(done.actions, done.agents)
         return done

@@ -1,8 +1,8 @@
-"""What comes in for one population: messages on its topics, bulk arrays, the readings of its sources.
+"""Inputs of one population: messages on its topics, bulk arrays, and readings of its sources.
 
 Theory of operation. Each reading becomes a bin (`runtime.population.channels`) and goes into the population's
-observations, with the time at which it arrived. What is odd is counted by its `Fault` and changes nothing:
-sensors may send anything.
+observations, with the time at which it arrived. Invalid input is counted by its `Fault` and ignored: sensors
+may send anything.
 """
 
 from __future__ import annotations

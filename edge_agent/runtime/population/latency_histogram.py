@@ -1,4 +1,4 @@
-"""A histogram of durations: 64 logarithmic buckets, nothing grows, quantiles to within a sixth."""
+"""A histogram of durations with 64 logarithmic buckets and fixed size; quantiles are accurate to a sixth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST = 1e-5
-_A_DECADE = 16
+_BUCKETS_PER_DECADE = 16
 _BUCKETS = 112  # up to 100 s
 
 
@@ -26,7 +26,7 @@ class Histogram:
         """Count durations."""
         if seconds.size == 0:
             return
-        place = np.log10(np.maximum(seconds, _SMALLEST) / _SMALLEST) * _A_DECADE
+        place = np.log10(np.maximum(seconds, _SMALLEST) / _SMALLEST) * _BUCKETS_PER_DECADE
         index = np.minimum(place.astype(np.int64), _BUCKETS - 1)
         self._counts += np.bincount(index, minlength=_BUCKETS)
         self.largest = max(self.largest, float(seconds.max()))
@@ -37,4 +37,4 @@ class Histogram:
         if total == 0:
             return 0.0
         bucket = int(np.searchsorted(np.cumsum(self._counts), q * total, side="left"))
-        return min(float(_SMALLEST * 10 ** ((bucket + 1) / _A_DECADE)), self.largest)
+        return min(float(_SMALLEST * 10 ** ((bucket + 1) / _BUCKETS_PER_DECADE)), self.largest)

@@ -1,4 +1,4 @@
-"""Which kind of population a bundle makes: agents on the engine, or a network on its runtime.
+"""Loads bundles of both kinds: agents on the engine, or a network on its runtime.
 
 Theory of operation. The bundle's kind decides. Everything about networks is imported when the first one
 comes: a daemon of agents has neither their code nor a neural runtime in memory.
@@ -6,27 +6,23 @@ comes: a daemon of agents has neither their code nor a neural runtime in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from edge_agent.engine import Model, Population
-from edge_agent.memory.arena import Column
+from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import Line
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.bundle import Bundle
+from edge_agent.wire.bundle_kinds import NETWORKS
 
 if TYPE_CHECKING:
     from edge_agent.neural.network import NeuralModel
 
     AnyModel = Model | NeuralModel
-
-Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
-NETWORKS = ("tflite", "onnx")
 
 
 def load_model(path: Path) -> tuple[AnyModel, str]:

@@ -1,6 +1,6 @@
-"""A network at work in the daemon: numbers in, an action out, nothing planned and no surprise.
+"""Runs a network as a population: numbers in, actions out, without planning and free energy.
 
-Theory of operation. The daemon's columns hold one number a modality; a network takes them as the last
+Theory of operation. The daemon's columns contain one number per modality; a network takes them as the last
 observation of its shape, in the order of memory. It can't work with a number that is missing: an agent that
 lacks one doesn't step, and is held safe. What a `PopulationPort` has beside that, a network answers as it is:
 free energy is 0, and a horizon means nothing to it.
@@ -9,27 +9,30 @@ free energy is 0, and a horizon means nothing to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.memory.arena import Column
+from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import MIB
 from edge_agent.neural.network import NeuralModel
 from edge_agent.neural.network_population import MAX_BATCH, NeuralPopulation
 from edge_agent.runtime.population.actuators import SAFE
 from edge_agent.runtime.population.binding import Binding
+from edge_agent.wire.bundle_kinds import ONNX, TFLITE
 
-Allocate = Callable[[tuple[Column, ...]], dict[str, NDArray[Any]]]
-LIBRARY_BYTES = {"tflite": 14 * MIB, "onnx": 30 * MIB}  # measured: what importing and the first model add
+LIBRARY_BYTES = {
+    TFLITE.name: 14 * MIB,
+    ONNX.name: 30 * MIB,
+}
+"""Measured: what importing and the first model add."""
 SESSION_BYTES = MIB // 2
 
 
 def binding(model: NeuralModel, where: str) -> Binding:
-    """Return a number a modality, and one control: the index that the network chooses.
+    """Return one number per modality, and one control: the index that the network chooses.
 
     Raises
     ------

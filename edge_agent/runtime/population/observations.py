@@ -1,4 +1,4 @@
-"""What a population's agents observe now: the newest bin of each modality, its time, and who was heard from.
+"""The newest observation of each agent and modality, its arrival time, and the agents with new observations.
 
 Theory of operation. Bins lie in an int16 column (N, M), beside the time at which each arrived. For a step
 they are copied to a scratch column in which those older than their modality's ``stale_s`` count as not
@@ -97,8 +97,8 @@ class Observations:
         """Return the agents that were heard from since their last step."""
         return np.flatnonzero(self._fresh)
 
-    def disregard(self) -> None:
-        """Take it that nobody was heard from."""
+    def discard_fresh(self) -> None:
+        """Discard which agents have new observations."""
         self._fresh[:] = False
 
     def take(self, agents: NDArray[np.intp] | None, now: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""The port to a population of any kind: what the daemon asks of agents on the engine, or of networks."""
+"""The port that the daemon uses for a population of any kind: agents on the engine, or networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 class PopulationPort(Protocol):
     """A population; ``engine.Population`` is one, and so is
-    `runtime.population.network_port.NetworkStepper`.
+    `runtime.population.network_port.NetworkPort`.
     """
 
     @property
@@ -29,13 +29,13 @@ class PopulationPort(Protocol):
         """Infer and plan; return actions (n, F)."""
 
     def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
-        """Take note of what was really executed (n, F) instead of what the last step chose; -1: not known."""
+        """Set the executed actions (n, F) instead of those of the last step; -1 is unknown."""
 
     def plan(self, *, horizon: int | None = None) -> None:
         """Plan ``horizon`` steps ahead from now on; None: all that the model has."""
 
     def reset(self) -> None:
-        """Let every agent begin anew."""
+        """Reset every agent to its initial beliefs."""
 
     def checkpoint(self) -> bytes:
         """Return the beliefs."""

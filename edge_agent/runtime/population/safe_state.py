@@ -1,10 +1,9 @@
-"""Agents that are held safe: who they are, what they are told, and what they really do meanwhile.
+"""Agents that are held safe: which agents, their safe values, and the actions that they execute meanwhile.
 
-Theory of operation. A model predicts the next state from the action that was executed. Who is told the safe
-value does not execute what the model chose, so the population is told instead: the action whose value is the
-safe one; where a control has no safe value nothing was sent, and what was told last goes on; what nobody can
-know (a safe value that is no action, the receiver of a bulk message) is -1, and the beliefs then stand as
-they are.
+Theory of operation. A model predicts the next state from the action that was executed. An agent at its safe
+value does not execute the action that the model chose, so the model is told the executed one: the action with
+the safe value; the last sent action for a control without a safe value; -1 if it is unknown (a safe value
+that is no action, the receiver of a bulk message), and the beliefs then do not change.
 """
 
 from __future__ import annotations
@@ -73,11 +72,11 @@ class SafeState:
         return new
 
     def forget(self) -> None:
-        """Take it that nobody was held: whoever listens may have missed it."""
+        """Forget which agents were held, so that safe values are sent again."""
         self._held[:] = False
 
     def safe(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
-        """Return what ``agents`` are told."""
+        """Return the safe values of ``agents``."""
         return np.full((len(agents), len(self._controls)), SAFE, np.int16)
 
     def executed(self, agents: NDArray[np.intp]) -> Executed:

@@ -1,7 +1,8 @@
-"""A model that sees what the acting one sees, chooses for itself, and is compared with it; it does not act.
+"""A model that runs on the same observations as the acting one and is compared with it; its actions are not
+sent.
 
 Theory of operation. A model predicts the next state from the action that was executed. So the shadow is told
-what the acting model chose wherever it would have chosen otherwise: its next prediction is of what is done.
+the acting model's action wherever its own differs: its next prediction then starts from the executed action.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edge_agent.runtime.population.population_port import PopulationPort
 class Shadow:
     """A population's second model, and how it compares."""
 
-    stepper: PopulationPort
+    model_port: PopulationPort
     digest: str
     bundle: str
     owner: str
@@ -51,10 +52,10 @@ class Shadow:
         energy : ndarray, float32 (n,)
             Its free energy, nats.
         """
-        differs = (chosen != self.stepper.step(observed, subset)).any(axis=1)
+        differs = (chosen != self.model_port.step(observed, subset)).any(axis=1)
         if differs.any():
-            self.stepper.act(chosen[differs], agents[differs])
+            self.model_port.act(chosen[differs], agents[differs])
         self.steps += len(agents)
         self.agreed += len(agents) - int(np.count_nonzero(differs))
-        self.free_energy += float(self.stepper.free_energy[agents].sum())
+        self.free_energy += float(self.model_port.free_energy[agents].sum())
         self.acting_free_energy += float(energy.sum())

@@ -1,9 +1,9 @@
-"""Which topics bring observations, and to which population a message that came belongs.
+"""Subscriptions for observations, and the population that a message belongs to.
 
 Theory of operation. A population's topics are subscribed to when it is added and given up when it is removed;
 several may want the same. A bulk topic names its population. Any other is looked up in the channels of the
 populations that asked for that very topic, and of those that asked for a wildcard or for many topics. What
-comes on a topic that is nobody's is counted.
+arrives on an unknown topic is counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Subscriptions:
     topics : DeviceTopics
         The device's.
     populations : Populations
-        The populations at work.
+        The running populations.
     dispatch : MqttDispatch
         Subscribes.
     """
@@ -67,16 +67,16 @@ class Subscriptions:
         for topic, payload in messages.items():
             group = groups.get(topic.removeprefix(self._bulk_prefix))
             if group is not None and group.config.bulk:
-                group.intake.bulk(payload, arrived)
+                group.inputs.bulk(payload, arrived)
                 continue
             known = False
             for candidate in (*self._exact.get(topic, ()), *self._others):
-                known |= candidate.intake.message(topic, payload, arrived)
+                known |= candidate.inputs.message(topic, payload, arrived)
             self.unknown += not known
 
     def _filters(self, group: Group) -> list[str]:
         bulk = [self._topics.bulk_in(group.config.name)] if group.config.bulk else []
-        return group.intake.filters() + bulk
+        return group.inputs.filters() + bulk
 
 
 def _exact(filters: Sequence[str]) -> bool:

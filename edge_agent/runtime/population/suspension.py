@@ -9,7 +9,7 @@ class SuspendReason(enum.Enum):
     """One reason; a population is suspended as long as there is at least one."""
 
     GOVERNOR = "governor"
-    """The board is in trouble and sheds populations of its priority."""
+    """The board is overloaded and the governor suspends populations of this priority."""
     LOAN = "loan"
     """A peer runs it, or it is a guest that may not run yet: another device acts for its agents."""
     STOP = "stop"

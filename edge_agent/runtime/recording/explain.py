@@ -1,7 +1,8 @@
-"""Why an agent did what it did: beliefs, and for each policy what it is worth and why.
+"""Explains an agent's action: its beliefs, and the value of each policy.
 
-The utility of a policy is how well the observations it leads to agree with the preferences C; its
-information gain is how much they would tell about hidden states (``engine.reference``). Both are computed in
+The utility of a policy is how well the observations it leads to agree with the preferences C, and whether it
+leads nearer to a goal of inductive planning; its information gain is how much they would tell about hidden
+states and parameters (``engine.reference``). Both are computed in
 float64 from the beliefs that the 8-bit engine held, so their sum may differ from the engine's in the fourth
 digit; the engine's own posterior over policies is shown beside them.
 """
@@ -53,7 +54,8 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     model = population.model
     arrays = model.arrays()
     beliefs = [population.beliefs(f)[agent].astype(np.float64) for f in range(len(model.B))]
-    indifferent = replace(arrays, C=tuple(np.zeros_like(c) for c in arrays.C))
+    aimless = replace(arrays.options, use_inductive=False)
+    indifferent = replace(arrays, C=tuple(np.zeros_like(c) for c in arrays.C), options=aimless)
     gain = reference.expected_free_energy(indifferent, beliefs, horizon=population.horizon)
     total = reference.expected_free_energy(arrays, beliefs, horizon=population.horizon)
     posterior = population.policy_posterior[agent]

@@ -1,4 +1,4 @@
-"""The flight recorder: what is needed to make every decision again, in a file of bounded size.
+"""The flight recorder: records what is needed to repeat every decision, in a file of bounded size.
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
@@ -80,7 +80,7 @@ class RecordingFile(Protocol):
         """Append."""
 
     def rotate(self) -> None:
-        """Make the present segment the old one and begin anew."""
+        """Make the present segment the old one and begin a new one."""
 
     def close(self) -> None:
         """See to it that everything is written."""
@@ -148,7 +148,7 @@ def begin_frame(name: str, group: Group) -> bytes:
             "horizon": group.horizon,
             "prefer": {str(m): list(values) for m, values in group.preferred.items()},
             "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
-            "beliefs": group.stepper.checkpoint(),
+            "beliefs": group.model_port.checkpoint(),
         }
     )
 
@@ -252,7 +252,7 @@ class Recorder:
         added = {str(m): list(values) for m, values in group.preferred.items()}
         self._write(frame({"kind": "prefer", "population": name, "added": added}))
 
-    def believe(self, name: str, factor: int, beliefs: NDArray[np.float32]) -> None:
+    def record_beliefs(self, name: str, factor: int, beliefs: NDArray[np.float32]) -> None:
         """Note that all agents of ``name`` take ``beliefs`` (N, S) about ``factor`` over from their peers."""
         if self._file is None:
             return

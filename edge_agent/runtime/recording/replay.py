@@ -1,4 +1,4 @@
-"""Replays a flight recording: makes every decision again and compares it, bit for bit.
+"""Replays a flight recording: repeats every decision and compares it bit for bit.
 
 Theory of operation. A ``begin`` frame gives the population its beliefs back; from there each ``step``
 frame's observations must lead to the actions in it. Threads and instruction sets don't matter to the

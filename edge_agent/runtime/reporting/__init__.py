@@ -1,1 +1,1 @@
-"""What the device tells: status, telemetry, Home Assistant, the service manager."""
+"""Reports of the device: status, telemetry, Home Assistant, the service manager."""

@@ -1,4 +1,4 @@
-"""The birth message: who the device is and what runs on it; with ``online`` false it is the will."""
+"""The birth message: identity and populations of the device; with ``online`` false it is the will."""
 
 from __future__ import annotations
 

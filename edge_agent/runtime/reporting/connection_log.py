@@ -1,4 +1,4 @@
-"""What the log says about the connection to the broker: one line per change, not per attempt.
+"""Logs the connection to the broker: one line per change, not per attempt.
 
 Theory of operation. `ConnectionLog.update` is called in every turn. It logs when the device comes online and
 why a connection or an attempt failed. A failure that was logged is not repeated until a connection has held

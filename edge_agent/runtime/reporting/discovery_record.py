@@ -1,4 +1,4 @@
-"""What was announced to Home Assistant, kept across restarts, so that what is gone can be removed there.
+"""A record of the populations announced to Home Assistant, so that removed ones can be deleted there.
 
 Theory of operation. Home Assistant keeps an entity until it is told that the entity is gone, and a broker
 keeps a retained announcement until it is replaced by an empty one. The daemon that said it may have ended
@@ -84,9 +84,9 @@ class DiscoveryRecord:
             if not isinstance(topic, str) or not _texts(populations) or not _texts(stale):
                 raise ValueError("not as it was written")
         except PlatformError as error:
-            log.warning("home assistant: %s; what was announced before is not known", error)
+            log.warning("home assistant: %s; earlier announcements are unknown", error)
         except (ValueError, RecursionError, AttributeError) as error:
-            log.warning("home assistant: %s: %s; what was announced before is not known", NAME, error)
+            log.warning("home assistant: %s: %s; earlier announcements are unknown", NAME, error)
         else:
             return topic, tuple(populations), tuple(stale)
         return "", (), ()
@@ -98,7 +98,7 @@ class DiscoveryRecord:
         try:
             self._store.save(NAME, json.dumps(record).encode("ascii"))
         except PlatformError as error:
-            log.warning("home assistant: %s; what is announced now may stay there when it is gone", error)
+            log.warning("home assistant: %s; removed populations may stay in Home Assistant", error)
 
 
 def _texts(value: object) -> bool:

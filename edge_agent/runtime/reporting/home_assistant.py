@@ -1,4 +1,4 @@
-"""Home Assistant's view of the device: announced on every connect, a state in JSON as often as telemetry.
+"""Publishes the device to Home Assistant: discovery on every connect, and a state at the telemetry interval.
 
 Theory of operation. The announcement is retained, so that a Home Assistant that starts later finds it; it is
 published again when populations came or went, and when Home Assistant says that it is online. States are
@@ -95,7 +95,7 @@ class HomeAssistantPublisher:
         self._dispatch = dispatch
         self._clock = clock
         self._figures = figures
-        dispatch.heed(self._delivered, self._online)
+        dispatch.add_callbacks(self._delivered, self._online)
         if prefix:
             dispatch.listen(discovery.status_topic(prefix), self._status)
 

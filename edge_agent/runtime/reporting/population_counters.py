@@ -19,11 +19,11 @@ def _counters(group: Group, missed: int) -> dict[str, int | float]:
         "tick": group.counters.ticks,
         "steps": group.counters.steps,
         "decisions": group.counters.steps * len(group.binding.controls),
-        "contradictions": group.stepper.contradictions,
+        "contradictions": group.model_port.contradictions,
         "missed": missed,
         "observations": group.counters.observations,
         "actions": group.counters.actions,
         "silent": group.counters.stale,
-        "faults": sum(group.intake.faults.values()),
+        "faults": sum(group.inputs.faults.values()),
         "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
     }

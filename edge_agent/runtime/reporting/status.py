@@ -1,4 +1,4 @@
-"""What one can ask a running daemon: its status, its agents, an agent's history. Answers are plain types."""
+"""Queries of the running daemon: status, agents, an agent's history. Answers are plain types."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Status:
         return f"{rung}; {sizes}; broker {self._broker()['state']}"
 
     def agents(self, population: Any) -> list[dict[str, Any]]:
-        """Return one entry per agent: what it observes now and was last told."""
+        """Return one entry per agent: its present observations and last actions."""
         rows: list[dict[str, Any]] = []
         for name, group in self._populations.chosen(population).items():
             for index, agent in enumerate(group.names):
@@ -129,7 +129,7 @@ class Status:
                         "agent": agent,
                         "observes": group.observations.latest(index),
                         "acts": [actuator.told(index) for actuator in group.actuators],
-                        "free_energy": round(float(group.stepper.free_energy[index]), 4),
+                        "free_energy": round(float(group.model_port.free_energy[index]), 4),
                     }
                 )
         return rows
@@ -174,14 +174,14 @@ class Status:
             "reasons": sorted(reason.value for reason in group.reasons),
             "shadow": None if group.shadow is None else _shadow(group.shadow),
             **asdict(group.counters),
-            "contradictions": group.stepper.contradictions,
-            "faults": {fault.value: count for fault, count in group.intake.faults.items() if count},
+            "contradictions": group.model_port.contradictions,
+            "faults": {fault.value: count for fault, count in group.inputs.faults.items() if count},
             "missed": self._schedule.missed(name),
             "jitter_p99_ms": round(group.jitter.quantile(0.99) * 1e3, 3),
             "latency_p50_ms": round(group.latency.quantile(0.50) * 1e3, 3),
             "latency_p99_ms": round(group.latency.quantile(0.99) * 1e3, 3),
             "latency_max_ms": round(group.latency.largest * 1e3, 3),
-            "bytes_per_agent": round(group.stepper.nbytes / max(size, 1), 1),
+            "bytes_per_agent": round(group.model_port.nbytes / max(size, 1), 1),
             "history_records": group.history.held,
         }
 

@@ -1,4 +1,4 @@
-"""What the device tells its hub about itself: counters on a timer, through the outbox on disk.
+"""Publishes telemetry to the hub: counters on a timer, through the outbox on disk.
 
 Theory of operation. `TelemetryPublisher.turn` asks ``protocol.telemetry`` whether a body is due, and hands it
 to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has confirmed
@@ -78,7 +78,7 @@ class TelemetryPublisher:
         self._peers: dict[str, int | float] = {}
         self._kept_out: dict[str, int] = {}
         self._quiet_until = -math.inf
-        dispatch.heed(outbox.delivered, self._online)
+        dispatch.add_callbacks(outbox.delivered, self._online)
         if outbox.settings.confirm:
             dispatch.listen(topics.confirm, self._confirmed)
 

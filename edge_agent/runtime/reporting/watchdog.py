@@ -1,9 +1,9 @@
-"""What the service manager is told: ready once, the watchdog for completed work alone, a line of status.
+"""Reports to the service manager: readiness, watchdog notifications after completed work, and a status line.
 
 Theory of operation. The daemon's loop calls `turned` after every turn with the number of tasks completed so
-far. The watchdog is fed when that number has grown, so a step that hangs, or a loop that turns without
-getting anything done, is a daemon that the service manager starts again. It is fed at most four times an
-interval: at a thousand ticks a second the manager has better things to do.
+far. The watchdog is notified when that number has grown, so the service manager restarts a daemon whose step
+hangs or whose loop completes no task. There are at most four notifications per interval, to limit the
+messages at high tick rates.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 STATUS_S = 2.0
-FEEDS_AN_INTERVAL = 4
+FEEDS_PER_INTERVAL = 4
 
 
 class ServiceManager(Protocol):
@@ -50,7 +50,7 @@ class Watchdog:
         self._manager = manager
         self._describe = describe
         interval = manager.watchdog_interval
-        self._pause = 0.0 if interval is None else interval / FEEDS_AN_INTERVAL
+        self._pause = 0.0 if interval is None else interval / FEEDS_PER_INTERVAL
         self._completed = 0
         self._fed = float("-inf")
         self._described = float("-inf")

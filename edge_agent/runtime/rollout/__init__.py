@@ -1,1 +1,1 @@
-"""The hub's documents and commands on the running daemon."""
+"""Carries out documents and commands of the hub on the running daemon."""

@@ -1,4 +1,4 @@
-"""The port to where bundles arrive and are verified: what takes time goes on in threads, its end is news.
+"""The port for receiving and verifying bundles: slow work runs in threads, and results are returned as news.
 
 `services.bundle_worker.BundleWorker` is the one of the daemon.
 """

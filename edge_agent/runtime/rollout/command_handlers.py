@@ -67,7 +67,7 @@ class CommandHandlers:
         self._status = status
         self._tools = tools
 
-    def obey(self, command: Command) -> dict[str, Any]:
+    def run_command(self, command: Command) -> dict[str, Any]:
         """Carry ``command`` out and return its result.
 
         Raises

@@ -1,8 +1,7 @@
-"""What the follower asked for and is not done yet: done in order, nothing before what it rests on is kept.
+"""Ordered effects of the hub client: nothing after a Save runs until it is on disk.
 
-Theory of operation. What an effect leads to waits behind those that wait already, so none begins in the
-middle of another. `Save` is the one that matters: while the disk refuses it, nothing after it happens, and
-it is tried again every `RETRY_S`.
+Theory of operation. Effects that result from an effect are appended to the queue, so no effect starts inside
+another. If a `Save` fails, the effects after it wait, and it is tried again every `RETRY_S` seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.hub_client import HubEffect, Save
+from edge_agent.protocol.hub_effects import HubEffect, Save
 from edge_agent.protocol.ports import Clock
 
 log = logging.getLogger("edge_agent")
@@ -23,7 +22,7 @@ MAX_WAITING = 1000
 
 
 class DeviceStore(Protocol):
-    """Where the follower's state is kept; failures are PlatformError."""
+    """Where the hub client's state is kept; failures are PlatformError."""
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Make it durable."""
@@ -34,7 +33,7 @@ class EffectQueue:
 
     Parameters
     ----------
-    keeper : DeviceStore
+    state_store : DeviceStore
         Takes the states.
     perform : callable
         Carries out every effect but `Save`.
@@ -42,11 +41,11 @@ class EffectQueue:
         Monotonic time.
     """
 
-    def __init__(self, keeper: DeviceStore, perform: Callable[[HubEffect], None], clock: Clock) -> None:
+    def __init__(self, state_store: DeviceStore, perform: Callable[[HubEffect], None], clock: Clock) -> None:
         self.unsaved = 0
         self.retry_at: float | None = None
         """When to call `take` again, since the disk refused; monotonic seconds."""
-        self._keeper = keeper
+        self._state_store = state_store
         self._perform = perform
         self._clock = clock
         self._waiting: deque[HubEffect] = deque()
@@ -76,10 +75,10 @@ class EffectQueue:
 
     def _saved(self, effect: Save) -> bool:
         try:
-            self._keeper.write(effect.state)
+            self._state_store.write(effect.state)
         except PlatformError as error:
             self.unsaved += 1
-            log.error("hub: %s; nothing is obeyed until it can be kept", error)
+            log.error("hub: %s; documents and commands wait until the state is stored", error)
             self.retry_at = self._clock.monotonic() + RETRY_S
             return False
         self.retry_at = None

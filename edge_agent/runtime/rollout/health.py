@@ -1,4 +1,4 @@
-"""How a bundle does in its shadow run or trial, counted from the beginning of the stage.
+"""Health of a bundle in its shadow run or trial, counted from the beginning of the stage.
 
 Theory of operation. The bundle that is tried is compared with the one beside it on the same observations. A
 population that is new has none beside it: its surprise is measured against itself, so that only what is not a
@@ -55,7 +55,7 @@ class BundleHealth:
         """Watch ``bundle`` from now on; ``alone``: there is none to compare it with."""
         group = self._populations.groups[population]
         shadow, counters = group.shadow, group.counters
-        new = group.stepper if shadow is None or group.digest == bundle else shadow.stepper
+        new = group.model_port if shadow is None or group.digest == bundle else shadow.model_port
         missed = self._schedule.missed(population)
         self._watched[population] = _Watch(
             bundle, alone, counters.ticks, counters.steps, missed, new.contradictions
@@ -92,12 +92,12 @@ class BundleHealth:
 
 
 def _alone(group: Group, watch: _Watch, missed: int, memory: int) -> Health:
-    energy = float(group.stepper.free_energy.mean())
+    energy = float(group.model_port.free_energy.mean())
     return Health(
         steps=group.counters.steps - watch.steps,
         ticks=group.counters.ticks - watch.ticks,
         missed=missed,
-        contradictions=group.stepper.contradictions - watch.contradictions,
+        contradictions=group.model_port.contradictions - watch.contradictions,
         free_energy=energy,
         old_free_energy=energy,
         memory=memory,
@@ -108,7 +108,7 @@ def _beside(group: Group, shadow: Shadow, watch: _Watch, missed: int, memory: in
     acting = group.digest == watch.bundle
     steps = max(shadow.steps, 1)
     means = (shadow.free_energy / steps, shadow.acting_free_energy / steps)
-    new = group.stepper if acting else shadow.stepper
+    new = group.model_port if acting else shadow.model_port
     return Health(
         steps=shadow.steps,
         ticks=group.counters.ticks - watch.ticks,

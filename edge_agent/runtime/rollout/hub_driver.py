@@ -1,9 +1,9 @@
-"""The hub's documents and commands at work on this device: carries out what ``protocol.hub_client`` decides.
+"""Carries out the effects of ``protocol.hub_client`` on this device.
 
-Theory of operation. Signed messages go to the follower as they arrive; its effects are carried out in order
-(`runtime.rollout.effect_queue`). Rollouts have their stages (`runtime.rollout.stages`), commands are obeyed
-(`runtime.rollout.command_handlers`). What takes time, reading and verifying a bundle or downloading one, is
-done by the workshop in threads, and its news come back in `HubDriver.turn`.
+Theory of operation. Signed messages go to the hub client as they arrive; its effects are carried out in order
+(`runtime.rollout.effect_queue`). `runtime.rollout.stages` runs rollouts and
+`runtime.rollout.command_handlers` runs commands. Slow work (reading, verifying or downloading a bundle) runs
+in the threads of the bundle worker; `HubDriver.turn` collects the results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
 from edge_agent.protocol.command_guard import Begin, Command
-from edge_agent.protocol.hub_client import Download, HubClient, HubEffect, Leave, Parameters, Publish, Warn
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Warn
 from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.rollout import ENDED, Commit, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
@@ -81,7 +82,7 @@ class HubDriver:
         self._queue = EffectQueue(store, self._perform, clock)
         for subscription in client.subscriptions:
             dispatch.listen(subscription.filter, self._heard)
-        dispatch.heed(lambda _token: None, self._online)
+        dispatch.add_callbacks(lambda _token: None, self._online)
 
     def start(self) -> None:
         """Go on where the last process was interrupted."""
@@ -128,7 +129,7 @@ class HubDriver:
             self._queue.take(self.client.tick(*self._now()))
 
     def status(self) -> dict[str, Any]:
-        """Return what was obeyed and what was refused, in plain types."""
+        """Return the document in force and the last refusal, in plain types."""
         twin = self.client.twin
         return {
             "desired": {**twin.counters, "version": twin.version, "trust": twin.trust.version},
@@ -166,7 +167,7 @@ class HubDriver:
             case Parameters(values):
                 self._parameters(values)
             case Begin(command):
-                self._obey(command)
+                self._run_command(command)
             case Warn(text):
                 log.warning("hub: %s", text)
 
@@ -192,9 +193,9 @@ class HubDriver:
         if isinstance(seconds, (int, float)) and low <= seconds <= high:
             self._set_telemetry_seconds(float(seconds))
 
-    def _obey(self, command: Command) -> None:
+    def _run_command(self, command: Command) -> None:
         try:
-            result = self._handlers.obey(command)
+            result = self._handlers.run_command(command)
         except EdgeAgentError as error:
             effects = self.client.finished(command.id, False, *self._now(), reason=str(error))
         else:

@@ -1,4 +1,4 @@
-"""Populations that the hub adds: planned beside what there is, on trial at once, gone again if they do badly.
+"""Populations that the hub adds: planned beside the existing ones, on trial at once, removed if a gate fails.
 
 Theory of operation. There is nothing to compare a new population with, so it acts in its trial and is
 watched by its own counters. It must fit twice: into the arena as it is now, and into the plan of the next

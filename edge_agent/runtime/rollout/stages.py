@@ -1,9 +1,9 @@
-"""The stages of a rollout on the running daemon: verified, the shadow, on trial, there to stay or gone.
+"""The stages of a rollout on the running daemon: verified, shadow run, trial, committed or rolled back.
 
 Theory of operation. The verified bundle is staged as the shadow of the one that acts; for the trial they
 change places; in the end one of the two is dropped (`runtime.populations`). How the new bundle does meanwhile
 is watched (`runtime.rollout.health`). A population that is not here yet has no shadow run: it comes by
-`runtime.rollout.new_population`, on trial. Whatever happens is told to the follower; what it asks for then is
+`runtime.rollout.new_population`, on trial. Results are reported to the hub client, and its next effects are
 returned.
 """
 
@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable, Iterator
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.protocol.hub_client import HubClient, HubEffect, Leave
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import HubEffect, Leave
 from edge_agent.protocol.ports import Clock
 from edge_agent.protocol.rollout import (
     ENDED,
@@ -38,7 +39,7 @@ Effects = list[HubEffect]
 
 
 class RolloutStages:
-    """All rollouts of a device at work.
+    """All rollouts of a device.
 
     Parameters
     ----------
@@ -81,26 +82,26 @@ class RolloutStages:
         return {name: (group.digest, len(group.names)) for name, group in groups if name not in self._new}
 
     def perform(self, effect: RolloutEffect | Leave) -> Effects:
-        """Carry out what the follower asks for."""
+        """Carry out what the hub client asks for."""
         match effect:
             case Verify(population, bundle):
                 return self._verify(population, bundle)
             case StartShadow(population, bundle):
                 self._health.begin(population, bundle, False, self._clock.monotonic())
             case Trial(population, bundle):
-                log.info("hub: population %s tries bundle %.12s", population, bundle)
+                log.info("hub: population %s starts the trial of bundle %.12s", population, bundle)
                 return self._try(population, bundle)
             case Commit(population, bundle):
                 log.info("hub: population %s runs bundle %.12s", population, bundle)
                 return self._commit(population, bundle)
             case RollBack(population, bundle, reason):
-                log.warning("hub: population %s goes back: %s", population, reason)
+                log.warning("hub: population %s is rolled back: %s", population, reason)
                 if population in self._new:
                     self._new.remove(population)
                 self._act(population, bundle)
                 self._end(population)
             case Leave(population):
-                log.info("hub: population %s goes", population)
+                log.info("hub: population %s is removed", population)
                 self._populations.retire(population, without(self._populations.plan, population))
                 self._end(population)
         return []

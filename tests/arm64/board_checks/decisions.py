@@ -1,4 +1,4 @@
-"""The same bundle and the same observations give the same decisions here as on x86-64."""
+"""The same bundle and observations give the same decisions on the board as on x86-64."""
 
 from __future__ import annotations
 

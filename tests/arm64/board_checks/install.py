@@ -1,4 +1,4 @@
-"""Installation as the README says it, on a board whose device tree says "Raspberry Pi Zero 2 W"."""
+"""Installation by the README, on a board whose device tree says "Raspberry Pi Zero 2 W"."""
 
 from __future__ import annotations
 

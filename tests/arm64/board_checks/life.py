@@ -1,4 +1,4 @@
-"""The daemon under its unit: up, watched, limited, killed, hung, leaking, and back with its beliefs."""
+"""The daemon under its unit: start, watchdog, limits, kill, hang, leak, and restart with its beliefs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The metrics' unit, as it is shipped: its sandbox lets it ask the daemon and answer a scrape, up or down."""
+"""The metrics unit as shipped: its sandbox allows queries of the daemon and scrapes, with the daemon up or
+down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: tries doors and prints, as JSON, which were shut and which stood open."""
+"""Runs inside the sandbox: tries forbidden and allowed accesses and prints the results as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be run is refused with a line in the journal, and not tried again and again."""
+"""An invalid configuration is refused with one line in the journal, without repeated restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upgrades and removal keep state; purging forgets it; a damaged package changes nothing."""
+"""Upgrade and removal keep state; purge deletes it; a damaged package changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the unit's sandbox denies and what it lets through, tried from inside it.
+"""What the unit's sandbox denies and allows, tested from inside it.
 
 The probe runs under the unit's own lines: a copy of the unit with another program in it.
 """

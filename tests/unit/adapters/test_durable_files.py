@@ -32,12 +32,12 @@ def test_a_disk_that_refuses_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_tape_keeps_two_segments(tmp_path: Path) -> None:
     path = tmp_path / "rec"
-    tape = SegmentedFile(path)
+    recording_file = SegmentedFile(path)
     for text in (b"a", b"b", b"c"):
-        tape.write(text)
-        tape.rotate()
-    tape.write(b"d")
-    tape.close()
+        recording_file.write(text)
+        recording_file.rotate()
+    recording_file.write(b"d")
+    recording_file.close()
     assert (path.read_bytes(), path.with_name("rec.old").read_bytes()) == (b"d", b"c")
     later = SegmentedFile(path)
     later.write(b"e")
@@ -47,9 +47,9 @@ def test_a_tape_keeps_two_segments(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = SegmentedFile(tmp_path / "rec")
-    tape.close()
+    recording_file = SegmentedFile(tmp_path / "rec")
+    recording_file.close()
     with open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr(tape, "_file", full)
+        monkeypatch.setattr(recording_file, "_file", full)
         with pytest.raises(PlatformError, match="No space left"):
-            tape.write(b"x")
+            recording_file.write(b"x")

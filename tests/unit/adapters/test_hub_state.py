@@ -89,7 +89,9 @@ def test_a_state_that_is_lost_is_said_and_the_floor_stays(tmp_path: Path, how: s
     lose(tmp_path / STATE, how, 40)
     kept = HubState(tmp_path, OWNER).read()
     if how == "other":
-        assert kept.state == {"version": "8"}  # whether it is a follower's state is for the follower to say
+        assert kept.state == {
+            "version": "8"
+        }  # whether it is a hub_client's state is for the hub_client to say
     else:
         assert kept.state is None
         (line,) = kept.lost

@@ -1,4 +1,4 @@
-"""The gate: what counts as worse, and that noise does not."""
+"""``make bench-check`` finds regressions and ignores noise."""
 
 from collections.abc import Iterator
 
@@ -66,7 +66,10 @@ def test_a_figure_that_is_gone_is_a_regression_and_a_new_one_is_not() -> None:
 
 def test_the_line_names_what_it_was_and_what_it_is() -> None:
     line = verdict(figure(1.0), figure(1.25)).line
-    assert line == "neural: case, step beside raw loop: 1 in the release, 1.25 now, 25.0% worse (10% allowed)"
+    assert (
+        line
+        == "neural: case, step compared with raw loop: 1 in the release, 1.25 now, 25.0% worse (10% allowed)"
+    )
 
 
 def test_the_report_names_what_is_nearest_to_a_regression() -> None:

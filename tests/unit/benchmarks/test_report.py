@@ -1,4 +1,4 @@
-"""The report says what the results say, and nothing else."""
+"""The report contains the results and nothing else."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_readmes_table_is_replaced_and_the_rest_left_alone() -> None:
 
 def test_a_row_of_the_front_page_says_when_it_was_not_measured() -> None:
     text = front.readme(FOUND)
-    assert "| whole daemon, 1,000 agents, resident | 43.2 MB | `python -m benchmarks.memory` |" in text
+    assert "| whole daemon, 1,000 agents, resident memory | 43.2 MB | `python -m benchmarks.memory` |" in text
     assert "not measured | `python -m benchmarks.link`" in text
 
 
@@ -104,6 +104,6 @@ def test_the_table_beside_freeagentics_says_what_was_simulated_and_was_measured(
         assert front.find(found, place) is not None, row
         if "devices" in place.case:  # one of them runs
             assert "simulated" in row
-            assert theirs == "not told"
+            assert theirs == "not published"
     (share,) = (place for _, theirs, place in front.FREEAGENTICS if theirs == "28.4 %")
     assert share.case == "50 agents, one core"

@@ -1,4 +1,4 @@
-"""What is stored comes back, and the run in the middle is one that happened."""
+"""Stored results are read back unchanged, and the median run is a real run."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What the soak calls a leak, a loss and a miss."""
+"""The soak test's verdict on leaks, losses and missed deadlines."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def sample(t: float, pid: int = 1, **more: Any) -> Sample:
 def test_a_slow_leak_shows_in_a_long_life_and_a_jump_does_not() -> None:
     leak = [sample(t, rss=45 * MB + int(t * 10 * MB / 3600)) for t in range(1200)]
     unit, slope, limit = verdict.growth(leak)
-    assert (unit, round(slope, 1)) == ("MB an hour", 10.0)
+    assert (unit, round(slope, 1)) == ("MB per hour", 10.0)
     assert slope > limit
     jump = [sample(t, rss=45 * MB + (2 * MB if t > 500 else 0)) for t in range(1200)]
     _, slope, limit = verdict.growth(jump)
@@ -77,7 +77,7 @@ def test_descriptors_count_while_online_only() -> None:
 
 def test_what_was_written_before_a_kill_counts_too() -> None:
     found = [sample(t, pid=1 + t // 60, written=(t % 60) * MB // 60) for t in range(120)]
-    assert round(verdict.written_a_minute(found), 1) == 1.0
+    assert round(verdict.written_per_minute(found), 1) == 1.0
 
 
 def row(device: str, **more: int | str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `make bench` would run."""
+"""The commands of `make bench`."""
 
 import pytest
 

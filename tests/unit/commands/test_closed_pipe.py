@@ -1,4 +1,4 @@
-"""A command whose output nobody reads any more ends in silence."""
+"""A command whose output is closed ends without an error message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``run`` makes of the configuration's words about the link."""
+"""How ``run`` sets up the link from the configuration."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_agent.commands.compose_daemon import DaemonBuilder
-from edge_agent.commands.compose_hub import join_peers, obey_hub
+from edge_agent.commands.compose_hub import connect_hub, join_peers
 from edge_agent.config import profile, records
 from edge_agent.config.checks import compile_files
 from edge_agent.errors import ConfigError
@@ -81,7 +81,7 @@ def builder(made: Any) -> DaemonBuilder:
 
 def follow(made: Any) -> Any:
     built = builder(made)
-    obey_hub(built, made, lambda: None, lambda: None, lambda: None)
+    connect_hub(built, made, lambda: None, lambda: None, lambda: None)
     return built.hub
 
 
@@ -98,7 +98,7 @@ def test_a_hub_is_obeyed_only_where_it_can_be_kept_what_was_obeyed(
     text = TEXT.replace("[hub]", f'[hub]\nkeys = ["{tmp_path}/hub.pub"]')
     (tmp_path / "state").write_text("a file where a folder should be")
     assert follow(composed(tmp_path, text)) is None
-    assert "it is not obeyed" in caplog.text
+    assert "documents and commands of the hub are ignored" in caplog.text
     (tmp_path / "state").unlink()
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "follower.json").write_text('{"twin": 5}')

@@ -1,4 +1,4 @@
-"""Provisioning writes once what is the user's, and each time what is ours."""
+"""Provisioning writes the user's file once, and its own files each time."""
 
 import json
 import tomllib

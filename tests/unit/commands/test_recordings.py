@@ -1,4 +1,4 @@
-"""``replay`` and ``infer``: what they print, and what they say of files that are not what they should be."""
+"""``replay`` and ``infer``: their output, and their errors for invalid files."""
 
 from __future__ import annotations
 
@@ -157,3 +157,18 @@ def test_a_trace_that_is_no_archive_and_an_output_without_a_folder_are_named(
     assert "none/out.npz: No such file or directory" in capsys.readouterr().err
     assert main([*words, "out.npz"]) == 0
     assert json.loads(capsys.readouterr().out)["shapes"]["act"] == [3, 1]
+
+
+def test_infer_takes_distributions_over_outcomes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = Population(fan.model(), 1).model.num_obs[0]
+    sure = np.eye(outcomes, dtype=np.float32)[[1, 0, 1]]
+    np.savez(place / "hard.npz", obs=np.array([[1], [0], [1]]))
+    np.savez(place / "soft.npz", obs=np.full((3, 1), -1), soft_0=sure)
+    for name in ("hard", "soft"):
+        assert main(["infer", "fan.eab", "--trace", f"{name}.npz", "-o", f"{name}.out", "--seed", "3"]) == 0
+    with np.load(place / "hard.out") as hard, np.load(place / "soft.out") as soft:
+        np.testing.assert_array_equal(hard["act"], soft["act"])
+        np.testing.assert_allclose(hard["qs_0"], soft["qs_0"], atol=1e-3)
+    np.savez(place / "odd.npz", obs=np.full((3, 1), -1), soft_7=sure)
+    assert main(["infer", "fan.eab", "--trace", "odd.npz", "-o", "odd.out"]) == 2
+    assert "odd.npz: soft: modality 7, expected 0 to 0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The daemon's outermost loop: what nobody foresaw ends it in good order."""
+"""The daemon's outermost loop: an unhandled exception ends it in order."""
 
 from __future__ import annotations
 

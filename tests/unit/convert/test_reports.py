@@ -1,4 +1,5 @@
-"""Sensitivity and reports of agents: the tensor that loses most is named first, and the page stands alone."""
+"""Sensitivity and reports of agents: the tensor with the largest loss comes first; the page is
+self-contained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +16,18 @@ from edge_convert.readers.agent_source import agent_source
 
 def test_the_tensor_that_is_off_is_the_most_sensitive(light: dict[str, Any]) -> None:
     A, B, C, D = (light[f"{letter}_0"] for letter in "ABCD")
-    source = agent_source(Path("m.npz"), [A], [B], [C], [D], meta={}).arrays
+    whole = agent_source(Path("m.npz"), [A], [B], [C], [D], meta={})
+    source = whole.arrays
     for letter, wrong in (
         ("A_0", replace(source, A=(np.array([[0.8, 0.3], [0.2, 0.7]]),))),
         ("B_0", replace(source, B=(np.full_like(B, 0.5),))),
     ):
         model = Model.quantized(wrong)
-        history = agent_fidelity.measure(source, model, None, "", 0).history
+        history = agent_fidelity.measure(whole, model, None, "", 0).history
         ranking = agent_sensitivity.rank(source, model, history)
         assert ranking[0].tensor == letter
         assert ranking[0].max_kl > 0.01
-        assert {row.tensor for row in ranking} == {"A_0", "B_0", "beliefs"}
+        assert {row.tensor for row in ranking} == {"A_0", "B_0", "beliefs_0"}
         assert all(row.max_kl < 0.01 for row in ranking[1:])
 
 
@@ -34,7 +36,7 @@ def test_figures_are_those_of_a_worse_model(light: dict[str, Any]) -> None:
     source = agent_source(Path("m.npz"), [A], [B], [C], [D], meta={})
     other = replace(source.arrays, A=(np.array([[0.2, 0.9], [0.8, 0.1]]),))
     wrong = Model.quantized(other)
-    figures = agent_fidelity.measure(source.arrays, wrong, None, "", 0).figures()
+    figures = agent_fidelity.measure(source, wrong, None, "", 0).figures()
     assert figures["action_agreement"] < 0.9
     assert figures["max_regret"] > 0
     assert figures["max_posterior_kl"] > 0.1

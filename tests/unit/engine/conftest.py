@@ -28,7 +28,8 @@ def golden(name: str) -> Golden:
         np.load(GOLDEN / "traces" / f"{name}.npz") as trace,
     ):
         restarts = range(0, 200, 10) if name.startswith("s3") else range(0)
-        return Golden(name, arrays_from_npz(dict(model)), dict(trace), restarts)
+        marginal = {"sampling_mode": np.array("marginal")}  # as the traces' agents chose
+        return Golden(name, arrays_from_npz(dict(model) | marginal), dict(trace), restarts)
 
 
 @pytest.fixture(params=NAMES)

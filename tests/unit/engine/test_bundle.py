@@ -84,7 +84,10 @@ def test_damage_is_named(load_golden, tmp_path, damage: str) -> None:
     [
         ({"policy_len": 10**9}, "policy_len"),
         ({"policy_len": "2"}, "policy_len"),
-        ({"gamma": 10**400}, "too large"),
+        ({"options": {"gamma": 10**400}}, "too large"),
+        ({"options": {"num_iter": -1}}, "num_iter: -1, expected an integer"),
+        ({"options": {"speed": 1}}, "options: speed is unknown"),
+        ({"options": 7}, "int"),
         ({"A": [{"layout": "sparse"}]}, "rows"),
         ({"A": 3}, "int"),
         ({"A_deps": [[0], [1]]}, "missing"),

@@ -1,4 +1,4 @@
-"""In 8 bits the engine decides as pymdp does in 64: teacher-forced on pymdp's own traces."""
+"""The 8-bit engine decides like pymdp in 64 bits: teacher-forced on pymdp's own traces."""
 
 import numpy as np
 import pytest

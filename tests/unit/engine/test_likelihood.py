@@ -1,4 +1,4 @@
-"""What observations say about a factor that is shared, and what says nothing that could be."""
+"""The likelihood of observations for a shared factor, and impossible evidence."""
 
 import numpy as np
 import pytest

@@ -39,8 +39,10 @@ def test_scratch_is_one_branch_of_the_tree() -> None:
 
 
 def test_node_budget() -> None:
-    with pytest.raises(ModelError, match="node budget"):
+    with pytest.raises(ModelError, match="over 38 nodes, the node budget; policies of 2 steps would fit"):
         grid(3, node_budget=38)
+    with pytest.raises(ModelError, match="not even policies of one step would fit"):
+        grid(3, node_budget=1)
     grid(3, node_budget=39)
 
 

@@ -1,4 +1,4 @@
-"""What a population promises beyond a step: subsets, evidence, re-runs, checkpoints, lighter planning."""
+"""A population beyond a step: subsets, evidence, re-runs, checkpoints, shorter planning."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from edge_agent.engine import likelihood, reference
+from edge_agent.engine.arrays import model_arrays
 from edge_agent.engine.model import Model
+from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError, ModelError, ObservationError
 
@@ -307,22 +309,33 @@ def test_lowest_index_wins_a_tie() -> None:
     assert (population.step([[0], [1], [0], [-1]]) == 0).all()
 
 
-def test_contradiction_restarts_from_the_likelihood_and_counts() -> None:
-    A = [np.eye(3)]
-    B = [np.eye(3)[:, :, np.newaxis]]
-    population = Population(Model.from_arrays(A, B, None, [[1, 0, 0]]), 2)
+BETWEEN = {"keep": [0.5, 0, 0.5], "reset": [0, 0, 1]}
+"""Clipped at epsilon, what is impossible by the belief is as likely as what is impossible by the outcome."""
+
+
+@pytest.mark.parametrize("choice", list(BETWEEN))
+def test_contradiction_of_one_factor(choice: str) -> None:
+    A, B, D = [np.eye(3)], [np.eye(3)[:, :, np.newaxis]], [[1, 0, 0]]
+    options = AgentOptions(on_contradiction=choice)
+    population = Population(Model.from_arrays(A, B, None, D, options=options), 2)
     population.step([[0], [2]])
-    np.testing.assert_allclose(population.beliefs(0), [[1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(population.beliefs(0), [[1, 0, 0], BETWEEN[choice]], atol=1e-5)
     assert population.contradictions == 1
+    expected = reference.step(model_arrays(A, B, None, D, options=options), [np.array([1.0, 0, 0])], [2])
+    np.testing.assert_allclose(population.beliefs(0)[1], expected.qs[0], atol=1e-5)
+    np.testing.assert_allclose(population.free_energy[1], expected.F, atol=1e-3)
+    assert expected.contradiction
 
 
-def test_contradiction_of_several_factors() -> None:
+@pytest.mark.parametrize("choice", list(BETWEEN))
+def test_contradiction_of_several_factors(choice: str) -> None:
     A = [np.eye(3), np.eye(2)]
     B = [np.eye(3)[:, :, np.newaxis], np.eye(2)[:, :, np.newaxis]]
-    model = Model.from_arrays(A, B, None, [[1, 0, 0], [0.5, 0.5]], A_deps=[[0], [1]])
+    options = AgentOptions(on_contradiction=choice)
+    model = Model.from_arrays(A, B, None, [[1, 0, 0], [0.5, 0.5]], A_deps=[[0], [1]], options=options)
     population = Population(model, 2)
     population.step([[0, 1], [2, 0]])
-    np.testing.assert_allclose(population.beliefs(0), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(population.beliefs(0), [[1, 0, 0], BETWEEN[choice]], atol=1e-5)
     assert population.contradictions == 1
 
 

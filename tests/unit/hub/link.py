@@ -1,4 +1,4 @@
-"""A broker that has gone quiet, a signed bundle, and the documents that a hub wrote there."""
+"""A broker without pending messages, a signed bundle, and the documents that a hub has published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices that a hub has heard before are missed when they are not heard."""
+"""Devices that a hub has heard before are reported as missing when they are silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong on a command line is told in one line, before any broker is asked."""
+"""An invalid command line is reported in one line, before the broker is contacted."""
 
 from __future__ import annotations
 
@@ -71,8 +71,11 @@ KEYS = ["keys", "--fleet", "f"]
             "large.toml: config: seed: found an integer of 65 bits",
         ),
         ([*DEPLOY, "--broker", "h:0"], "--broker: found port '0', expected 1 to 65535"),
-        ([*DEPLOY, "--username", "tom", "--password-file", "empty"], "empty: no password can be read"),
-        ([*DEPLOY, "--ca", "empty"], "empty: not a usable certificate"),
+        (
+            [*DEPLOY, "--username", "tom", "--password-file", "empty"],
+            "--password-file: empty: empty, expected the password",
+        ),
+        ([*DEPLOY, "--ca", "empty"], "empty: not a CA certificate"),
         (["command", "reset", "--fleet", "f"], "--sign: found no key"),
         ([*COMMAND, "--argument", "rate"], "--argument: found 'rate', expected KEY=JSON"),
         ([*COMMAND, "--argument", "5"], "--argument: found '5', expected KEY=JSON"),

@@ -1,4 +1,4 @@
-"""A rollout at work, on a broker that tells what a test wants: waves, steering, and what is sent back."""
+"""A running rollout on a simulated broker: waves, control, and reverted devices."""
 
 from __future__ import annotations
 

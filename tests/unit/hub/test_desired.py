@@ -1,4 +1,4 @@
-"""The hub signs what follows from its own documents, never what somebody else left at the broker."""
+"""The hub signs only changes of its own documents, never documents of other clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container's recipe has nothing that hadolint objects to."""
+"""hadolint accepts the Dockerfile."""
 
 import subprocess
 import sys

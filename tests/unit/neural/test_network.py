@@ -13,9 +13,9 @@ import pytest
 
 from edge_agent.errors import BundleError
 from edge_agent.neural.network import NeuralModel
-from edge_agent.neural.runtime_port import ENTRY
 from edge_agent.neural.runtimes import open_runtime
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import KINDS
 
 TARGETS = ("litert", "onnxruntime")
 
@@ -58,7 +58,7 @@ def test_another_network_in_the_bundle_does_not_load(
     bundle_file: Callable[..., Path], target: str, tmp_path: Path
 ) -> None:
     path, other = bundle_file("mlp_tanh", target), bundle_file("policy", target)
-    entry = ENTRY[bundle.read(path).kind]
+    entry = KINDS[bundle.read(path).kind].entry
     for payload in (bytes(bundle.read(other).entries[entry]), b"no model at all", b""):
         changed = rewritten(path, tmp_path / "changed.eab", {}, {entry: payload})
         with pytest.raises(BundleError, match=r"changed\.eab|model\."):

@@ -1,4 +1,4 @@
-"""A population of networks has the face of a population of agents, whatever runtime is behind it."""
+"""A population of networks has the interface of a population of agents, with each runtime."""
 
 from collections.abc import Callable
 from functools import partial

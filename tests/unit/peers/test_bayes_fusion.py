@@ -41,7 +41,7 @@ def fused(evidence: list, present: int = START + 9, model: BayesFilter = STEERED
     return fusion
 
 
-def one_a_key(evidence: list) -> list:
+def one_per_key(evidence: list) -> list:
     return list({(device, r.agent, r.tick): (device, r) for device, r in evidence}.values())
 
 
@@ -54,7 +54,7 @@ def test_order_and_repetition_do_not_matter(evidence: list, rng: random.Random) 
 
 @given(st.lists(pieces, max_size=15))
 def test_late_evidence_is_folded_in_as_if_it_had_been_in_time(evidence: list) -> None:
-    evidence = one_a_key(evidence)
+    evidence = one_per_key(evidence)
     late = BayesFusion(STEERED, PRIOR, START, controller=CONTROLLER)
     for device, record in evidence:
         late.advance(START + 9)
@@ -72,7 +72,7 @@ def test_late_evidence_is_folded_in_as_if_it_had_been_in_time(evidence: list) ->
 
 @given(st.lists(pieces, max_size=12))
 def test_the_belief_is_bayes_rule_with_everything(evidence: list) -> None:
-    evidence = one_a_key(evidence)
+    evidence = one_per_key(evidence)
     belief, action = PRIOR, -1
     for tick in range(START, START + 10):
         belief = STEERED.predict(belief, action)
@@ -116,27 +116,6 @@ def test_two_contents_under_one_key_end_alike_everywhere() -> None:
     assert first.add("b", two) is Outcome.CONFLICT
     assert second.add("b", one) is Outcome.CONFLICT
     assert (first.belief() == second.belief()).all()
-
-
-@given(st.lists(pieces, max_size=15), st.integers(START + 9, START + 25))
-def test_a_checkpoint_goes_on_where_it_was(evidence: list, now: int) -> None:
-    before = fused(evidence)
-    after = BayesFusion(STEERED, np.eye(S)[0], now + 1, controller=CONTROLLER)
-    after.advance(now)
-    assert after.restore(before.checkpoint())
-    before.advance(now)
-    assert (after.belief() == before.belief()).all()
-    assert after.held("b", 1) == before.held("b", 1)
-    assert list(after.records("b", 1)) == list(before.records("b", 1))
-
-
-def test_a_checkpoint_that_is_too_old_or_of_another_factor_is_refused() -> None:
-    checkpoint = fused([]).checkpoint()
-    assert BayesFusion(STEADY, PRIOR, START + 9 + 17).restore(checkpoint)  # half a window ago
-    late = BayesFusion(STEADY, PRIOR, START + 9 + 18)
-    assert not late.restore(checkpoint)
-    assert not BayesFusion(BayesFilter(np.eye(2)), np.ones(2) / 2, START + 10).restore(checkpoint)
-    assert late.base[0] == START + 26
 
 
 def test_held_tells_which_ticks_are_there() -> None:

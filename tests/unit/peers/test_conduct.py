@@ -1,4 +1,4 @@
-"""Peers that lie, flood, replay or jump their clock: ignored, counted, shown, and trusted less."""
+"""Peers that lie, flood, replay or change their clock: ignored, counted, shown, and trusted less."""
 
 from __future__ import annotations
 
@@ -96,24 +96,24 @@ def test_promises_kept_raise_a_score_and_broken_ones_lower_it(kept: int, broken:
 
 def test_one_liar_can_lower_nobody_and_two_witnesses_can() -> None:
     reputations = Reputations()
-    assert reputations.hear("liar", (("a", 0, 999), ("liar", 9, 0))) == {"a", "liar"}
+    assert reputations.receive("liar", (("a", 0, 999), ("liar", 9, 0))) == {"a", "liar"}
     assert reputations["a"] == 1000
-    reputations.hear("witness", (("a", 0, 10),))
+    reputations.receive("witness", (("a", 0, 10),))
     assert reputations["a"] < 500
-    reputations.hear("witness", ())
+    reputations.receive("witness", ())
     assert reputations["a"] == 1000
     assert median([0, 0, 1000, 1000]) == 0
 
 
 def test_misconduct_seen_by_all_lowers_the_candidate_everywhere() -> None:
     members = Members("me", heartbeat=10.0)
-    members.hear(Presence("rogue", 1), 0.0)
+    members.receive(Presence("rogue", 1), 0.0)
     before = members.candidate("rogue")
     for witness in ("a", "b"):
         ledger = Ledger()
         for _ in range(5):
             ledger.spoil("rogue")
-        members.hear(Presence(witness, 1, accounts=ledger.accounts), 0.0)
+        members.receive(Presence(witness, 1, accounts=ledger.accounts), 0.0)
     after = members.candidate("rogue")
     assert before is not None
     assert after is not None
@@ -124,7 +124,7 @@ def test_names_beyond_the_limit_are_counted_together_and_take_no_memory() -> Non
     ledger = Ledger()
     conduct = Conduct(ConductSettings(devices=3), ledger)
     for number in range(100):
-        conduct.offend(f"n{number}", Offence.MALFORMED, float(number))
+        conduct.record_offence(f"n{number}", Offence.MALFORMED, float(number))
     assert len(conduct.counts) == 4
     assert conduct.counts["(others)"] == {Offence.MALFORMED: 97}
     assert len(ledger.accounts) == 3
@@ -147,8 +147,8 @@ def test_offences_of_one_kind_within_a_pause_are_one_broken_promise() -> None:
     ledger = Ledger()
     conduct = Conduct(ConductSettings(pause=10.0), ledger)
     for now in (0.0, 9.9, 10.0, 15.0, 20.0):
-        conduct.offend("a", Offence.CLOCK, now)
-    conduct.offend("a", Offence.REPLAY, 20.0)
+        conduct.record_offence("a", Offence.CLOCK, now)
+    conduct.record_offence("a", Offence.REPLAY, 20.0)
     assert conduct.counts == {"a": {Offence.CLOCK: 5, Offence.REPLAY: 1}}
     assert ledger.accounts == (("a", 0, 4),)
 
@@ -185,13 +185,13 @@ def test_the_worst_accounts_are_published_first_and_no_more_than_fit() -> None:
 def test_nobody_vouches_for_itself_and_who_left_no_longer_counts() -> None:
     reputations = Reputations()
     for witness in ("w1", "w2"):
-        reputations.hear(witness, (("a", 0, 60), ("b", 5, 0)))
+        reputations.receive(witness, (("a", 0, 60), ("b", 5, 0)))
     for witness in ("w3", "w4"):
-        reputations.hear(witness, (("a", 1, 0),))
-    reputations.hear("a", (("a", 60, 0),))
+        reputations.receive(witness, (("a", 1, 0),))
+    reputations.receive("a", (("a", 60, 0),))
     assert reputations["a"] < 500
     assert reputations["b"] == reputations["nobody"] == 1000
-    assert reputations.hear("w1", (("a", 0, 60), ("b", 5, 1))) == {"b"}
-    assert reputations.hear("w1", (("a", 0, 60), ("b", 5, 1))) == set()
-    assert reputations.hear("w1", ()) == {"a", "b"}
+    assert reputations.receive("w1", (("a", 0, 60), ("b", 5, 1))) == {"b"}
+    assert reputations.receive("w1", (("a", 0, 60), ("b", 5, 1))) == set()
+    assert reputations.receive("w1", ()) == {"a", "b"}
     assert reputations["a"] == 1000

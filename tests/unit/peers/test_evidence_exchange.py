@@ -1,4 +1,4 @@
-"""Sharing with peers that misbehave: ignored and counted; and what goes out, small."""
+"""Sharing with misbehaving peers: their messages are ignored and counted; own messages are small."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_is_sent_and_never_arrives_is_counted_when_the_window_leaves_it() -
 def test_what_is_held_back_is_not_announced() -> None:
     a, b = pair(worthwhile=9.0)
     a.observe("room", 0, [1.0, 0.9, 0.9, 0.9])
-    (own,) = (h for h in deliver(a, b, UNIX).holdings if h.device == "a")
+    (own,) = (h for h in deliver(a, b, UNIX).held_ticks if h.device == "a")
     assert own.bits & 1 == 0
     for second in range(1, 40):
         for sharing in (a, b):
@@ -175,7 +175,7 @@ def test_reports_of_many_channels_take_turns_and_every_message_can_be_read() -> 
         a.advance(UNIX + second)
         (publication,) = a.flush(UNIX + second)
         message = from_body(messages.decode(publication.payload).body)
-        reported |= {holding.channel for holding in message.holdings}
+        reported |= {holding.channel for holding in message.held_ticks}
         asked |= set(message.newcomer)
     assert reported == asked == {channel_number(name) for name in [*names, "room"]}
 
@@ -319,7 +319,7 @@ def test_what_a_third_says_of_others_is_nobodys_business() -> None:
     a.receive("c", payload(Record(ROOM, 0, 1000, SURE)), 0.0, UNIX)
     a.advance(UNIX + 5)
     words = Evidence(
-        holdings=(
+        held_ticks=(
             HeldTicks(ROOM, "c", 0, 1005, 0),
             HeldTicks(ROOM, "d", 0, 1005, 2**32 - 1, 32),
             HeldTicks(7, "a", 0, 1005, 0),
@@ -341,7 +341,7 @@ def test_reports_go_out_each_tick_while_new_and_then_as_often_as_agreed() -> Non
     for tick in range(opened, opened + 21):
         a.advance(float(tick))
         word = said(a, float(tick))
-        reported += [tick - opened] * bool(word.holdings)
+        reported += [tick - opened] * bool(word.held_ticks)
         asking += [tick - opened] * bool(word.newcomer)
     assert asking == list(range(8))
     assert reported == [*range(8), 11, 15, 19]
@@ -405,7 +405,7 @@ def test_one_who_speaks_for_ever_new_agents_does_not_silence_our_reports() -> No
         a.advance(UNIX + second)
         noise = [Record(ROOM, 60 * second + agent, 1000 + second, SURE) for agent in range(60)]
         a.receive("b", payload(*noise, t=UNIX + second), float(second), UNIX + second)
-    reported = [{holding.channel for holding in said(a, UNIX + 5).holdings} for _ in range(4)]
+    reported = [{holding.channel for holding in said(a, UNIX + 5).held_ticks} for _ in range(4)]
     assert set().union(*reported) == {channel_number(name) for name in ("room", "attic", "cellar")}
     assert all(reported)
 
@@ -427,7 +427,7 @@ def test_what_is_said_again_counts_with_the_rest() -> None:
         a.observe("room", 0, [1.0, 0.1, 0.1, 0.1])
         assert len(said(a, UNIX + second).records) == 1  # and lost
     a.advance(UNIX + 6)
-    missing = Evidence(holdings=(HeldTicks(ROOM, "a", 0, 1006, 0),))
+    missing = Evidence(held_ticks=(HeldTicks(ROOM, "a", 0, 1006, 0),))
     a.receive("b", messages.encode(messages.Message(to_body(missing), t=UNIX + 6)), 6.0, UNIX + 6)
     assert [record.tick for record in said(a, UNIX + 6).records] == [1000]  # the oldest first
     assert said(a, UNIX + 6).records == ()
@@ -441,7 +441,7 @@ def test_a_report_tells_of_itself_how_far_back_it_reaches_and_of_others_what_cam
     a.receive("b", payload(Record(ROOM, 3, 1000, SURE)), 0.0, UNIX)
     a.flush(UNIX)
     a.advance(UNIX + 2)
-    own, others = said(a, UNIX + 2).holdings
+    own, others = said(a, UNIX + 2).held_ticks
     window = 2**64 - 2**3  # what was before the first tick is wanted by nobody
     assert own == HeldTicks(ROOM, "a", 0, 1002, window | 0b100, reach=3)
     assert others == HeldTicks(ROOM, "b", 3, 1002, window | 0b100)

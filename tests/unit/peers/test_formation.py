@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from edge_agent.protocol.peers import cells
 from edge_agent.protocol.peers.assignment import assign
-from edge_agent.protocol.peers.formation import Formation, digest, form
+from edge_agent.protocol.peers.formation import Formation, digest
 from edge_agent.protocol.peers.objectives import Candidate, Coalition, Objective, Role, synergy, worth
 from edge_agent.protocol.peers.proximity import ANYWHERE
 from edge_agent.wire.presence import Metric, Place
-from tests.support.peer_worlds import candidate, objective, optimum, small_instance
+from tests.support.peer_worlds import candidate, form, objective, optimum, small_instance
 
 
 def check_valid(candidates: list[Candidate], objectives: list[Objective], formed: dict) -> None:

@@ -1,4 +1,4 @@
-"""Populations lent and given back: never run by two, never lost, and only with the owner's signature."""
+"""Lent populations: never run by two devices, never lost, only with the owner's signature."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Town:
         for hearer, members in self.members.items():
             for name, presence in HERE.items():
                 if hearer == name or cut_off not in (hearer, name):
-                    members.hear(replace(presence, seq=self.word), self.now)
+                    members.receive(replace(presence, seq=self.word), self.now)
             members.expire(self.now)
 
     def perform(self, device: str, effects: list) -> None:
@@ -214,12 +214,12 @@ def test_nobody_offers_what_belongs_to_another() -> None:
 
 def test_blocks_of_another_parcel_do_not_mix() -> None:
     blocks = list(cut(LoanMessage("offer", 1, "a", "b"), bytes(2 * BLOCK_BYTES + 5), KEYS["a"]))
-    parcel = BlockBuffer(blocks[0])
-    assert not parcel.add(next(iter(cut(LoanMessage("offer", 2, "a", "b"), b"x", KEYS["a"]))))
+    buffer = BlockBuffer(blocks[0])
+    assert not buffer.add(next(iter(cut(LoanMessage("offer", 2, "a", "b"), b"x", KEYS["a"]))))
     for block in reversed(blocks):
-        assert parcel.checkpoint() is None
-        assert parcel.add(block)
-    assert parcel.checkpoint() == bytes(2 * BLOCK_BYTES + 5)
+        assert buffer.checkpoint() is None
+        assert buffer.add(block)
+    assert buffer.checkpoint() == bytes(2 * BLOCK_BYTES + 5)
 
 
 def test_bodies_round_trip_and_wrong_ones_are_the_peers_fault() -> None:
@@ -272,7 +272,7 @@ def test_a_borrower_that_cannot_make_it_ready_says_why_and_the_owner_goes_on() -
 )
 def test_who_lost_its_room_meanwhile_refuses_at_once(me: dict, taken: bool) -> None:
     town = Town()
-    town.members["b"].hear(replace(HERE["b"], seq=9, **me), 0.0)
+    town.members["b"].receive(replace(HERE["b"], seq=9, **me), 0.0)
     town.lend()
     town.deliver()
     assert (("a", 8) in town.loans["b"].states()) == taken
@@ -285,11 +285,11 @@ def test_who_lost_its_room_meanwhile_refuses_at_once(me: dict, taken: bool) -> N
 def test_the_most_trusted_host_is_asked_first_then_the_one_with_most_room() -> None:
     def asked(*hosts: Presence, accounts: tuple = ()) -> str:
         members = Members("a", heartbeat=10.0)
-        members.hear(Presence("a", 1, room=10**9, bundles=(BUNDLE,)), 0.0)
+        members.receive(Presence("a", 1, room=10**9, bundles=(BUNDLE,)), 0.0)
         for host in hosts:
-            members.hear(host, 0.0)
+            members.receive(host, 0.0)
         for witness in ("w1", "w2", "w3"):
-            members.hear(Presence(witness, 1, accounts=accounts), 0.0)
+            members.receive(Presence(witness, 1, accounts=accounts), 0.0)
         loans = Loans(DeviceTopics("f", "a"), members, KEYS["a"], PUBLIC, LoanSettings(), 7)
         words = said(loans.offer("greenhouse", BUNDLE, 1000, b"beliefs", 0.0))
         return words[0].to if words else ""
@@ -309,7 +309,7 @@ def test_an_offer_that_nobody_answers_is_said_again_and_then_withdrawn() -> None
     loans, now = town.loans["a"], 0.0
     while loans.states():
         now += 1.0
-        town.members["a"].hear(replace(HERE["b"], seq=100 + int(now)), now)
+        town.members["a"].receive(replace(HERE["b"], seq=100 + int(now)), now)
         effects = loans.tick(now)
         if {word.kind for word in said(effects)} == {"offer"}:
             assert len(said(effects)) == 2  # both blocks
@@ -408,7 +408,7 @@ def test_of_two_returns_the_later_one_counts_whole() -> None:
 
 def test_an_owner_that_starts_anew_is_asked_whether_it_still_lends() -> None:
     town = lent()
-    town.members["b"].hear(replace(HERE["a"], incarnation=2), town.now)
+    town.members["b"].receive(replace(HERE["a"], incarnation=2), town.now)
     (word,) = said(town.loans["b"].tick(town.now))
     assert (word.kind, word.to, word.loan) == ("adopted", "a", 8)
     assert said(town.loans["b"].tick(town.now)) == []  # once a life

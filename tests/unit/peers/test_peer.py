@@ -1,4 +1,4 @@
-"""What a device says, and when a coalition counts: not before every member has said the same."""
+"""The messages of a device, and when a coalition is in force: once every member has confirmed it."""
 
 from __future__ import annotations
 

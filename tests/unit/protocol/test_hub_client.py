@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.command_guard import Begin
-from edge_agent.protocol.hub_client import Download, HubClient, Leave, Parameters, Publish, Save
+from edge_agent.protocol.hub_client import HubClient
+from edge_agent.protocol.hub_effects import Download, Leave, Parameters, Publish, Save
 from edge_agent.protocol.ports import Publication, Received
 from edge_agent.protocol.rollout import Commit, Health, RollBack, StartShadow, Trial, Verify
 from edge_agent.protocol.transfer import Write
@@ -56,11 +57,11 @@ class Board:
     def boot(self) -> None:
         state = json.loads(self.kept) if self.kept else None
         trust = Trust("f", (HUB.public.raw,))
-        self.follower = HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, self.on_disk, random.Random(0), state)
-        self.acting = self.follower.running("rooms")
+        self.hub_client = HubClient(TOPICS, trust, {"rooms": (OLD, 5)}, self.on_disk, random.Random(0), state)
+        self.acting = self.hub_client.running("rooms")
         self.stage = ""
         self.inbox: list[Received] = []
-        self.todo = self.follower.start(self.now, NOW) + self.follower.online(self.now, NOW)
+        self.todo = self.hub_client.start(self.now, NOW) + self.hub_client.online(self.now, NOW)
 
     def on_disk(self, cut: blocks.Cut) -> set[int]:
         return set(self.disk) if cut.digest == NEW else set()
@@ -91,12 +92,12 @@ class Board:
             self.carry_out(self.todo.pop(0))
         self.now += 1.0
         if self.stage == "shadow":
-            self.todo += self.follower.health("rooms", self.shadow, self.now, NOW)
+            self.todo += self.hub_client.health("rooms", self.shadow, self.now, NOW)
         elif self.stage == "trial":
-            self.todo += self.follower.health("rooms", self.trial, self.now, NOW)
-        self.todo += self.follower.tick(self.now, NOW)
+            self.todo += self.hub_client.health("rooms", self.trial, self.now, NOW)
+        self.todo += self.hub_client.tick(self.now, NOW)
         if self.inbox:
-            self.todo += self.follower.handle(self.inbox.pop(0), self.now, NOW)
+            self.todo += self.hub_client.handle(self.inbox.pop(0), self.now, NOW)
 
     def carry_out(self, effect: object) -> None:
         match effect:
@@ -109,11 +110,11 @@ class Board:
             case Verify(population, bundle):
                 assert b"".join(self.disk[i] for i in range(10)) == FILE
                 if self.verdict:
-                    self.todo += self.follower.failed(population, bundle, self.verdict, self.now, NOW)
+                    self.todo += self.hub_client.failed(population, bundle, self.verdict, self.now, NOW)
                 else:
-                    config = self.follower.asked_for(population)
+                    config = self.hub_client.asked_for(population)
                     checked = None if config is None else {**config, "checked": True}
-                    self.todo += self.follower.verified(population, bundle, self.now, NOW, checked)
+                    self.todo += self.hub_client.verified(population, bundle, self.now, NOW, checked)
             case StartShadow("halls", _):
                 pass
             case StartShadow():
@@ -137,9 +138,9 @@ class Board:
             case Begin(command):
                 assert command.id in json.loads(self.kept or "{}")["commands"]
                 self.ran.append(command.id)
-                self.todo += self.follower.finished(command.id, True, self.now, NOW)
+                self.todo += self.hub_client.finished(command.id, True, self.now, NOW)
             case Download():
-                self.todo += self.follower.unavailable(NEW, self.now, NOW)
+                self.todo += self.hub_client.unavailable(NEW, self.now, NOW)
             case Parameters(values):
                 self.parameters = values
             case _:
@@ -264,17 +265,17 @@ def test_a_population_that_the_hub_adds_is_kept_and_goes_with_its_document() -> 
         board.turn()
         verifying = board.reported.get("rollouts", {}).get("halls", {}).get("stage")
         if verifying == "trial":
-            board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+            board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
     assert board.reported["rollouts"]["halls"] == {"bundle": NEW, "stage": "committed"}
     board.boot()
-    assert board.follower.added == {"halls": {"size": 2, "checked": True}}
-    assert board.follower.running("halls") == NEW
+    assert board.hub_client.added == {"halls": {"size": 2, "checked": True}}
+    assert board.hub_client.running("halls") == NEW
     board.desire(2, OLD)
     board.settle(50)
     assert board.left == ["halls"]
     board.boot()
-    assert board.follower.added == {}
-    assert board.follower.running("halls") == ""
+    assert board.hub_client.added == {}
+    assert board.hub_client.running("halls") == ""
 
 
 def test_an_added_population_that_does_badly_leaves_nothing_behind() -> None:
@@ -282,10 +283,10 @@ def test_an_added_population_that_does_badly_leaves_nothing_behind() -> None:
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     for _ in range(100):
         board.turn()
-        board.todo += board.follower.health("halls", BAD, board.now, NOW)
+        board.todo += board.hub_client.health("halls", BAD, board.now, NOW)
     assert "trial: contradiction_rate" in board.reported["rollouts"]["halls"]["reason"]
     board.boot()
-    assert (board.follower.added, board.follower.running("halls")) == ({}, "")
+    assert (board.hub_client.added, board.hub_client.running("halls")) == ({}, "")
 
 
 def test_refusals_are_reported_once_a_second_at_most() -> None:
@@ -294,7 +295,7 @@ def test_refusals_are_reported_once_a_second_at_most() -> None:
     count = 0
     for n in range(1000):
         noise = Received(TOPICS.desired, bytes([0xC1]) * (n % 50 + 1), 1)
-        effects = board.follower.handle(noise, board.now, NOW)
+        effects = board.hub_client.handle(noise, board.now, NOW)
         count += sum(isinstance(e, Publish) for e in effects)
         board.todo += effects
     assert count <= 1
@@ -317,8 +318,8 @@ def test_a_command_runs_and_is_answered() -> None:
 
 def test_a_reply_says_what_came_of_it() -> None:
     board = Board()
-    board.todo += board.follower.finished("8", True, 0.0, NOW, result={"agents": 5})
-    board.todo += board.follower.finished("9", False, 0.0, NOW, reason="no such population")
+    board.todo += board.hub_client.finished("8", True, 0.0, NOW, result={"agents": 5})
+    board.todo += board.hub_client.finished("9", False, 0.0, NOW, reason="no such population")
     board.settle(1)
     assert board.replies == [
         {"id": "8", "ok": True, "result": {"agents": 5}},
@@ -387,12 +388,12 @@ def test_a_download_that_fails_falls_back_to_blocks_and_one_that_ends_goes_on() 
     board = Board(url="https://example.invalid/new.eab")
     board.desire()
     (message,) = [board.inbox.pop()]
-    effects = board.follower.handle(message, 0.0, NOW)
+    effects = board.hub_client.handle(message, 0.0, NOW)
     assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
-    asked = [e.publication for e in board.follower.unavailable(NEW, 1.0, NOW) if isinstance(e, Publish)]
+    asked = [e.publication for e in board.hub_client.unavailable(NEW, 1.0, NOW) if isinstance(e, Publish)]
     assert [messages.decode(p.payload).body["blocks"][0] for p in asked if p.topic == TOPICS.fetch] == [0]
-    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 2.0, NOW)
-    assert board.follower.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants
+    assert Verify("rooms", NEW) in board.hub_client.fetched(NEW, 2.0, NOW)
+    assert board.hub_client.unavailable("c" * 64, 3.0, NOW) == []  # of a bundle that nobody wants
 
 
 @pytest.mark.parametrize("url", ["", "https://example.invalid/new.eab"])
@@ -413,54 +414,54 @@ def test_a_bundle_is_downloaded_once_for_all_who_wait_for_it() -> None:
         board = Board(url="https://example.invalid/new.eab")
         populations = {n: {"bundle": NEW, "config": {}} for n in ("halls", "rooms")}
         board.desire(populations=populations)
-        effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+        effects = board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
         assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
         if complete:
-            effects = board.follower.fetched(NEW, 1.0, NOW)
+            effects = board.hub_client.fetched(NEW, 1.0, NOW)
             assert [e for e in effects if isinstance(e, Verify)] == [
                 Verify("halls", NEW),
                 Verify("rooms", NEW),
             ]
         else:
-            assert len(fetches(board.follower.unavailable(NEW, 1.0, NOW))) == 1
+            assert len(fetches(board.hub_client.unavailable(NEW, 1.0, NOW))) == 1
 
 
 def test_who_wants_a_bundle_again_waits_for_the_download_that_is_under_way() -> None:
     board, other = Board(url="https://example.invalid/new.eab"), "d" * 64
     board.desire(1)
-    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
     board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
-    board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    board.hub_client.handle(board.inbox.pop(), 1.0, NOW)
     board.desire(3)
-    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 2.0, NOW)
     assert not any(isinstance(effect, Download) for effect in effects)
-    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 3.0, NOW)
+    assert Verify("rooms", NEW) in board.hub_client.fetched(NEW, 3.0, NOW)
 
 
 def test_news_of_a_bundle_that_is_not_under_way_changes_nothing() -> None:
     board = Board()
     board.desire()
     board.settle(3)
-    follower, state = board.follower, board.follower.state()
+    hub_client, state = board.hub_client, board.hub_client.state()
     late = "c" * 64
     for effects in (
-        follower.verified("rooms", late, 9.0, NOW),
-        follower.verified("halls", NEW, 9.0, NOW, {"size": 1}),
-        follower.failed("rooms", late, "late", 9.0, NOW),
-        follower.failed("halls", NEW, "late", 9.0, NOW),
-        follower.health("halls", GOOD, 9.0, NOW),
-        follower.fetched(late, 9.0, NOW),
-        follower.handle(Received("f/d/elsewhere", b"x", 1), 9.0, NOW),
+        hub_client.verified("rooms", late, 9.0, NOW),
+        hub_client.verified("halls", NEW, 9.0, NOW, {"size": 1}),
+        hub_client.failed("rooms", late, "late", 9.0, NOW),
+        hub_client.failed("halls", NEW, "late", 9.0, NOW),
+        hub_client.health("halls", GOOD, 9.0, NOW),
+        hub_client.fetched(late, 9.0, NOW),
+        hub_client.handle(Received("f/d/elsewhere", b"x", 1), 9.0, NOW),
     ):
         assert effects == []
-    assert follower.state() == state
+    assert hub_client.state() == state
 
 
 def test_a_bundle_that_is_on_the_disk_already_is_not_downloaded() -> None:
     board = Board(url="https://example.invalid/new.eab")
     board.disk = {i: FILE[i * 100 : i * 100 + 100] for i in range(10)}
     board.desire()
-    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
     assert Verify("rooms", NEW) in effects
     assert not any(isinstance(effect, Download) for effect in effects)
 
@@ -468,29 +469,29 @@ def test_a_bundle_that_is_on_the_disk_already_is_not_downloaded() -> None:
 def test_a_download_that_is_complete_needs_no_block() -> None:
     board = Board(url="https://example.invalid/new.eab")
     board.desire()
-    board.follower.handle(board.inbox.pop(), 0.0, NOW)
-    assert Verify("rooms", NEW) in board.follower.fetched(NEW, 1.0, NOW)
-    assert not fetches(board.follower.tick(1e5, NOW))
+    board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
+    assert Verify("rooms", NEW) in board.hub_client.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.hub_client.tick(1e5, NOW))
 
 
 def test_a_bundle_whose_download_came_to_nothing_is_downloaded_when_it_is_desired_again() -> None:
     board = Board(url="https://example.invalid/new.eab")
     board.desire()
-    board.follower.handle(board.inbox.pop(), 0.0, NOW)
-    board.follower.fetched(NEW, 1.0, NOW)
-    board.follower.failed("rooms", NEW, "golden", 2.0, NOW)
+    board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
+    board.hub_client.fetched(NEW, 1.0, NOW)
+    board.hub_client.failed("rooms", NEW, "golden", 2.0, NOW)
     board.desire(2)
-    effects = board.follower.handle(board.inbox.pop(), 3.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 3.0, NOW)
     assert [e for e in effects if isinstance(e, Download)] == [Download(board.cut)]
 
 
 def test_once_the_file_is_complete_no_more_blocks_are_asked_for() -> None:
     board = Board()
     board.desire()
-    assert fetches(board.follower.handle(board.inbox.pop(), 0.0, NOW))
-    board.follower.fetched(NEW, 1.0, NOW)
-    assert not fetches(board.follower.tick(1e5, NOW))
-    assert "blocks" not in board.follower.reported()["rollouts"]["rooms"]
+    assert fetches(board.hub_client.handle(board.inbox.pop(), 0.0, NOW))
+    board.hub_client.fetched(NEW, 1.0, NOW)
+    assert not fetches(board.hub_client.tick(1e5, NOW))
+    assert "blocks" not in board.hub_client.reported()["rollouts"]["rooms"]
 
 
 def fetches(effects: list) -> list[Publication]:
@@ -499,14 +500,14 @@ def fetches(effects: list) -> list[Publication]:
 
 def test_what_a_new_population_is_made_of_is_known_of_those_that_are_desired_alone() -> None:
     board = Board()
-    assert board.follower.asked_for("halls") is None
+    assert board.hub_client.asked_for("halls") is None
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     board.settle(2)
-    assert board.follower.asked_for("halls") == {"size": 2}
-    assert board.follower.asked_for("rooms") is None
+    assert board.hub_client.asked_for("halls") == {"size": 2}
+    assert board.hub_client.asked_for("rooms") is None
     board.desire(2, populations={"rooms": {"bundle": NEW}})
     board.settle(2)
-    assert board.follower.asked_for("rooms") is None
+    assert board.hub_client.asked_for("rooms") is None
 
 
 def test_an_added_population_that_does_not_load_after_a_restart_is_reported_and_let_go() -> None:
@@ -514,26 +515,26 @@ def test_an_added_population_that_does_not_load_after_a_restart_is_reported_and_
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     for _ in range(100):
         board.turn()
-        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+        board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
     board.boot()
-    assert board.follower.running("halls") == NEW
-    board.follower.lost("halls", "out of memory")
+    assert board.hub_client.running("halls") == NEW
+    board.hub_client.lost("halls", "out of memory")
     board.settle(2)
-    assert board.follower.running("halls") == ""
-    assert board.follower.added == {}
+    assert board.hub_client.running("halls") == ""
+    assert board.hub_client.added == {}
     assert board.reported["rollouts"]["halls"] == {
         "bundle": NEW,
         "stage": "rolled-back",
         "reason": "out of memory",
     }
     board.boot()
-    assert board.follower.added == {}  # and stays away
+    assert board.hub_client.added == {}  # and stays away
 
 
 def test_populations_that_come_by_another_way_are_reported_and_may_be_desired() -> None:
     board = Board()
     board.settle(2)
-    board.todo += board.follower.configure({"rooms": (OLD, 5), "halls": (OLD, 2)}, board.now, NOW)
+    board.todo += board.hub_client.configure({"rooms": (OLD, 5), "halls": (OLD, 2)}, board.now, NOW)
     board.settle(2)
     assert board.reported["populations"]["halls"] == {"bundle": OLD, "size": 2}
     board.desire(populations={"halls": {"bundle": NEW}})
@@ -559,15 +560,15 @@ def test_what_is_no_block_is_counted_and_ignored() -> None:
     board = Board()
     board.desire()
     board.settle(2)
-    before = board.follower.state()
+    before = board.hub_client.state()
     block = {"bundle": NEW, "index": 0, "data": "text"}
     for payload in (b"noise", messages.encode(Message(block)), messages.encode(Message({}))):
-        assert board.follower.handle(Received(TOPICS.block, payload, 1), board.now, NOW) == []
-    assert board.follower.malformed == 3
+        assert board.hub_client.handle(Received(TOPICS.block, payload, 1), board.now, NOW) == []
+    assert board.hub_client.malformed == 3
     other = messages.encode(Message(block | {"bundle": "c" * 64, "data": b"x"}))
-    assert board.follower.handle(Received(TOPICS.block, other, 1), board.now, NOW) == []
-    assert board.follower.malformed == 3  # well made, for somebody else
-    assert board.follower.state() == before
+    assert board.hub_client.handle(Received(TOPICS.block, other, 1), board.now, NOW) == []
+    assert board.hub_client.malformed == 3  # well made, for somebody else
+    assert board.hub_client.state() == before
 
 
 def entries(*digests: str) -> dict:
@@ -613,8 +614,8 @@ def test_every_population_of_a_document_goes_its_own_way() -> None:
     board.settle(2)
     others = {"attic": {"bundle": NEW}, "rooms": {"bundle": OLD}, "study": {"bundle": NEW, "config": {}}}
     board.desire(2, populations=halls | others, bundles=entries(NEW, OLD))
-    board.todo += board.follower.handle(board.inbox.pop(), board.now, NOW)
-    rollouts = board.follower.reported()["rollouts"]
+    board.todo += board.hub_client.handle(board.inbox.pop(), board.now, NOW)
+    rollouts = board.hub_client.reported()["rollouts"]
     assert {name: rollout.get("reason", "") for name, rollout in rollouts.items()} == {
         "attic": "no population 'attic' here, and no config to make one of",
         "halls": "",
@@ -625,32 +626,32 @@ def test_every_population_of_a_document_goes_its_own_way() -> None:
 def test_what_is_replaced_or_dropped_while_under_way_is_rolled_back_and_says_why() -> None:
     board, other = Board(), "d" * 64
     board.desire(1)
-    board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
     board.desire(2, populations={"rooms": {"bundle": other}}, bundles=entries(other))
-    effects = board.follower.handle(board.inbox.pop(), 1.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 1.0, NOW)
     assert RollBack("rooms", OLD, "another bundle is desired") in effects
     assert Parameters({}) in effects
     (asked,) = fetches(effects)
     assert messages.decode(asked.payload).body["bundle"] == other
     board.desire(3, populations=None)
-    effects = board.follower.handle(board.inbox.pop(), 2.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 2.0, NOW)
     assert RollBack("rooms", OLD, "no longer desired") in effects
-    assert board.follower.reported()["rollouts"]["rooms"]["reason"] == "no longer desired"
-    assert not fetches(board.follower.tick(1e5, NOW))
+    assert board.hub_client.reported()["rollouts"]["rooms"]["reason"] == "no longer desired"
+    assert not fetches(board.hub_client.tick(1e5, NOW))
 
 
 def test_gates_that_are_none_refuse_every_rollout_of_their_document() -> None:
     board = Board()
     populations = {name: {"bundle": NEW, "config": {}} for name in ("rooms", "halls")}
     board.desire(gates={"steps": -1}, populations=populations)
-    effects = board.follower.handle(board.inbox.pop(), 0.0, NOW)
+    effects = board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
     reason = "gates.steps: found -1, expected a number of 0 or more"
     assert [e for e in effects if isinstance(e, RollBack)] == [
         RollBack("halls", "", reason),
         RollBack("rooms", OLD, reason),
     ]
     board.desire(2, gates=None)
-    assert fetches(board.follower.handle(board.inbox.pop(), 1.0, NOW))  # without gates: the usual ones
+    assert fetches(board.hub_client.handle(board.inbox.pop(), 1.0, NOW))  # without gates: the usual ones
 
 
 def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> None:
@@ -659,15 +660,15 @@ def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> 
     board.desire(populations=halls)
     for _ in range(100):
         board.turn()
-        board.todo += board.follower.health("halls", GOOD, board.now, NOW)
+        board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
     board.desire(2, populations=halls)
     board.settle(2)
     assert board.reported["rollouts"] == {}
-    assert (board.left, board.follower.running("halls")) == ([], NEW)
+    assert (board.left, board.hub_client.running("halls")) == ([], NEW)
     board.desire(3, populations=None)
     board.settle(2)
     assert board.left == ["halls"]
-    assert board.follower.running("halls") == ""
+    assert board.hub_client.running("halls") == ""
 
 
 def test_what_an_added_population_that_failed_was_made_of_is_forgotten() -> None:
@@ -676,26 +677,26 @@ def test_what_an_added_population_that_failed_was_made_of_is_forgotten() -> None
     board.desire(populations=halls)
     for _ in range(40):
         board.turn()
-        board.todo += board.follower.health("halls", BAD, board.now, NOW)
+        board.todo += board.hub_client.health("halls", BAD, board.now, NOW)
     board.settle(1)
-    follower = board.follower
-    follower.configure({"halls": (OLD, 3)}, board.now, NOW)  # somebody configures one of that name here
+    hub_client = board.hub_client
+    hub_client.configure({"halls": (OLD, 3)}, board.now, NOW)  # somebody configures one of that name here
     board.desire(2, populations={"halls": {"bundle": NEW}})
     for _ in range(100):
         board.turn()
-        board.todo += follower.health("halls", GOOD, board.now, NOW)
-    assert follower.running("halls") == NEW
-    assert follower.added == {}
+        board.todo += hub_client.health("halls", GOOD, board.now, NOW)
+    assert hub_client.running("halls") == NEW
+    assert hub_client.added == {}
 
 
 def test_how_far_a_transfer_is_is_reported() -> None:
     board = Board()
     board.desire()
     message = board.inbox.pop()
-    board.follower.handle(message, 0.0, NOW)
+    board.hub_client.handle(message, 0.0, NOW)
     block = {"bundle": NEW, "index": 3, "data": FILE[300:400]}
-    board.follower.handle(Received(TOPICS.block, messages.encode(Message(block)), 1), 0.0, NOW)
-    progress = board.follower.reported()["rollouts"]["rooms"]
+    board.hub_client.handle(Received(TOPICS.block, messages.encode(Message(block)), 1), 0.0, NOW)
+    progress = board.hub_client.reported()["rollouts"]["rooms"]
     assert progress == {"bundle": NEW, "stage": "fetching", "blocks": 1, "of": 10}
 
 
@@ -703,40 +704,40 @@ def test_each_transfer_asks_again_in_its_time() -> None:
     board, other = Board(), "d" * 64
     populations = {n: {"bundle": b, "config": {}} for n, b in (("rooms", NEW), ("halls", other))}
     board.desire(populations=populations, bundles=entries(NEW, other))
-    board.follower.handle(board.inbox.pop(), 0.0, NOW)
-    asked = fetches(board.follower.tick(1e5, NOW))
+    board.hub_client.handle(board.inbox.pop(), 0.0, NOW)
+    asked = fetches(board.hub_client.tick(1e5, NOW))
     assert {messages.decode(p.payload).body["bundle"] for p in asked} == {NEW, other}
 
 
 def test_it_wakes_for_transfers_stages_and_reports_and_else_sleeps() -> None:
     board = Board()
     board.settle(3)
-    assert board.follower.deadline is None
+    assert board.hub_client.deadline is None
     board.desire()
     message = board.inbox.pop()
     now = board.now
-    board.follower.handle(message, now, NOW)
-    assert board.follower.deadline is not None
-    assert now < board.follower.deadline < now + 60.0  # the transfer
-    board.follower.fetched(NEW, now + 0.5, NOW)
-    assert board.follower.deadline == now + 1.0  # the report that had to wait
-    assert not [e for e in board.follower.tick(now + 0.9, NOW) if isinstance(e, Publish)]
-    (report,) = [e.publication for e in board.follower.tick(now + 1.0, NOW) if isinstance(e, Publish)]
+    board.hub_client.handle(message, now, NOW)
+    assert board.hub_client.deadline is not None
+    assert now < board.hub_client.deadline < now + 60.0  # the transfer
+    board.hub_client.fetched(NEW, now + 0.5, NOW)
+    assert board.hub_client.deadline == now + 1.0  # the report that had to wait
+    assert not [e for e in board.hub_client.tick(now + 0.9, NOW) if isinstance(e, Publish)]
+    (report,) = [e.publication for e in board.hub_client.tick(now + 1.0, NOW) if isinstance(e, Publish)]
     assert report.topic == TOPICS.reported
-    assert board.follower.deadline is None  # until it is verified
-    board.follower.verified("rooms", NEW, now + 3.0, NOW)
-    assert board.follower.deadline == now + 3.0 + GATES["shadow_seconds"]
+    assert board.hub_client.deadline is None  # until it is verified
+    board.hub_client.verified("rooms", NEW, now + 3.0, NOW)
+    assert board.hub_client.deadline == now + 3.0 + GATES["shadow_seconds"]
 
 
 def test_it_listens_to_what_the_hub_says_and_says_what_runs_on_every_connect() -> None:
-    follower = Board().follower
-    assert [s.filter for s in follower.subscriptions] == [TOPICS.desired, TOPICS.command, TOPICS.block]
+    hub_client = Board().hub_client
+    assert [s.filter for s in hub_client.subscriptions] == [TOPICS.desired, TOPICS.command, TOPICS.block]
     for now in (0.0, 0.1):
-        (effect,) = follower.online(now, NOW)
+        (effect,) = hub_client.online(now, NOW)
         assert isinstance(effect, Publish)
         assert effect.publication.topic == TOPICS.reported
-        assert messages.decode(effect.publication.payload).body == follower.reported()
-    assert follower.reported() == {
+        assert messages.decode(effect.publication.payload).body == hub_client.reported()
+    assert hub_client.reported() == {
         "version": 0,
         "trust": 0,
         "populations": {"rooms": {"bundle": OLD, "size": 5}},
@@ -748,11 +749,14 @@ def test_a_document_that_was_cleared_stays_in_force_and_one_that_was_refused_is_
     board = Board()
     board.desire(5)
     board.settle(2)
-    assert board.follower.handle(Received(TOPICS.desired, b"", 1, True), board.now, NOW) == []
-    assert board.follower.reported()["version"] == 5
+    assert board.hub_client.handle(Received(TOPICS.desired, b"", 1, True), board.now, NOW) == []
+    assert board.hub_client.reported()["version"] == 5
     board.desire(4)
-    board.follower.handle(board.inbox.pop(), board.now, NOW)
-    assert board.follower.reported()["refused"] == {"version": 4, "reason": "version 4, expected more than 5"}
+    board.hub_client.handle(board.inbox.pop(), board.now, NOW)
+    assert board.hub_client.reported()["refused"] == {
+        "version": 4,
+        "reason": "version 4, expected more than 5",
+    }
 
 
 @pytest.mark.parametrize(
@@ -769,7 +773,7 @@ def test_a_state_of_another_format_or_device_or_that_cannot_be_reported_is_refus
     change: dict, said: str
 ) -> None:
     board = Board()
-    state = board.follower.state() | change
+    state = board.hub_client.state() | change
     with pytest.raises(PlatformError) as refused:
         HubClient(TOPICS, Trust("f", (HUB.public.raw,)), {}, board.on_disk, random.Random(0), state)
     assert said in str(refused.value)

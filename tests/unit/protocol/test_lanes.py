@@ -1,4 +1,4 @@
-"""The backlog and the present share the way, each number once and in order."""
+"""Backlog and live messages share the connection; each number is sent once and in order."""
 
 from edge_agent.protocol.lanes import Lanes
 from edge_agent.protocol.outbox_store import OutboxEntry

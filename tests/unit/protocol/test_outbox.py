@@ -365,7 +365,7 @@ def test_what_happens_while_a_transaction_fails_is_not_forgotten() -> None:
     device.store.slow, device.store.failing = True, "disk I/O error"
     device.measure("being stored")
     device.turn()  # what is stored goes out
-    assert device.outbox.writing
+    assert device.store.at_work
     device.measure("came meanwhile")
     device.turn()  # the broker has it: it is to be removed, after what is under way
     assert device.outbox.counters.delivered == 1
@@ -393,7 +393,7 @@ def test_closing_stores_what_waits_and_removes_what_arrived() -> None:
     device.measure(2)
     for _ in range(30):
         device.turn()
-    assert device.outbox.writing
+    assert device.store.at_work
     device.measure(3)
     device.outbox.close(device.clock.time(), device.store.finish)
     assert sorted(device.store.entries) == [2, 3]
@@ -420,13 +420,13 @@ def test_a_store_that_was_set_aside_is_numbered_anew_under_its_name() -> None:
         device.measure(value)
         for _ in range(15):
             device.turn()
-    assert device.outbox.durable == 3
+    assert device.store.last == 3
     device.store.failing, device.store.name = "file is not a database", "anew"
     device.store.last, device.store.entries = 0, {}
     device.measure("after")
     for _ in range(15):
         device.turn()
-    assert (device.outbox.name, device.outbox.durable, device.outbox.size) == ("anew", 0, 0)
+    assert (device.outbox.name, device.store.last, device.outbox.size) == ("anew", 0, 0)
     device.store.failing = ""
     broker.start()
     for _ in range(200):
@@ -448,13 +448,13 @@ def test_what_waits_is_stored_in_time_and_counted_meanwhile() -> None:
     device.store.slow = True
     device.turn(0.5)
     device.turn()
-    assert outbox.writing
+    assert device.store.at_work
     assert outbox.deadline is None
     assert (outbox.size, outbox.backlog) == (0, waiting)
     device.measure("more")
     device.store.finish()
     device.turn()
-    assert (outbox.size, outbox.durable) == (waiting, 3)
+    assert (outbox.size, device.store.last) == (waiting, 3)
 
 
 def test_memory_gives_up_the_oldest_samples_first_and_state_last() -> None:
@@ -480,7 +480,7 @@ def test_memory_is_bounded_while_the_store_is_at_work() -> None:
     for value in range(20):
         device.measure(value)
     device.turn()
-    assert device.outbox.writing
+    assert device.store.at_work
     for value in range(100):
         device.measure(value)
         assert device.outbox.backlog <= 500

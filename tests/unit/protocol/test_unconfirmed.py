@@ -1,4 +1,4 @@
-"""What the hub has not confirmed is held, and goes again when it was overtaken or the hub is silent."""
+"""Unconfirmed messages are kept, and sent again when later ones are confirmed or the hub is silent."""
 
 import pytest
 

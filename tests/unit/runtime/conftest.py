@@ -93,14 +93,14 @@ def build_mirror(item: Prepared, arena: Arena, owner: str) -> Mirror:
 def build(item: Prepared, arena: Arena, owner: str) -> Group:
     """Build a group of mirrors."""
     size = len(item.names)
-    stepper = build_mirror(item, arena, f"{owner}/agents")
+    model_port = build_mirror(item, arena, f"{owner}/agents")
     past = arena.allocate(f"{owner}/history", history_columns(item.config.history_kb * 1024, 2, 1))
     arrays = arena.allocate(f"{owner}/io", columns(item.config, size, 2))
     owners = (f"{owner}/agents", f"{owner}/io", f"{owner}/history")
     history = History(past, 2, 1)
     return Group(
         item.config,
-        stepper,
+        model_port,
         item.binding,
         item.names,
         item.channels,
@@ -182,7 +182,7 @@ class House:
         self.status = self.builder.status
         self.schedule = self.builder.schedule
         self.group = self.populations.groups["rooms"]
-        self.model = self.group.stepper
+        self.model = self.group.model_port
 
     def start(self) -> None:
         """Start and let the session come online."""

@@ -1,12 +1,16 @@
-"""What a bundle says of its inputs and outputs must fit its model; readings have names for people."""
+"""The inputs and outputs of a bundle must fit its model; readings have readable names."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edge_agent.config.agent_names import AgentNames
+from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import ConfigError
+from edge_agent.runtime.population.actuators import actuators
 from edge_agent.runtime.population.binding import Binding
 
 CO2 = {"name": "co2", "unit": "ppm", "edges": [600, 1000]}
@@ -47,10 +51,63 @@ def test_bins_have_words_for_people(modality: dict[str, Any], texts: list[str]) 
 
 def test_modalities_and_controls_are_found_by_name_or_number() -> None:
     binding = Binding({"modalities": [CO2], "controls": [FAN]}, [3], [2], "fan.eab")
-    assert (binding.modality("co2", "k"), binding.modality("0", "k"), binding.control("fan", "k")) == (
+    assert (binding.modality("co2", "k"), binding.modality("0", "k"), binding.output("fan", "k").column) == (
         0,
         0,
         0,
     )
     with pytest.raises(ConfigError, match=r"k: fan.eab has no modality '1', expected one of co2"):
         binding.modality("1", "k")
+
+
+TWO_IN_ONE = {
+    "action_maps": [{"controls": [0, 1], "sizes": [2, 3]}, {"controls": [1], "sizes": [3]}],
+    "controls": [FAN, {"name": "level", "values": ["low", "mid", "high"]}],
+}
+
+
+class Told:
+    """A sink that keeps what went out."""
+
+    def __init__(self) -> None:
+        self.payloads: list[tuple[str, str]] = []
+
+    def __call__(self, config: ActConfig, agent: str, number: int, payload: str) -> bool:
+        self.payloads.append((config.topic, payload))
+        return True
+
+
+def test_flattened_actions_go_out_as_the_agents_own_controls() -> None:
+    """Factor 0's action 4 of 6 is fan 1 and level 1; the level is decided by factor 1, which has it last."""
+    binding = Binding(TWO_IN_ONE, [3], [6, 3], "fan.eab")
+    assert [output.control.name for output in binding.outputs] == ["fan", "level"]
+    config = PopulationConfig(
+        name="air",
+        bundle="fan.eab",
+        size=1,
+        act=(ActConfig(control="fan", topic="f"), ActConfig(control="level", topic="l")),
+    )
+    sent = np.zeros((2, 1), np.int16)
+    fan, level = actuators(config, binding, AgentNames("a", 1, "air"), sent)
+    told, one = Told(), np.array([0])
+    for row in ([4, 1], [3, 1], [1, 1], [1, 2]):
+        for actuator in (fan, level):
+            actuator.act(one, np.array([row[actuator.column]], np.int16), told)
+    # 4 and 3 are both "on": what does not change is not said again.
+    assert told.payloads == [("f", "on"), ("l", "mid"), ("f", "off"), ("l", "high")]
+    assert fan.held(one).tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        [{"controls": [0, 1], "sizes": [2, 3]}],
+        [{"controls": [0, 1], "sizes": [2, 2]}, {"controls": [1], "sizes": [3]}],
+        [{"controls": [0], "sizes": [6]}, {"controls": [2], "sizes": [3]}],
+        [{"controls": [0]}, {}],
+        7,
+    ],
+)
+def test_action_maps_that_do_not_fit_are_named(maps: Any) -> None:
+    with pytest.raises(ConfigError, match=r"fan.eab: action_maps"):
+        Binding({"action_maps": maps}, [3], [6, 3], "fan.eab")

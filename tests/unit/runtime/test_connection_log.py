@@ -1,4 +1,4 @@
-"""The log's lines about the broker: one per change, however often it is tried."""
+"""The log about the broker: one line per change, regardless of the number of attempts."""
 
 from __future__ import annotations
 

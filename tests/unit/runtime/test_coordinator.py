@@ -1,4 +1,4 @@
-"""Daemons on one manual clock at a broker in memory, with real populations: coalitions, and what they do."""
+"""Daemons with a manual clock and a broker in memory, with real populations: coalitions and their effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_agent.config.records import Config, DeviceConfig, PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.peers.codes import divergence
 from edge_agent.runtime.assembly import prepare
-from edge_agent.runtime.governor.governor import BoardSigns
+from edge_agent.runtime.governor.governor import BoardReadings
 from edge_agent.runtime.peers import shared_factors
 from edge_agent.runtime.peers.model_checks import check_shares
 from edge_agent.runtime.recording.recorder import frames
@@ -38,7 +38,7 @@ def test_devices_form_a_coalition_and_form_anew_when_one_is_lost_and_when_it_is_
     town.add("west")
     town.after(5.0)
     assert [site.coalition for site in town.sites.values()] == [set(NAMES)] * 3
-    figures = town.sites["east"].peering.status.figures()
+    figures = town.sites["east"].coordinator.status.figures()
     assert (figures["joined"], figures["left"], figures["refused"]) == (3, 2, 0)
     assert 0.0 < figures["agreed_s"] < 2.5
 
@@ -56,7 +56,7 @@ def test_what_all_smell_adds_up_in_each_population() -> None:
         # A step is made before the others' evidence of its tick is there: one tick behind on that.
         belief = site.population.beliefs(0)[0]
         assert int(belief.argmax()) == 1
-        assert site.peering.status.figures()["lost"] == 0
+        assert site.coordinator.status.figures()["lost"] == 0
     assert divergence(expected, alone(0)) > 1.0
 
 
@@ -86,7 +86,7 @@ def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None
     town = Town(names=("east", "north"))
     town.after(5.0)
     holder = next(
-        s for s in town.sites.values() if s.peering.status.status()["coalition"]["role"] == "nose 0"
+        s for s in town.sites.values() if s.coordinator.status.status()["coalition"]["role"] == "nose 0"
     )
     other = next(s for s in town.sites.values() if s is not holder)
     fans = [int(site.group.history.select(0, 1)["action"][-1, 1]) for site in (holder, other)]
@@ -105,12 +105,14 @@ def test_a_recording_among_peers_is_replayed_exactly() -> None:
     town.kill("west")
     town.after(5.0)
     for site in town.sites.values():
-        found = replay(frames(site.tape.data), lambda _path, _digest: town.model)
+        found = replay(frames(site.recording.data), lambda _path, _digest: town.model)
         assert found.difference is None
         assert found.steps == site.group.counters.ticks > 10
-        kinds = {entry["kind"] for entry in frames(site.tape.data)}
+        kinds = {entry["kind"] for entry in frames(site.recording.data)}
         assert kinds >= {"begin", "step", "believe"}
-    assert any(entry["kind"] == "prefer" for site in town.sites.values() for entry in frames(site.tape.data))
+    assert any(
+        entry["kind"] == "prefer" for site in town.sites.values() for entry in frames(site.recording.data)
+    )
 
 
 def test_birth_and_will_carry_the_incarnation_and_the_goodbye_ends_it() -> None:
@@ -120,23 +122,23 @@ def test_birth_and_will_carry_the_incarnation_and_the_goodbye_ends_it() -> None:
     births = [decode(p.payload).body for p in town.broker.log if p.topic == topics.birth]
     assert births[0]["online"] is True
     life = births[0]["incarnation"]
-    assert life == town.sites["north"].peering.peer.members.presence("east").incarnation
+    assert life == town.sites["north"].coordinator.peer.members.presence("east").incarnation
     town.sites["east"].daemon.stop()
     town.broker.run()
     goodbye = [decode(p.payload).body for p in town.broker.log if p.topic == topics.birth][-1]
     assert (goodbye["online"], goodbye["incarnation"]) == (False, life)
     town.sites.pop("east")
     town.after(0.5)
-    north = town.sites["north"].peering
+    north = town.sites["north"].coordinator
     assert "east" not in north.peer.members
     assert north.peer.ledger.accounts == ()  # a goodbye breaks no promise
 
 
 def test_charge_is_told_in_steps() -> None:
     town = Town(names=("east", "north"))
-    town.sites["east"].signs = BoardSigns(battery=0.49)
+    town.sites["east"].readings = BoardReadings(battery=0.49)
     town.after(12.0)
-    assert town.sites["north"].peering.peer.members.presence("east").battery == 45
+    assert town.sites["north"].coordinator.peer.members.presence("east").battery == 45
 
 
 def garbage(_: Town) -> bytes:
@@ -161,9 +163,9 @@ def test_who_misbehaves_is_ignored_counted_shown_and_less_well_thought_of(
         town.broker.publish("edge/v1/house/peer/evil/presence", make(town), qos=0)
         town.after(1.0)
         if beat == 0:
-            assert town.sites["east"].peering.status.status()["refusals"] == {"evil": {offence: 1}}
+            assert town.sites["east"].coordinator.status.status()["refusals"] == {"evil": {offence: 1}}
     for site in town.sites.values():
-        status = site.peering.status.status()
+        status = site.coordinator.status.status()
         assert status["refusals"] == {"evil": {offence: 12}}
         assert status["here"] == 3
         assert site.coalition == set(NAMES)
@@ -179,11 +181,11 @@ def test_who_replays_is_refused_and_changes_nothing() -> None:
     old = messages.encode(Message(body, seq=3, t=town.clock.time()))
     town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
     town.after(0.1)
-    assert "evil" in town.sites["east"].peering.peer.members
+    assert "evil" in town.sites["east"].coordinator.peer.members
     town.after(10.0)
     town.broker.publish("edge/v1/house/peer/evil/presence", old, qos=0)
     town.after(1.0)
-    status = town.sites["east"].peering.status.status()
+    status = town.sites["east"].coordinator.status.status()
     assert status["refusals"] == {"evil": {"replay": 1}}
     assert status["roster"]["evil"]["here"] is False
 
@@ -197,7 +199,7 @@ def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() ->
     for _ in range(200):
         town.broker.publish("edge/v1/house/peer/evil/evidence", bad, qos=0)
     town.after(0.2)
-    refusals = town.sites["east"].peering.status.status()["refusals"]["evil"]
+    refusals = town.sites["east"].coordinator.status.status()["refusals"]["evil"]
     assert refusals["malformed"] == 80  # what the bucket holds
     assert refusals["flood"] >= 110
     np.testing.assert_allclose(town.sites["east"].fused(), before, atol=1e-3)
@@ -206,7 +208,7 @@ def test_a_flood_costs_its_sender_and_evidence_that_is_none_changes_nothing() ->
 
 def test_telemetry_says_what_changed() -> None:
     town = Town(names=("east",))
-    figures = town.sites["east"].peering.status.figures()
+    figures = town.sites["east"].coordinator.status.figures()
     assert figures["here"] == 1
     assert set(figures) >= {"members", "joined", "left", "refused", "lost", "duplicates", "reputation"}
     assert all(isinstance(value, (int, float)) for value in figures.values())
@@ -290,10 +292,10 @@ def test_a_bundle_that_is_tried_begins_from_what_all_saw_and_shares_on() -> None
     east.populations.stage(newer)
     town.after(4.0)
     assert east.group.shadow is not None
-    shadow = east.group.shadow.stepper
+    shadow = east.group.shadow.model_port
     np.testing.assert_array_equal(shadow.beliefs(0), east.population.beliefs(0))
     east.populations.exchange("rooms")
-    assert east.group.stepper is shadow
+    assert east.group.model_port is shadow
     town.after(12.0)
     assert divergence(town.sites["north"].fused(), east.fused()) < 1e-3
     assert east.group.digest == "cd" * 32

@@ -1,4 +1,4 @@
-"""From a sensor's message to an actuator's, on a manual clock: what a user of the daemon relies on."""
+"""From a sensor's message to an actuator's, with a manual clock."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.profile import ThermalProfile
 from edge_agent.config.records import ActConfig, ObserveConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.governor.governor import BoardReadings, Governor
 from edge_agent.runtime.population.actuators import SAFE
 from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.wire import bodies
@@ -22,9 +22,9 @@ from edge_agent.wire.messages import Message, decode, encode
 MakeHouse = Callable[..., Any]
 
 
-def governed(signs: Callable[[], BoardSigns]) -> Callable[[DaemonBuilder], None]:
+def governed(readings: Callable[[], BoardReadings]) -> Callable[[DaemonBuilder], None]:
     governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
-    return lambda builder: builder.govern(governor, signs)
+    return lambda builder: builder.govern(governor, readings)
 
 
 def test_an_observation_becomes_an_action_of_its_agent_alone(make_house: MakeHouse) -> None:
@@ -227,7 +227,7 @@ def test_readings_that_are_no_messages_are_scaled_binned_and_checked(make_house:
     files = ObserveConfig(modality="co2", source="file", path="x", scale=0.001)
     house = make_house(step="rate", rate_hz=1.0, observe=(files,))
     source = Drip(1_200_000.0, bins=False)
-    house.group.intake.feed(files, 0, source)
+    house.group.inputs.feed(files, 0, source)
     house.start()
     house.after(2.5)
     assert house.sent("z/room-2/set") == [b'{"fan": "high"}']
@@ -241,7 +241,7 @@ def test_who_steps_on_arrival_is_woken_by_what_a_source_has(make_house: MakeHous
     source = Drip(1200.0, bins=False)
 
     def connect(group: Any) -> None:
-        group.intake.feed(files, 0, source)
+        group.inputs.feed(files, 0, source)
 
     house = make_house(step="arrival", rate_hz=2.0, observe=(files,), connect=connect)
     house.start()
@@ -301,7 +301,7 @@ def test_the_governor_s_moves_reach_the_populations(make_house: MakeHouse) -> No
     heat = [40.0]
     governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
     house = make_house(
-        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=heat[0])),
+        extend=lambda builder: builder.govern(governor, lambda: BoardReadings(temperature_c=heat[0])),
         step="rate",
         rate_hz=1.0,
     )
@@ -332,7 +332,7 @@ def test_a_population_that_comes_to_a_hot_board_gives_way_too(
 ) -> None:
     governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
     house = make_house(
-        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=90.0)),
+        extend=lambda builder: builder.govern(governor, lambda: BoardReadings(temperature_c=90.0)),
         step="rate",
         rate_hz=1.0,
     )
@@ -347,7 +347,7 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
     own = [0.05]
     governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
     house = make_house(
-        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(own=own[0])),
+        extend=lambda builder: builder.govern(governor, lambda: BoardReadings(own=own[0])),
         step="rate",
         rate_hz=10.0,
     )
@@ -393,7 +393,7 @@ def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse,
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:
     governor = Governor(ThermalProfile(warm_c=70.0, hot_c=78.0, limit_c=85.0), [5])
     house = make_house(
-        extend=lambda builder: builder.govern(governor, lambda: BoardSigns(temperature_c=75.0))
+        extend=lambda builder: builder.govern(governor, lambda: BoardReadings(temperature_c=75.0))
     )
     house.start()
     house.after(30.0)

@@ -1,4 +1,4 @@
-"""Effects are done in their order, and none before the state it rests on is on the disk."""
+"""Effects run in order, and none before the state it depends on is on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.errors import PlatformError
-from edge_agent.protocol.hub_client import HubEffect, Leave, Save
+from edge_agent.protocol.hub_effects import HubEffect, Leave, Save
 from edge_agent.runtime.rollout.effect_queue import MAX_WAITING, RETRY_S, EffectQueue
 from edge_agent.testing.clock import ManualClock
 
@@ -19,7 +19,7 @@ class Desk:
         self.full = False
         self.leads_to: dict[str, list[HubEffect]] = {}
         self.clock = ManualClock(start=100.0)
-        self.agenda = EffectQueue(self, self.perform, self.clock)
+        self.queue = EffectQueue(self, self.perform, self.clock)
 
     def write(self, state: Mapping[str, Any]) -> None:
         if self.full:
@@ -29,34 +29,34 @@ class Desk:
     def perform(self, effect: HubEffect) -> None:
         assert isinstance(effect, Leave)
         self.done.append(effect.population)
-        self.agenda.take(self.leads_to.get(effect.population, []))
+        self.queue.take(self.leads_to.get(effect.population, []))
 
 
 def test_what_an_effect_leads_to_comes_after_those_that_wait() -> None:
     desk = Desk()
     desk.leads_to = {"a": [Save({"v": 1}), Leave("c")]}
-    desk.agenda.take([Leave("a"), Leave("b")])
+    desk.queue.take([Leave("a"), Leave("b")])
     assert desk.done == ["a", "b", {"v": 1}, "c"]
 
 
 def test_nothing_passes_a_state_that_the_disk_refuses() -> None:
     desk = Desk()
     desk.full = True
-    desk.agenda.take([Leave("a"), Save({"v": 1}), Leave("b")])
-    desk.agenda.take([Leave("c")])
+    desk.queue.take([Leave("a"), Save({"v": 1}), Leave("b")])
+    desk.queue.take([Leave("c")])
     assert desk.done == ["a"]
-    assert desk.agenda.unsaved == 2
-    assert desk.agenda.retry_at == 100.0 + RETRY_S
+    assert desk.queue.unsaved == 2
+    assert desk.queue.retry_at == 100.0 + RETRY_S
     desk.full = False
-    desk.agenda.take([])
+    desk.queue.take([])
     assert desk.done == ["a", {"v": 1}, "b", "c"]
-    assert desk.agenda.retry_at is None
+    assert desk.queue.retry_at is None
 
 
 def test_it_says_when_it_is_full() -> None:
     desk = Desk()
     desk.full = True
-    desk.agenda.take([Save({}), *(Leave(str(n)) for n in range(MAX_WAITING - 1))])
-    assert not desk.agenda.full
-    desk.agenda.take([Leave("one more")])
-    assert desk.agenda.full
+    desk.queue.take([Save({}), *(Leave(str(n)) for n in range(MAX_WAITING - 1))])
+    assert not desk.queue.full
+    desk.queue.take([Leave("one more")])
+    assert desk.queue.full

@@ -1,4 +1,4 @@
-"""A daemon that shows itself to Home Assistant, on a manual clock; see ``home_assistant_rules``."""
+"""A daemon with Home Assistant discovery and a manual clock; see ``home_assistant_rules``."""
 
 import json
 from collections.abc import Callable

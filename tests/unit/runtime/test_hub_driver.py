@@ -1,4 +1,4 @@
-"""What the hub asks for, on a manual clock at a broker in memory: kept, tried, taken over or taken back."""
+"""Requests of the hub, with a manual clock and a broker in memory: tried, committed or rolled back."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Site:
         self.house = make_house(
             step="rate",
             rate_hz=10.0,
-            extend=lambda builder: builder.obey_hub(client, self.disk, self.shop, tools),
+            extend=lambda builder: builder.connect_hub(client, self.disk, self.shop, tools),
             clock=clock,
         )
         self.driver = self.house.builder.hub
@@ -167,7 +167,7 @@ def test_each_stage_is_judged_by_what_happened_in_it(site: Site) -> None:
     site.house.after(1.5)
     site.house.populations.groups[
         "rooms"
-    ].shadow.stepper.contradictions = 2  # of 60 agent-steps in this stage
+    ].shadow.model_port.contradictions = 2  # of 60 agent-steps in this stage
     site.house.after(6.0)
     assert site.reported()["rollouts"]["rooms"]["stage"] == "committed"
 
@@ -178,10 +178,10 @@ def test_a_bundle_that_does_badly_goes_by_itself(site: Site, stage: str) -> None
     site.desire()
     site.serve()
     group = site.house.populations.groups["rooms"]
-    new = group.shadow.stepper
+    new = group.shadow.model_port
     if stage == "trial":
         site.house.after(3.0)
-        assert group.stepper is new
+        assert group.model_port is new
     new.free_energy = np.full(3, 5.0, np.float32)
     site.house.after(3.0)
     assert site.running == "digest"
@@ -273,7 +273,7 @@ def test_a_new_population_that_does_badly_goes_again(site: Site, halls: dict[str
     used = site.house.populations.arena.used
     site.desire(populations=halls)
     site.serve()
-    site.house.populations.groups["halls"].stepper.contradictions = 1000
+    site.house.populations.groups["halls"].model_port.contradictions = 1000
     site.house.after(3.0)
     assert list(site.house.populations.groups) == ["rooms"]
     assert site.reported()["rollouts"]["halls"]["reason"].startswith("trial: contradiction_rate")

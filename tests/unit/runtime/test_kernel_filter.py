@@ -1,4 +1,4 @@
-"""Fusing on the engine gives what fusing in float64 gives, up to the engine's 8 bits."""
+"""Fusion on the engine gives the result of fusion in float64, up to the engine's 8 bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A population that is changed or removed while it is lent: at most one device acts for it, at every moment.
+"""A population that is changed or removed while it is lent: at most one device acts for it at any time.
 
 The configuration is read again in each state of a loan, on the owner's side and the borrower's.
 """
@@ -13,12 +13,12 @@ import pytest
 from edge_agent.config.records import ObserveConfig, PopulationConfig
 from edge_agent.protocol.peers.loan_effects import LoanState
 from edge_agent.runtime.assembly import prepare
-from edge_agent.runtime.governor.governor import BoardSigns
+from edge_agent.runtime.governor.governor import BoardReadings
 from edge_agent.runtime.population.suspension import SuspendReason
 
 from .town import BOARD, DIGEST, Site, Town
 
-HOT, COOL = BoardSigns(temperature_c=95.0), BoardSigns(temperature_c=30.0)
+HOT, COOL = BoardReadings(temperature_c=95.0), BoardReadings(temperature_c=30.0)
 Change = Callable[[Site], None]
 
 
@@ -68,7 +68,7 @@ def until(town: Town, condition: Callable[[], bool], seconds: float = 200.0) -> 
 
 
 def state(town: Town, name: str) -> LoanState | None:
-    loans = town.sites[name].peering.loans
+    loans = town.sites[name].coordinator.loans
     assert loans is not None
     found = [LoanState(entry["state"]) for entry in loans.status()["loans"]]
     return found[0] if found else None
@@ -77,10 +77,10 @@ def state(town: Town, name: str) -> LoanState | None:
 def reach(town: Town, owner: LoanState | None, borrower: LoanState | None) -> None:
     """Let a population be lent until the loan stands so on both sides; None: no matter."""
     town.after(5.0)
-    town.sites["east"].signs = HOT
+    town.sites["east"].readings = HOT
     if owner is LoanState.RECALLED or borrower is LoanState.RETURNED:
         until(town, lambda: state(town, "north") is LoanState.RUNNING)
-        town.sites["east"].signs = COOL
+        town.sites["east"].readings = COOL
     until(
         town,
         lambda: (
@@ -128,7 +128,7 @@ def test_a_reload_in_any_state_of_a_loan_never_lets_two_devices_act(
     east, north = town.sites["east"], town.sites["north"]
     alter(east)
     assert not both_act(town)
-    east.signs = COOL
+    east.readings = COOL
     until(town, lambda: east.governor.rung == 0)  # until then it may be lent again, as it is now
     until(town, lambda: state(town, "east") is None and state(town, "north") is None)
     for _ in range(600):

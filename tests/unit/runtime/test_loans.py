@@ -1,4 +1,4 @@
-"""A population whose board is in trouble runs at a peer meanwhile, and comes back with what it learned."""
+"""A population of an overloaded board runs at a peer and returns with its current beliefs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import PeerError, PlatformError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.governor.governor import BoardSigns
+from edge_agent.runtime.governor.governor import BoardReadings
 from edge_agent.runtime.peers.loan_payload import pack, unpack
 from edge_agent.runtime.peers.loans import bundle_id
 from edge_agent.wire import messages, signatures
@@ -22,7 +22,7 @@ from edge_agent.wire.messages import Message
 
 from .town import Town
 
-HOT, COOL = BoardSigns(temperature_c=95.0), BoardSigns(temperature_c=30.0)
+HOT, COOL = BoardReadings(temperature_c=95.0), BoardReadings(temperature_c=30.0)
 
 
 def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600, ballast: bool = False) -> Town:
@@ -33,7 +33,7 @@ def hot_town(trusted: tuple[str, ...] = ("east", "north"), room_kb: int = 600, b
     if ballast:
         arena = town.sites["north"].populations.arena
         arena.allocate("ballast", (Column("all", (arena.nbytes - arena.used - 1000,), np.uint8),))
-    town.sites["east"].signs = HOT
+    town.sites["east"].readings = HOT
     town.after(30.0)
     return town
 
@@ -51,26 +51,26 @@ def test_a_suspended_population_runs_at_a_peer_and_comes_back_with_what_it_learn
     town.after(10.0)
     assert guest.counters.ticks > steps
     assert east.group.counters.ticks == ticks
-    learned = guest.stepper.checkpoint()
+    learned = guest.model_port.checkpoint()
     town.smells.pop("east")
-    east.signs = COOL
+    east.readings = COOL
     town.after(70.0)
     assert "east.rooms" not in north.populations.groups
     assert not east.group.suspended
     assert east.group.counters.ticks > steps
     assert int(east.population.beliefs(0)[0].argmax()) == 1
     assert learned != b""
-    figures = (east.peering.loans.counters, north.peering.loans.counters)
+    figures = (east.coordinator.loans.counters, north.coordinator.loans.counters)
     assert (figures[0].lent, figures[0].returned) == (1, 1)
     assert (figures[1].adopted, figures[1].given_back) == (1, 1)
-    assert north.peering.peer.members.presence("north").room == 600 * 1024
+    assert north.coordinator.peer.members.presence("north").room == 600 * 1024
 
 
 def test_a_borrower_in_trouble_itself_gives_back_what_it_had() -> None:
     town = hot_town()
     east, north = town.sites["east"], town.sites["north"]
     ticks = north.populations.groups["east.rooms"].counters.ticks
-    north.signs = HOT
+    north.readings = HOT
     town.after(30.0)
     assert "east.rooms" not in north.populations.groups
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
@@ -81,9 +81,9 @@ def test_a_peer_that_promised_room_and_has_none_refuses_and_changes_nothing() ->
     town = hot_town(ballast=True)
     east, north = town.sites["east"], town.sites["north"]
     assert list(north.populations.groups) == ["rooms"]
-    assert north.peering.loans.counters.refused >= 1
+    assert north.coordinator.loans.counters.refused >= 1
     assert (east.group.elsewhere, east.group.suspended) == (False, True)
-    east.signs = COOL
+    east.readings = COOL
     town.after(70.0)
     assert not east.group.suspended
 
@@ -96,7 +96,7 @@ def test_a_disk_that_keeps_no_notes_keeps_nobody_from_lending() -> None:
 
     town.drawers["east"].save = refuse
     town.after(5.0)
-    town.sites["east"].signs = HOT
+    town.sites["east"].readings = HOT
     town.after(30.0)
     assert "east.rooms" in town.sites["north"].populations.groups
 
@@ -113,7 +113,7 @@ def test_a_borrower_that_dies_leaves_the_owner_what_it_had() -> None:
     town = hot_town()
     east = town.sites["east"]
     town.kill("north")
-    east.signs = COOL
+    east.readings = COOL
     town.after(120.0)
     assert not east.group.suspended
     assert not east.group.elsewhere
@@ -160,7 +160,7 @@ def test_a_forged_offer_is_refused_and_counted() -> None:
     forged = messages.encode(Message(body | {"signature": b"s" * 64, "parts": 1}))
     town.broker.publish("edge/v1/house/peer/east/handover", forged, qos=0)
     town.after(0.1)
-    north = town.sites["north"].peering
+    north = town.sites["north"].coordinator
     assert north.status.status()["refusals"] == {"east": {"malformed": 1}}
     assert north.loans.counters.adopted == 1
 
@@ -170,30 +170,30 @@ def test_an_offer_signed_by_an_unknown_key_changes_nothing(sender: str) -> None:
     """A whole offer, made as a device makes it, with a key that nobody here was told of."""
     town = hot_town()
     north = town.sites["north"]
-    before = (list(north.populations.groups), north.peering.loans.status())
-    parcel = pack(Town(("east",), shares=False).sites["east"].group)
-    head = LoanMessage("offer", 99, sender, "north", "rooms", bundle_id(north.group.digest), size=len(parcel))
-    head = replace(head, digest=hashlib.sha256(parcel).digest(), parts=1, room=1)
+    before = (list(north.populations.groups), north.coordinator.loans.status())
+    packed = pack(Town(("east",), shares=False).sites["east"].group)
+    head = LoanMessage("offer", 99, sender, "north", "rooms", bundle_id(north.group.digest), size=len(packed))
+    head = replace(head, digest=hashlib.sha256(packed).digest(), parts=1, room=1)
     signature = signatures.generate("nobody").sign(signed(head))
-    body = to_body(replace(head, data=parcel, signature=signature))
+    body = to_body(replace(head, data=packed, signature=signature))
     town.broker.publish(f"edge/v1/house/peer/{sender}/handover", messages.encode(Message(body)), qos=1)
     town.after(0.5)
-    assert (list(north.populations.groups), north.peering.loans.status()) == before
-    refusals = north.peering.status.status()["refusals"]
+    assert (list(north.populations.groups), north.coordinator.loans.status()) == before
+    refusals = north.coordinator.status.status()["refusals"]
     assert refusals == ({"east": {"malformed": 1}} if sender == "east" else {})
 
 
-def test_a_parcel_comes_out_as_it_went_in() -> None:
+def test_a_loan_payload_comes_out_as_it_went_in() -> None:
     group = Town(("east",), shares=False).sites["east"].group
-    parcel = unpack(pack(group))
-    assert parcel.config.observe == group.config.observe
-    assert parcel.config.act == group.config.act
-    assert parcel.beliefs == group.stepper.checkpoint()
-    np.testing.assert_equal(parcel.config.size, 1)
+    payload = unpack(pack(group))
+    assert payload.config.observe == group.config.observe
+    assert payload.config.act == group.config.act
+    assert payload.beliefs == group.model_port.checkpoint()
+    np.testing.assert_equal(payload.config.size, 1)
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_no_parcel(data: bytes) -> None:
+def test_noise_is_no_loan_payload(data: bytes) -> None:
     with pytest.raises(PeerError):
         unpack(data)
 
@@ -202,7 +202,7 @@ ACT = {"control": "fan", "topic": "t", "template": "", "qos": 0, "safe": ""}
 OBSERVE = {"modality": "co2", "topic": "t", "pointer": "", "scale": 1, "offset": 0, "stale_s": 1}
 
 
-def test_a_signed_parcel_may_have_other_topics() -> None:
+def test_a_signed_payload_may_have_other_topics() -> None:
     import zlib
 
     group = Town(("east",), shares=False).sites["east"].group
@@ -228,7 +228,7 @@ def test_a_signed_parcel_may_have_other_topics() -> None:
         {"observe": [{**OBSERVE, "topic": "z/+/x"}]},
     ],
 )
-def test_a_signed_parcel_can_still_be_wrong(change: dict) -> None:
+def test_a_signed_payload_can_still_be_wrong(change: dict) -> None:
     import zlib
 
     group = Town(("east",), shares=False).sites["east"].group

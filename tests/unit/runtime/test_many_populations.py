@@ -1,4 +1,4 @@
-"""Many populations on one device: what the start does grows with their number, not with its square."""
+"""Many populations on one device: the work at start is linear in their number."""
 
 from __future__ import annotations
 

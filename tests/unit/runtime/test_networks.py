@@ -1,4 +1,4 @@
-"""What a network observes are numbers: they are taken as they are, or counted as faults."""
+"""Observations of a network are numbers: used unchanged, or counted as faults."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A population of the hub must fit the plan of the next start: the one that the start itself would make."""
+"""A population added by the hub must fit the memory plan of the next start."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Columns of observations do what a plain dictionary of them would."""
+"""Columns of observations behave like a plain dictionary of them."""
 
 from __future__ import annotations
 

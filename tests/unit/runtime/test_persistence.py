@@ -1,4 +1,4 @@
-"""Checkpoints and recordings: whole or ignored, bounded, and resumed only where they fit."""
+"""Checkpoints and recordings: used whole or ignored, bounded, and restored only if they fit."""
 
 import zlib
 from collections.abc import Callable
@@ -109,13 +109,13 @@ def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
         {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}
     )
     assert resumed == [name]
-    assert "population 'bad' cannot go on from it" in str(fault)
+    assert "population 'bad' cannot be restored" in str(fault)
     shelf.files[checkpoint.NAME] = sealed({"populations": {name: bad}})
     last = with_checkpoints(make_house, shelf)
     last.start()
     assert last.group.counters.steps == 0
     assert last.status.status()["checkpoint"]["failed"] == 1
-    assert "cannot go on from it" in caplog.text
+    assert "cannot be restored" in caplog.text
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
@@ -151,7 +151,7 @@ def test_a_full_disk_is_noted_and_the_device_works_on(make_house: MakeHouse) -> 
 
 def test_writes_a_day_are_bounded(make_house: MakeHouse) -> None:
     shelf = Shelf()
-    checkpoints = Checkpoints(shelf, 1.0, mb_a_day=0.001)
+    checkpoints = Checkpoints(shelf, 1.0, mb_per_day=0.001)
     house = make_house(checkpoints=checkpoints)
     house.start()
     house.after(2 * 86400.0)

@@ -1,4 +1,4 @@
-"""Populations come, change and go while the daemon runs, or are refused with nothing changed."""
+"""Populations are added, changed and removed while the daemon runs, or refused without any change."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -146,7 +146,7 @@ def test_a_changed_topic_keeps_beliefs_and_counters(make_house: Make, prepare_ro
     house.settle()
     group = house.populations.groups["rooms"]
     assert group.counters.steps == 1
-    assert group.stepper.actions.tolist() == [[0], [2], [0]]
+    assert group.model_port.actions.tolist() == [[0], [2], [0]]
     house.say("y/room-0", b'{"co2": 700}')
     assert house.sent("z/room-0/set")[-1] == b'{"fan": "low"}'
     assert len(house.populations.arena.regions) == 3

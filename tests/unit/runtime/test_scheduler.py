@@ -1,4 +1,4 @@
-"""Deadlines keep their phase, lost periods are counted and not made up, requests keep their distance."""
+"""Deadlines keep their phase, missed periods are counted and not made up, requests keep their distance."""
 
 import math
 from itertools import pairwise

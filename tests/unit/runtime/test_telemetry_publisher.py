@@ -1,4 +1,4 @@
-"""Telemetry of a daemon on a manual clock, at a broker in memory: numbered, kept, replayed."""
+"""Telemetry of a daemon with a manual clock and a broker in memory: numbered, stored, replayed."""
 
 from collections.abc import Callable
 from typing import Any

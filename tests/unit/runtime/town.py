@@ -1,4 +1,4 @@
-"""Daemons on one manual clock at a broker in memory, each with a real population that smells for gas."""
+"""Daemons with a manual clock and a broker in memory, each with a real population that measures gas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_agent.memory.arena import Arena
 from edge_agent.memory.budget import Plan
 from edge_agent.protocol.session import SessionSettings
 from edge_agent.runtime.assembly import prepare
-from edge_agent.runtime.governor.governor import BoardSigns, Governor
+from edge_agent.runtime.governor.governor import BoardReadings, Governor
 from edge_agent.runtime.peers.loans import LoanKeys
 from edge_agent.runtime.peers.model_checks import check_shares
 from edge_agent.runtime.populations import Populations
@@ -66,7 +66,7 @@ def model() -> Model:
 DIGEST = "ab" * 32
 
 
-class Tape:
+class MemoryRecording:
     """A recording in memory."""
 
     def __init__(self) -> None:
@@ -107,8 +107,8 @@ class Site:
         beliefs: bytes = b"",
     ) -> None:
         self.name, self.town = name, town
-        self.signs = BoardSigns()
-        self.tape = Tape()
+        self.readings = BoardReadings()
+        self.recording = MemoryRecording()
         smells = ObserveConfig(modality="smell", topic=f"z/{name}")
         population = PopulationConfig(
             name="rooms",
@@ -141,31 +141,33 @@ class Site:
             max_recording_bytes=1 << 30,
         )
         self.governor = Governor(BOARD.thermal, [population.priority])
-        builder.govern(self.governor, lambda: self.signs)
-        builder.join_peers(lambda: self.signs.battery, keys, BOARD, town.drawers.setdefault(name, Drawer()))
-        self.daemon = builder.build([prepared], recording_file=self.tape)
+        builder.govern(self.governor, lambda: self.readings)
+        builder.join_peers(
+            lambda: self.readings.battery, keys, BOARD, town.drawers.setdefault(name, Drawer())
+        )
+        self.daemon = builder.build([prepared], recording_file=self.recording)
         self.status = builder.status
         assert builder.peers is not None
-        self.peering = builder.peers
+        self.coordinator = builder.peers
         self.group = self.populations.groups["rooms"]
         if beliefs:
-            self.group.stepper.restore(beliefs)
+            self.group.model_port.restore(beliefs)
         self.daemon.start()
         self.dead = False
 
     @property
     def population(self) -> Population:
-        stepper = self.group.stepper
-        assert isinstance(stepper, Population)
-        return stepper
+        model_port = self.group.model_port
+        assert isinstance(model_port, Population)
+        return model_port
 
     @property
     def coalition(self) -> set[str]:
-        shown = self.peering.status.status()["coalition"]
+        shown = self.coordinator.status.status()["coalition"]
         return set(shown["members"]) if shown is not None and shown["confirmed"] else set()
 
     def fused(self) -> np.ndarray:
-        return np.array(self.peering.status.status()["sharing"]["channels"]["hall"]["belief"])
+        return np.array(self.coordinator.status.status()["sharing"]["channels"]["hall"]["belief"])
 
 
 class Town:

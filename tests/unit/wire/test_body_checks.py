@@ -1,4 +1,4 @@
-"""Whatever msgpack and JSON can carry: a body is plain data with known keys as they should be, or refused."""
+"""Bodies of any msgpack or JSON content: plain data with valid known keys, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The envelope: what goes in comes out, and bytes from strangers never do worse than PeerError."""
+"""The envelope: encoded messages are decoded unchanged, and foreign bytes raise only PeerError."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Arrays from outside: what was written comes back, what was damaged is named, nothing is unpickled."""
+"""Arrays from files: valid ones are read back, damaged ones are named, nothing is unpickled."""
 
 import io
 import zipfile

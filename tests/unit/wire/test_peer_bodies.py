@@ -1,4 +1,4 @@
-"""Presence and evidence: what goes in comes out, small enough, and strangers' bytes are the peer's fault."""
+"""Presence and evidence: decoded unchanged, small enough; foreign bytes raise PeerError."""
 
 import contextlib
 

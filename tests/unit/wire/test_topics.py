@@ -1,4 +1,4 @@
-"""What may be a topic, by MQTT's own specification (MQTT 5, sections 1.5.4 and 4.7)."""
+"""Valid topics, by the MQTT specification (MQTT 5, sections 1.5.4 and 4.7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""docs/reference/bundle.md: the bundle's format, out of wire/bundle.py, and a real bundle's entries.
+"""docs/reference/bundle.md: the bundle's format from wire/bundle.py, and the entries of a real bundle.
 
-The entries shown are those of the T-maze in tests/golden, so that shapes and types are what the engine
-writes.
+The entries are those of the T-maze in tests/golden, so shapes and types are those that the engine writes.
 """
 
 from __future__ import annotations
@@ -29,12 +28,13 @@ MEANINGS = {
     "source_sha256": "SHA-256 of the float model it was made of",
     "entries": "name of every entry of the payload → its SHA-256 in hex",
     "io": "names, units and bin edges of modalities, control values; of a network input, outputs, action",
-    "memory": "bytes of the model in 8 bits and in floats; agents: bytes an agent",
+    "memory": "bytes of the model in 8 bits and in floats; agents: bytes per agent",
     "evaluation": "what was measured against the float source, and on which data",
     "requires": "the runtime that can run it, and its version",
 }
 ENTRIES = {
-    "model.json": "shapes, layouts, dependencies, policy length, gamma, alpha",
+    "model.json": "shapes, layouts, dependencies, policy length, the agent's options that are not pymdp's "
+    "defaults; `bits`: 16 for a tensor whose codes are uint16, `belief_bits` a factor where one has 16",
     "palette": "the values that codes stand for",
     "codes": "one code an entry; in a sparse tensor of the listed entries only",
     "columns": "sparse tensors: the column of each listed entry",
@@ -50,14 +50,16 @@ ENTRIES = {
 HEAD = """\
 # The bundle
 
-`NAME.eab` is what a device runs: a model in 8 bits, what it was measured to be worth, and vectors that
+`NAME.eab` is what a device runs: a model in 8 or 16 bits, what it was measured to be worth, and vectors that
 prove on the device that it computes what it should.
 
 """
 _PAYLOAD = f"""\
 Arrays are `.npy` files, mapped and not copied; i counts modalities (A, C), factors (B, D) or sets of
 factors (utility, ambiguity). The middle column shows what is in the bundle of a T-maze with three
-modalities and two factors, `{EXAMPLE}`."""
+modalities and two factors, `{EXAMPLE}`. Models whose agents plan for information about
+their parameters also have `novelty_i`, stored as tensors are (i counts A, then B), and those that plan
+inductively `I_i.npy`, uint8 [depth, states]: 1 where the goal is at most so many steps away."""
 LOADING = """\
 ## At load
 

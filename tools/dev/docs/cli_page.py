@@ -1,7 +1,7 @@
-"""docs/reference/cli.md: every command and option, out of the argparse parsers that the programs run with.
+"""docs/reference/cli.md: every command and option, from the argparse parsers of the programs.
 
-What argparse prints differs between versions of Python, so the page is made of the parsers' actions and
-not of their help text. A command's words are the head of its file.
+The output of argparse differs between versions of Python, so the page is generated from the parsers' actions
+and not from their help text. The text of a command is the docstring of its file.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ more. Errors are one line on standard error.
 ROOTS = (edge_agent.cli.parser, edge_convert.cli.parser, edge_hub.cli.parser)
 EVERYWHERE = ("help", "json", "verbose")
 WORDS = {
-    "edge-agent": "The daemon, and what asks it or tries things out without it.",
-    "edge-convert": "From a trained float model to a signed int8 bundle that was measured, or a refusal.",
-    "edge-hub": "The fleet from the host's side, over the broker.",
+    "edge-agent": "The daemon, and commands that query it or work without it.",
+    "edge-convert": "Converts a trained float model to a signed, measured int8 bundle, or refuses it.",
+    "edge-hub": "Commands for a fleet, over the broker.",
 }
 EXITS = {
     errors.EXIT_DONE: "done",
-    errors.EXIT_FAILED: "failed, or the answer is no: a gate refuses, a device is silent, a finding is bad",
-    errors.EXIT_BAD_INPUT: "bad input: the line names the file, the key, what was found, what was expected",
-    errors.EXIT_NO_ROOM: "does not fit the byte budget: the line says how many bytes are missing",
+    errors.EXIT_FAILED: "failed, or a negative result: a gate failed, a device is silent, a finding is bad",
+    errors.EXIT_BAD_INPUT: "bad input: names the file, the key, what was found and what was expected",
+    errors.EXIT_NO_ROOM: "does not fit the memory budget: the error line gives the number of missing bytes",
 }
 
 

@@ -1,7 +1,7 @@
 """docs/reference/config.md: every key of device.toml and of board profiles, and the shipped profiles.
 
-Out of the records that the daemon holds, by way of pydantic's JSON schema: names, types, bounds,
-defaults and the text under each key.
+Generated from the records of the daemon through pydantic's JSON schema: names, types, bounds, defaults and
+the text of each key.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""Write the pages of docs/ that are made from code, or with ``--check`` tell which are not up to date.
+"""Write the generated pages of docs/, or with ``--check`` report pages that are not up to date.
 
-Whole pages: commands, configuration, bundle, the hub's REST interface. Of docs/costs.md only what stands
-between markers: the figures of the emulated boards, which benchmarks/results holds. The tables of
-docs/protocol.md are tools/dev/protocol_doc.py's.
+Commands, configuration, bundle and openapi.json are whole pages. In docs/costs.md only the part between the
+markers is generated: the figures of the emulated boards from benchmarks/results. tools/dev/protocol_doc.py
+generates the tables of docs/protocol.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,7 @@ def board_figures() -> str:
 
 def current() -> dict[Path, str]:
     """Return the text that each page should have."""
+    os.environ.pop("XDG_STATE_HOME", None)  # the pages name the folder that stands where nobody chose one
     pages = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
     pages[DOCS / "reference" / "openapi.json"] = openapi_page.document()
     costs = DOCS / "costs.md"

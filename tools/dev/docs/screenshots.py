@@ -1,9 +1,8 @@
 """Write docs/images from real runs: ``make screenshots``.
 
-The demo runs as ``make demo`` does, and ``edge-hub watch`` beside it, each told to print colours as in a
-terminal. What they printed is drawn by rich as SVG: the demo's end, and of the fleet's tables the last one
-in which a device is down. The report is the one that a conversion writes, photographed by a browser that
-asks nobody for anything.
+Runs the demo like ``make demo``, and ``edge-hub watch`` in parallel, both with colours as in a terminal.
+rich draws their output as SVG: the end of the demo, and the last table of the fleet in which a device is
+offline. The report is that of a conversion, rendered by a browser without network access.
 """
 
 from __future__ import annotations

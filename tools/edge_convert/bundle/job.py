@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire.signatures import SecretKey
 from edge_convert.readers import detect
 
 TARGETS = ("engine", "litert", "onnxruntime")
+Bits = Literal["8", "16", "auto"]
+BITS: tuple[Bits, ...] = ("auto", "8", "16")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Job:
     evaluate: Path | None = None
     min_agreement: float | None = None
     max_kl: float | None = None
+    max_regret: float | None = None
+    bits: Bits = "auto"
+    inference: str | None = None
     min_sqnr: float | None = None
     report: Path | None = None
     key: SecretKey | None = None

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.neural.runtime_port import ENTRY
 from edge_agent.wire import bundle, npz
+from edge_agent.wire.bundle_kinds import GOLDEN, KINDS, TFLITE
 from edge_convert.bundle.job import Job
 from edge_convert.measure import gate
 from edge_convert.measure.network_fidelity import NetworkFidelity
@@ -122,7 +122,7 @@ def write(conversion: NetworkConversion) -> str:
         "evaluation": conversion.figures(),
         "requires": _requires(network.kind),
     }
-    entries = {ENTRY[network.kind]: conversion.mixed.model, "golden.npz": npz.write(golden)}
+    entries = {KINDS[network.kind].entry: conversion.mixed.model, GOLDEN: npz.write(golden)}
     return bundle.write(order.output, manifest, entries, order.key)
 
 
@@ -160,5 +160,5 @@ def _names(order: Job, shape: tuple[int, ...], scores: tuple[int, ...]) -> dict[
 
 def _requires(kind: str) -> dict[str, str]:
     """Return the runtime, and the version that the figures were made with."""
-    runtime, library = ("litert", "ai-edge-litert") if kind == "tflite" else ("onnxruntime", "onnxruntime")
+    runtime, library = ("litert", "ai-edge-litert") if kind == TFLITE.name else ("onnxruntime", "onnxruntime")
     return {"runtime": runtime, "version": importlib.metadata.version(library)}

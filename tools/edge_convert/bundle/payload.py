@@ -6,6 +6,7 @@ from edge_agent.engine import Model
 from edge_agent.errors import BundleError
 from edge_agent.neural.network import NeuralModel
 from edge_agent.wire.bundle import Bundle
+from edge_agent.wire.bundle_kinds import EXPECTED, KINDS
 
 
 def run_golden(bundle: Bundle) -> None:
@@ -16,9 +17,7 @@ def run_golden(bundle: Bundle) -> None:
     BundleError
         An output is not what the bundle says it is, or nothing here can run its kind.
     """
-    if bundle.kind == "pomdp":
-        Model.from_bundle(bundle)
-    elif bundle.kind in ("onnx", "tflite"):
-        NeuralModel.from_bundle(bundle)
-    else:
-        raise BundleError(f"{bundle.path}: kind is {bundle.kind!r}, expected pomdp, onnx or tflite")
+    kind = KINDS.get(bundle.kind)
+    if kind is None:
+        raise BundleError(f"{bundle.path}: kind is {bundle.kind!r}, {EXPECTED}")
+    (NeuralModel if kind.network else Model).from_bundle(bundle)

@@ -1,1 +1,1 @@
-"""The commands of ``edge-convert``, one a file: ``add`` hangs a command into the parser."""
+"""The commands of ``edge-convert``, one per file: ``add`` adds a command to the parser."""

@@ -1,4 +1,4 @@
-"""``edge-convert convert SOURCE -o OUT.eab``: convert, measure, decide, write, sign."""
+"""``edge-convert convert SOURCE -o OUT.eab``: convert and measure a model, write a signed bundle."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_agent.engine.options import INFERENCE_ALGORITHMS
 from edge_agent.errors import ConfigError, ModelError
 from edge_agent.neural.network import ACTIONS
 from edge_agent.wire import signatures
+from edge_agent.wire.bundle_kinds import POMDP
 from edge_agent.wire.topics import check_name
 from edge_convert.bundle import agent_bundle, network_bundle
 from edge_convert.bundle.agent_bundle import AgentConversion
-from edge_convert.bundle.job import TARGETS, Job
+from edge_convert.bundle.job import BITS, TARGETS, Job
 from edge_convert.bundle.network_bundle import NetworkConversion
 from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.measure.speed import agent_speed, network_speed
@@ -26,16 +28,32 @@ from edge_convert.report.conversion_report import agent_report, network_report
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("convert", help="make a bundle of a model, if it is good enough")
-    command.add_argument(
-        "source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; its content is what counts"
-    )
+    command.add_argument("source", type=Path, help="pymdp .npz, GMN, .onnx or .tflite; detected by content")
     command.add_argument("-o", "--output", type=Path, required=True, help="the bundle, NAME.eab")
-    command.add_argument("--calibration", type=Path, help="npz: x float32 [n, *shape] (networks need it)")
+    command.add_argument(
+        "--calibration", type=Path, help="npz: x float32 [n, *shape] (required for networks)"
+    )
     command.add_argument(
         "--evaluate", type=Path, help="npz: obs (and act) for agents, x (and label) for networks"
     )
     command.add_argument(
-        "--min-agreement", type=float, help="share of equal actions (0.99 agents, 0.97 networks)"
+        "--min-agreement",
+        type=float,
+        help="share of equal actions: of an agent's clear decisions (0.9995), of a network's (0.97)",
+    )
+    command.add_argument(
+        "--max-regret", type=float, help="largest loss of an agent's choice, nats of ln probability (0.1)"
+    )
+    command.add_argument(
+        "--bits",
+        choices=BITS,
+        default=BITS[0],
+        help="of an agent's tensors and beliefs; auto: 16 where 8 miss",
+    )
+    command.add_argument(
+        "--inference",
+        choices=INFERENCE_ALGORITHMS,
+        help="of an agent's beliefs; default: what its source says",
     )
     command.add_argument("--max-kl", type=float, help="largest posterior KL of an agent, nats (0.01)")
     command.add_argument("--min-sqnr", type=float, help="smallest SQNR of a network's outputs, dB (28)")
@@ -46,19 +64,19 @@ def add(subparsers: Subparsers) -> None:
     command.add_argument(
         "--target", choices=TARGETS, help="runtime; default: engine for agents, litert for networks"
     )
+    command.add_argument("--calibrator", choices=METHODS, default=METHODS[0], help="method for int8 ranges")
     command.add_argument(
-        "--calibrator", choices=METHODS, default=METHODS[0], help="how int8 ranges are found"
+        "--action", choices=ACTIONS, help="meaning of a network's first output (argmax, or value)"
     )
     command.add_argument(
-        "--action", choices=ACTIONS, help="what a network's first output means (argmax, or value)"
+        "--window", type=int, default=1, help="number of observations per input of a network (1)"
     )
-    command.add_argument("--window", type=int, default=1, help="observations that a network sees at once (1)")
     command.add_argument(
-        "--window-axis", type=int, default=0, help="axis of the input (without batch) they lie on"
+        "--window-axis", type=int, default=0, help="axis of the input (without batch) for the window"
     )
     command.add_argument("--inputs", default="", help="names of a network's inputs: co2,temperature,...")
     command.add_argument("--actions", default="", help="values of a network's actions: off,low,high")
-    command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of simulated rollouts (0)")
     add_output_options(command)
     command.set_defaults(run=run)
 
@@ -89,11 +107,16 @@ def run(arguments: argparse.Namespace) -> int:
 def agent_result(conversion: AgentConversion) -> dict[str, Any]:
     """Return what is said of a converted agent."""
     result: dict[str, Any] = {
-        "kind": "pomdp",
-        "evaluation": conversion.fidelity.figures(),
+        "kind": POMDP.name,
+        "evaluation": agent_bundle.evaluation(conversion),
         "memory": agent_bundle.memory(conversion),
         "speed": agent_speed(conversion.source.arrays, conversion.model),
+        "measured": conversion.fidelity.lines(),
     }
+    if conversion.forks is not None:
+        result["forks"] = conversion.forks.words()
+    if len(conversion.search.tried) > 1 or conversion.order.verbose:
+        result["precision"] = conversion.tries()
     if conversion.order.verbose:
         ranking = agent_sensitivity.rank(
             conversion.source.arrays, conversion.model, conversion.fidelity.history
@@ -119,7 +142,7 @@ def network_result(conversion: NetworkConversion) -> dict[str, Any]:
 
 def _order(arguments: argparse.Namespace) -> Job:
     name = check_name(arguments.name or arguments.source.stem, "--name")
-    for option in ("min_agreement", "max_kl", "min_sqnr"):
+    for option in ("min_agreement", "max_kl", "max_regret", "min_sqnr"):
         value = getattr(arguments, option)
         if value is not None and not value >= 0:
             raise ConfigError(f"--{option.replace('_', '-')}: found {value}, expected a number ≥ 0")
@@ -136,6 +159,9 @@ def _order(arguments: argparse.Namespace) -> Job:
         evaluate=arguments.evaluate,
         min_agreement=arguments.min_agreement,
         max_kl=arguments.max_kl,
+        max_regret=arguments.max_regret,
+        bits=arguments.bits,
+        inference=arguments.inference,
         min_sqnr=arguments.min_sqnr,
         report=arguments.report,
         key=None if arguments.sign is None else signatures.load_secret(arguments.sign),

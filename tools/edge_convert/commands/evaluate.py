@@ -1,4 +1,4 @@
-"""``edge-convert evaluate BUNDLE SOURCE``: how near a bundle is to its float source, on the user's data."""
+"""``edge-convert evaluate BUNDLE SOURCE``: compare a bundle with its float source on your data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from edge_agent.engine import Model
 from edge_agent.errors import BundleError, ModelError
 from edge_agent.neural.network import NeuralModel
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import ONNX
 from edge_convert.bundle import agent_bundle
 from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.measure import agent_fidelity, network_fidelity
@@ -22,11 +23,11 @@ def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("evaluate", help="compare a bundle with its float source")
     command.add_argument("bundle", type=Path, help="the .eab file")
-    command.add_argument("source", type=Path, help="the model that the bundle was made of")
+    command.add_argument("source", type=Path, help="the source model of the bundle")
     command.add_argument(
-        "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (needed there)"
+        "--evaluate", type=Path, help="npz: obs (and act) for agents, x for networks (required)"
     )
-    command.add_argument("--seed", type=int, default=0, help="of simulated rollouts (0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of simulated rollouts (0)")
     add_output_options(command)
     command.set_defaults(run=run)
 
@@ -58,12 +59,12 @@ def _agent(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Ki
     path: Path | None = arguments.evaluate
     recording = None if path is None else samples.trace(path, model.num_obs, model.num_controls)
     name = "" if path is None else path.name
-    return agent_fidelity.measure(source.arrays, model, recording, name, arguments.seed).figures()
+    return agent_fidelity.measure(source, model, recording, name, arguments.seed).figures()
 
 
 def _network(arguments: argparse.Namespace, loaded: bundle.Bundle, kind: detect.Kind) -> dict[str, Any]:
     model = NeuralModel.from_bundle(loaded)
-    target = "onnxruntime" if loaded.kind == "onnx" else "litert"
+    target = "onnxruntime" if loaded.kind == ONNX.name else "litert"
     network = open_network(arguments.source, kind, target)
     if arguments.evaluate is None:
         raise ModelError(f"{arguments.bundle}: a network needs --evaluate, an .npz with x [n, *shape]")

@@ -1,4 +1,4 @@
-"""``edge-convert inspect BUNDLE``: tensors, palettes, sparsity, memory for N agents, cost a step, io."""
+"""``edge-convert inspect BUNDLE``: tensors, palettes, sparsity, memory for N agents, cost per step, io."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edge_agent.memory.arena import total
 from edge_agent.neural.network import NeuralModel
 from edge_agent.neural.network_population import NeuralPopulation
 from edge_agent.wire import bundle
+from edge_agent.wire.bundle_kinds import POMDP
 from edge_convert.console import Subparsers, add_output_options, show
 
 
@@ -19,7 +20,9 @@ def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("inspect", help="look into a bundle")
     command.add_argument("bundle", type=Path, help="the .eab file")
-    command.add_argument("--agents", type=int, default=1000, help="memory for so many agents (1000)")
+    command.add_argument(
+        "--agents", type=int, default=1000, help="number of agents for the memory figure (1000)"
+    )
     add_output_options(command)
     command.set_defaults(run=run)
 
@@ -30,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = loaded.manifest
     heading = {key: manifest[key] for key in ("name", "version", "kind", "requires", "evaluation", "io")}
     details = (
-        _agent(loaded, arguments.agents) if loaded.kind == "pomdp" else _network(loaded, arguments.agents)
+        _agent(loaded, arguments.agents) if loaded.kind == POMDP.name else _network(loaded, arguments.agents)
     )
     entries = [{"entry": name, "bytes": len(data)} for name, data in loaded.entries.items()]
     show(heading | {"digest": loaded.digest} | details | {"entries": entries}, arguments.json)

@@ -1,4 +1,4 @@
-"""``edge-convert keygen PATH --name NAME``: makes a key pair; only its owner can read the secret half."""
+"""``edge-convert keygen PATH --name NAME``: create a key pair; only its owner can read the secret key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def add(subparsers: Subparsers) -> None:
     """Add the command."""
     command = subparsers.add_parser("keygen", help="make an Ed25519 key pair")
     command.add_argument(
-        "path", type=Path, help="where the secret key goes (mode 0600); PATH.pub is the other half"
+        "path", type=Path, help="file for the secret key (mode 0600); the public key is written to PATH.pub"
     )
-    command.add_argument("--name", default="", help="who signs; default: the file's name")
+    command.add_argument("--name", default="", help="name of the signer; default: the file's name")
     add_output_options(command)
     command.set_defaults(run=run)
 

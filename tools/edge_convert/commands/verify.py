@@ -1,4 +1,4 @@
-"""``edge-convert verify BUNDLE``: is every byte as written, do golden vectors come out, who signed."""
+"""``edge-convert verify BUNDLE``: check the digest, golden vectors and signature of a bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add(subparsers: Subparsers) -> None:
         type=Path,
         action="append",
         default=[],
-        help="a public key that may have signed it; repeatable",
+        help="an accepted public key; repeatable",
     )
     add_output_options(command)
     command.set_defaults(run=run)

@@ -1,21 +1,22 @@
-"""How near an 8-bit agent is to its float64 source, decision by decision.
+"""How near a bundle's agent is to the agent it came from, measured on what agents go through.
 
-Theory of operation. Population and reference see the same outcomes and are told the same executed actions, so
-a difference in one decision does not count again in the next. The history is a recording, or rollouts in
-which the source model is the world and the 8-bit agents act; a second set of rollouts, in which the reference
-acts in the same world, gives the return that the source would have had. Figures of a decision:
+Theory of operation. All that are compared see the same outcomes and are told the same executed actions, so a
+difference in one decision does not count again in the next (``decisions`` defines the figures). There are two
+measures:
 
-- ``kl``: KL(reference || 8 bits) of the posterior over states, nats, the worst factor;
-- ``tv``: total variation distance of the posteriors over policies;
-- ``regret``: what the chosen action gives away in the reference's (negative) expected free energy, nats:
-  that of the best policy less that of the best policy which starts with the chosen action;
-- ``agree``: whether the action is the reference's.
+- against the user's agent: along the trace that ``export_pymdp`` kept of the live agent;
+- against the float64 reference: on a recording, or on rollouts in which the source model is the world and the
+  bundle's agents act; a second set of rollouts, in which the reference acts in the same world, gives the
+  return that the source would have had.
+
+The reference is run along the live agent's trace as well: where the bundle is near the reference and the
+reference is not near the agent, the export is at fault, not the bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 
 from edge_agent.engine import Model, Population
 from edge_agent.engine.arrays import ModelArrays
-from edge_agent.engine.reference import EPSILON, Decision
 from edge_convert import console
+from edge_convert.agent_trace import AgentTrace
+from edge_convert.decisions import Comparison, Decisions, compare, most_probable, stacked
 from edge_convert.measure.oracle import Oracle, World
+from edge_convert.readers.agent_source import AgentSource
 from edge_convert.readers.samples import Trace
 
 ROLLOUT_STEPS = 50
@@ -38,171 +41,211 @@ Float = NDArray[np.float64]
 class TraceHistory:
     """What agents went through: outcomes int [T, N, M] and executed actions int [T, N, F].
 
-    ``restarts`` are the ticks before which they started again from D.
+    ``restarts`` are the ticks before which they started again from D; ``soft`` holds distributions over
+    outcomes [T, N, O_m] in place of a modality's outcomes.
     """
 
     outcomes: NDArray[np.int64]
     executed: NDArray[np.int64]
     restarts: frozenset[int] = frozenset()
+    soft: Mapping[int, Float] = field(default_factory=dict)
+
+    @classmethod
+    def of_trace(cls, trace: AgentTrace) -> TraceHistory:
+        """Return what the live agent went through, as the history of one agent."""
+        soft = {m: table[:, np.newaxis].astype(np.float64) for m, table in trace.soft.items()}
+        return cls(trace.obs[:, np.newaxis], trace.executed[:, np.newaxis], trace.restarts, soft)
+
+    def distributions(self, t: int) -> dict[int, Float]:
+        """Return the distributions [N, O_m] that stand for a modality's outcomes at step ``t``."""
+        return {m: table[t] for m, table in self.soft.items()}
+
+    def head(self, steps: int, agents: int) -> TraceHistory:
+        """Return the first steps of the first agents."""
+        soft = {m: table[:steps, :agents] for m, table in self.soft.items()}
+        begun = frozenset(t for t in self.restarts if t < steps)
+        return TraceHistory(self.outcomes[:steps, :agents], self.executed[:steps, :agents], begun, soft)
 
 
 @dataclass(frozen=True)
 class AgentFidelity:
-    """Figures [T, N] of N agents' T steps; ``closed_loop``: (8 bits, reference), mean preference a step."""
+    """The measures of one bundle; ``closed_loop``: (bundle, reference), mean preference per step.
 
-    kl: Float
-    tv: Float
-    regret: Float
-    agree: NDArray[np.bool_]
-    actions: NDArray[np.int64]
-    reference_actions: NDArray[np.int64]
-    kl_factors: Float
+    ``agent`` and ``export`` (bundle and reference against the user's agent) are None without a trace.
+    """
+
+    reference: Comparison
+    agent: Comparison | None
+    export: Comparison | None
     closed_loop: tuple[float, float] | None
-    origin: str
     history: TraceHistory
 
     def figures(self) -> dict[str, Any]:
-        """Return what the gate, the manifest and the tables show."""
-        figures: dict[str, Any] = {
-            "action_agreement": float(self.agree.mean()),
-            "max_posterior_kl": float(self.kl.max()),
-            "mean_posterior_kl": float(self.kl.mean()),
-            "mean_policy_tv": float(self.tv.mean()),
-            "max_policy_tv": float(self.tv.max()),
-            "max_regret": float(self.regret.max()),
-            "decisions": int(self.agree.size),
-            "data": self.origin,
-        }
+        """Return what the manifest and the tables show."""
+        figures = self.reference.figures()
         if self.closed_loop is not None:
             figures["return"], figures["reference_return"] = self.closed_loop
+        if self.agent is not None and self.export is not None:
+            figures["agent"] = self.agent.figures()
+            figures["agent_of_reference"] = self.export.figures()
         return figures
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the report: against the user's agent, and against the float64 reference."""
+        measured = [("against your agent", self.agent), ("against the float64 reference", self.reference)]
+        return [{"measured": name} | one.line() for name, one in measured if one is not None]
+
     def worst_steps(self) -> list[str]:
-        """Return the two steps that are off most, and the factor, in words."""
-        said = []
-        for flat in np.argsort(-(self.kl + self.regret), axis=None)[:2]:
-            t, n = np.unravel_index(flat, self.kl.shape)
-            found, wanted = self.actions[t, n].tolist(), self.reference_actions[t, n].tolist()
-            said.append(
-                f"step {t}, agent {n}: KL {self.kl[t, n]:.3g}, action {found} for {wanted}, "
-                f"regret {self.regret[t, n]:.3g}"
-            )
-        factor = int(self.kl_factors.argmax())
-        said.append(f"factor {factor} reaches a posterior KL of {self.kl_factors[factor]:.3g}")
-        return said
+        """Return the steps that are off most, and the factor, in words."""
+        return (self.agent or self.reference).worst_steps()
+
+
+class Measurement:
+    """What bundles of one source are measured on, and what reference and live agent decided there."""
+
+    def __init__(self, source: AgentSource, recording: Trace | None, name: str, seed: int) -> None:
+        self._source = source
+        self._recording = recording
+        self._name = name
+        self._seed = seed
+        self._known: tuple[TraceHistory, Decisions] | None = None
+        self._trace: tuple[TraceHistory, Decisions, Comparison] | None = None
+        if source.trace is not None:
+            history = TraceHistory.of_trace(source.trace)
+            wanted = trace_decisions(source.arrays, source.trace)
+            found = reference_decisions(source.arrays, history)
+            origin = _words(source.trace)
+            self._trace = history, wanted, compare(source.arrays, wanted, found, origin)
+
+    def measure(self, model: Model) -> AgentFidelity:
+        """Return the fidelity of ``model``; without a recording it acts in rollouts of its own."""
+        if self._recording is not None:
+            return self._along(model, _history(self._recording, model), None, self._name)
+        history, found, utility = _rollouts(self._source.arrays, model, self._seed)
+        words = f"{ROLLOUT_AGENTS} rollouts of {ROLLOUT_STEPS} steps {SIMULATED}, seed {self._seed}"
+        fidelity = self._along(model, history, found, words)
+        theirs = (
+            utility if fidelity.reference.alike.all() else _reference_return(self._source.arrays, self._seed)
+        )
+        return AgentFidelity(
+            fidelity.reference, fidelity.agent, fidelity.export, (utility, theirs), fidelity.history
+        )
+
+    def along(self, model: Model, fidelity: AgentFidelity) -> AgentFidelity:
+        """Return the fidelity of ``model`` along the history that another one went through."""
+        return self._along(model, fidelity.history, None, fidelity.reference.origin)
+
+    def _along(
+        self, model: Model, history: TraceHistory, found: Decisions | None, origin: str
+    ) -> AgentFidelity:
+        arrays = self._source.arrays
+        if self._known is None or self._known[0] is not history:
+            self._known = history, reference_decisions(arrays, history)
+        if found is None:
+            found = bundle_decisions(arrays, model, history)
+        reference = compare(arrays, self._known[1], found, origin)
+        if self._trace is None:
+            return AgentFidelity(reference, None, None, None, history)
+        past, wanted, export = self._trace
+        mine = compare(arrays, wanted, bundle_decisions(arrays, model, past), export.origin)
+        return AgentFidelity(reference, mine, export, None, history)
 
 
 def measure(
-    source: ModelArrays, model: Model, recording: Trace | None, name: str, seed: int
+    source: AgentSource, model: Model, recording: Trace | None, name: str, seed: int
 ) -> AgentFidelity:
     """Return the fidelity of ``model`` to ``source`` on a recording, or on rollouts where there is none."""
-    if recording is not None:
-        return _recorded(source, model, recording, name)
-    worlds = [World(source, seed + agent) for agent in range(ROLLOUT_AGENTS)]
-    run = _Run(source, model, ROLLOUT_AGENTS)
-    utility = 0.0
+    return Measurement(source, recording, name, seed).measure(model)
+
+
+def reference_decisions(model: ModelArrays, history: TraceHistory) -> Decisions:
+    """Return what the float64 reference holds and chooses along a history."""
+    ticks, size = history.outcomes.shape[:2]
+    oracle = Oracle(model, size)
+    rows = []
+    for t in console.progress(range(ticks), ticks, "reference"):
+        if t in history.restarts:
+            oracle.restart()
+        qs, q_pi = oracle.step(history.outcomes[t], history.distributions(t))
+        rows.append(Decisions(tuple(qs), q_pi, most_probable(model, q_pi)))
+        oracle.act(history.executed[t])
+    return stacked(rows)
+
+
+def bundle_decisions(arrays: ModelArrays, model: Model, history: TraceHistory) -> Decisions:
+    """Return what a bundle's agents hold and choose along a history."""
+    agents = Population(model, history.outcomes.shape[1])
+    rows = []
+    for t in range(len(history.outcomes)):
+        if t in history.restarts:
+            agents.reset()
+        rows.append(_stepped(arrays, agents, history.outcomes[t], history.distributions(t)))
+        agents.act(history.executed[t])
+    return stacked(rows)
+
+
+def _stepped(
+    arrays: ModelArrays, agents: Population, outcomes: NDArray[np.int64], soft: Mapping[int, Float]
+) -> Decisions:
+    actions = agents.step_with(outcomes, soft=soft) if soft else agents.step(outcomes)
+    q_pi = agents.policy_posterior.astype(np.float64)
+    beliefs = tuple(agents.beliefs(f).astype(np.float64) for f in range(len(arrays.B)))
+    if actions is None or arrays.options.action_selection == "stochastic":
+        actions = most_probable(arrays, q_pi)
+    return Decisions(beliefs, q_pi, actions)
+
+
+def _rollouts(arrays: ModelArrays, model: Model, seed: int) -> tuple[TraceHistory, Decisions, float]:
+    """Let the bundle's agents act in the model's world; return history, decisions, and preference per
+    step.
+    """
+    worlds = [World(arrays, seed + agent) for agent in range(ROLLOUT_AGENTS)]
+    agents = Population(model, ROLLOUT_AGENTS, seed=seed)
+    utility, seen, done, rows = 0.0, [], [], []
     for _ in console.progress(range(ROLLOUT_STEPS), ROLLOUT_STEPS, "rollouts"):
         outcomes = np.stack([world.observe() for world in worlds])
-        utility += _preference(source, outcomes)
-        actions = run.step(outcomes)
-        run.act(actions)
+        utility += _preference(arrays, outcomes)
+        rows.append(_stepped(arrays, agents, outcomes, {}))
+        actions = rows[-1].act
+        agents.act(actions)
         for world, action in zip(worlds, actions.tolist(), strict=True):
             world.act(action)
-    mine = utility / ROLLOUT_STEPS
-    loop = mine, mine if run.agrees else _reference_return(source, seed)
-    return run.result(loop, f"{ROLLOUT_AGENTS} rollouts of {ROLLOUT_STEPS} steps {SIMULATED}, seed {seed}")
+        seen.append(outcomes)
+        done.append(actions)
+    return TraceHistory(np.stack(seen), np.stack(done)), stacked(rows), utility / ROLLOUT_STEPS
 
 
-def _recorded(source: ModelArrays, model: Model, recording: Trace, name: str) -> AgentFidelity:
-    run = _Run(source, model, recording.obs.shape[1])
-    for t in console.progress(range(len(recording.obs)), len(recording.obs), "evaluation"):
+def _history(recording: Trace, model: Model) -> TraceHistory:
+    """Return a recording as a history; without executed actions those of ``model`` are taken."""
+    if recording.act is not None:
+        return TraceHistory(recording.obs, recording.act, recording.restarts)
+    agents = Population(model, recording.obs.shape[1])
+    done = []
+    for t, outcomes in enumerate(recording.obs):
         if t in recording.restarts:
-            run.restart()
-        actions = run.step(recording.obs[t])
-        run.act(actions if recording.act is None else recording.act[t])
-    return run.result(None, name)
+            agents.reset()
+        done.append(agents.step(outcomes))
+    return TraceHistory(recording.obs, np.stack(done), recording.restarts)
 
 
-class _Run:
-    """Population and reference side by side."""
-
-    def __init__(self, source: ModelArrays, model: Model, agents: int) -> None:
-        self._source = source
-        self._agents = Population(model, agents)
-        self._oracles = [Oracle(source) for _ in range(agents)]
-        self._rows: list[list[tuple[Float, float, float, bool]]] = []
-        self._actions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-        self._outcomes: list[NDArray[np.int64]] = []
-        self._executed: list[NDArray[np.int64]] = []
-        self._restarts: set[int] = set()
-
-    def restart(self) -> None:
-        """Let all begin anew from D before the next step."""
-        self._restarts.add(len(self._rows))
-        self._agents.reset()
-        for oracle in self._oracles:
-            oracle.restart()
-
-    def step(self, outcomes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Let both decide; return the population's actions [N, F]."""
-        actions: NDArray[np.int64] = self._agents.step(outcomes)
-        decisions = [oracle.step(o) for oracle, o in zip(self._oracles, outcomes.tolist(), strict=True)]
-        beliefs = [self._agents.beliefs(f).astype(np.float64) for f in range(len(self._source.B))]
-        q_pi = self._agents.policy_posterior
-        self._rows.append(
-            [
-                (
-                    np.array([divergence(q, beliefs[f][n]) for f, q in enumerate(decision.qs)]),
-                    float(np.abs(decision.q_pi - q_pi[n]).sum() / 2),
-                    _regret(self._source, decision, actions[n]),
-                    bool((decision.act == actions[n]).all()),
-                )
-                for n, decision in enumerate(decisions)
-            ]
-        )
-        self._outcomes.append(outcomes)
-        self._actions.append((actions, np.stack([decision.act for decision in decisions])))
-        return actions
-
-    def act(self, actions: NDArray[np.int64]) -> None:
-        """Tell both which actions [N, F] were executed."""
-        self._executed.append(actions)
-        self._agents.act(actions)
-        for oracle, action in zip(self._oracles, actions.tolist(), strict=True):
-            oracle.act(action)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every decision so far was the reference's: the same worlds then give it the same return."""
-        return all(row[3] for rows in self._rows for row in rows)
-
-    def result(self, closed_loop: tuple[float, float] | None, origin: str) -> AgentFidelity:
-        kl = np.array([[row[0] for row in rows] for rows in self._rows])
-        return AgentFidelity(
-            kl=kl.max(axis=2),
-            tv=np.array([[row[1] for row in rows] for rows in self._rows]),
-            regret=np.array([[row[2] for row in rows] for rows in self._rows]),
-            agree=np.array([[row[3] for row in rows] for rows in self._rows]),
-            actions=np.stack([found for found, _ in self._actions]),
-            reference_actions=np.stack([wanted for _, wanted in self._actions]),
-            kl_factors=kl.max(axis=(0, 1)),
-            closed_loop=closed_loop,
-            origin=origin,
-            history=TraceHistory(
-                np.stack(self._outcomes), np.stack(self._executed), frozenset(self._restarts)
-            ),
-        )
+def trace_decisions(model: ModelArrays, trace: AgentTrace) -> Decisions:
+    """Return what the live agent held and chose; of one that draws, its most probable action."""
+    q_pi = trace.q_pi.astype(np.float64)
+    drawn = model.options.action_selection == "stochastic"
+    act = most_probable(model, q_pi) if drawn else trace.act
+    beliefs = tuple(q[:, np.newaxis].astype(np.float64) for q in trace.qs)
+    return Decisions(beliefs, q_pi[:, np.newaxis], act[:, np.newaxis])
 
 
-def divergence(p: Float, q: Float) -> float:
-    """Return KL(p || q) in nats, with logarithms clipped as the reference clips them."""
-    return max(float((p * (np.log(np.maximum(p, EPSILON)) - np.log(np.maximum(q, EPSILON)))).sum()), 0.0)
-
-
-def _regret(source: ModelArrays, decision: Decision, action: NDArray[np.int64]) -> float:
-    value = decision.G + np.log(np.maximum(source.E, EPSILON)) / source.gamma
-    starts = (source.policies[:, 0] == action).all(axis=1)
-    return float(value.max() - value[starts].max()) if starts.any() else float(np.ptp(value))
+def _words(trace: AgentTrace) -> str:
+    meta = trace.meta
+    process = "observations that were given" if meta.get("process") == "given" else "its own process"
+    without: Sequence[str] = meta.get("without", ())
+    left_out = f", without {', '.join(without)}" if without else ""
+    return (
+        f"{len(trace.obs)} steps of {meta.get('agent', 'the live agent')}, pymdp {meta.get('pymdp', '?')}, "
+        f"in {process}, seed {meta.get('seed', 0)}{left_out}"
+    )
 
 
 def _preference(source: ModelArrays, outcomes: NDArray[np.int64]) -> float:
@@ -212,13 +255,13 @@ def _preference(source: ModelArrays, outcomes: NDArray[np.int64]) -> float:
 
 
 def _reference_return(source: ModelArrays, seed: int) -> float:
+    worlds, oracle = [World(source, seed + n) for n in range(ROLLOUT_AGENTS)], Oracle(source, ROLLOUT_AGENTS)
     utility = 0.0
-    for agent in range(ROLLOUT_AGENTS):
-        world, oracle = World(source, seed + agent), Oracle(source)
-        for _ in range(ROLLOUT_STEPS):
-            outcomes = world.observe()
-            utility += _preference(source, outcomes[None])
-            action = oracle.step(outcomes.tolist()).act
-            oracle.act(action.tolist())
-            world.act(action.tolist())
-    return utility / (ROLLOUT_AGENTS * ROLLOUT_STEPS)
+    for _ in range(ROLLOUT_STEPS):
+        outcomes = np.stack([world.observe() for world in worlds])
+        utility += _preference(source, outcomes)
+        actions = most_probable(source, oracle.step(outcomes)[1])
+        oracle.act(actions)
+        for world, action in zip(worlds, actions.tolist(), strict=True):
+            world.act(action)
+    return utility / ROLLOUT_STEPS

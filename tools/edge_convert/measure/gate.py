@@ -7,9 +7,11 @@ tensors, layers or steps that contribute most to the error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.errors import EdgeAgentError
+
+AIM_KL = 0.001
 
 
 class GateRefusalError(EdgeAgentError):
@@ -35,11 +37,29 @@ class Limit:
         return f"{self.figure} is {value:.4g}, {self.option} asks for {sign} {self.bound:.4g}"
 
 
-def agent_limits(min_agreement: float | None, max_kl: float | None) -> tuple[Limit, ...]:
-    """Return the limits of a discrete agent; None is the default: agreement ≥ 0.99, KL ≤ 0.01 nats."""
+def agent_limits(
+    min_agreement: float | None, max_kl: float | None, max_regret: float | None
+) -> tuple[Limit, ...]:
+    """Return the limits of a discrete agent.
+
+    None is the default: of the clear decisions at most one in 2,000 another one, regret ≤ 0.1 nats (a choice
+    that has 0.9 of the best one's probability), posterior KL ≤ 0.01 nats. Ties break no limit.
+    """
     return (
-        Limit("action_agreement", "--min-agreement", 0.99 if min_agreement is None else min_agreement, True),
+        Limit("clear_agreement", "--min-agreement", 0.9995 if min_agreement is None else min_agreement, True),
+        Limit("max_regret", "--max-regret", 0.1 if max_regret is None else max_regret, False),
         Limit("max_posterior_kl", "--max-kl", 0.01 if max_kl is None else max_kl, False),
+    )
+
+
+def agent_aims(limits: Sequence[Limit], max_kl: float | None) -> tuple[Limit, ...]:
+    """Return the limits that bits are bought for: a posterior KL of 0.001 nats, where the user asks for
+    none.
+    """
+    if max_kl is not None:
+        return tuple(limits)
+    return tuple(
+        replace(limit, bound=AIM_KL) if limit.figure == "max_posterior_kl" else limit for limit in limits
     )
 
 
@@ -51,16 +71,21 @@ def network_limits(min_agreement: float | None, min_sqnr: float | None) -> tuple
     )
 
 
-def broken(figures: Mapping[str, float], limits: Sequence[Limit]) -> list[str]:
-    """Return a sentence for each limit that ``figures`` miss."""
+def broken(figures: Mapping[str, float], limits: Sequence[Limit], where: str = "") -> list[str]:
+    """Return a sentence for each limit that ``figures`` miss; ``where`` says what they were measured
+    against.
+    """
     return [
-        limit.broken(figures[limit.figure])
+        limit.broken(figures[limit.figure]) + (f" ({where})" if where else "")
         for limit in limits
         if limit.figure in figures and not limit.holds(figures[limit.figure])
     ]
 
 
-def refuse(what: str, sentences: Sequence[str], causes: Sequence[str]) -> GateRefusalError:
-    """Return the error that says why, on one line."""
+def refuse(
+    what: str, sentences: Sequence[str], causes: Sequence[str], advice: Sequence[str] = ()
+) -> GateRefusalError:
+    """Return the error that says why, on one line, and what would help."""
     worst = "; ".join(causes[:3])
-    return GateRefusalError(f"{what}: refused: {', '.join(sentences)}. Worst causes: {worst}")
+    remedy = f". What would help: {'; '.join(advice)}" if advice else ""
+    return GateRefusalError(f"{what}: refused: {', '.join(sentences)}. Worst causes: {worst}{remedy}")

@@ -82,6 +82,6 @@ def agent_speed(source: ModelArrays, model: Model) -> dict[str, Any]:
     oracle = Oracle(source)
     return {
         "int8_us_per_agent_step": round(median_us(lambda: agents.step(outcomes)) / AGENTS, 3),
-        "reference_us_per_step": round(median_us(lambda: oracle.step(outcomes[0].tolist())), 1),
+        "reference_us_per_step": round(median_us(lambda: oracle.step(outcomes[:1])), 1),
         "agents": AGENTS,
     }

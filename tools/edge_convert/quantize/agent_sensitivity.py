@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.quantize import belief_codes, beliefs_from_codes
-from edge_agent.engine.reference import Decision
-from edge_convert.measure.agent_fidelity import TraceHistory, divergence
+from edge_agent.engine.reference import Beliefs
+from edge_convert.decisions import divergence
+from edge_convert.measure.agent_fidelity import TraceHistory
 from edge_convert.measure.oracle import Oracle
 
 STEPS = 12
 AGENTS = 2
 BELIEFS = "beliefs"
+Float = NDArray[np.float64]
+_Step = tuple[Beliefs, Float]
 
 
 class TensorSensitivity(NamedTuple):
-    """A tensor (or ``beliefs``), and what it alone in 8 bits does: posterior KL (nats), policy TV."""
+    """A tensor (or ``beliefs_f``, of a factor), and what it alone in 8 bits does: posterior KL (nats),
+    policy TV.
+    """
 
     tensor: str
     max_kl: float
@@ -34,40 +39,40 @@ class TensorSensitivity(NamedTuple):
 
 def rank(source: ModelArrays, model: Model, history: TraceHistory) -> list[TensorSensitivity]:
     """Return all tensors, the most sensitive first, along the first steps of a history."""
-    stored = model.arrays()
-    wanted = _decide(source, history, False)
+    stored, start = model.arrays(), history.head(STEPS, AGENTS)
+    wanted = _decide(source, start, None)
     rows = []
     for i, a in enumerate(stored.A):
         mixed = replace(source, A=(*source.A[:i], a, *source.A[i + 1 :]))
-        rows.append(_row(f"A_{i}", wanted, _decide(mixed, history, False)))
+        rows.append(_row(f"A_{i}", wanted, _decide(mixed, start, None)))
     for i, b in enumerate(stored.B):
         mixed = replace(source, B=(*source.B[:i], b, *source.B[i + 1 :]))
-        rows.append(_row(f"B_{i}", wanted, _decide(mixed, history, False)))
-    rows.append(_row(BELIEFS, wanted, _decide(source, history, True)))
+        rows.append(_row(f"B_{i}", wanted, _decide(mixed, start, None)))
+    rows += [_row(f"{BELIEFS}_{f}", wanted, _decide(source, start, f)) for f in range(len(source.B))]
     return sorted(rows, key=lambda row: (-row.max_kl, -row.mean_policy_tv, row.tensor))
 
 
-def _decide(arrays: ModelArrays, history: TraceHistory, coded: bool) -> list[Decision]:
-    decisions = []
-    for n in range(min(AGENTS, history.outcomes.shape[1])):
-        oracle = Oracle(arrays, rounded if coded else None)
-        steps = zip(history.outcomes[:STEPS, n], history.executed[:STEPS, n], strict=True)
-        for t, (outcome, action) in enumerate(steps):
-            if t in history.restarts:
-                oracle.restart()
-            decisions.append(oracle.step(outcome.tolist()))
-            oracle.act(action.tolist())
-    return decisions
+def _decide(arrays: ModelArrays, history: TraceHistory, coded: int | None) -> list[_Step]:
+    oracle = Oracle(arrays, history.outcomes.shape[1], {} if coded is None else {coded: rounded})
+    steps = []
+    for t in range(len(history.outcomes)):
+        if t in history.restarts:
+            oracle.restart()
+        steps.append(oracle.step(history.outcomes[t], history.distributions(t)))
+        oracle.act(history.executed[t])
+    return steps
 
 
-def rounded(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distribution [S] that the codes of ``q`` stand for."""
+def rounded(q: Float) -> Float:
+    """Return the distributions [N, S] that the codes of ``q`` stand for."""
     return beliefs_from_codes(belief_codes(q))
 
 
-def _row(name: str, wanted: list[Decision], found: list[Decision]) -> TensorSensitivity:
+def _row(name: str, wanted: list[_Step], found: list[_Step]) -> TensorSensitivity:
     kl = [
-        divergence(p, q) for a, b in zip(wanted, found, strict=True) for p, q in zip(a.qs, b.qs, strict=True)
+        float(divergence(p, q).max())
+        for (ours, _), (theirs, _) in zip(wanted, found, strict=True)
+        for p, q in zip(ours, theirs, strict=True)
     ]
-    tv = [float(np.abs(a.q_pi - b.q_pi).sum() / 2) for a, b in zip(wanted, found, strict=True)]
+    tv = [np.abs(p - q).sum(axis=-1).mean() / 2 for (_, p), (_, q) in zip(wanted, found, strict=True)]
     return TensorSensitivity(name, max(kl), float(np.mean(tv)))

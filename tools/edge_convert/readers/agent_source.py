@@ -7,7 +7,7 @@ here: the engine's model, and the float64 reference that the model is measured a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays, model_arrays
+from edge_agent.engine.precision import Precision
 from edge_agent.errors import ModelError
+from edge_convert.agent_trace import AgentTrace
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,20 @@ class AgentSource:
         Float64, checked: distributions sum to 1, shapes fit each other.
     meta : dict
         Names of modalities, states and controls, bin edges, units, control values.
+    allowed : tuple of str
+        Options of the live agent that the export is without, because its user said so.
+    trace : AgentTrace, optional
+        What the live agent decided.
+    altered : tuple of str
+        Options that the user chose for the device and that the live agent has not.
     """
 
     path: Path
     arrays: ModelArrays
     meta: dict[str, Any] = field(default_factory=dict)
+    allowed: tuple[str, ...] = ()
+    trace: AgentTrace | None = None
+    altered: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -42,23 +53,18 @@ class AgentSource:
         tensors = (*self.arrays.A, *self.arrays.B, *self.arrays.C, *self.arrays.D)
         return sum(tensor.nbytes for tensor in tensors)
 
-    def model(self, name: str) -> Model:
-        """Return the engine's model of this agent."""
-        arrays = self.arrays
-        return Model.from_arrays(
-            arrays.A,
-            arrays.B,
-            arrays.C,
-            arrays.D,
-            E=arrays.E,
-            policies=arrays.policies,
-            A_deps=arrays.A_deps,
-            B_deps=arrays.B_deps,
-            gamma=arrays.gamma,
-            alpha=arrays.alpha,
-            meta=self.meta or None,
-            name=name,
-        )
+    def model(self, name: str, precision: Precision | None = None) -> Model:
+        """Return the engine's model, 8 bits for everything without ``precision``."""
+        return Model.quantized(self.arrays, meta=self.meta or None, name=name, precision=precision)
+
+    def inferring(self, algorithm: str) -> AgentSource:
+        """Return this agent with another ``inference_algo`` than the live one has."""
+        options = replace(self.arrays.options, inference_algo=algorithm)
+        return replace(self, arrays=replace(self.arrays, options=options), altered=("inference_algo",))
+
+    def with_trace(self, trace: AgentTrace) -> AgentSource:
+        """Return this agent with the trace of the live one."""
+        return replace(self, trace=trace)
 
 
 def agent_source(
@@ -69,6 +75,7 @@ def agent_source(
     D: Sequence[ArrayLike] | None,
     *,
     meta: dict[str, Any],
+    allowed: Sequence[str] = (),
     **others: Any,
 ) -> AgentSource:
     """Check the arrays of an agent and return it; ``others`` as in ``engine.arrays.model_arrays``.
@@ -79,6 +86,6 @@ def agent_source(
         One line that names the file, the tensor, the index and the rule.
     """
     try:
-        return AgentSource(path, model_arrays(A, B, C, D, **others), meta)
+        return AgentSource(path, model_arrays(A, B, C, D, **others), meta, tuple(allowed))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

@@ -5,36 +5,48 @@ key                            shape                                       defau
 =============================  ==========================================  ==============================
 ``A_0`` ...                    [O_i, *states of A_deps[i]]                 required
 ``B_0`` ...                    [S_f, *states of B_deps[f], U_f]            required
-``C_0`` ...                    [O_i] or [T, O_i]                           zeros, as in pymdp
+``C_0`` ...                    [O_i] or [T, O_i]                           zeros
 ``D_0`` ...                    [S_f]                                       uniform, as in pymdp
 ``E``                          [P]                                         uniform
 ``policies``                   [P, T, F]                                   all of length ``policy_len``
 ``A_deps``, ``B_deps``         JSON, a list of factors for each tensor     all factors; [f]
 ``policy_len``                 integer                                     1
 ``gamma``, ``alpha``           number                                      16
+other options                  one value each, ``AgentOptions``' names     those of pymdp 1.x
+``pA_0`` ..., ``pB_0`` ...     shaped as A and B                           none; of ``use_param_info_gain``
+``H_0`` ... or ``I_0`` ...     [S_f] or [depth, S_f] of 0 and 1            none; of ``use_inductive``
+``trace_obs`` ...              ``agent_trace``                             none
+``allowed``                    JSON, options that the export is without    none
 ``meta``                       JSON object                                 {}
 =============================  ==========================================  ==============================
 
-Whether the numbers are a model (distributions sum to 1, shapes fit each other) is checked by the engine.
+A tensor may be given by its entries instead (``B_0.data``, ``B_0.coords`` ...): ``sparse_npz``. Whether the
+numbers are a model (distributions sum to 1, shapes fit each other) is checked by the engine.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from edge_agent.engine.options import AgentOptions
+from edge_agent.engine.sparse import Sparse
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
+from edge_convert import agent_trace, sparse_npz
 from edge_convert.readers.agent_source import AgentSource, agent_source
 
 _Number = TypeVar("_Number", int, float)
-_TENSOR = re.compile(r"([ABCD])_(\d+)")
-_OTHERS = frozenset({"E", "policies", "A_deps", "B_deps", "policy_len", "gamma", "alpha", "meta"})
+Deps = Sequence[Sequence[int]]
+_TENSOR = re.compile(r"(A|B|C|D|pA|pB|H|I)_(\d+)")
+_OPTIONS = frozenset(AgentOptions.names())
+_OTHERS = frozenset({"E", "policies", "A_deps", "B_deps", "policy_len", "meta", "allowed"}) | _OPTIONS
 
 
 def read(path: Path) -> AgentSource:
@@ -45,30 +57,110 @@ def read(path: Path) -> AgentSource:
     ModelError
         The file is damaged; an array is missing, superfluous, or breaks a rule: one line that names it.
     """
-    arrays = npz.read(path, ModelError)
-    for key in arrays:
-        if key not in _OTHERS and not _TENSOR.fullmatch(key):
+    return source_of(path, npz.read(path, ModelError))
+
+
+def source_of(path: Path, arrays: npz.Arrays) -> AgentSource:
+    """Return the agent in the arrays of a file; ``path`` is what messages call it. See ``read``."""
+    arrays, stored = _by_entries(path, arrays)
+    for key in (*arrays, *stored):
+        known = key in _OTHERS or _TENSOR.fullmatch(key) or key.startswith(agent_trace.PREFIX)
+        if not known:
             raise ModelError(
                 f"{path}: {key} is not a key of pymdp models (A_0, B_0, C_0, D_0, E, policies ...)"
             )
     for key in ("A_0", "B_0"):
-        if key not in arrays:
+        if key not in arrays and key not in stored:
             raise ModelError(f"{path}: {key} is missing")
-    return agent_source(
+    A_deps, B_deps = (_dependencies(path, name, arrays) for name in ("A_deps", "B_deps"))
+    source = agent_source(
         path,
-        _tensors(path, arrays, "A"),
-        _tensors(path, arrays, "B"),
+        _weights(path, arrays, stored, "A", A_deps),
+        _weights(path, arrays, stored, "B", B_deps),
         _tensors(path, arrays, "C") or None,
         _tensors(path, arrays, "D") or None,
         E=_numbers(path, "E", arrays["E"]) if "E" in arrays else None,
         policies=arrays.get("policies"),
-        A_deps=_dependencies(path, "A_deps", arrays),
-        B_deps=_dependencies(path, "B_deps", arrays),
+        A_deps=A_deps,
+        B_deps=B_deps,
         policy_len=_scalar(path, "policy_len", arrays, 1, int),
-        gamma=_scalar(path, "gamma", arrays, 16.0, float),
-        alpha=_scalar(path, "alpha", arrays, 16.0, float),
+        options=_options(path, arrays),
+        pA=_tensors(path, arrays, "pA") or None,
+        pB=_tensors(path, arrays, "pB") or None,
+        H=_tensors(path, arrays, "H") or None,
+        I=_tensors(path, arrays, "I") or None,
         meta=_meta(path, arrays),
+        allowed=_allowed(path, arrays),
     )
+    trace = agent_trace.read(path, arrays, source.arrays)
+    return source if trace is None else source.with_trace(trace)
+
+
+def _by_entries(path: Path, arrays: npz.Arrays) -> tuple[npz.Arrays, dict[str, Sparse]]:
+    """Return the plain arrays, and the tensors that are stored by their entries."""
+    names = sparse_npz.names(arrays)
+    plain = {key: value for key, value in arrays.items() if key.rpartition(".")[0] not in names}
+    for name in sorted(names):
+        if name in plain:
+            raise ModelError(f"{path}: {name} is there twice, as an array and by its entries")
+        if name[0] not in "AB":
+            raise ModelError(f"{path}: {name} is stored by its entries, expected only A and B to be")
+    return plain, {name: sparse_npz.read(path, name, arrays) for name in names}
+
+
+def _weights(
+    path: Path, arrays: npz.Arrays, stored: Mapping[str, Sparse], letter: str, deps: Deps | None
+) -> list[Any]:
+    """Return A or B: arrays, or ``Sparse`` for those that are stored by their entries and large."""
+    count = sum(bool(_TENSOR.fullmatch(key)) and key.startswith(f"{letter}_") for key in (*arrays, *stored))
+    states = [
+        len(arrays[n]) if n in arrays else stored[n].shape[0] for n in _numbered("B", {**arrays, **stored})
+    ]
+    out: list[Any] = []
+    for i in range(count):
+        name = f"{letter}_{i}"
+        if name in arrays:
+            out.append(_numbers(path, name, arrays[name]))
+            continue
+        if name not in stored:
+            raise ModelError(f"{path}: {name} is missing, while there are {count} of {letter}")
+        tensor = stored[name]
+        own = [list(range(len(states)))] * count if letter == "A" else [[f] for f in range(count)]
+        parents = [states[d] for d in (own if deps is None else deps)[i] if 0 <= d < len(states)]
+        shape = (tensor.shape[0], *parents)
+        if letter == "B":
+            shape = (*shape, tensor.size // max(math.prod(shape), 1))
+        out.append(sparse_npz.fitted(tensor, shape if tensor.ndim == 2 else tensor.shape))
+    return out
+
+
+def _numbered(letter: str, names: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    while f"{letter}_{len(found)}" in names:
+        found.append(f"{letter}_{len(found)}")
+    return found
+
+
+def _options(path: Path, arrays: npz.Arrays) -> AgentOptions:
+    stated = {}
+    for name in _OPTIONS & set(arrays):
+        array = arrays[name]
+        if array.size != 1 or array.dtype.kind not in "biufU":
+            raise ModelError(f"{path}: {name} is {array.dtype} {array.shape}, expected one value")
+        stated[name] = array.item()
+    try:
+        return AgentOptions.from_plain(stated)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _allowed(path: Path, arrays: npz.Arrays) -> tuple[str, ...]:
+    if "allowed" not in arrays:
+        return ()
+    value = _json(path, "allowed", arrays["allowed"])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ModelError(f"{path}: allowed is {value!r}, expected a list of names")
+    return tuple(value)
 
 
 def _tensors(path: Path, arrays: npz.Arrays, letter: str) -> list[NDArray[Any]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_convert.bundle.agent_bundle import AgentConversion
 from edge_convert.bundle.network_bundle import NetworkConversion
+from edge_convert.decisions import CLEAR
 from edge_convert.quantize import agent_sensitivity
 from edge_convert.quantize.calibrate import LEVELS
 from edge_convert.readers.network import run
@@ -24,14 +25,16 @@ def agent_report(conversion: AgentConversion, result: Result) -> str:
     """Return the page of a converted agent; ``result`` is what the command shows."""
     page = _begun(conversion.order.name, result)
     fidelity = conversion.fidelity
-    page.section("Belief and decisions over time", f"{fidelity.origin}. Means over agents at each step.")
+    _measured(page, conversion)
+    curve = fidelity.agent or fidelity.reference
+    page.section("Belief and decisions over time", f"{curve.origin}. Means over agents at each step.")
     curves = [
-        ("posterior KL, nats", fidelity.kl.mean(axis=1), True),
-        ("policy TV", fidelity.tv.mean(axis=1), False),
-        ("action agreement", fidelity.agree.mean(axis=1), False),
+        ("posterior KL, nats", curve.kl.mean(axis=1), True),
+        ("policy TV", curve.tv.mean(axis=1), False),
+        ("action agreement", curve.agree.mean(axis=1), False),
     ]
     page.image(plots.over_time(curves), "posterior KL, policy TV and action agreement by step")
-    page.section("Actions", "Rows: the float64 source. Columns: 8 bits. The diagonal is agreement.")
+    page.section("Actions", "Rows: the float64 reference. Columns: the bundle. The diagonal is agreement.")
     page.image(_actions(conversion), "confusion of actions")
     ranking = agent_sensitivity.rank(conversion.source.arrays, conversion.model, fidelity.history)
     page.section(
@@ -83,6 +86,29 @@ def network_report(conversion: NetworkConversion, result: Result) -> str:
     return page.html()
 
 
+def _measured(page: Page, conversion: AgentConversion) -> None:
+    """Add the two lines that the verdict rests on, what was tried, and what is not the live agent's."""
+    page.section(
+        "Decisions",
+        f"A decision is clear where the best choice leads by more than {CLEAR:g} in probability. A tie "
+        "is named, and breaks no limit. Regret: ln of the best choice's probability less ln of that of the "
+        "choice made.",
+    )
+    page.rows(conversion.fidelity.lines())
+    source = conversion.source
+    if source.allowed:
+        page.verdict(f"Exported without {', '.join(source.allowed)}: the live agent was run without, too.")
+    if source.altered:
+        page.verdict(
+            f"{', '.join(source.altered)} is not the live agent's: the verdict rests on the float64 "
+            "reference, and the line against your agent says how far the two are apart."
+        )
+    if conversion.forks is not None:
+        page.verdict(f"{conversion.forks.words()}.")
+    page.section("Precision", "What was tried, in order: bytes of the model, and the figures of the verdict.")
+    page.rows(conversion.tries())
+
+
 def _begun(name: str, result: Result) -> Page:
     page = Page(f"{name}: from float to 8 bits")
     page.facts({key: result[key] for key in ("bundle", "digest", "source", "signed by", "kind")})
@@ -107,11 +133,11 @@ def _size_and_speed(page: Page, result: Result, times: tuple[str, str], logarith
 
 
 def _actions(conversion: AgentConversion) -> bytes:
-    source, fidelity = conversion.source.arrays, conversion.fidelity
+    source, fidelity = conversion.source.arrays, conversion.fidelity.reference
     shape = source.num_controls
     wanted, found = (
         np.ravel_multi_index(tuple(np.moveaxis(actions, -1, 0)), shape).ravel()
-        for actions in (fidelity.reference_actions, fidelity.actions)
+        for actions in (fidelity.wanted, fidelity.found)
     )
     used = np.unique(np.concatenate([wanted, found]))
     counts = _counts(np.searchsorted(used, wanted), np.searchsorted(used, found), len(used))

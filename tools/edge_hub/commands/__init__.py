@@ -1,1 +1,1 @@
-"""One file a command: ``add(subparsers)`` adds its parser and sets ``run``."""
+"""One file per command: ``add(subparsers)`` adds its parser and sets ``run``."""

@@ -1,6 +1,6 @@
-"""``edge-hub command NAME --to SELECTOR``: a signed command, and the devices' answers.
+"""``edge-hub command NAME --to SELECTOR``: send a signed command and print the answers of the devices.
 
-Exit status 0 only if every device answered that it carried the command out.
+Exit status 0 only if every device answered that it executed the command.
 """
 
 from __future__ import annotations
@@ -38,14 +38,21 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
     )
-    parser.add_argument("--expires", type=float, default=60.0, help="seconds it is valid; default: 60")
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    parser.add_argument(
+        "--expires", type=float, default=60.0, help="validity of the command in seconds; default: 60"
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=1.0,
+        help="seconds without a message after which the list of devices is complete",
+    )
     parser.add_argument(
         "--answers", type=float, default=10.0, help="seconds to wait for answers; default: 10"
     )
     connection.add_arguments(parser)
     connection.add_service_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and device")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per device")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=run)
 

@@ -1,9 +1,10 @@
-"""``edge-hub deploy``: a bundle to a fleet, in waves, and back if it does badly.
+"""``edge-hub deploy``: roll out a bundle to a fleet in waves, with rollback.
 
-Stays in the foreground and serves the bundle's blocks until the rollout has ended; ``edge-hub rollout`` from
-another terminal pauses, resumes or aborts it. A device that is offline is parked: it holds nothing up, and
-takes part when it returns; after the end `edge-hub rollout resume` goes on for it. Ends with the state of
-every device and its reason. Exit status 0 only if at least ``--min-success`` of the devices committed.
+Runs in the foreground and serves the bundle's blocks until the rollout has ended. ``edge-hub rollout`` from
+another terminal pauses, resumes or aborts it. A device that is offline is parked: the rollout continues
+without it, and it takes part when it returns. After the end, ``edge-hub rollout resume`` continues for
+parked devices. At the end the state of every device is printed with its reason. Exit status 0 only if at
+least ``--min-success`` of the devices committed.
 """
 
 from __future__ import annotations
@@ -37,42 +38,58 @@ from edge_hub.tables import drawn
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("deploy", help="roll a bundle out, in waves")
+    parser = subparsers.add_parser("deploy", help="roll out a bundle in waves")
     parser.add_argument("bundle", type=Path, help="the .eab file")
     parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
-    parser.add_argument("--population", help="which population; default: the only one that the devices have")
+    parser.add_argument("--population", help="the population; default: the only one of the devices")
     parser.add_argument(
-        "--new", type=Path, metavar="TOML", help="what devices make the population of that do not have it"
+        "--new",
+        type=Path,
+        metavar="TOML",
+        help="configuration of a new population, for devices that do not have it",
     )
-    parser.add_argument("--url", default="", help="http, https or file: where devices find the bundle")
+    parser.add_argument(
+        "--url", default="", help="http, https or file URL from which devices fetch the bundle"
+    )
     parser.add_argument(
         "--canary",
         default="5%,25%,100%",
         metavar="SHARES",
-        help="shares of the devices, wave by wave; default: %(default)s",
+        help="cumulative share of the devices in each wave; default: %(default)s",
     )
     parser.add_argument(
         "--gate",
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="a limit of shadow run and trial; repeatable",
+        help="a limit for the shadow run or the trial; repeatable",
     )
     parser.add_argument(
-        "--max-failures", type=int, default=0, help="devices that may fail; one more stops it"
+        "--max-failures",
+        type=int,
+        default=0,
+        help="number of devices that may fail; one more failure stops the rollout",
     )
     parser.add_argument(
         "--min-success",
         type=float,
         default=MIN_SUCCESS,
         metavar="SHARE",
-        help="share of the devices that must commit; fewer of those that were tried when too many failed, "
-        "and all are sent back; default: %(default)s",
+        help="share of the devices that must commit; if too many fail and fewer have committed, "
+        "all are reverted; default: %(default)s",
     )
     parser.add_argument(
-        "--patience", type=float, default=3600.0, help="seconds after which a silent device has failed"
+        "--patience",
+        type=float,
+        default=3600.0,
+        help="seconds without a report after which a device counts as failed",
     )
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end the roll call")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=1.0,
+        help="seconds without a message after which the list of devices is complete",
+    )
     add_runner_arguments(parser)
     connection.add_service_arguments(parser)
     parser.set_defaults(run=run)
@@ -84,11 +101,13 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sign", type=Path, action="append", default=[], metavar="KEY", help="secret key file"
     )
-    parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
+    parser.add_argument(
+        "--expires", type=float, default=7 * 86_400.0, help="validity of a document in seconds"
+    )
     parser.add_argument(
         "--state", type=Path, default=default_folder(), help="the hub's folder; default: %(default)s"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and change")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per change")
     parser.add_argument("-v", "--verbose", action="store_true")
 
 

@@ -1,7 +1,7 @@
-"""``edge-hub devices``: who is there, from what the broker retains; ends by itself.
+"""``edge-hub devices``: list the devices from the broker's retained messages, and exit.
 
-What was heard is held against the devices that this hub has heard before (its folder, and with ``--archive``
-the database of ``edge-hub ingest``). Exit status 1 if one of them was not heard, or if messages were dropped.
+The list is compared with the devices that this hub has heard before (in its folder, and with ``--archive`` in
+the database of ``edge-hub ingest``). Exit status 1 if one of them is missing, or if messages were dropped.
 """
 
 from __future__ import annotations
@@ -25,16 +25,25 @@ from edge_hub.tables import drawn, fleet_table
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("devices", help="who is there")
+    parser = subparsers.add_parser("devices", help="list the devices")
     connection.add_arguments(parser)
     connection.add_service_arguments(parser)
-    parser.add_argument("--wait", type=float, default=1.0, help="seconds of silence that end it; default: 1")
+    parser.add_argument(
+        "--wait", type=float, default=1.0, help="stop after this many seconds without a message; default: 1"
+    )
     parser.add_argument(
         "--state", type=Path, default=default_folder(), help="the hub's folder; default: %(default)s"
     )
-    parser.add_argument("--archive", type=Path, metavar="DATABASE", help="expect its devices too")
-    parser.add_argument("--forget", metavar="PATTERN", help="expect these devices no more, and end")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and device")
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="DATABASE",
+        help="also expect the devices in this database of edge-hub ingest",
+    )
+    parser.add_argument(
+        "--forget", metavar="PATTERN", help="remove these devices from the list of expected devices, and exit"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per device")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=run)
 

@@ -1,20 +1,19 @@
-"""``edge-hub ingest``: telemetry into a database, with the gaps of each outbox at the end.
+"""``edge-hub ingest``: store telemetry in a database and count the gaps of each outbox.
 
-With ``--data`` it is a worker of the service: the database of ``edge-hub serve``, acknowledged after the
-commit, and with ``--group`` as many of them as wanted (`edge_hub.ingest.worker`).
+With ``--data`` it is a worker of the service: it writes to the database of ``edge-hub serve``
+(`edge_hub.ingest.worker`). With a file's name alone it writes the older archive, one file for telemetry.
 
-With a file's name alone it writes the older archive, one file for telemetry.
+A message is acknowledged to the broker after its transaction. A stored message is confirmed to its device; a
+device that waits for this (``hub.confirm`` in device.toml) sends messages again until they are confirmed.
 
-A message is acknowledged to the broker only after its transaction. What is stored is confirmed to its device;
-one that waits for that (``hub.confirm`` in device.toml) sends again what is not confirmed.
+A single process uses a persistent session, so the broker queues messages while the process is not running.
+With ``--group`` several workers share the load (a shared subscription) and may share the database. They use
+clean sessions, because with a persistent session the broker would queue the share of a stopped worker until
+it returns. The other workers receive all new messages immediately, and devices that wait for confirmation
+send the messages again that a killed worker had not stored.
 
-Alone, it has a session that the broker keeps, so a hub that was killed loses nothing once it is back. With
-``--group`` several workers share the load (a shared subscription) and may share the database. They are
-stateless: a kept session would hold a dead worker's share until that very worker is back. The others take all
-new messages at once, and what a killed worker had not stored comes again from devices that wait for
-confirmation.
-
-A message that can't be taken in is set aside in the database, with its reason; ``--rejected`` lists them.
+A message that cannot be processed is stored in the database with its reason; ``--rejected`` lists these
+messages.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ log = logging.getLogger("edge_hub")
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("ingest", help="telemetry into a database")
-    parser.add_argument("database", type=Path, nargs="?", help="an archive: a SQLite file, made if missing")
+    parser = subparsers.add_parser("ingest", help="store telemetry in a database")
+    parser.add_argument(
+        "database", type=Path, nargs="?", help="an archive: a SQLite file, created if missing"
+    )
     parser.add_argument(
         "--data", help="the service's database: a SQLite file, or postgresql://USER@HOST/NAME"
     )
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
+    parser.add_argument("--rejected", action="store_true", help="list the rejected messages, and exit")
     parser.add_argument(
-        "--rejected", action="store_true", help="list the messages that were set aside, and end"
-    )
-    parser.add_argument(
-        "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
+        "--for", dest="seconds", type=float, default=math.inf, help="stop after this number of seconds"
     )
     connection.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="at the end, one JSON object a line and device")
+    parser.add_argument("--json", action="store_true", help="at the end, print one JSON object per device")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=run)
 

@@ -1,9 +1,9 @@
-"""``edge-hub keys show|rotate|send``: whom devices believe, and how that changes.
+"""``edge-hub keys show|rotate|send``: the public keys that devices accept, and their rotation.
 
-``rotate`` needs no broker: it signs the new public keys with the old secret ones and keeps that in the
-hub's folder. From then on every document of this hub carries it. ``send`` signs each device's desired
-document anew with the new keys and waits until the devices report that they believe them. Bundles that
-devices are to take over after that must be signed by a new key too.
+``rotate`` needs no broker: it signs the new public keys with the old secret keys and stores the rotation in
+the hub's folder. Every later document of this hub contains it. ``send`` signs each device's desired document
+with the new keys and waits until the devices report that they have accepted them. New bundles must then be
+signed with a new key.
 """
 
 from __future__ import annotations
@@ -24,10 +24,19 @@ from edge_hub.hub_folder import HubStore
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("keys", help="whom devices believe: show, rotate, send")
+    parser = subparsers.add_parser("keys", help="show, rotate or send the hub's keys")
     parser.add_argument("action", choices=("show", "rotate", "send"))
-    parser.add_argument("--new", type=Path, action="append", default=[], metavar="PUB", help="rotate: a key")
-    parser.add_argument("--threshold", type=int, default=1, help="rotate: how many must sign; default: 1")
+    parser.add_argument(
+        "--new",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="rotate: a new public key; repeatable",
+    )
+    parser.add_argument(
+        "--threshold", type=int, default=1, help="rotate: number of keys that must sign; default: 1"
+    )
     document_change.add_arguments(parser)
     add_runner_arguments(parser)
     parser.set_defaults(run=run)

@@ -1,6 +1,7 @@
-"""``edge-hub retire POPULATION``: populations that the hub had added go again.
+"""``edge-hub retire POPULATION``: remove populations that the hub had added.
 
-Those of a device's own configuration stay: they are its owner's. Exit status 0 only if it is gone everywhere.
+Populations in a device's own configuration are not removed. Exit status 0 only if the population was removed
+from all devices.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from edge_hub.commands.deploy import add_runner_arguments, check_fleet
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("retire", help="let a population go that the hub had added")
+    parser = subparsers.add_parser("retire", help="remove a population that the hub had added")
     parser.add_argument("population")
     document_change.add_arguments(parser)
     add_runner_arguments(parser)

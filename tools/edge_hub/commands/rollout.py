@@ -1,7 +1,8 @@
-"""``edge-hub rollout status|pause|resume|abort``: look at a rollout, or steer it.
+"""``edge-hub rollout status|pause|resume|abort``: show or control a rollout.
 
-The process that runs it is asked; if there is none any more (the hub was restarted), ``resume`` and
-``abort`` run it themselves. ``resume`` also goes on for the devices that were parked when a rollout ended.
+The command is passed to the process that runs the rollout. If that process has ended, ``resume`` and
+``abort`` run the rollout themselves. ``resume`` also continues a finished rollout for the devices that were
+parked.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from edge_hub.hub_folder import HubStore
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("rollout", help="look at a rollout, or steer it")
-    parser.add_argument("action", choices=("status", "pause", "resume", "abort"), help="what to do")
-    parser.add_argument("id", nargs="?", default="latest", help="which rollout")
+    parser = subparsers.add_parser("rollout", help="show or control a rollout")
+    parser.add_argument("action", choices=("status", "pause", "resume", "abort"), help="the action")
+    parser.add_argument("id", nargs="?", default="latest", help="the rollout's id")
     deploy.add_runner_arguments(parser)
     connection.add_service_arguments(parser)
     parser.set_defaults(run=run)

@@ -1,7 +1,7 @@
-"""``edge-hub watch``: the fleet, live.
+"""``edge-hub watch``: show the fleet, updated live.
 
-A table that is drawn again twice a second, or with ``--json`` one line for every message that changed a
-device: the record of the table's row.
+Prints a table twice per second, or with ``--json`` one line for every message that changed a device: the
+record of its row in the table.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from edge_hub.tables import fleet_table
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("watch", help="the fleet, live")
+    parser = subparsers.add_parser("watch", help="show the fleet, updated live")
     connection.add_arguments(parser)
     parser.add_argument(
-        "--for", dest="seconds", type=float, default=math.inf, help="end after so many seconds"
+        "--for", dest="seconds", type=float, default=math.inf, help="stop after this number of seconds"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and message")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per message")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=run)
 

@@ -10,6 +10,7 @@ import signal
 
 import uvloop
 
+from edge_agent.wire import broker_login
 from edge_hub import connection
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
@@ -26,12 +27,13 @@ def broker(arguments: argparse.Namespace) -> Broker:
         A file or the address is not usable.
     """
     host, port = connection.address(arguments.broker, 8883 if arguments.ca else 1883)
+    secret = arguments.password_file
     return Broker(
         host,
         port,
         arguments.username or "",
-        connection.password(arguments.password_file) or "",
-        connection.tls(arguments) if arguments.ca else None,
+        broker_login.password(secret, "--password-file") if secret else "",
+        broker_login.tls(arguments.ca, arguments.certificate, arguments.key) if arguments.ca else None,
     )
 
 

@@ -7,8 +7,8 @@
 #
 # /opt/edge-agent is a virtual environment laid out by hand: its interpreter is Debian's python3, its packages
 # are the wheels of the target architecture, compiled to bytecode here (so that a read-only root starts fast).
-# Wheels and bytecode are for one minor version of Python, so there is a package for each Debian release; its version
-# ends in +deb12 or +deb13, so that an upgraded board takes the package of its new release.
+# Wheels and bytecode are for one minor version of Python, so there is one package per Debian release. Its version
+# ends in +deb12 or +deb13, so that an upgraded board installs the package of its new release.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 umask 022

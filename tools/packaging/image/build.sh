@@ -2,7 +2,7 @@
 # Build Dockerfile.arm64 with buildah and write dist/edge-agent_arm64.tar.
 #
 # No image is pulled: the base is a minimal Debian 12 made here by mmdebstrap (set BASE to use a real one).
-# arm64 programs run under qemu's user-mode emulation, which the kernel is told about if it does not know.
+# arm64 programs run under qemu's user-mode emulation, which is registered with the kernel if necessary.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Build wheels into dist/: tools/packaging/wheels/build.sh [x86_64|aarch64|tools ...]; without arguments, all.
 #
-# x86_64 and aarch64 are edge-agent's; "tools" are edge-convert and edge-hub, which are Python alone.
-# The kernel uses Python's limited API, so there is one wheel an architecture for every Python from 3.11 on.
-# The native one is built with cc, the other one with Debian's cross compiler against the headers of Debian's
-# arm64 Python, which are fetched once. auditwheel reads the glibc symbols that the kernel needs and gives the
-# wheel the oldest manylinux tag that has them; abi3audit checks that nothing outside the limited API is used.
+# x86_64 and aarch64 build edge-agent; "tools" builds edge-convert and edge-hub, which are pure Python.
+# The kernel uses Python's limited API, so there is one wheel per architecture for every Python from 3.11 on.
+# The native wheel is built with cc, the other one with Debian's cross compiler against the headers of Debian's
+# arm64 Python, which are downloaded once. auditwheel reads the glibc symbols that the kernel needs and sets the
+# oldest manylinux tag that has them. abi3audit checks that only the limited API is used.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
