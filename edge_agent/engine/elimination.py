@@ -64,7 +64,7 @@ def elimination(A_deps: Deps, num_states: Sequence[int]) -> Elimination:
             f"inference_algo: exact inference needs tables of {entries} entries (the largest joins factors "
             f"{sorted(largest)}), at most {MAX_ENTRIES}; fpi needs none"
         )
-    return _Writer(A_deps, num_states, order).finish(entries) if order else NONE
+    return _EliminationWriter(A_deps, num_states, order).finish(entries) if order else NONE
 
 
 def _order(A_deps: Deps, num_states: Sequence[int]) -> list[tuple[int, ...]]:
@@ -85,7 +85,7 @@ def _order(A_deps: Deps, num_states: Sequence[int]) -> list[tuple[int, ...]]:
     return out
 
 
-class _Writer:
+class _EliminationWriter:
     """Writes the operations; rows 0 to states - 1 are the factors' weights, which become their marginals."""
 
     def __init__(self, A_deps: Deps, num_states: Sequence[int], order: list[tuple[int, ...]]) -> None:
