@@ -16,36 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import Deps
+from edge_agent.engine.elimination_plan import NONE, WORDS, Elimination
 from edge_agent.errors import ModelError
 
 LIKELIHOOD, SET, TIMES, SUM, SCALE, RATIO, MARGINAL = range(7)
-WORDS = 8
 MAX_ENTRIES = 65_536
-
-
-class Elimination(NamedTuple):
-    """``ops`` int32 [n, 8] and ``lists`` int32 for the kernel; ``rows`` of scratch, ``entries`` of all
-    tables.
-    """
-
-    ops: NDArray[np.int32]
-    lists: NDArray[np.int32]
-    rows: int
-    entries: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.ops.nbytes + self.lists.nbytes
-
-
-NONE = Elimination(np.zeros((0, WORDS), np.int32), np.zeros(0, np.int32), 0, 0)
 
 
 def elimination(A_deps: Deps, num_states: Sequence[int]) -> Elimination:

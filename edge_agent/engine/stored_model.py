@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import outcome_classes, storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
-from edge_agent.engine.elimination import NONE as NO_ELIMINATION
-from edge_agent.engine.elimination import Elimination, elimination
+from edge_agent.engine.elimination_plan import NONE as NO_ELIMINATION
+from edge_agent.engine.elimination_plan import Elimination
 from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
 from edge_agent.engine.options import RULES, AgentOptions
 from edge_agent.engine.plan_classes import PlanClasses, merging
@@ -291,7 +291,11 @@ class StoredModel:
             Its tables are too large.
         """
         exact = self.options.inference_algo == "exact"
-        return elimination(self.A_deps, self.num_states) if exact else NO_ELIMINATION
+        if not exact:
+            return NO_ELIMINATION
+        from edge_agent.engine.elimination import elimination  # the daemon's memory: few models need it
+
+        return elimination(self.A_deps, self.num_states)
 
     @cached_property
     def _plans(self) -> dict[tuple[int, bool], Program]:
