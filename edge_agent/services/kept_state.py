@@ -113,10 +113,15 @@ def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str,
     from edge_agent.wire.documents import Trust
     from edge_agent.wire.topics import DeviceTopics
 
-    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
+    hub = config.hub
+    keys = tuple(signatures.load_public(Path(key)).raw for key in hub.keys)
+    release_keys = tuple(signatures.load_public(Path(key)).raw for key in hub.release_keys)
+    for path, raw in zip(hub.release_keys, release_keys, strict=True):
+        if raw in keys:
+            raise ConfigError(f"{path}: is in hub.keys and hub.release_keys, expected one role for each key")
     return HubClient(
         DeviceTopics(config.device.fleet, config.device.name),
-        Trust(config.device.fleet, keys, config.hub.threshold),
+        Trust(config.device.fleet, keys, hub.threshold, 0, release_keys, hub.release_threshold),
         configured,
         BundleFolder(Path(config.device.state_dir) / BUNDLES).had,
         random.Random(),  # noqa: S311 - spreads requests
