@@ -260,6 +260,7 @@ def test_the_newest_releases_outlive_the_state(tmp_path: Path) -> None:
     files.read()
     files.write({"twin": {"trust": {"version": 1}, "document": None}})
     assert HubState(tmp_path, OWNER).read().floor.releases["climate"].number == 7
-    (tmp_path / FLOOR).write_text('{"owner": "%s", "version": 1, "trust": 1, "releases": {"x": 1}}' % OWNER)
+    floor = {"owner": OWNER, "version": 1, "trust": 1, "releases": {"x": 1}}
+    (tmp_path / FLOOR).write_text(json.dumps(floor))
     (line,) = HubState(tmp_path, OWNER).read().lost
     assert line.startswith(f"{FLOOR}: not a floor of this device")

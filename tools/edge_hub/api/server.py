@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
+from edge_agent.wire.documents import Trust
 from edge_agent.wire.signatures import SecretKey
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
@@ -53,6 +54,7 @@ class Settings:
     certificate: Path | None = None
     certificate_key: Path | None = None
     proxies: str = ""
+    release_trust: Callable[[str], Trust | None] = lambda _fleet: None
 
 
 class Ingest:
@@ -129,6 +131,7 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     director = Director(database, bundles, arguments, keys)
     hub.troubles.append(director.trouble)
     hub.sender = director if keys else None
+    hub.release_trust = settings.release_trust
     parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director]
     if settings.ingest:
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
