@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.wire import signatures
 from edge_hub.cli import main
 from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
@@ -226,6 +227,31 @@ def test_a_rollout_survives_the_service_being_killed_and_ends_on_every_device(st
     assert running
     client.close()
     again.close()
+
+
+def test_a_rollout_runs_once_the_owner_of_the_release_key_has_signed(start: Any, lab: Lab) -> None:
+    release, public = lab.folder / "release.key", lab.folder / "release.key.pub"
+    signatures.save(signatures.generate("release"), release)
+    lab.hub_lines = f"release_keys = {[str(public)]}"
+    client = admin(process := start("--sign", str(lab.key), "--release-key", str(public)))
+    lab.boot("pi1")
+    until(lambda: client.get("/devices", params={"filter": "online"}).json()["devices"])
+    path = lab.bundle("second", fan.model())
+    digest = client.post("/bundles", content=path.read_bytes()).json()["digest"]
+    plan = {"fleet": "lab", "bundle": digest, "population": "rooms", "canary": "100%", "gates": GATES}
+    id_ = client.post("/rollouts", json=plan).json()["id"]
+    assert client.post(f"/rollouts/{id_}/approve").status_code == 409
+
+    token = lab.folder / "token"
+    token.touch(0o600)
+    token.write_text(client.post("/tokens", json={"name": "x", "role": "operator"}).json()["token"])
+    service = ["--hub", process.address, "--token-file", str(token)]
+    words = ["--fleet", "lab", "--population", "rooms", "--sign", str(release)]
+    assert main(["sign", str(path), *words, *service]) == 0
+    assert client.post(f"/rollouts/{id_}/approve").status_code == 202
+    found = until(lambda: _ended(client, id_), 180)
+    assert found["state"]["members"]["pi1"]["state"] == "committed"
+    client.close()
 
 
 def test_who_joins_a_group_gets_what_the_group_has(start: Any, lab: Lab) -> None:

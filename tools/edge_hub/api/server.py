@@ -25,6 +25,7 @@ from edge_agent.wire.documents import Trust
 from edge_agent.wire.signatures import SecretKey
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
+from edge_hub.api.request_limits import TimedRequests
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.subscriber import Broker
@@ -188,6 +189,7 @@ def _config(hub: Hub, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="none",
+        http=TimedRequests,
         lifespan="on",
         ws="websockets-sansio",
         ws_max_size=4096,
