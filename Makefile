@@ -185,9 +185,10 @@ build/security/.stamp:
 		pip-audit==2.9.0
 	@touch $@
 
-faults-hub: setup ## test the hub's faults: workers and service killed, broker and PostgreSQL stopped, a rollout that continues
-	@tools/ensure_system.sh initdb mosquitto
-	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
+faults-hub: setup ## test the hub's faults: 30 kills, 20 restarts of broker and PostgreSQL, full disk, lock, clock, certificate
+	@tools/ensure_system.sh initdb mosquitto openssl
+	.venv/bin/pytest --timeout=1800 tests/hub/test_faults.py tests/hub/test_ingest.py tests/hub/test_service.py
+	$(PY) -m benchmarks.hub_faults $(if $(JSON),--json)
 
 faults-daemon: setup ## run the long fault tests of the daemon: 50 kills, floods of messages of all sizes, failing disks
 	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv

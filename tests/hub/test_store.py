@@ -242,6 +242,14 @@ def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
     assert leases.take(database, "x", "one")
 
 
+def test_a_lease_from_before_the_clock_was_set_back_is_over(database: Database) -> None:
+    assert leases.take(database, "jobs", "killed")
+    with database.write() as connection:
+        sql.run(connection, "UPDATE leases SET expires = expires + 3600")
+    assert leases.take(database, "jobs", "b")
+    assert not leases.take(database, "jobs", "c")
+
+
 def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "hub.db"))
     migrate(database)
