@@ -42,8 +42,9 @@ profile = "{profile}"  # {board}
 # topic = "zigbee2mqtt/{{agent}}"
 # pointer = "/co2"
 #
-# {{value}} is the action as the model calls it. Fans of Zigbee2MQTT take fan_mode off, low, medium or high; a
-# relay takes state ON or OFF alone, so it needs a model whose actions are called ON and OFF.
+# {{value}} is the action as the model calls it, or what `values` makes of it. Fans of Zigbee2MQTT take fan_mode
+# off, low, medium or high; a relay takes state ON or OFF: template = '{{{{"state": "{{value}}"}}}}'
+# and values = {{ off = "OFF", low = "ON", high = "ON" }}. `edge-agent init` writes both.
 # [[population.act]]
 # control = "ventilation"
 # topic = "zigbee2mqtt/{{agent}}-fan/set"

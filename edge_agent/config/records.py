@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Spare,
         Text,
         Threads,
+        Value,
     )
     from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, ShareConfig
 
@@ -119,6 +120,21 @@ class HubConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AvailabilityConfig:
+    """Where it is said whether the thing that is observed can be reached."""
+
+    __pydantic_config__ = CHECKED
+
+    topic: Text
+    """MQTT topic; {agent}, {index} and {population} are filled in."""
+    pointer: str = ""
+    """Where in the JSON message (RFC 6901), e.g. /state; empty takes the whole payload."""
+    value: Value = "online"
+    """What stands there while the thing can be reached; with anything else its observations count as not
+    observed at once, until the next reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveConfig:
     """Where one modality's observations come from."""
 
@@ -141,6 +157,15 @@ class ObserveConfig:
     """Multiplied with the number to get the modality's unit, e.g. 0.001 for millidegrees."""
     offset: float = 0.0
     """Added after ``scale``."""
+    values: dict[str, Value] = field(default_factory=dict)
+    """What the thing reports (``true`` and ``false`` for booleans) = what the model calls it: a label, a
+    number in the modality's unit, a bin's number. What is not listed stays as it is."""
+    availability: tuple[AvailabilityConfig, ...] = ()
+    """Topics that say whether the thing can be reached; offline on one of them is offline."""
+    wakes: bool | None = None
+    """Whether a reading is an arrival for ``step``. Unset: yes. But on a topic to which a control of the same
+    agent is sent (with or without /set), a thing repeats its state after a command: there the property that
+    the control sets is no arrival, and another one is when its bin changes."""
     stale_s: Positive = 300.0
     """Seconds after which the last value counts as not observed."""
     hold: bool = True
@@ -161,6 +186,9 @@ class ActConfig:
     """MQTT topic; {agent}, {index} and {population} are filled in."""
     template: str = "{value}"
     """The payload: {value} is the control's value, {action} its number, {agent} and {index} whose it is."""
+    values: dict[str, Value] = field(default_factory=dict)
+    """The control's value = what the thing takes, for {value}; booleans become ``true`` and ``false``. What
+    is not listed stays as it is."""
     path: str = ""
     """File that is written, e.g. a PWM duty; {agent} and {index} are filled in."""
     command: tuple[str, ...] = ()
@@ -173,8 +201,13 @@ class ActConfig:
     """Whether the broker keeps the last action for who comes later."""
     on_change: bool = True
     """Send only actions that differ from the agent's last one."""
+    dwell_s: NotNegative | None = None
+    """Least seconds between two actions of one agent. An action that comes earlier waits, and is sent then if
+    it still stands; the safe value does not wait. Unset: half the bundle's tick, at most 60; 0 without a
+    tick."""
     safe: str = ""
-    """Value sent when observations went stale or the population is suspended; empty sends none."""
+    """Value sent when observations went stale or the population is suspended, a value of the control (then
+    ``values`` applies) or any text; empty sends none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +229,11 @@ class PopulationConfig:
     step: Literal["rate", "arrival", "change"] = "rate"
     """rate: all agents, ``rate_hz`` times a second; arrival: those that got an observation; change: those
     whose observation is another one. The latter two at most ``rate_hz`` times a second."""
-    rate_hz: Rate = 1.0
-    """Steps a second."""
+    rate_hz: Rate | None = None
+    """Steps a second. Unset: one step each tick of the bundle; without a tick 1."""
+    tick: Literal["bundle", "ignore"] = "bundle"
+    """bundle: a ``rate_hz`` that differs from the bundle's tick by more than 10 % is refused; ignore: it is
+    not."""
     threads: Threads = 0
     """Threads of a step; 0 takes the profile's."""
     priority: Priority = 5
@@ -284,6 +320,12 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
     return tuple(ShareConfig(**entry) for entry in entries)
 
 
+def build_observe(entry: dict[str, Any]) -> ObserveConfig:
+    """Return the record of a checked ``observe`` entry."""
+    availability = tuple(AvailabilityConfig(**item) for item in entry["availability"])
+    return ObserveConfig(**entry | {"availability": availability})
+
+
 def build_population(entry: dict[str, Any]) -> PopulationConfig:
     """Return the record of a checked population."""
     agents = entry["agents"]
@@ -291,7 +333,7 @@ def build_population(entry: dict[str, Any]) -> PopulationConfig:
         **entry
         | {
             "agents": agents if isinstance(agents, str) else tuple(agents),
-            "observe": tuple(ObserveConfig(**item) for item in entry["observe"]),
+            "observe": tuple(build_observe(item) for item in entry["observe"]),
             "act": tuple(ActConfig(**item | {"command": tuple(item["command"])}) for item in entry["act"]),
             "share": _shares(entry["share"]),
         }

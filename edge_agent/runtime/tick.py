@@ -3,7 +3,7 @@
 Theory of operation. Before a step its agents take over what their peers have seen; after it what they saw
 goes to the peers, the step to the recorder, and the actions out. Agents that are held safe are told so each
 time the population is watched, where only what is new goes out (`runtime.population.actuators`); in a bulk
-message they are told once.
+message they are told once. An action that came within an agent's dwell is released by the same look.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ class PopulationTick:
         self._recorder.step(name, group.counters.ticks, step, groups)
         self._publisher.bulk(group, step.agents, step.actions)
         self._publisher.publish(group, step.agents, step.actions)
+        delayed = group.delay(step.agents, step.chosen)
+        if delayed is not None:
+            self._recorder.act(name, delayed)
 
     def hold(self, name: str, group: Group) -> None:
         """Hold the agents safe that are silent, or all of a suspended population."""
@@ -84,6 +87,9 @@ class PopulationTick:
             self._publisher.bulk(group, hold.executed.agents, np.full_like(hold.executed.actions, SAFE))
         if hold.agents.size:
             self._publisher.publish(group, hold.agents, hold.actions)
+        released = self._publisher.release(group)
+        if released is not None:
+            self._recorder.act(name, released)
 
     @property
     def step_us(self) -> float:

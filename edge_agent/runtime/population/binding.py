@@ -37,6 +37,14 @@ class Fault(enum.Enum):
     BAD_ARRAY = "bad_array"
 
 
+class Wake(enum.Enum):
+    """When a reading is an arrival."""
+
+    NEVER = "never"
+    CHANGE = "change"
+    ARRIVAL = "arrival"
+
+
 class Modality:
     """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins.
 
@@ -113,6 +121,15 @@ class Control:
         self.name = name
         self.values = tuple(values)
 
+    def texts(self) -> list[str]:
+        """Return the values as a payload has them."""
+        return [text_of(value) for value in self.values]
+
+
+def text_of(value: Any) -> str:
+    """Return a value as JSON and payloads spell it: ``true`` and ``false`` for booleans, text as it is."""
+    return ("false", "true")[value] if isinstance(value, bool) else str(value)
+
 
 class Binding:
     """The modalities and controls of one model.
@@ -135,6 +152,8 @@ class Binding:
         self.missing = NOT_OBSERVED if all(num_obs) else math.nan
         modalities = meta.get("modalities") or [{}] * len(num_obs)
         controls = meta.get("controls") or [{}] * len(num_controls)
+        self.tick_s = _tick_seconds(meta, where)
+        """Seconds of the model's tick; None if it does not say."""
         if len(modalities) != len(num_obs):
             raise ConfigError(f"{where}: io names {len(modalities)} modalities, the model has {len(num_obs)}")
         if len(controls) != len(num_controls):
@@ -181,7 +200,7 @@ class Binding:
 
     def same(self, other: Binding) -> bool:
         """Whether readings and actions mean the same in both."""
-        return [vars(m) for m in (*self.modalities, *self.controls)] == [
+        return self.tick_s == other.tick_s and [vars(m) for m in (*self.modalities, *self.controls)] == [
             vars(m) for m in (*other.modalities, *other.controls)
         ]
 
@@ -192,6 +211,15 @@ class Binding:
     def control(self, name: str, key: str) -> int:
         """Return the number of the control called ``name``; ``key`` is where it was asked for."""
         return _find([c.name for c in self.controls], name, f"{key}: {self.where} has no control")
+
+
+def _tick_seconds(meta: Mapping[str, Any], where: str) -> float | None:
+    value = meta.get("tick_seconds")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
+        raise ConfigError(f"{where}: io.tick_seconds: found {value!r}, expected seconds above 0")
+    return float(value)
 
 
 def _find(names: Sequence[str], name: str, message: str) -> int:

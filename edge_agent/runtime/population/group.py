@@ -22,7 +22,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.population import actuators
-from edge_agent.runtime.population.actuators import SAFE, Sink
+from edge_agent.runtime.population.actuators import SAFE, Actuator, Sink
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import Channel
 from edge_agent.runtime.population.counters import GroupCounters
@@ -111,9 +111,19 @@ class Group:
         self.jitter = Histogram()
         self.observations = Observations(config, binding, arrays)
         self.intake = Inputs(channels, binding, len(names), self.observations, self.counters)
-        self.actuators = actuators.actuators(config, binding, names, arrays["sent"])
+        self.actuators = actuators.actuators(config, binding, names, arrays)
         self._holding = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
+
+    @property
+    def rate_hz(self) -> float:
+        """Steps per second: as configured, or one a tick of the model, or 1."""
+        return self.config.rate_hz or (1.0 if self.binding.tick_s is None else 1.0 / self.binding.tick_s)
+
+    @property
+    def delayed(self) -> int:
+        """Actions that waited until a dwell was over, since the start."""
+        return sum(actuator.delayed for actuator in self.actuators)
 
     @property
     def suspended(self) -> bool:
@@ -162,12 +172,43 @@ class Group:
         clock: Callable[[], float],
     ) -> int:
         """Send the actions out, and count how long the observations behind them took to get here."""
-        count = sum(actuator.act(agents, actions[:, actuator.column], sink) for actuator in self.actuators)
+        now = clock()
+        count = sum(
+            actuator.act(agents, actions[:, actuator.column], sink, now) for actuator in self.actuators
+        )
         self.counters.actions += count
         heard = self.observations.answered(agents)
         if heard.size:
             self.latency.add(clock() - heard)
         return count
+
+    def delay(self, agents: NDArray[np.intp], chosen: NDArray[np.int16]) -> Executed | None:
+        """Tell the models what those of ``agents`` do whose action waits; None if there are none."""
+        rows = chosen.copy()
+        waiting = np.zeros(len(agents), np.bool_)
+        for actuator in self.actuators:
+            late = actuator.waits(agents)
+            for column in self._columns_of(actuator):
+                rows[late, column] = actuator.doing(agents[late])
+            waiting |= late
+        return self._execute(Executed(agents[waiting], rows[waiting])) if waiting.any() else None
+
+    def release(self, sink: Sink, now: float) -> Executed | None:
+        """Send the actions that have waited long enough and still stand; None if there are none."""
+        if self.suspended:
+            return None
+        released: NDArray[np.intp] = self._everyone[:0]
+        for actuator in self.actuators:
+            agents, actions = actuator.due(now)
+            if agents.size:
+                self.counters.actions += actuator.act(agents, actions, sink, now)
+                released = np.union1d(released, agents)
+        if not released.size:
+            return None
+        done = self._holding.executed(released)
+        for actuator in self.actuators:
+            done.actions[:, self._columns_of(actuator)] = actuator.doing(released)[:, np.newaxis]
+        return self._execute(done)
 
     def hold_silent(self, now: float) -> Hold:
         """Return the agents that were not heard from for too long; the model learns what they do instead."""
@@ -210,7 +251,13 @@ class Group:
         """Tell the models what ``agents`` do while they are held safe; None if nobody listens to them."""
         if not self.actuators and not self.config.bulk:
             return None
-        done = self._holding.executed(agents)
+        return self._execute(self._holding.executed(agents))
+
+    def _columns_of(self, actuator: Actuator) -> list[int]:
+        """Return the controls that an actuator moves: those of one name are one control."""
+        return [n for n, control in enumerate(self.binding.controls) if control.name == actuator.control.name]
+
+    def _execute(self, done: Executed) -> Executed:
         self.stepper.act(done.actions, done.agents)
         if self.shadow is not None:
             self.shadow.stepper.act(done.actions, done.agents)
