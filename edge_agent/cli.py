@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "support_bundle",
     "metrics",
     "provision",
+    "init",
 )
 
 

@@ -42,13 +42,14 @@ profile = "{profile}"  # {board}
 # topic = "zigbee2mqtt/{{agent}}"
 # pointer = "/co2"
 #
-# {{value}} is the action as the model calls it, or what `values` makes of it. Fans of Zigbee2MQTT take fan_mode
-# off, low, medium or high; a relay takes state ON or OFF: template = '{{{{"state": "{{value}}"}}}}'
-# and values = {{ off = "OFF", low = "ON", high = "ON" }}. `edge-agent init` writes both.
+# {{value}} is the action as the model calls it, or what `values` makes of it. Fans of Zigbee2MQTT take
+# fan_mode off, low, medium or high; a relay takes state ON or OFF. `edge-agent init` writes all of this for
+# the devices that Zigbee2MQTT knows.
 # [[population.act]]
 # control = "ventilation"
 # topic = "zigbee2mqtt/{{agent}}-fan/set"
 # template = '{{{{"fan_mode": "{{value}}"}}}}'
+# values = {{ off = "off", low = "low", high = "high" }}
 # safe = "low"
 """
 _MEMORY_LIMITS = """\
