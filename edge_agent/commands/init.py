@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError, PlatformError
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 STALE_S = 1800.0
 STALE_TICKS = 2.0
 
@@ -146,10 +148,14 @@ def _text(arguments: argparse.Namespace, broker: Any, found: Sequence[dict[str, 
                 yield from (f"{key} = {_toml(value)}" for key, value in entry.items())
 
 
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _toml(name)
+
+
 def _toml(value: Any) -> str:
     """Return a value as TOML writes it."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -207,8 +207,10 @@ def _observe(
 def _act(
     things: Sequence[Thing], agent: str, wanted: Wanted, base: str, said: Mapping[str, str]
 ) -> Iterator[Entry]:
+    settable = [(t, f) for t in things for f in t.features if f.access & SETTABLE]
+    settable.sort(key=lambda pair: pair[1].binary)  # words of its own before a switch
     for control, values in wanted.controls.items():
-        for thing, feature in ((t, f) for t in things for f in t.features if f.access & SETTABLE):
+        for thing, feature in settable:
             if feature.name != said.get(control, feature.name):
                 continue
             mapped = _mapping(values, feature)
