@@ -227,7 +227,10 @@ def _act(
 def _mapping(values: Sequence[str], feature: Feature) -> Entry | None:
     """Return what the feature takes for each value ({}: the same words); None if it does not take them."""
     if not feature.binary:
-        return {} if feature.values and set(values) <= {str(value) for value in feature.values} else None
+        words = {str(value) for value in feature.values}
+        if feature.name == "fan_mode" and words:
+            words.add("off")  # taken by Zigbee2MQTT's converter, also of fans that do not list it
+        return {} if words and set(values) <= words else None
     off, on = feature.values
     if off is None or on is None or not values or values[0].lower() not in OFF:
         return None

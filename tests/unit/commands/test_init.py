@@ -18,13 +18,14 @@ from tests.zigbee2mqtt.model import write_bundle
 FAN = {
     "type": "fan",
     "features": [
+        {"type": "binary", "property": "fan_state", "access": 7, "value_on": "ON", "value_off": "OFF"},
         {
             "type": "enum",
             "name": "mode",
             "property": "fan_mode",
             "access": 7,
-            "values": ["off", "low", "high"],
-        }
+            "values": ["low", "medium", "high", "on"],
+        },
     ],
 }
 RELAY = {
