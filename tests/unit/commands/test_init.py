@@ -106,7 +106,11 @@ def test_a_file_that_is_there_stays_without_force(
     ("options", "payload", "line"),
     [
         (["--agent", "loft"], None, "--agent loft: Zigbee2MQTT has no such device, only lab"),
-        (["--agent", "lab-fan"], None, "--agent lab-fan: shows fan_mode, and the model observes co2"),
+        (
+            ["--agent", "lab-fan"],
+            None,
+            "--agent lab-fan: shows fan_state, fan_mode, and the model observes co2",
+        ),
         (["--property", "noise=sound"], None, "--property noise: the model has no such modality"),
         (["--property", "noise"], None, "--property: found 'noise', expected NAME=PROPERTY"),
         ([], b"[]", "bridge/devices: none of no devices shows one of co2"),
