@@ -38,6 +38,10 @@ demo: setup ## run the demo on real data: train, convert, three devices, a week 
 	@tools/ensure_system.sh mosquitto || echo "the demo uses amqtt as its broker"
 	$(PY) examples/office/demo.py $(if $(JSON),--json)
 
+hub-demo: setup ## run the hub as a service with a broker, three daemons, 200 simulated devices and a rollout (JSON=1: JSON output)
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m examples.hub.demo $(if $(JSON),--json)
+
 docs: setup ## build the documentation site in build/site and check all links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
@@ -58,7 +62,7 @@ screenshots: setup ## make docs/images from a run of the demo
 	$(PY) tools/dev/docs/screenshots.py
 
 test: setup lint ## run lint and all tests, with a real Mosquitto
-	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl mkfs.ext4 setpriv ip systemd-analyze \
+	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
 		promtool clang unshare $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
@@ -167,6 +171,21 @@ rollouts: setup ## test rollouts: bundles, keys, new populations, a killed hub, 
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_hub_driver.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_new_population.py tests/broker/test_tls_acl.py tests/broker/test_telemetry.py
 
+security-hub: setup build/security/.stamp ## test the hub's security: roles, sessions, tokens, sizes; schemathesis on its REST interface; bandit
+	@tools/ensure_system.sh initdb mosquitto
+	.venv/bin/pytest tests/hub/test_access.py tests/hub/test_rest.py
+	build/security/bin/bandit -q -ll -r tools/edge_hub
+	$(PY) -m tests.hub.fuzzed_rest build/security/bin/schemathesis $(or $(EXAMPLES),30)
+
+build/security/.stamp:
+	@[ -x build/security/bin/python ] || python3 -m venv build/security
+	build/security/bin/python -m pip --disable-pip-version-check -q install schemathesis==4.32.5 bandit==1.9.4
+	@touch $@
+
+faults-hub: setup ## test the hub's faults: workers and service killed, broker and PostgreSQL stopped, a rollout that continues
+	@tools/ensure_system.sh initdb mosquitto
+	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
+
 faults-daemon: setup ## run the long fault tests of the daemon: 50 kills, floods of messages of all sizes, failing disks
 	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py \
@@ -194,7 +213,7 @@ UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_abuse.py::test_three_daemons_survive_three_minutes_of_abuse)
 
 coverage: setup ## measure branch coverage of the tests and their processes, written to benchmarks/results/coverage.json
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl ip
+	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@status=0; \
 	.venv/bin/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 900 $(UNTRACED) \

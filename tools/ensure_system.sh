@@ -10,6 +10,7 @@ declare -A package=(
     [mosquitto_pub]="mosquitto-clients"
     [mosquitto_passwd]="mosquitto"
     [openssl]="openssl"
+    [initdb]="postgresql-15"
     [mkfs.ext4]="e2fsprogs"
     [setpriv]="util-linux"
     [ip]="iproute2"
@@ -30,7 +31,7 @@ declare -A package=(
     [npm]="npm"
     [qemu-aarch64-static]="qemu-user-static"
 )
-PATH="$PATH:/usr/sbin:/sbin"
+PATH="$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
 
 missing=()
 for command in "$@"; do

@@ -16,7 +16,18 @@ from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
 
-COMMANDS: tuple[str, ...] = ("watch", "devices", "deploy", "rollout", "command", "ingest", "keys", "retire")
+COMMANDS: tuple[str, ...] = (
+    "watch",
+    "devices",
+    "deploy",
+    "rollout",
+    "command",
+    "ingest",
+    "keys",
+    "retire",
+    "migrate",
+    "serve",
+)
 
 
 def parser() -> argparse.ArgumentParser:

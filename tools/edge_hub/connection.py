@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=Path, help="key of --certificate")
 
 
+def add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that a service can do."""
+    parser.add_argument("--hub", metavar="URL", help="ask this edge-hub serve instead of the broker")
+    parser.add_argument("--token-file", type=Path, help="with --hub: a file whose first line is an API token")
+
+
 class Connection:
     """A connection that stays: subscriptions are asked for again when the broker comes back.
 

@@ -13,7 +13,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import blocks, bodies, bundle, messages, topics
@@ -23,12 +24,26 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
-from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
 
 BLOCKS_PER_REQUEST = 8
 MOST_UNSENT = 32
 """Blocks for one device that the broker has not acknowledged, 4 MB."""
+
+
+class RolloutStore(Protocol):
+    """Where a rollout and the bundles are kept: a folder, or the service's database."""
+
+    def save(self, rollout: FleetRollout) -> None:
+        """Write a rollout."""
+
+    def take_request(self, id_: str) -> str:
+        """Return what was asked for since the last call: pause, resume, abort, or "" for nothing."""
+        ...
+
+    def bundle(self, digest: str) -> Path:
+        """Return where a bundle is, if it is kept."""
+        ...
 
 
 class Deployment:
@@ -38,7 +53,7 @@ class Deployment:
     ----------
     rollout : FleetRollout
         What to do.
-    store : HubStore
+    store : RolloutStore
         Where it is kept, and the bundles.
     link : Connection
         Subscribed to `filters`.
@@ -49,7 +64,7 @@ class Deployment:
     def __init__(
         self,
         rollout: FleetRollout,
-        store: HubStore,
+        store: RolloutStore,
         link: Connection,
         desired: Desired,
         now: Callable[[], float] = time.time,
@@ -61,6 +76,7 @@ class Deployment:
         self._desired = desired
         self._now = now
         self._saved = ""
+        self._cuts: dict[str, Cut] = {}
         self._connects = 0
 
     def run(self, changed: Callable[[FleetRollout], None]) -> None:
@@ -164,9 +180,11 @@ class Deployment:
         return self._desired.publish(device, changes, reported, self._now())
 
     def _cut(self, digest: str) -> Cut:
-        path = self._store.bundle(digest)
-        url = self.rollout.url if digest == self.rollout.bundle else ""
-        return blocks.cut(digest, bundle.read(path).name, path.read_bytes(), url)
+        if digest not in self._cuts:
+            path = self._store.bundle(digest)
+            url = self.rollout.url if digest == self.rollout.bundle else ""
+            self._cuts[digest] = blocks.cut(digest, bundle.read(path).name, path.read_bytes(), url)
+        return self._cuts[digest]
 
     def _serve(self, device: DeviceTopics, payload: bytes) -> None:
         body = messages.decode(payload).body

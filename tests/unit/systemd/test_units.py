@@ -69,3 +69,11 @@ def test_an_open_sandbox_is_not_rated_safe(tmp_path: Path) -> None:
     text = (UNITS / "edge-agent.service").read_text()
     unit.write_text(text.replace("SystemCallFilter=", "#").replace("PrivateUsers=yes", ""))
     assert analyze("security", "--offline=true", f"--threshold={THRESHOLD}", unit).returncode != 0
+
+
+def test_the_hubs_unit_is_understood_and_rated_safe(tmp_path: Path) -> None:
+    unit = tmp_path / "edge-hub.service"
+    unit.write_text((UNITS / "edge-hub.service").read_text().replace("/usr/bin/edge-hub", "/bin/true"))
+    assert complaints(unit) == ""
+    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / "edge-hub.service")
+    assert rated.returncode == 0, rated.stdout

@@ -1,8 +1,8 @@
 """Write the generated pages of docs/, or with ``--check`` report pages that are not up to date.
 
-Commands, configuration and bundle are whole pages. In docs/costs.md only the part between the markers is
-generated: the figures of the emulated boards from benchmarks/results. tools/dev/protocol_doc.py generates the
-tables of docs/protocol.md.
+Commands, configuration, bundle and the hub's REST interface are whole pages. In docs/costs.md only the part
+between the markers is generated: the figures of the emulated boards from benchmarks/results.
+tools/dev/protocol_doc.py generates the tables of docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import bundle_page
 import cli_page
 import config_page
+import openapi_page
 from page_text import table
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +48,7 @@ def current() -> dict[Path, str]:
     """Return the text that each page should have."""
     os.environ.pop("XDG_STATE_HOME", None)  # the pages name the folder that stands where nobody chose one
     pages = {DOCS / name: NOTE + make() for name, make in PAGES.items()}
+    pages[DOCS / "reference" / "openapi.json"] = openapi_page.document()
     costs = DOCS / "costs.md"
     head, _, rest = costs.read_text("utf-8").partition(BEGIN)
     pages[costs] = f"{head}{BEGIN}\n\n{board_figures()}\n\n{END}{rest.partition(END)[2]}"

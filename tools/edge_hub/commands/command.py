@@ -51,6 +51,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--answers", type=float, default=10.0, help="seconds to wait for answers; default: 10"
     )
     connection.add_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per device")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=run)
@@ -59,6 +60,10 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Send and collect."""
     check_fleet(arguments)
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.command(arguments, _arguments(arguments.argument))
     keys = [signatures.load_secret(path) for path in arguments.sign]
     if not keys:
         raise ConfigError("--sign: found no key, expected the secret key that the devices believe")

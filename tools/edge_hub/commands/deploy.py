@@ -91,6 +91,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="seconds without a message after which the list of devices is complete",
     )
     add_runner_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -123,6 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.population:
         topics.check_name(arguments.population, "--population")
     config = _config(arguments.new, arguments.population)
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.deploy(arguments, gates, config)
     store = HubStore(arguments.state)
     rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
     heard = collect(arguments)

@@ -27,6 +27,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("devices", help="list the devices")
     connection.add_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.add_argument(
         "--wait", type=float, default=1.0, help="stop after this many seconds without a message; default: 1"
     )
@@ -49,6 +50,10 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the devices."""
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.devices(arguments)
     store = HubStore(arguments.state)
     if arguments.forget:
         print(

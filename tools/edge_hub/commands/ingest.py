@@ -1,4 +1,8 @@
-"""``edge-hub ingest``: store telemetry in SQLite and count the gaps of each device.
+"""``edge-hub ingest``: store telemetry in a database and count the gaps of each outbox.
+
+With ``--data`` it is a worker of the service: it writes the database of ``edge-hub serve``, and with
+``--group`` any number of workers share the load (`edge_hub.ingest.worker`). With a file name alone it writes an
+archive, one SQLite file for telemetry.
 
 A message is acknowledged to the broker after its transaction. A stored message is confirmed to its device; a
 device that waits for this (``hub.confirm`` in device.toml) sends messages again until they are confirmed.
@@ -35,8 +39,13 @@ log = logging.getLogger("edge_hub")
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("ingest", help="store telemetry in SQLite")
-    parser.add_argument("database", type=Path, help="the SQLite file; created if missing")
+    parser = subparsers.add_parser("ingest", help="store telemetry in a database")
+    parser.add_argument(
+        "database", type=Path, nargs="?", help="an archive: a SQLite file; created if missing"
+    )
+    parser.add_argument(
+        "--data", help="the service's database: a SQLite file, or postgresql://USER@HOST/NAME"
+    )
     parser.add_argument("--group", help="share the load with other workers of this group")
     parser.add_argument("--worker", default="1", help="this worker's name in the group; default: 1")
     parser.add_argument("--rejected", action="store_true", help="list the rejected messages, and exit")
@@ -51,6 +60,10 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take telemetry in until the time is over or somebody interrupts; then tell the gaps."""
+    if (arguments.data is None) == (arguments.database is None):
+        raise ConfigError("ingest: expected either --data or the name of an archive")
+    if arguments.data is not None:
+        return _work(arguments)
     if arguments.rejected:
         return _list_rejected(arguments)
     archive = Archive(arguments.database)
@@ -78,6 +91,22 @@ def run(arguments: argparse.Namespace) -> int:
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()
+    return EXIT_DONE
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    """Be an ingest worker of the service."""
+    from edge_hub.database.engine import Database
+    from edge_hub.database.gaps import gaps
+    from edge_hub.ingest import process
+
+    broker = process.broker(arguments)
+    with Database(arguments.data) as database:
+        database.check()
+        worker = process.run(database, broker, arguments.fleet, arguments.group or "", arguments.seconds)
+        log.info("%d stored, %d rejected", worker.counters.stored, worker.counters.rejected)
+        for row in gaps(database):
+            print(json.dumps(row) if arguments.json else _line(row))
     return EXIT_DONE
 
 

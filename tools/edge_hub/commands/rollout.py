@@ -11,6 +11,7 @@ import argparse
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, ConfigError
+from edge_hub import connection
 from edge_hub.commands import deploy
 from edge_hub.hub_folder import HubStore
 
@@ -21,11 +22,16 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("action", choices=("status", "pause", "resume", "abort"), help="the action")
     parser.add_argument("id", nargs="?", default="latest", help="the rollout's id")
     deploy.add_runner_arguments(parser)
+    connection.add_service_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show or steer."""
+    if arguments.hub:
+        from edge_hub import remote_commands
+
+        return remote_commands.rollout(arguments)
     store = HubStore(arguments.state)
     rollout = store.load(arguments.id)
     if arguments.action == "status":

@@ -1,0 +1,1 @@
+"""The service's interfaces: REST, streams, metrics."""

@@ -1,0 +1,158 @@
+"""Devices: pages, one device, its series and labels; fleets and what runs where."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, delete, get, put
+from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
+
+from edge_hub.api.hub import caller_of, hub_of
+from edge_hub.api.problems import ProblemError
+from edge_hub.api.schemas import (
+    DeviceDetail,
+    DevicePage,
+    FleetSummary,
+    Labels,
+    Population,
+    Rejected,
+    Series,
+)
+from edge_hub.database import audit, devices, history, rejected
+from edge_hub.database.gaps import gaps
+from edge_hub.domain import filters
+
+Fleet = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+Limit = Annotated[int, QueryParameter(ge=1, le=devices.MAX_PAGE)]
+READ = {"role": "viewer", "scope": "devices"}
+WRITE = {"role": "operator", "scope": "devices"}
+
+
+@get("/devices", opt=READ, summary="A page of devices")
+async def list_devices(
+    request: Request[Any, Any, Any],
+    filter_: Annotated[str, QueryParameter(name="filter", max_length=filters.MAX_LENGTH)] = "",
+    limit: Limit = 50,
+    after: Annotated[str, QueryParameter(max_length=300)] = "",
+    sort: FromQuery[Literal["name", "heard", "rss"]] = "name",
+    descending: FromQuery[bool] = False,
+) -> Response[DevicePage]:
+    """Return devices that fit ``filter`` (terms as ``online profile=pi4* label.site=lab``), page by page."""
+    hub, terms = hub_of(request), filters.parse(filter_)
+
+    def compute() -> dict[str, Any]:
+        found = devices.page(
+            hub.database, terms, hub.now(), limit=limit, after=after, sort=sort, descending=descending
+        )
+        return {"devices": found.rows, "after": found.after}
+
+    return await hub.answer(request, compute)
+
+
+@get("/fleets", opt=READ, summary="Fleets with their numbers of devices")
+async def list_fleets(request: Request[Any, Any, Any]) -> Response[list[FleetSummary]]:
+    """Return how many devices of each fleet are known and online."""
+    hub = hub_of(request)
+    return await hub.answer(request, lambda: devices.summary(hub.database))
+
+
+@get("/populations", opt=READ, summary="What runs where")
+async def list_populations(request: Request[Any, Any, Any]) -> Response[list[Population]]:
+    """Return how many devices run which bundle."""
+    hub = hub_of(request)
+    return await hub.answer(request, lambda: devices.running(hub.database))
+
+
+@get("/devices/{fleet:str}/{name:str}", opt=READ, summary="One device")
+async def get_device(request: Request[Any, Any, Any], fleet: Fleet, name: Fleet) -> Response[DeviceDetail]:
+    """Return all that is known of a device."""
+    hub = hub_of(request)
+
+    def compute() -> dict[str, Any]:
+        found = devices.one(hub.database, fleet, name)
+        if found is None:
+            raise ProblemError(404, f"device {fleet}/{name}: not known")
+        return found | {"gaps": gaps(hub.database, found["id"])}
+
+    return await hub.answer(request, compute)
+
+
+@get("/devices/{fleet:str}/{name:str}/series", opt=READ, summary="Measurements of a device")
+async def get_series(
+    request: Request[Any, Any, Any],
+    fleet: Fleet,
+    name: Fleet,
+    since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
+    until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
+    points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
+) -> Response[Series]:
+    """Return memory and counters over time, thinned to at most ``points``."""
+    hub = hub_of(request)
+
+    def compute() -> dict[str, Any]:
+        with hub.database.read() as connection:
+            number = devices.number(connection, fleet, name)
+        if number is None:
+            raise ProblemError(404, f"device {fleet}/{name}: not known")
+        return history.series(hub.database, number, since, until, points)
+
+    return await hub.answer(request, compute)
+
+
+@put("/devices/{fleet:str}/{name:str}/labels", opt=WRITE, summary="Set a device's labels")
+async def put_labels(
+    request: Request[Any, Any, Any], fleet: Fleet, name: Fleet, data: JSONBody[Labels]
+) -> Labels:
+    """Replace all labels of a device."""
+    hub, who = hub_of(request), caller_of(request).name
+
+    def change() -> None:
+        with hub.database.write() as connection:
+            number = devices.number(connection, fleet, name)
+            if number is None:
+                raise ProblemError(404, f"device {fleet}/{name}: not known")
+            before = devices.labels_of(connection, number)
+            devices.set_labels(connection, number, data.labels)
+            audit.append(connection, who, "device.labels", f"{fleet}/{name}", before, data.labels)
+
+    await hub.change(change)
+    return data
+
+
+@delete("/devices/{fleet:str}/{name:str}", opt=WRITE, summary="Take a device off the list")
+async def delete_device(request: Request[Any, Any, Any], fleet: Fleet, name: Fleet) -> None:
+    """Forget a device until it is heard again; its telemetry stays until it expires."""
+    hub, who = hub_of(request), caller_of(request).name
+
+    def change() -> None:
+        with hub.database.write() as connection:
+            number = devices.number(connection, fleet, name)
+            if number is None:
+                raise ProblemError(404, f"device {fleet}/{name}: not known")
+            devices.forget(connection, number)
+            audit.append(connection, who, "device.forget", f"{fleet}/{name}")
+
+    await hub.change(change)
+
+
+@get("/rejected", opt=READ, summary="Messages that could not be taken")
+async def list_rejected(
+    request: Request[Any, Any, Any],
+    limit: Limit = 50,
+    before: Annotated[int, QueryParameter(ge=0, le=2**31 - 1)] = 0,
+) -> Response[list[Rejected]]:
+    """Return what was kept aside, newest first, with the reasons."""
+    hub = hub_of(request)
+    return await hub.answer(request, lambda: rejected.page(hub.database, before, limit))
+
+
+HANDLERS = [
+    list_devices,
+    list_fleets,
+    list_populations,
+    get_device,
+    get_series,
+    put_labels,
+    delete_device,
+    list_rejected,
+]

@@ -1,0 +1,86 @@
+"""What the handlers share: one object on the application's state."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from litestar import Request, Response
+
+from edge_hub.api.answers import Answers, respond
+from edge_hub.api.broadcast import Broadcast
+from edge_hub.database.accounts import Caller
+from edge_hub.database.engine import POOL, Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CommandSender(Protocol):
+    """Signs commands and sends them; see `edge_hub.jobs.commands`."""
+
+    def send(self, command: dict[str, Any], devices: list[str]) -> None:
+        """Send a command to devices.
+
+        Raises
+        ------
+        ConfigError
+            The hub has no key.
+        PlatformError
+            The broker is not there.
+        """
+
+
+@dataclass
+class Hub:
+    """The service as its handlers see it.
+
+    ``secure`` says that browsers reach it by TLS. ``troubles`` are asked by ``/readyz``: each returns what is
+    wrong with a part, "" for nothing.
+    """
+
+    database: Database
+    secure: bool = False
+    sender: CommandSender | None = None
+    troubles: list[Callable[[], str]] = field(default_factory=list)
+    gauges: list[Callable[[], dict[str, float]]] = field(default_factory=list)
+    answers: Answers = field(default_factory=Answers)
+    broadcast: Broadcast = field(default_factory=Broadcast)
+    callers: dict[tuple[str, str], tuple[Caller | None, float]] = field(default_factory=dict)
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(POOL, thread_name_prefix="edge-hub-api")
+    )
+    now: Callable[[], float] = time.time
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what waits for the database in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, lambda: function(*args, **kwargs))
+
+    async def change(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what changes something; cached answers are forgotten after it."""
+        try:
+            return await self.run(function, *args, **kwargs)
+        finally:
+            self.answers.forget()
+
+    async def answer(self, request: Request[Any, Any, Any], compute: Callable[[], Any]) -> Response[Any]:
+        """Answer a GET whose answer depends on its address alone; ``compute`` runs in a thread."""
+        key = f"{request.url.path}?{request.url.query}"
+        return respond(request, await self.answers.get(key, lambda: self.run(compute)))
+
+
+def hub_of(request: Any) -> Hub:
+    """Return the hub that a request is for."""
+    found: Hub = request.app.state.hub
+    return found
+
+
+def caller_of(request: Any) -> Caller:
+    """Return who asks; only for routes that are not public."""
+    found: Caller = request.scope["user"]
+    return found

@@ -1,0 +1,153 @@
+"""Rollouts: planned, approved, steered. They are run by `edge_hub.jobs.rollouts`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any, Literal
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, JSONBody
+
+from edge_agent.errors import ConfigError
+from edge_agent.wire import bodies
+from edge_hub.api.hub import Hub, caller_of, hub_of
+from edge_hub.api.parameters import FAR, Before, Id, Limit, may
+from edge_hub.api.problems import ProblemError
+from edge_hub.api.schemas import (
+    NewRollout,
+    Rollout,
+    RolloutDetail,
+)
+from edge_hub.database import audit, bundles, devices, groups, rollouts
+from edge_hub.domain import filters
+from edge_hub.rollout import FleetRollout, Member, parse_shares, waves
+
+
+@get("/rollouts", opt=may("viewer", "rollouts"), summary="Rollouts")
+async def list_rollouts(
+    request: Request[Any, Any, Any], limit: Limit = 50, before: Before = FAR
+) -> Response[list[Rollout]]:
+    """Return rollouts, newest first."""
+    hub = hub_of(request)
+    return await hub.answer(request, lambda: rollouts.page(hub.database, limit, before))
+
+
+@get("/rollouts/{id_:str}", opt=may("viewer", "rollouts"), summary="One rollout with its devices")
+async def get_rollout(request: Request[Any, Any, Any], id_: Id) -> Response[RolloutDetail]:
+    """Return a rollout: waves, and each device's state with the reason."""
+    hub = hub_of(request)
+
+    def compute() -> dict[str, Any]:
+        found = _rollout(hub, id_)
+        return found | {"state": json.loads(found["state"])}
+
+    return await hub.answer(request, compute)
+
+
+@post("/rollouts", opt=may("operator", "rollouts"), summary="Make a rollout", status_code=201)
+async def add_rollout(request: Request[Any, Any, Any], data: JSONBody[NewRollout]) -> RolloutDetail:
+    """Plan a rollout of a bundle that was uploaded; it runs once it is approved."""
+    hub, who = hub_of(request), caller_of(request).name
+    return await hub.change(_plan, hub, data, who)
+
+
+def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
+    shares = parse_shares(data.canary)
+    unknown = sorted(set(data.gates) - set(bodies.GATES))
+    if unknown:
+        raise ConfigError(f"gates: found {unknown[0]!r}, expected one of {', '.join(bodies.GATES)}")
+    found = bundles.one(hub.database, data.bundle)
+    if found is None:
+        raise ProblemError(404, f"bundle {data.bundle}: not here; upload it first")
+    text = data.filter
+    with hub.database.write() as connection:
+        if data.group:
+            group = groups.one(connection, data.group)
+            if group is None:
+                raise ProblemError(404, f"group {data.group}: not known")
+            text = f"{group['filter']} {text}".strip()
+        now = hub.now()
+        names = [
+            name
+            for fleet, name in devices.numbers_of(hub.database, filters.parse(text), now)
+            if fleet == data.fleet
+        ]
+        if not names:
+            raise ConfigError(f"filter: no device of fleet {data.fleet} fits {text!r}")
+        id_ = f"{found['name']}-{data.bundle[:8]}-{secrets.token_hex(4)}"
+        rollout = FleetRollout(
+            id_,
+            data.bundle,
+            found["name"],
+            data.population,
+            waves(names, shares, id_),
+            {name: Member() for name in names},
+        )
+        rollout.gates, rollout.max_failures = dict(data.gates), data.max_failures
+        rollout.patience, rollout.config = data.patience_s, data.config
+        row: dict[str, Any] = {
+            "id": id_,
+            "fleet": data.fleet,
+            "population": data.population,
+            "bundle": data.bundle,
+            "status": "running" if data.approve else rollouts.PROPOSED,
+            "created": now,
+            "created_by": who,
+            "approved_by": who if data.approve else "",
+            "group_name": data.group,
+            "filter": text,
+        }
+        rollouts.add(connection, **row, state=rollout.state())
+        audit.append(connection, who, "rollout.add", id_, None, row | {"devices": len(names)})
+    return RolloutDetail(**row, updated=now, state=rollout.state())
+
+
+@post(
+    "/rollouts/{id_:str}/{action:str}",
+    opt=may("operator", "rollouts"),
+    summary="Approve, pause, resume or abort a rollout",
+    status_code=202,
+)
+async def steer_rollout(
+    request: Request[Any, Any, Any], id_: Id, action: FromPath[Literal["approve", "pause", "resume", "abort"]]
+) -> Response[Rollout]:
+    """Approve a proposed rollout, or ask one that runs to pause, go on, or go back."""
+    hub, who = hub_of(request), caller_of(request).name
+
+    def change() -> dict[str, Any]:
+        found = _rollout(hub, id_)
+        status = found["status"]
+        if action == "approve":
+            allowed = status == rollouts.PROPOSED
+        else:
+            allowed = status in {"pause": ("running",), "resume": ("paused",)}.get(
+                action, ("running", "paused", rollouts.PROPOSED)
+            )
+        if not allowed:
+            raise ProblemError(409, f"rollout {id_}: is {status}; {action} is not possible")
+        now = hub.now()
+        with hub.database.write() as connection:
+            if action == "approve":
+                rollouts.approve(connection, id_, who, now)
+            elif status == rollouts.PROPOSED:
+                rollouts.withdraw(connection, id_, now)
+            else:
+                rollouts.ask(connection, id_, action)
+            audit.append(connection, who, f"rollout.{action}", id_, {"status": status})
+        return rollouts.shown(hub.database, id_) or {}
+
+    row = await hub.change(change)
+    return Response(Rollout(**row), status_code=202)
+
+
+def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
+    found = rollouts.one(hub.database, id_)
+    if found is None:
+        raise ProblemError(404, f"rollout {id_}: not known")
+    for key in ("request", "ended"):
+        found.pop(key)
+    return found
+
+
+HANDLERS = [list_rollouts, get_rollout, add_rollout, steer_rollout]

@@ -1,0 +1,384 @@
+"""What the REST interface takes and gives: the types that the OpenAPI document is made of.
+
+Times are Unix seconds, sizes bytes. Pages have ``after``: what the next request gives as its own ``after``,
+"" on the last page.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="1 to 64 characters")]
+LoginName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+Text = Annotated[str, Meta(max_length=1000)]
+Secret = Annotated[str, Meta(max_length=256)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in hex")]
+Role = Literal["viewer", "operator", "admin"]
+Scope = Literal["devices", "bundles", "rollouts", "commands", "groups", "users", "audit", "events", "metrics"]
+
+
+class Problem(Struct):
+    """A problem document (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    instance: str = ""
+    errors: list[str] = []
+
+
+class Device(Struct):
+    """A row of the fleet. ``heard`` is when the hub last had telemetry of it, by the hub's clock."""
+
+    id: int
+    fleet: str
+    name: str
+    online: bool
+    version: str
+    profile: str
+    agents: int
+    labels: dict[str, str]
+    known_since: float
+    heard: float | None
+    t: float | None
+    rss: int | None
+    tick: int
+    decisions: int
+    contradictions: int
+    missed: int
+    populations: list[str]
+
+
+class DevicePage(Struct):
+    """A page of devices."""
+
+    devices: list[Device]
+    after: str
+
+
+class RunningPopulation(Struct):
+    """A population of a device; ``counters`` count since its start."""
+
+    name: str
+    bundle: str
+    size: int
+    counters: dict[str, float]
+
+
+class DeviceDetail(Struct):
+    """All that is known of a device; ``birth`` and ``reported`` as docs/protocol.md has them."""
+
+    id: int
+    fleet: str
+    name: str
+    online: bool
+    version: str
+    profile: str
+    agents: int
+    labels: dict[str, str]
+    known_since: float
+    heard: float | None
+    t: float | None
+    rss: int | None
+    tick: int
+    decisions: int
+    contradictions: int
+    missed: int
+    populations: list[RunningPopulation]
+    birth: dict[str, Any]
+    reported: dict[str, Any]
+    gaps: list[dict[str, Any]]
+
+
+class Series(Struct):
+    """Measurements of a device: ``t`` in Unix seconds, and a list of the same length for each series."""
+
+    t: list[float]
+    values: dict[str, list[float | None]]
+
+
+class FleetSummary(Struct):
+    """How many devices of a fleet are known and online."""
+
+    fleet: str
+    devices: int
+    online: int
+    agents: int
+
+
+class Population(Struct):
+    """How many devices and agents run a bundle under a population's name."""
+
+    fleet: str
+    population: str
+    bundle: str
+    devices: int
+    agents: int
+
+
+class Labels(Struct, forbid_unknown_fields=True):
+    """All labels of a device."""
+
+    labels: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")],
+            Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f\s]{1,128}$")],
+        ],
+        Meta(max_length=50),
+    ]
+
+
+class Bundle(Struct):
+    """A bundle that was uploaded."""
+
+    digest: str
+    name: str
+    version: str
+    kind: str
+    size: int
+    signer: str
+    uploaded: float
+    uploaded_by: str
+
+
+class BundleDetail(Struct):
+    """A bundle with its manifest: input and output, memory, the conversion's report under ``evaluation``."""
+
+    digest: str
+    name: str
+    version: str
+    kind: str
+    size: int
+    signer: str
+    uploaded: float
+    uploaded_by: str
+    manifest: dict[str, Any]
+
+
+class NewRollout(Struct, forbid_unknown_fields=True):
+    """A rollout to be made: to the devices of a filter or a group."""
+
+    fleet: Name
+    bundle: Digest
+    population: Name
+    filter: Text = ""
+    group: str = ""
+    canary: Annotated[str, Meta(max_length=200)] = "5%,25%,100%"
+    gates: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    max_failures: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    patience_s: Annotated[float, Meta(gt=0, le=30 * 86_400)] = 3600.0
+    config: dict[str, Any] = {}
+    approve: bool = False
+
+
+class Rollout(Struct):
+    """A rollout, without its devices. ``counts`` is how many of them are in which state."""
+
+    id: str
+    fleet: str
+    population: str
+    bundle: str
+    status: str
+    created: float
+    created_by: str
+    approved_by: str
+    updated: float
+    group_name: str
+    filter: str
+    reason: str
+    wave: int
+    waves: int
+    devices: int
+    counts: dict[str, int]
+
+
+class RolloutDetail(Struct):
+    """A rollout with its state machine: waves, and each device's state with the reason."""
+
+    id: str
+    fleet: str
+    population: str
+    bundle: str
+    status: str
+    created: float
+    created_by: str
+    approved_by: str
+    updated: float
+    group_name: str
+    filter: str
+    state: dict[str, Any]
+
+
+class NewCommand(Struct, forbid_unknown_fields=True):
+    """A command to the devices of a filter; it is signed with the hub's key."""
+
+    fleet: Name
+    name: Literal["status", "reset", "set-rate", "record", "replay-window", "reload"]
+    filter: Text = ""
+    arguments: dict[str, Any] = {}
+    expires_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+
+
+class Reply(Struct):
+    """A device's answer; ``state`` is waiting, done or failed."""
+
+    device: str
+    state: str
+    reason: str
+    answered: float | None
+    result: Any
+
+
+class Command(Struct):
+    """A command that was sent."""
+
+    id: str
+    fleet: str
+    name: str
+    arguments: dict[str, Any]
+    created: float
+    created_by: str
+    expires: float
+
+
+class CommandDetail(Struct):
+    """A command with the answers."""
+
+    id: str
+    fleet: str
+    name: str
+    arguments: dict[str, Any]
+    created: float
+    created_by: str
+    expires: float
+    replies: list[Reply]
+
+
+class Group(Struct):
+    """A filter under a name."""
+
+    name: str
+    filter: str
+    note: str
+
+
+class NewGroup(Struct, forbid_unknown_fields=True):
+    """What a group is to be."""
+
+    filter: Text
+    note: Text = ""
+
+
+class User(Struct):
+    """Somebody who can log in."""
+
+    id: int
+    name: str
+    role: str
+    created: float
+    disabled: bool
+
+
+class NewUser(Struct, forbid_unknown_fields=True):
+    """A user to be added."""
+
+    name: LoginName
+    role: Role
+    password: Secret
+
+
+class UserChange(Struct, forbid_unknown_fields=True):
+    """What is to be otherwise; every session of the user ends."""
+
+    role: Role | None = None
+    password: Secret | None = None
+    disabled: bool | None = None
+
+
+class Token(Struct):
+    """An API token, without its secret."""
+
+    id: int
+    name: str
+    user: str
+    user_id: int
+    role: str
+    scopes: list[str]
+    created: float
+    expires: float
+
+
+class NewToken(Struct, forbid_unknown_fields=True):
+    """A token to be made; it may do no more than ``role``, its user's role, and its scopes (none: all)."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_. -]{1,64}$")]
+    role: Role = "viewer"
+    scopes: list[Scope] = []
+    days: Annotated[float, Meta(gt=0, le=366)] = 90.0
+
+
+class MadeToken(Struct):
+    """A token with its secret, which is shown this once."""
+
+    id: int
+    token: str
+    expires: float
+
+
+class Login(Struct, forbid_unknown_fields=True):
+    """Name and password."""
+
+    user: Secret
+    password: Secret
+
+
+class Setup(Struct, forbid_unknown_fields=True):
+    """The code of the one-time link, and who is to be the first admin."""
+
+    code: Secret
+    user: LoginName
+    password: Secret
+
+
+class Session(Struct):
+    """Who is logged in. Writes with a session carry ``csrf`` in the header ``X-CSRF-Token``."""
+
+    user: str
+    role: str
+    csrf: str
+    expires: float
+
+
+class AuditEntry(Struct):
+    """An entry of the audit; see ``/api/v1/audit/verify``."""
+
+    seq: int
+    t: float
+    who: str
+    action: str
+    object: str
+    before: Any
+    after: Any
+    previous: str
+    hash: str
+
+
+class AuditState(Struct):
+    """How many entries hold, the number of the first that does not (0: all do), the last hash."""
+
+    entries: int
+    broken: int
+    hash: str
+
+
+class Rejected(Struct):
+    """A message that could not be taken."""
+
+    id: int
+    received: float
+    topic: str
+    reason: str
+    size: int

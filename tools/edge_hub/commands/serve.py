@@ -1,0 +1,163 @@
+"""``edge-hub serve``: the hub as a service: database, ingest, web interface, rollouts in the background.
+
+One process and one file are enough for a house. For a fleet the database is PostgreSQL, ``edge-hub ingest
+--data`` takes telemetry in, as many as wanted, and ``edge-hub serve --no-ingest`` serves, as many as wanted.
+
+With ``--config FILE`` options come from a TOML file, by their long names with ``_`` for ``-``; what is on the
+command line counts more. At the first start a link is printed that makes the first admin, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ConfigError
+from edge_hub import connection
+from edge_hub.hub_folder import default_folder
+
+DEFAULT_LISTEN = "127.0.0.1:8321"
+
+
+def add(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("serve", help="the hub as a service, with a web interface")
+    parser.add_argument("--config", type=Path, help="a TOML file with these options")
+    parser.add_argument("--data", help="a SQLite file, made if missing, or postgresql://USER@HOST/NAME")
+    parser.add_argument(
+        "--listen",
+        default=DEFAULT_LISTEN,
+        metavar="HOST:PORT",
+        help="where to serve; default: %(default)s",
+    )
+    parser.add_argument(
+        "--no-ingest", action="store_true", help="take no telemetry in: edge-hub ingest --data does"
+    )
+    parser.add_argument("--group", default="", help="share telemetry with other workers of this group")
+    parser.add_argument(
+        "--sign",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="secret key file: lets the hub send commands and roll out",
+    )
+    parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
+    parser.add_argument(
+        "--state", type=Path, default=default_folder(), help="the hub's folder; default: %(default)s"
+    )
+    parser.add_argument(
+        "--keep-days", type=float, default=30.0, help="days that telemetry is kept; default: 30"
+    )
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve by TLS with this")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
+    parser.add_argument(
+        "--proxies",
+        default="",
+        metavar="ADDRESSES",
+        help="proxies in front that serve by TLS and whose X-Forwarded-For is believed",
+    )
+    connection.add_arguments(parser)
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.set_defaults(run=lambda arguments: run(arguments, parser))
+
+
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Serve until somebody ends it."""
+    _read_config(arguments, parser)
+    if not arguments.data:
+        raise ConfigError("--data: found none, expected a file or postgresql://…")
+    if (arguments.tls_certificate is None) != (arguments.tls_key is None):
+        raise ConfigError("--tls-certificate, --tls-key: found one of them, expected both or none")
+    host, port = connection.address(arguments.listen, 0)
+    if not port:
+        raise ConfigError(f"--listen: found {arguments.listen!r}, expected HOST:PORT")
+    return _serve(arguments, host, port)
+
+
+def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
+    import logging
+    import time
+
+    from edge_agent.wire import signatures
+    from edge_hub.api import server
+    from edge_hub.database import setup
+    from edge_hub.database.engine import Database
+    from edge_hub.database.schema import HEAD
+    from edge_hub.ingest import process
+
+    if not arguments.verbose:
+        logging.getLogger("edge_hub").setLevel(logging.INFO)
+    keys = [signatures.load_secret(path) for path in arguments.sign]
+    broker = process.broker(arguments)
+    with Database(arguments.data) as database:
+        if database.sqlite and database.revision() != HEAD:
+            from edge_hub.database.migrate import migrate
+
+            migrate(database)
+        database.check()
+        settings = server.Settings(
+            host,
+            port,
+            arguments,
+            ingest=not arguments.no_ingest,
+            group=arguments.group,
+            keep_days=arguments.keep_days,
+            certificate=arguments.tls_certificate,
+            certificate_key=arguments.tls_key,
+            proxies=arguments.proxies,
+        )
+        scheme = "https" if arguments.tls_certificate else "http"
+        shown = f"[{host}]" if ":" in host else host
+        print(f"edge-hub: {scheme}://{shown}:{port}/", flush=True)
+        code = setup.offer(database, time.time())
+        if code:
+            # After '#', so that it is in no server's or proxy's log.
+            link = f"{scheme}://{shown}:{port}/setup#{code}"
+            print(f"edge-hub: make the first admin within an hour: {link}", flush=True)
+        return server.run(database, broker, settings, keys)
+
+
+def _read_config(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Fill in, from the file, what the command line did not say.
+
+    Raises
+    ------
+    ConfigError
+        The file can't be read, or a key is no option or has another type.
+    """
+    path = arguments.config
+    if path is None:
+        return
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    options = {action.dest: action for action in parser._actions if action.option_strings}
+    for key, value in found.items():
+        action = options.get(key)
+        if action is None or key in ("config", "help"):
+            raise ConfigError(f"{path}: {key}: found a key that is no option of edge-hub serve")
+        if getattr(arguments, key) == action.default:
+            setattr(arguments, key, _typed(path, key, value, action))
+
+
+def _typed(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
+    if isinstance(action.default, bool):
+        expected, fits = "true or false", isinstance(value, bool)
+    elif isinstance(action.default, list):
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        expected = "a list of texts"
+        value = [Path(item) for item in value] if fits else value
+    elif action.type is float:
+        expected, fits = "a number", isinstance(value, (int, float)) and not isinstance(value, bool)
+    else:
+        expected, fits = "a text", isinstance(value, str)
+        value = Path(value) if fits and action.type is Path else value
+    if not fits:
+        raise ConfigError(f"{path}: {key}: found {value!r}, expected {expected}")
+    return value

@@ -1,0 +1,1 @@
+"""What the service remembers: one set of functions over SQLite and PostgreSQL."""

@@ -1,0 +1,139 @@
+"""Rollouts as the service keeps them: the state machine's JSON, and who asked for what.
+
+``request`` is what somebody asked a running rollout for (pause, resume, abort) until its runner has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from edge_hub.database.engine import Database
+from edge_hub.database.schema import rollouts
+
+PROPOSED = "proposed"
+"""Waits for somebody to approve it; every other status is `edge_hub.rollout`'s."""
+WITHDRAWN = "withdrawn"
+"""Was never approved and never will be."""
+
+_SHOWN = tuple(column for column in rollouts.c if column.name not in ("state", "request", "ended"))
+
+
+def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
+    """Return rollouts, the newest first, made before Unix time ``before``, without their members."""
+    query = select(*_SHOWN, rollouts.c.state).where(rollouts.c.created < before)
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(rollouts.c.created.desc()).limit(limit)).mappings().all()
+    return [_shown(dict(row)) for row in rows]
+
+
+def shown(database: Database, id_: str) -> dict[str, Any] | None:
+    """Return a rollout as `page` shows it, None if there is none."""
+    with database.read() as connection:
+        query = select(*_SHOWN, rollouts.c.state).where(rollouts.c.id == id_)
+        row = connection.execute(query).mappings().first()
+    return None if row is None else _shown(dict(row))
+
+
+def one(database: Database, id_: str) -> dict[str, Any] | None:
+    """Return a rollout, None if there is none."""
+    with database.read() as connection:
+        row = connection.execute(select(rollouts).where(rollouts.c.id == id_)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def add(connection: Connection, **values: Any) -> None:
+    """Add a rollout; ``state`` is the state machine's."""
+    defaults = {"approved_by": "", "updated": values["created"], "request": "", "ended": False}
+    connection.execute(
+        insert(rollouts).values(**(defaults | values | {"state": json.dumps(values["state"])}))
+    )
+
+
+def save(database: Database, id_: str, state: dict[str, Any], now: float) -> None:
+    """Write a running rollout's state."""
+    values = {"state": json.dumps(state), "status": state["status"], "updated": now}
+    with database.write() as connection:
+        connection.execute(update(rollouts).where(rollouts.c.id == id_).values(**values))
+
+
+def approve(connection: Connection, id_: str, who: str, now: float) -> None:
+    """Let a proposed rollout run."""
+    values = {"status": "running", "approved_by": who, "updated": now}
+    connection.execute(
+        update(rollouts).where(rollouts.c.id == id_, rollouts.c.status == PROPOSED).values(**values)
+    )
+
+
+def withdraw(connection: Connection, id_: str, now: float) -> None:
+    """End a rollout that was never approved."""
+    connection.execute(
+        update(rollouts)
+        .where(rollouts.c.id == id_, rollouts.c.status == PROPOSED)
+        .values(status=WITHDRAWN, ended=True, updated=now)
+    )
+
+
+def ask(connection: Connection, id_: str, what: str) -> None:
+    """Ask a rollout's runner to pause, resume or abort."""
+    connection.execute(update(rollouts).where(rollouts.c.id == id_).values(request=what))
+
+
+def take_request(database: Database, id_: str) -> str:
+    """Return what was asked for since the last call, "" if nothing."""
+    with database.read() as connection:
+        what = connection.scalar(select(rollouts.c.request).where(rollouts.c.id == id_)) or ""
+    if what:
+        with database.write() as connection:
+            connection.execute(
+                update(rollouts).where(rollouts.c.id == id_, rollouts.c.request == what).values(request="")
+            )
+    return str(what)
+
+
+def open_ids(database: Database) -> list[tuple[str, str]]:
+    """Return (id, fleet) of the rollouts that a runner should have."""
+    query = select(rollouts.c.id, rollouts.c.fleet).where(
+        rollouts.c.ended.is_(False), rollouts.c.status != PROPOSED
+    )
+    with database.read() as connection:
+        return [(row.id, row.fleet) for row in connection.execute(query.order_by(rollouts.c.created))]
+
+
+def end(database: Database, id_: str, now: float) -> None:
+    """Write down that a rollout's runner has nothing more to do."""
+    with database.write() as connection:
+        connection.execute(update(rollouts).where(rollouts.c.id == id_).values(ended=True, updated=now))
+
+
+def reopen(database: Database, id_: str, state: dict[str, Any], now: float) -> None:
+    """Let a rollout that is done go on for devices that joined its group."""
+    values = {"state": json.dumps(state), "status": state["status"], "ended": False, "updated": now}
+    with database.write() as connection:
+        connection.execute(
+            update(rollouts).where(rollouts.c.id == id_, rollouts.c.ended.is_(True)).values(**values)
+        )
+
+
+def standing(database: Database) -> list[dict[str, Any]]:
+    """Return, of each fleet's population and group, the last rollout, if it is done: who joins gets it."""
+    query = select(rollouts).where(rollouts.c.group_name != "", rollouts.c.status != PROPOSED)
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(rollouts.c.created)).mappings().all()
+    last = {(r["fleet"], r["population"], r["group_name"]): r for r in rows if r["status"] != WITHDRAWN}
+    return [dict(row) for row in last.values() if row["status"] == "done" and row["ended"]]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    state = json.loads(row.pop("state"))
+    states = [member["state"] for member in state["members"].values()]
+    counts = {name: states.count(name) for name in sorted(set(states))}
+    return row | {
+        "reason": state["reason"],
+        "wave": state["wave"] + 1,
+        "waves": len(state["waves"]),
+        "devices": len(states),
+        "counts": counts,
+    }

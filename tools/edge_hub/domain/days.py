@@ -1,0 +1,20 @@
+"""Which day a message belongs to: what storage is divided by.
+
+The device's clock decides, so that a message that is sent again falls on the same day. A clock that is far
+off (a board without a clock before it reached a time server) must not make days at will: such messages are of
+day 0, which is deleted by the time of arrival.
+"""
+
+from __future__ import annotations
+
+DAY_S = 86_400.0
+UNSET = 0
+AHEAD_DAYS = 1
+BACK_DAYS = 400
+
+
+def day_of(t: float, now: float) -> int:
+    """Return the day of Unix time ``t``, `UNSET` where that is no time near ``now``."""
+    today = int(now // DAY_S)
+    day = int(t // DAY_S)
+    return day if today - BACK_DAYS <= day <= today + AHEAD_DAYS else UNSET

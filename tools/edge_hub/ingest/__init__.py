@@ -1,0 +1,1 @@
+"""Messages from the broker into the database, acknowledged once they are committed."""

@@ -1,0 +1,56 @@
+"""A process that ingests and does nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import math
+import signal
+
+import uvloop
+
+from edge_agent.wire import broker_login
+from edge_hub import connection
+from edge_hub.database.engine import Database
+from edge_hub.ingest.registrar import Registrar
+from edge_hub.ingest.subscriber import Broker
+from edge_hub.ingest.worker import Worker
+
+
+def broker(arguments: argparse.Namespace) -> Broker:
+    """Return the broker that a command's options name.
+
+    Raises
+    ------
+    ConfigError
+        A file or the address is not usable.
+    """
+    host, port = connection.address(arguments.broker, 8883 if arguments.ca else 1883)
+    return Broker(
+        host,
+        port,
+        arguments.username or "",
+        broker_login.password(arguments.password_file, "--password-file") if arguments.password_file else "",
+        broker_login.tls(arguments.ca, arguments.certificate, arguments.key) if arguments.ca else None,
+    )
+
+
+def run(database: Database, broker: Broker, fleet: str, group: str, seconds: float = math.inf) -> Worker:
+    """Work for some seconds, or until SIGTERM or SIGINT; return the worker and what it counted."""
+    return uvloop.run(_run(database, broker, fleet, group, seconds))
+
+
+async def _run(database: Database, broker: Broker, fleet: str, group: str, seconds: float) -> Worker:
+    worker = Worker(database, broker, fleet, group)
+    parts = [worker.run(), Registrar(database, broker, fleet).run()]
+    together = asyncio.gather(*parts)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, together.cancel)
+    timer = loop.call_later(seconds, together.cancel) if math.isfinite(seconds) else None
+    with contextlib.suppress(asyncio.CancelledError):
+        await together
+    if timer is not None:
+        timer.cancel()
+    return worker

@@ -1,0 +1,169 @@
+"""The hub's word to devices: commands out, answers in, blocks of bundles on request.
+
+Theory of operation. One connection of its own, beside ingest. Commands are signed with the hub's keys and
+answered on ``up/reply``; only answers that are waited for are kept, so every process of a service may listen.
+Blocks are served from the database whether or not a rollout is running: a device that was offline comes for
+its bundle when it is back. With several processes one serves, the one with the lease `blocks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
+from edge_agent.wire import blocks, bodies, documents, messages, topics
+from edge_agent.wire.messages import Message
+from edge_agent.wire.signatures import SecretKey
+from edge_agent.wire.topics import DeviceTopics
+from edge_hub.connection import Connection, Incoming
+from edge_hub.database import commands, leases
+from edge_hub.database.engine import Database
+from edge_hub.jobs.bundle_cache import BundleCache
+
+log = logging.getLogger("edge_hub")
+
+LEASE = "blocks"
+BLOCKS_PER_REQUEST = 8
+RETRY_S = 1.0
+
+
+class Director:
+    """A thread with a connection.
+
+    Parameters
+    ----------
+    database : Database
+        Where commands and answers are kept.
+    bundles : BundleCache
+        The bundles' files.
+    arguments : argparse.Namespace
+        Where the broker is; see `edge_hub.connection.add_arguments`.
+    keys : sequence of SecretKey
+        What signs commands; empty: nothing is sent.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        bundles: BundleCache,
+        arguments: argparse.Namespace,
+        keys: Sequence[SecretKey],
+    ) -> None:
+        self._database = database
+        self._bundles = bundles
+        self._arguments = arguments
+        self._keys = keys
+        self._holder = secrets.token_hex(8)
+        self._serves_until = 0.0
+        self._asked = 0.0
+        self._link: Connection | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edge-hub-director")
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def send(self, command: dict[str, Any], devices: list[str]) -> None:
+        """Sign a command and send it to devices.
+
+        Raises
+        ------
+        PlatformError
+            The broker is not there.
+        """
+        link = self._link
+        if link is None:
+            raise PlatformError("broker: not connected")
+        fleet = command["fleet"]
+        for name in devices:
+            document = {
+                "fleet": fleet,
+                "device": name,
+                "id": command["id"],
+                "name": command["name"],
+                "arguments": command["arguments"],
+                "expires": command["expires"],
+            }
+            body = documents.signed(document, documents.COMMAND, self._keys)
+            message = Message(body, id=command["id"], t=time.time(), exp=command["expires"])
+            link.post(DeviceTopics(fleet, name).command, messages.encode(message))
+
+    def trouble(self) -> str:
+        """Return what is wrong, "" for nothing."""
+        return "" if self._link is not None else "the broker does not answer"
+
+    def _run(self) -> None:
+        fleet = self._arguments.fleet
+        filters = (f"edge/v1/{fleet}/+/up/reply/+", f"edge/v1/{fleet}/+/up/fetch")
+        said = ""
+        while not self._stopped.is_set():
+            try:
+                with Connection(self._arguments, filters) as link:
+                    self._link, said = link, ""
+                    while not self._stopped.is_set():
+                        for message in link.messages(0.2):
+                            self._take(link, message)
+            except EdgeAgentError as error:
+                if str(error) != said:  # once for each reason, not once for each attempt
+                    log.warning("%s; trying again", error)
+                    said = str(error)
+                self._stopped.wait(RETRY_S)
+            finally:
+                self._link = None
+
+    def _take(self, link: Connection, message: Incoming) -> None:
+        try:
+            address = topics.parse(message.topic)
+            body = messages.decode(message.payload).body
+            if address.channel == "up/fetch":
+                self._serve(link, DeviceTopics(address.fleet, address.device), body)
+            else:
+                bodies.check(bodies.REPLY, body, message.topic)
+                reason, result = str(body.get("reason", ""))[:1000], body.get("result", {})
+                commands.answer(
+                    self._database, body["id"], address.device, body["ok"], reason, result, time.time()
+                )
+        except PeerError as error:
+            log.warning("%s", error)  # malformed: no answer, and no block
+        except PlatformError as error:
+            log.warning("answer of %s is not kept: %s", message.topic, error)
+
+    def _serve(self, link: Connection, device: DeviceTopics, body: dict[str, Any]) -> None:
+        bodies.check(bodies.FETCH, body, "fetch")
+        digest = body["bundle"]
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise PeerError(f"fetch: {digest!r} is not a SHA-256 in hex")
+        if not self._serves():
+            return
+        path = self._bundles.path(digest)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for index in body["blocks"][:BLOCKS_PER_REQUEST]:
+                if not isinstance(index, int) or not 0 <= index < 2**31:
+                    raise PeerError(f"fetch: {index!r} is not a block")
+                file.seek(index * blocks.BLOCK_BYTES)
+                data = file.read(blocks.BLOCK_BYTES)
+                block = {"bundle": digest, "index": index, "data": data}
+                link.post(device.block, messages.encode(Message(block)))
+
+    def _serves(self) -> bool:
+        """Whether this process has the lease, asked anew once a second."""
+        now = time.monotonic()
+        if now - self._asked > leases.RENEW_S:
+            self._asked = now
+            if leases.take(self._database, LEASE, self._holder):
+                self._serves_until = now + leases.LENGTH_S
+        return now < self._serves_until

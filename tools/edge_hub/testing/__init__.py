@@ -1,0 +1,1 @@
+"""Servers for tests and benchmarks: real ones, as children of this process."""
