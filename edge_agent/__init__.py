@@ -16,5 +16,5 @@ __all__ = ["Model", "Population", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Model", "Population"):
-        return importlib.import_module("edge_agent.engine").__dict__[name]
+        return getattr(importlib.import_module("edge_agent.engine"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

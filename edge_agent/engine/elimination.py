@@ -16,36 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import Deps
+from edge_agent.engine.elimination_plan import NONE, WORDS, Elimination
 from edge_agent.errors import ModelError
 
 LIKELIHOOD, SET, TIMES, SUM, SCALE, RATIO, MARGINAL = range(7)
-WORDS = 8
 MAX_ENTRIES = 65_536
-
-
-class Elimination(NamedTuple):
-    """``ops`` int32 [n, 8] and ``lists`` int32 for the kernel; ``rows`` of scratch, ``entries`` of all
-    tables.
-    """
-
-    ops: NDArray[np.int32]
-    lists: NDArray[np.int32]
-    rows: int
-    entries: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.ops.nbytes + self.lists.nbytes
-
-
-NONE = Elimination(np.zeros((0, WORDS), np.int32), np.zeros(0, np.int32), 0, 0)
 
 
 def elimination(A_deps: Deps, num_states: Sequence[int]) -> Elimination:
@@ -64,7 +43,7 @@ def elimination(A_deps: Deps, num_states: Sequence[int]) -> Elimination:
             f"inference_algo: exact inference needs tables of {entries} entries (the largest joins factors "
             f"{sorted(largest)}), at most {MAX_ENTRIES}; fpi needs none"
         )
-    return _Writer(A_deps, num_states, order).finish(entries) if order else NONE
+    return _EliminationWriter(A_deps, num_states, order).finish(entries) if order else NONE
 
 
 def _order(A_deps: Deps, num_states: Sequence[int]) -> list[tuple[int, ...]]:
@@ -85,7 +64,7 @@ def _order(A_deps: Deps, num_states: Sequence[int]) -> list[tuple[int, ...]]:
     return out
 
 
-class _Writer:
+class _EliminationWriter:
     """Writes the operations; rows 0 to states - 1 are the factors' weights, which become their marginals."""
 
     def __init__(self, A_deps: Deps, num_states: Sequence[int], order: list[tuple[int, ...]]) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.wire import npz
 
@@ -24,7 +24,7 @@ AGENTS = 5
 MAX_AGENTS = 256
 
 
-def make(model: Model, seed: int = 0) -> bytes:
+def make(model: StoredModel, seed: int = 0) -> bytes:
     """Return the content of ``golden.npz`` for ``model``; the same model and seed give the same bytes."""
     generator = np.random.default_rng(seed)
     observations = np.stack(
@@ -36,7 +36,7 @@ def make(model: Model, seed: int = 0) -> bytes:
     return out.getvalue()
 
 
-def check(model: Model, data: bytes | memoryview) -> None:
+def check(model: StoredModel, data: bytes | memoryview) -> None:
     """Run the golden vectors.
 
     Raises
@@ -59,7 +59,7 @@ def check(model: Model, data: bytes | memoryview) -> None:
             raise BundleError(f"golden.npz: {name} is not what this engine computes")
 
 
-def _run(model: Model, observations: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _run(model: StoredModel, observations: NDArray[Any]) -> dict[str, NDArray[Any]]:
     agents = Population(model, observations.shape[1], seed=1)
     actions = np.stack([agents.step(tick) for tick in observations])
     return {

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine.model import Model
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ObservationError
 
 Int = NDArray[np.int64]
 
 
 def outcomes(
-    model: Model, observations: ArrayLike, agents: Int | None, size: int, *, ticks: bool = False
+    model: StoredModel, observations: ArrayLike, agents: Int | None, size: int, *, ticks: bool = False
 ) -> Int:
     """Return observations as int64 (n, M), or (K, n, M) with ``ticks``; whole floats are not taken."""
     count = size if agents is None else len(agents)
@@ -42,7 +42,7 @@ def outcomes(
     raise ObservationError(f"observations: {array.dtype}, expected integers (-1: not observed)")
 
 
-def executed_actions(model: Model, actions: ArrayLike, shape: tuple[int, int]) -> Int:
+def executed_actions(model: StoredModel, actions: ArrayLike, shape: tuple[int, int]) -> Int:
     """Return executed actions as int64 (K, n, F); -1 is "none"."""
     array = np.asarray(actions)
     wanted = (*shape, len(model.B))
@@ -59,7 +59,7 @@ def executed_actions(model: Model, actions: ArrayLike, shape: tuple[int, int]) -
 
 
 def evidence_tables(
-    model: Model, evidence: Mapping[int, ArrayLike] | None, shape: tuple[int, ...], agents: Int | None
+    model: StoredModel, evidence: Mapping[int, ArrayLike] | None, shape: tuple[int, ...], agents: Int | None
 ) -> tuple[Any, ...] | None:
     """Return uint8 (K, n, S_f) or None a factor."""
     if not evidence:
@@ -86,7 +86,7 @@ def evidence_tables(
 
 
 def soft_tables(
-    model: Model, soft: Mapping[int, ArrayLike] | None, shape: tuple[int, ...], agents: Int | None
+    model: StoredModel, soft: Mapping[int, ArrayLike] | None, shape: tuple[int, ...], agents: Int | None
 ) -> tuple[Any, ...] | None:
     """Return float32 (K, n, O_m) or None a modality."""
     if not soft:

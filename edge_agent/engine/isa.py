@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from edge_agent.engine import _kernel
+import edge_agent.engine._kernel as _kernel
 from edge_agent.errors import ConfigError
 
 VARIABLE = "EDGE_AGENT_ISA"

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.kernel_tables import background_of, logarithm, tables
-from edge_agent.engine.model import Model
 from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import EPSILON
+from edge_agent.engine.stored_model import StoredModel
 
 
-def strip_rows(model: Model) -> int:
+def strip_rows(model: StoredModel) -> int:
     """Scratch rows of a strip: beliefs, priors, and the larger of what inference and planning need."""
     states = sum(model.num_states)
     widest = max(t.width for t in (*model.A, *model.B))
@@ -34,7 +34,7 @@ def strip_rows(model: Model) -> int:
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
-def log_habits(model: Model) -> NDArray[np.float32]:
+def log_habits(model: StoredModel) -> NDArray[np.float32]:
     """Return ln E."""
     if model.E is None:
         return np.zeros(len(model.policies), np.float32)
@@ -42,7 +42,7 @@ def log_habits(model: Model) -> NDArray[np.float32]:
     return np.log(np.maximum(model.E.astype(np.float64), least)).astype(np.float32)
 
 
-def options(model: Model) -> tuple[Any, ...]:
+def options(model: StoredModel) -> tuple[Any, ...]:
     """Return what the kernel takes of the agent's options, and of inductive planning."""
     chosen = model.options
     flat = [np.zeros(0, np.uint8), *(w.ravel() for w in model.ways)]
@@ -66,7 +66,7 @@ def options(model: Model) -> tuple[Any, ...]:
     )
 
 
-def tensor(model: Model, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
+def tensor(model: StoredModel, index: int, room: NDArray[np.float32]) -> tuple[Any, ...]:
     """Return what the kernel takes of ``model.tensors[index]``; its tables are written into ``room``."""
     stored = model.tensors
     one = stored[index]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine.input_checks import outcomes
-from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import Float, belief_codes
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ModelError, ObservationError
 
 
@@ -29,12 +29,12 @@ def codes(likelihoods: Float) -> NDArray[np.uint8]:
     return belief_codes(likelihoods)
 
 
-def message(model: Model, factor: int, observations: ArrayLike) -> NDArray[np.uint8]:
+def message(model: StoredModel, factor: int, observations: ArrayLike) -> NDArray[np.uint8]:
     """Return the codes uint8 (n, S_f) of `likelihood`, with its arguments and errors."""
     return codes(likelihood(model, factor, observations))
 
 
-def likelihood(model: Model, factor: int, observations: ArrayLike) -> Float:
+def likelihood(model: StoredModel, factor: int, observations: ArrayLike) -> Float:
     """Return what ``observations`` int (n, M) say about ``factor``: P(o | s), the largest 1, (n, S_f).
 
     Raises

@@ -5,11 +5,12 @@ Loaded arrays are views of the mapped file. What they claim is checked once, by 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,8 @@ from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
 from edge_agent.engine.planning import Folds, groups_of
 from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.engine.storage import Tensor
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.wire import bundle as bundles
-
-if TYPE_CHECKING:
-    from edge_agent.engine.model import Model
 
 DESCRIPTION = "model.json"
 MAX_ENTRIES = 2**24
@@ -92,7 +91,7 @@ def _options(text: Mapping[str, Any]) -> AgentOptions:
     return replace(BEFORE_OPTIONS, gamma=float(text["gamma"]), alpha=float(text["alpha"]))
 
 
-def check(model: Model) -> None:
+def check(model: StoredModel) -> None:
     """Check what a bundle's arrays claim, by the rules that ``Model.from_arrays`` checks.
 
     Raises
@@ -156,7 +155,7 @@ def _even(tensor: Weights) -> Sparse:
     return Sparse(tensor.shape, np.zeros(0, np.int64), np.zeros(0), 1.0 / tensor.shape[0])
 
 
-def entries(model: Model) -> dict[str, bytes]:
+def entries(model: StoredModel) -> dict[str, bytes]:
     """Return the payload of a bundle; the same model gives the same bytes."""
     description: dict[str, Any] = {
         "A": [storage.described(a) for a in model.A],
@@ -195,7 +194,15 @@ def entries(model: Model) -> dict[str, bytes]:
     return out
 
 
-def _widths(model: Model, dependencies: Deps) -> list[int]:
+def digest(model: StoredModel) -> str:
+    """Return the SHA-256 in hex over the payload: models with the same digest act alike."""
+    total = hashlib.sha256()
+    for name, data in sorted(entries(model).items()):
+        total.update(f"{name}:{len(data)}:".encode() + data)
+    return total.hexdigest()
+
+
+def _widths(model: StoredModel, dependencies: Deps) -> list[int]:
     for deps in dependencies:
         if not deps or not all(0 <= d < len(model.B) for d in deps):
             raise ValueError(f"dependencies {list(deps)}, expected factors from 0 to {len(model.B) - 1}")
@@ -224,7 +231,7 @@ def _fits(name: str, tensor: Tensor, width: int, rows: int) -> None:
         raise ValueError(f"{name}: {tensor.rows} x {tensor.width}, expected {rows} x {width}")
 
 
-def _has_all_policies(model: Model) -> bool:
+def _has_all_policies(model: StoredModel) -> bool:
     count = math.prod(model.num_controls) ** model.policy_len
     return count == len(model.policies) and np.array_equal(
         model.policies, all_policies(model.num_controls, model.policy_len)

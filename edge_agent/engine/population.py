@@ -12,16 +12,18 @@ Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import _kernel, kernel_args, snapshot
+import edge_agent.engine._kernel as _kernel
+from edge_agent.engine import kernel_args, payload, snapshot
 from edge_agent.engine.input_checks import evidence_tables, executed_actions, outcomes, soft_tables
 from edge_agent.engine.isa import chosen
-from edge_agent.engine.model import Model
 from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError, ObservationError
 from edge_agent.memory.arena import Allocate, Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
@@ -43,7 +45,7 @@ class Population:
 
     Parameters
     ----------
-    model : Model
+    model : StoredModel
     size : int
         Number of agents, from 1.
     seed : int
@@ -63,7 +65,7 @@ class Population:
 
     def __init__(
         self,
-        model: Model,
+        model: StoredModel,
         size: int,
         seed: int = 0,
         threads: int = 1,
@@ -114,7 +116,7 @@ class Population:
         self._plan()
 
     @staticmethod
-    def columns(model: Model, size: int, threads: int = 1) -> tuple[Column, ...]:
+    def columns(model: StoredModel, size: int, threads: int = 1) -> tuple[Column, ...]:
         """Return the arrays that a population needs, for the memory plan.
 
         Raises
@@ -390,10 +392,14 @@ class Population:
         """Calls of ``step`` and ``infer`` so far."""
         return self._core.tick
 
+    @cached_property
+    def _digest(self) -> str:
+        return payload.digest(self.model)
+
     def checkpoint(self) -> bytes:
         """Return the whole state; ``restore`` continues from it bit for bit."""
         return snapshot.pack(
-            self.model.digest,
+            self._digest,
             self.seed,
             self.tick,
             self.contradictions,
@@ -410,9 +416,7 @@ class Population:
         ConfigError
             It is damaged, or of another model, size or seed; nothing was changed.
         """
-        state = snapshot.unpack(
-            data, self.model.digest, self.size, sum(self.model.code_rows), len(self.model.B)
-        )
+        state = snapshot.unpack(data, self._digest, self.size, sum(self.model.code_rows), len(self.model.B))
         if state.seed != self.seed:
             raise ConfigError(f"checkpoint: seed {state.seed}, expected {self.seed}")
         factors = np.cumsum((0, *self.model.code_rows[:-1]))

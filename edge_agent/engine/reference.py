@@ -16,8 +16,8 @@ Theory of operation. An agent holds q(s), a product of one categorical distribut
 4. act: the first action of the most probable policy ("full"), or each factor's action with the largest sum of
    q(pi) ("marginal"), or one drawn in proportion to these to the power of alpha. The lowest index wins a tie.
 
-Probabilities are clipped at the float64 epsilon inside logarithms, as pymdp does. What is odd for the model's
-own expectations is counted as a contradiction (``surprise``).
+Probabilities are clipped at the float64 epsilon inside logarithms, as pymdp does. What is improbable for the
+model's own expectations is counted as a contradiction (``surprise``).
 """
 
 from __future__ import annotations

@@ -87,13 +87,14 @@ class Populations:
         self._build_port = build_port
         self._connect = connect
         self._groups: dict[str, Group] = {}
+        self._view = MappingProxyType(self._groups)
         self._reasons: dict[str, set[SuspendReason]] = {}
         self._generation = 0
 
     @property
     def groups(self) -> Mapping[str, Group]:
         """The running populations."""
-        return MappingProxyType(self._groups)
+        return self._view
 
     @property
     def config(self) -> Config:

@@ -116,7 +116,7 @@ def test_a_file_system_that_is_remounted_is_used_again(device: Any) -> None:
             assert device.status()["checkpoint"]["reason"] == ""
             device.drive(1, 300, "off")
             device.until(lambda: remounted(state))
-        assert len(numbers(device)) > 0
+        device.until(lambda: len(numbers(device)) > 0)
         assert device.end() == 0
 
 

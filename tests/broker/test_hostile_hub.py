@@ -83,8 +83,8 @@ def hub(lab: Lab) -> Iterator[Hub]:
 UNREPORTABLE: list[tuple[int, dict[str, Any], str]] = [
     (2**64, {}, "version: found an integer of 65 bits"),
     (20, {"parameters": {"x": 2**64 + 1}}, "parameters.x: found an integer of 65 bits"),
-    (20, {"parameters": {"x": "\ud800"}}, "parameters.x: found '\\ud800'"),
-    (20, {"parameters": {"\udc00": 1}}, "expected text without surrogates"),
+    (20, {"parameters": {"x": "\ud800"}}, "parameters.x: found a text that is not Unicode"),
+    (20, {"parameters": {"\udc00": 1}}, "a key is"),
     (20, {"parameters": {"telemetry_seconds": 10**400}}, "telemetry_seconds: found an integer of"),
     (20, {"parameters": {"telemetry_seconds": 1e308}}, "telemetry_seconds: found 1e+308"),
     (20, {"populations": {"a/#": {"bundle": "x"}}}, "populations: found 'a/#'"),

@@ -25,7 +25,7 @@ def test_a_viewer_that_keeps_up_has_each_event_once_and_in_order(bursts: list[in
         say(ring, count)
         if turn % (every + 1) == 0:
             while cursor < ring.last:
-                data, cursor = ring.following(cursor, numbers)
+                data, cursor = ring.events_after(cursor, numbers)
                 if not data:
                     seen = list(range(1, cursor + 1))  # it was told to load anew
                 seen += map(int, data.split())
@@ -36,10 +36,10 @@ def test_who_falls_behind_is_told_so_once() -> None:
     ring = Broadcast(10)
     say(ring, 3)
     say(ring, 20)
-    assert ring.following(0, numbers) == (b"", 23)
+    assert ring.events_after(0, numbers) == (b"", 23)
     assert ring.resyncs == 1
     say(ring, 1)
-    assert ring.following(23, numbers) == (b"24", 24)
+    assert ring.events_after(23, numbers) == (b"24", 24)
 
 
 def test_viewers_at_the_same_place_share_the_same_bytes() -> None:
@@ -50,7 +50,7 @@ def test_viewers_at_the_same_place_share_the_same_bytes() -> None:
         return b"x"
 
     say(ring, 5)
-    first, second = ring.following(0, encode)[0], ring.following(0, encode)[0]
+    first, second = ring.events_after(0, encode)[0], ring.events_after(0, encode)[0]
     assert first is second
     assert made == [5]
 
@@ -58,11 +58,11 @@ def test_viewers_at_the_same_place_share_the_same_bytes() -> None:
 def test_what_was_said_is_given_at_the_next_flush_and_in_parts_of_bounded_size() -> None:
     ring = Broadcast()
     ring.say("x", 1)
-    assert ring.following(0, numbers) == (b"", 0)
+    assert ring.events_after(0, numbers) == (b"", 0)
     ring.flush()
-    assert ring.following(0, numbers) == (b"1", 1)
+    assert ring.events_after(0, numbers) == (b"1", 1)
     say(ring, 2 * CHUNK)
-    data, cursor = ring.following(1, numbers)
+    data, cursor = ring.events_after(1, numbers)
     assert (len(data.split()), cursor) == (CHUNK, CHUNK + 1)
 
 

@@ -140,8 +140,13 @@ int main(int argc, char **argv) {
     int64_t size = head[5], ticks = observed / size / m.modalities;
     int32_t lanes = size <= 4 ? 4 : size <= 16 ? 16 : TILE, threads = atoi(argv[3]);
     int64_t tiles = (size + lanes - 1) / lanes;
-    Population p = {.model = &m, .lanes = lanes, .size = size, .strip_rows = head[4], .seed = 7,
-                    .selection = counts[5], .stochastic = counts[6]};
+    Population p = {.model = &m,
+                    .lanes = lanes,
+                    .size = size,
+                    .strip_rows = head[4],
+                    .seed = 7,
+                    .selection = counts[5],
+                    .stochastic = counts[6]};
     for (const Isa *isa = ISAS; isa->name; isa++)
         if (!strcmp(isa->name, argv[2]) && isa->supported()) p.isa = isa;
     if (!p.isa) return 3;

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.protocol.peers.codes import encode
 
 Floats = NDArray[np.float64]
@@ -24,13 +24,13 @@ class PopulationFilter:
 
     Parameters
     ----------
-    model : Model
+    model : StoredModel
         Has the factor; its other factors stay as they are.
     factor : int
         Which one.
     """
 
-    def __init__(self, model: Model, factor: int) -> None:
+    def __init__(self, model: StoredModel, factor: int) -> None:
         self._factor = factor
         self._population = Population(model, 1)
         self._nothing = np.full((1, 1, len(model.num_obs)), -1, np.int64)

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.peer_records import ShareConfig
 from edge_agent.engine import likelihood
-from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError, ModelError, ObservationError
 from edge_agent.protocol.peers.bayes_fusion import BayesFusion
 from edge_agent.protocol.peers.evidence_exchange import EvidenceExchange
@@ -54,7 +54,7 @@ class _Shared:
     controller: str
 
 
-def shared_factor(share: ShareConfig, model: Model, where: str) -> int:
+def shared_factor(share: ShareConfig, model: StoredModel, where: str) -> int:
     """Return the number of the factor that ``share`` names; ``where`` is its place in the configuration.
 
     Raises
@@ -220,7 +220,7 @@ class SharedFactors:
     def _channels(self) -> set[str]:
         return {c for _, shared in self._bound.values() for one in shared for c in one.channels}
 
-    def _observe(self, one: _Shared, model: Model, step: Step) -> None:
+    def _observe(self, one: _Shared, model: StoredModel, step: Step) -> None:
         me = self.sharing.topics.device
         seen = [m for m, deps in enumerate(model.A_deps) if deps == (one.factor,)]
         for row, agent in enumerate(step.agents.tolist()):
@@ -235,7 +235,7 @@ class SharedFactors:
 
 
 def _likelihood(
-    model: Model, factor: int, observed: NDArray[np.int16], modalities: Iterable[int]
+    model: StoredModel, factor: int, observed: NDArray[np.int16], modalities: Iterable[int]
 ) -> NDArray[np.float64] | None:
     """Return what one agent's outcomes (1, M) say about the factor; None: nothing, or nothing possible."""
     if all(observed[0, m] < 0 for m in modalities):

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.engine import Model, Population
+from edge_agent.engine.model import Model
+from edge_agent.engine.population import Population
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import Line
 from edge_agent.runtime.population.binding import Binding
@@ -22,7 +24,7 @@ from edge_agent.wire.bundle_kinds import NETWORKS
 if TYPE_CHECKING:
     from edge_agent.neural.network import NeuralModel
 
-    AnyModel = Model | NeuralModel
+    AnyModel = StoredModel | NeuralModel
 
 
 def load_model(path: Path) -> tuple[AnyModel, str]:
@@ -42,7 +44,7 @@ def of_bundle(bundle: Bundle) -> AnyModel:
 
 def bind(model: AnyModel, where: str) -> Binding:
     """Return the modalities and controls of a model out of the bundle at ``where``."""
-    if isinstance(model, Model):
+    if isinstance(model, StoredModel):
         return Binding(model.meta, model.num_obs, model.num_controls, where)
     from edge_agent.runtime.population import network_port
 
@@ -51,7 +53,7 @@ def bind(model: AnyModel, where: str) -> Binding:
 
 def columns(model: AnyModel, size: int, threads: int) -> tuple[Column, ...]:
     """Return what `populate` takes from the arena."""
-    if isinstance(model, Model):
+    if isinstance(model, StoredModel):
         return Population.columns(model, size, threads)
     from edge_agent.runtime.population import network_port
 
@@ -62,7 +64,7 @@ def populate(
     model: AnyModel, size: int, seed: int, threads: int = 1, allocate: Allocate | None = None
 ) -> PopulationPort:
     """Return ``size`` agents on a model, in the arena's columns or in their own."""
-    if isinstance(model, Model):
+    if isinstance(model, StoredModel):
         return Population(model, size, seed=seed, threads=threads, allocate=allocate)
     from edge_agent.runtime.population.network_port import NetworkPort
 
@@ -73,7 +75,7 @@ def runtime_lines(populations: Iterable[tuple[str, AnyModel, int]]) -> list[Line
     """Return what neural runtimes take beside the arena; ``populations`` are (name, model, size)."""
     lines: dict[str, Line] = {}
     for name, model, size in populations:
-        if isinstance(model, Model):
+        if isinstance(model, StoredModel):
             continue
         from edge_agent.runtime.population import network_port
 

@@ -15,7 +15,7 @@ def readme() -> object:
     """Every command of the README's install section, in order, as it stands there."""
     MODEL.write_bytes(b"Raspberry Pi Zero 2 W Rev 1.0\0")
     run("mount", "--bind", MODEL, DEVICE_TREE)
-    done = run("sh", "-exc", f"cd {GIVEN}; . ./readme.sh", seconds=300)
+    done = run("sh", "-exc", f"cd {GIVEN}; . ./readme.sh", seconds=900)
     return done.stdout[-2000:]
 
 

@@ -190,7 +190,7 @@ async def change_user(request: Request[Any, Any, Any], number: Number, data: JSO
         with hub.database.write() as connection:
             found = _known(hub, number)
             accounts.change_user(connection, number, **values)
-            _keep_an_admin(connection)
+            _require_admin(connection)
             before = {"role": found["role"], "disabled": found["disabled"]}
             audit.append(connection, who, "user.change", found["name"], before, shown)
         return found | {key: value for key, value in values.items() if key != "password"}
@@ -209,7 +209,7 @@ async def remove_user(request: Request[Any, Any, Any], number: Number) -> None:
         with hub.database.write() as connection:
             found = _known(hub, number)
             accounts.remove_user(connection, number)
-            _keep_an_admin(connection)
+            _require_admin(connection)
             audit.append(connection, who, "user.remove", found["name"], {"role": found["role"]})
 
     await hub.change(change)
@@ -283,7 +283,7 @@ def _known(hub: Hub, number: int) -> dict[str, Any]:
     raise ProblemError(404, f"user {number}: not known")
 
 
-def _keep_an_admin(connection: Any) -> None:
+def _require_admin(connection: Any) -> None:
     if not accounts.admins(connection):
         raise ProblemError(409, "The last admin stays: nobody could let anybody in.")
 

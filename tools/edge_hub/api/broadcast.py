@@ -1,11 +1,11 @@
 """Events to many viewers: one ring of encoded events, and a cursor for each viewer. No I/O.
 
-Theory of operation. An event is encoded once and numbered; ten times a second viewers are given what is new.
-A viewer holds the number of the last one it was given and asks for what follows; viewers at the same place
-share the same bytes. So a viewer that is slow, or does not read at all, costs nothing but its own connection:
-when what it has not had falls out of the ring, it is told to load anew (``resync``). The number with the
-ring's own name is the event's id, which a viewer that lost its connection sends as ``Last-Event-ID``; another
-ring (the hub was restarted) is a resync too.
+Theory of operation. An event is encoded once and numbered; ten times per second viewers are given what is
+new. A viewer holds the number of the last one it was given and asks for what follows; viewers at the same
+place share the same bytes. So a viewer that is slow, or does not read at all, costs nothing but its own
+connection: when what it has not had falls out of the ring, it is told to load anew (``resync``). The number
+with the ring's own name is the event's id, which a viewer that lost its connection sends as
+``Last-Event-ID``; another ring (the hub was restarted) is a resync too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Broadcast:
         """Return the id of an event."""
         return f"{self.name}-{number}"
 
-    def following(self, cursor: int, encode: Callable[[Broadcast, list[Event]], bytes]) -> tuple[bytes, int]:
+    def events_after(
+        self, cursor: int, encode: Callable[[Broadcast, list[Event]], bytes]
+    ) -> tuple[bytes, int]:
         """Return what follows ``cursor``, encoded, and where the viewer is then; b"" if it missed some."""
         if not self._holds(cursor):
             self.resyncs += 1

@@ -72,7 +72,7 @@ async def _sse(hub: Hub, wanted: str) -> AsyncIterator[bytes]:
             if not await ring.wait(cursor, QUIET_S):
                 yield b": quiet\n\n"
                 continue
-            data, cursor = ring.following(cursor, sse)
+            data, cursor = ring.events_after(cursor, sse)
             yield data or _resync(ring, cursor)
     finally:
         ring.viewers -= 1
@@ -102,7 +102,7 @@ async def events_socket(socket: WebSocket[Any, Any, Any]) -> None:
             if not await ring.wait(cursor, QUIET_S):
                 await socket.send_data("[]", mode="text")
                 continue
-            data, cursor = ring.following(cursor, lines)
+            data, cursor = ring.events_after(cursor, lines)
             await socket.send_data(data.decode() or _resync_line(ring, cursor), mode="text")
     finally:
         ring.viewers -= 1

@@ -1,8 +1,8 @@
 """``edge-hub ingest``: store telemetry in a database and count the gaps of each outbox.
 
 With ``--data`` it is a worker of the service: it writes the database of ``edge-hub serve``, and with
-``--group`` any number of workers share the load (`edge_hub.ingest.worker`). With a file name alone it writes an
-archive, one SQLite file for telemetry.
+``--group`` any number of workers share the load (`edge_hub.ingest.worker`). With a file name alone it writes
+an archive, one SQLite file for telemetry.
 
 A message is acknowledged to the broker after its transaction. A stored message is confirmed to its device; a
 device that waits for this (``hub.confirm`` in device.toml) sends messages again until they are confirmed.

@@ -27,11 +27,12 @@ def broker(arguments: argparse.Namespace) -> Broker:
         A file or the address is not usable.
     """
     host, port = connection.address(arguments.broker, 8883 if arguments.ca else 1883)
+    secret = arguments.password_file
     return Broker(
         host,
         port,
         arguments.username or "",
-        broker_login.password(arguments.password_file, "--password-file") if arguments.password_file else "",
+        broker_login.password(secret, "--password-file") if secret else "",
         broker_login.tls(arguments.ca, arguments.certificate, arguments.key) if arguments.ca else None,
     )
 

@@ -1,4 +1,4 @@
-"""The hub's word to devices: commands out, answers in, blocks of bundles on request.
+"""Messages from the hub to devices: commands out, answers in, blocks of bundles on request.
 
 Theory of operation. One connection of its own, beside ingest. Commands are signed with the hub's keys and
 answered on ``up/reply``; only answers that are waited for are kept, so every process of a service may listen.
@@ -160,7 +160,7 @@ class Director:
                 link.post(device.block, messages.encode(Message(block)))
 
     def _serves(self) -> bool:
-        """Whether this process has the lease, asked anew once a second."""
+        """Whether this process has the lease, asked once per second."""
         now = time.monotonic()
         if now - self._asked > leases.RENEW_S:
             self._asked = now
