@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "support_bundle",
     "metrics",
     "provision",
+    "init",
 )
 
 DESCRIPTION = """Run the edge-agent daemon, query it, or run bundles without it. Exit status: 0 success,

@@ -68,6 +68,7 @@ rate_hz = 50
 modality = "co2"
 topic = "z/{{agent}}"
 pointer = "/co2"
+wakes = true
 [[population.act]]
 control = "fan"
 topic = "z/{{agent}}/set"
