@@ -93,11 +93,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     """Be an ingest worker of the service."""
+    from edge_hub.broker import Broker
     from edge_hub.database.engine import Database
     from edge_hub.database.gaps import gaps
     from edge_hub.ingest import process
 
-    broker = process.broker(arguments)
+    broker = Broker.of(arguments)
     with Database(arguments.data) as database:
         database.check()
         worker = process.run(database, broker, arguments.fleet, arguments.group or "", arguments.seconds)

@@ -20,13 +20,14 @@ from hashlib import blake2b
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
 from edge_agent.wire import topics
+from edge_hub.broker import Broker
 from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.devices import Birth
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers, Rejected
 from edge_hub.ingest import registry_messages
 from edge_hub.ingest.mqtt_stream import Publish
-from edge_hub.ingest.subscriber import Broker, Subscriber
+from edge_hub.ingest.subscriber import Subscriber
 
 log = logging.getLogger("edge_hub")
 

@@ -31,12 +31,13 @@ from edge_agent.errors import PeerError, PlatformError
 from edge_agent.wire import messages, topics
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import hub_messages
+from edge_hub.broker import Broker
 from edge_hub.database import telemetry
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers, Rejected, Telemetry
 from edge_hub.ingest import decode, registry_messages
 from edge_hub.ingest.mqtt_stream import Publish
-from edge_hub.ingest.subscriber import Broker, Subscriber
+from edge_hub.ingest.subscriber import Subscriber
 
 log = logging.getLogger("edge_hub")
 
