@@ -18,9 +18,9 @@ import pytest
 from benchmarks import hub_faults
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import broker_login
+from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
-from edge_hub.ingest.subscriber import Broker
 from edge_hub.ingest.worker import Worker
 from tests.hub.test_ingest import Ear, broker, count, report, running, until
 

@@ -13,7 +13,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.wire import bodies
 from edge_hub.api.hub import Hub, caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.releases import is_released
 from edge_hub.api.schemas import (
     NewRollout,
@@ -58,17 +58,13 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
     unknown = sorted(set(data.gates) - set(bodies.GATES))
     if unknown:
         raise ConfigError(f"gates: found {unknown[0]!r}, expected one of {', '.join(bodies.GATES)}")
-    found = bundles.one(hub.database, data.bundle)
-    if found is None:
-        raise ProblemError(404, f"bundle {data.bundle}: not here; upload it first")
+    found = known(bundles.one(hub.database, data.bundle), f"bundle {data.bundle}")
     if data.approve:
         _check_released(hub, data.fleet, data.population, data.bundle, data.config)
     text = data.filter
     with hub.database.write() as connection:
         if data.group:
-            group = groups.one(connection, data.group)
-            if group is None:
-                raise ProblemError(404, f"group {data.group}: not known")
+            group = known(groups.one(connection, data.group), f"group {data.group}")
             text = f"{group['filter']} {text}".strip()
         now = hub.now()
         names = [
@@ -156,9 +152,7 @@ def _check_released(hub: Hub, fleet: str, population: str, bundle: str, config: 
 
 
 def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
-    found = rollouts.one(hub.database, id_)
-    if found is None:
-        raise ProblemError(404, f"rollout {id_}: not known")
+    found = known(rollouts.one(hub.database, id_), f"rollout {id_}")
     for key in ("request", "ended"):
         found.pop(key)
     return found
