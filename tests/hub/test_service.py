@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -99,11 +100,11 @@ def lab(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Lab]:
     end_all(made.processes.values())
 
 
-def admin(process: Process) -> httpx.Client:
+def admin(process: Process, trust: ssl.SSLContext | bool = True) -> httpx.Client:
     """Follow the link that the first start prints."""
     found = re.search(r"/setup#(\S+)", process.text())
     assert found is not None, process.text()
-    client = httpx.Client(base_url=f"{process.address}/api/v1", timeout=30)
+    client = httpx.Client(base_url=f"{process.address}/api/v1", timeout=30, verify=trust)
     answer = client.post("/setup", json={"code": found[1], "user": "ann", "password": PASSWORD})
     assert answer.status_code == 201, answer.text
     client.headers["X-CSRF-Token"] = answer.json()["csrf"]
@@ -318,6 +319,8 @@ def test_a_broker_that_is_away_is_said_and_waited_for(start: Any, mosquitto: Mos
         (("--data", "x.db", *TLS, "none"), "", "none: No such file"),
         (("--data", "x.db", *TLS, "open"), "", "open: mode is 0644, expected 0600"),
         (("--data", "x.db", *TLS, "closed"), "", "cert: no usable certificate and key"),
+        (("--data", "x.db", "--sign", "hub", "--release-key", "hub.pub"), "", "hub.pub: is a key of --sign"),
+        (("--data", "x.db", "--release-key", "hub.pub", "--release-threshold", "2"), "", "found 2 of 1 keys"),
         ((), "data = 3", "data: found 3, expected a text"),
         ((), "nothing = 3", "nothing: found a key that is no option"),
         ((), "no_ingest = 1", "no_ingest: found 1, expected true or false"),
@@ -330,6 +333,7 @@ def test_what_is_wrong_with_the_options_is_said_in_one_line(
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "hub.toml"
     config.write_text(text)
+    signatures.save(signatures.generate("hub"), tmp_path / "hub")
     for name, mode in (("open", 0o644), ("closed", 0o600)):
         Path(name).touch()
         Path(name).chmod(mode)
