@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.protocol.twin import Adopted, Floor, Refused, Twin, floor_of
-from edge_agent.wire import blocks, documents, messages, releases, signatures
+from edge_agent.wire import blocks, bodies, documents, messages, releases, signatures
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.messages import Message
 
@@ -241,3 +242,25 @@ def test_whatever_a_director_sends_the_number_never_goes_down(
         if isinstance(outcome, Adopted):
             highest = max(highest, number)
     assert twin.releases.get("p", releases.Released(0, ())).number == highest
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(bodies.RELEASE)), PLAIN, max_size=3))
+def test_whatever_the_release_key_signs_is_refused_or_can_be_kept(damage: dict[str, Any]) -> None:
+    twin = make()
+    whole = json.loads(release(config={}, allows=[], devices=["d"], expires=NOW + 1)["doc"])
+    statement = documents.signed(whole | damage, documents.RELEASE, [RELEASE])
+    twin.offer(payload(document(1), statement), NOW)
+    again = make(json.loads(json.dumps(twin.state())), floor_of({"twin": twin.state()}))
+    assert again.releases == twin.releases
+    messages.encode(Message({"releases": {name: found.number for name, found in twin.releases.items()}}))
