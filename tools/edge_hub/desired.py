@@ -124,6 +124,10 @@ class Desired:
         self._documents[device] = document
         return int(document["version"])
 
+    def allows(self, population: str, bundle: str, number: int) -> bool:
+        """Whether a release of at least ``number`` is known that lets a population run a bundle."""
+        return releases.names_bundle(self._releases, population, bundle, {}, number)
+
     def _opened(self, device: str, body: Mapping[str, Any]) -> Document:
         reasons: list[str] = []
         for maker in self._makers:

@@ -118,13 +118,18 @@ def chosen(known: Iterable[Signed], populations: Mapping[str, Any], device: str)
     return [signed for _, signed in found.values()]
 
 
-def names_bundle(known: Iterable[Signed], population: str, bundle: str, config: Mapping[str, Any]) -> bool:
-    """Whether a release lets a population run a bundle, and be made of a configuration ({}: none)."""
+def names_bundle(
+    known: Iterable[Signed], population: str, bundle: str, config: Mapping[str, Any], least: int = 0
+) -> bool:
+    """Whether a release from number ``least`` on lets a population run a bundle, and be made of a
+    configuration ({}: none).
+    """
     for signed in known:
         document = document_of(signed, "release")
-        allowed = bundle in (document["bundle"], *document.get("allows", ()))
+        if document["population"] != population or document["number"] < least:
+            continue
         same = not config or document.get("config") == config
-        if allowed and same and document["population"] == population:
+        if same and bundle in (document["bundle"], *document.get("allows", ())):
             return True
     return False
 
