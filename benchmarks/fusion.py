@@ -35,10 +35,10 @@ def belief() -> Iterator[Figure]:
     for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors, lost = [], 0
         for seed in range(WORLDS):
-            trio = ThreeDevices(seed, hostile(100 + seed), controls)
-            errors.append(worst_error(trio))
-            lost += sum(trio.sharing(name).lost() for name in NAMES)
-        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+            devices = ThreeDevices(seed, hostile(100 + seed), controls)
+            errors.append(worst_error(devices))
+            lost += sum(devices.sharing(name).lost() for name in NAMES)
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, one restart", max(errors), "nat", 1e-3)
         yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
         yield Figure(case, "records lost", lost, "records")
 
@@ -54,7 +54,7 @@ def engine() -> Iterator[Figure]:
             worst_error(ThreeDevices(seed, hostile(100 + seed), controls, model=on_the_engine))
             for seed in range(WORLDS)
         ]
-        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, one restart", max(errors), "nat", 1e-3)
         yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
 
 
@@ -114,12 +114,12 @@ def cost() -> Iterator[Figure]:
 
 def terse() -> Iterator[Figure]:
     for worthwhile in (0.0, 0.1, 0.5, 1.0):
-        trio = ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=worthwhile))
+        devices = ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=worthwhile))
         errors = []
         for _ in range(200):
-            trio.tick()
-            errors += [trio.error_now(name) for name in NAMES]
-        sent = sum(trio.sharing(name).counters.sent for name in NAMES)
+            devices.tick()
+            errors += [devices.error_now(name) for name in NAMES]
+        sent = sum(devices.sharing(name).counters.sent for name in NAMES)
         case = f"worthwhile {worthwhile} nat"
         share = round(sent / 600, 3)
         yield Figure(case, "records sent", sent, "records", "all of them", share, better=LESS)

@@ -23,7 +23,7 @@ from edge_agent.engine.storage import Tensor
 
 MAX_PATTERNS = 256  # the kernel keeps a pattern in a byte
 GAIN = 0.5  # joint classes must be fewer than this part of joint states
-COUPLINGS = 2  # a factor in more of them needs a wider range than a float's (kernel/alike.h)
+COUPLINGS = 2  # a factor in more of them needs a wider range than a float's (kernel/outcome_classes.h)
 
 
 class OutcomeClasses(NamedTuple):
@@ -54,7 +54,7 @@ class OutcomeClasses(NamedTuple):
         return sum(a.nbytes for a in self[1:]) if self.patterns else 0
 
 
-def none(modalities: int, factors: int) -> OutcomeClasses:
+def no_classes(modalities: int, factors: int) -> OutcomeClasses:
     """Return no classes."""
     half, single = np.zeros((0, 0), np.uint16), np.zeros((0, 0), np.float32)
     return OutcomeClasses(
@@ -68,9 +68,9 @@ def none(modalities: int, factors: int) -> OutcomeClasses:
     )
 
 
-def alike(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> OutcomeClasses:
+def find_classes(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> OutcomeClasses:
     """Return the classes, or none where no modality couples factors, or where there is no gain."""
-    nothing = none(len(A), len(num_states))
+    nothing = no_classes(len(A), len(num_states))
     coupling = [i for i, deps in enumerate(A_deps) if len(deps) > 1]
     involved = [sum(f in A_deps[i] for i in coupling) for f in range(len(num_states))]
     sizes = [A[i].rows + 1 for i in coupling]
