@@ -33,7 +33,7 @@ LOOKED_AT = (
     "unpacked; _raw: the bound on unpacking guards memory, no answer depends on it",
     "ring.ByteRing.__init__: a ring may begin anywhere",
     "rows.agent_numbers: numbers that ascend by more than one need no sorting either; numpy has no kind X",
-    "lanes.Lanes.take: whether nothing is historical",
+    "lanes.Lanes.pop: whether nothing is historical",
     "outbox.Outbox.confirmed: the error is counted, its text is not shown; close: nothing is due any more; "
     "turn: credit above half a window is the same number, rounded or not; __init__, _collect: what the first "
     "transaction overwrites; append: any level of zlib is unpacked, and the next turn sets the same time; "

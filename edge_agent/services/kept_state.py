@@ -61,7 +61,7 @@ def look(config: Config) -> KeptState:
         return KeptState()
 
 
-def take(config: Config) -> KeptState:
+def open_state(config: Config) -> KeptState:
     """Return the state, checked; what is of no use is set aside.
 
     Raises

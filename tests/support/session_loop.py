@@ -53,7 +53,7 @@ class SessionLoop:
         self.perform(effects)
         return token
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Run one round of the main loop."""
         for event in self.client.events():
             self.perform(self.session.handle(event, self.clock.monotonic()))
@@ -70,7 +70,7 @@ class SessionLoop:
         end = self.clock.monotonic() + seconds
         while True:
             self._wake.clear()
-            self.turn()
+            self.run_once()
             if condition():
                 return
             now = self.clock.monotonic()

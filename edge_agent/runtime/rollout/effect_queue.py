@@ -56,7 +56,7 @@ class EffectQueue:
         """Whether so much waits that nothing more should be asked for."""
         return len(self._waiting) > MAX_WAITING
 
-    def take(self, effects: Iterable[HubEffect]) -> None:
+    def add(self, effects: Iterable[HubEffect]) -> None:
         """Carry effects out, after those that wait; what they lead to comes last."""
         self._waiting.extend(effects)
         if self._going_on:

@@ -3,8 +3,8 @@
 Theory of operation. While there are viewers, the database is queried every `POLL_S` for rows that are newer
 than those already sent. So each web worker informs its own viewers, whichever process made a change, and only
 the database connects the processes. Clocks of processes may differ by up to `OVERLAP_S`, so each poll looks
-that far back from now and omits what was sent. With 20,000 devices that each report once per 10 s, a poll takes
-10 to 12 ms of processor time on SQLite (x86, a busy machine: ``python -m benchmarks.hub --case changes``).
+that far back from now and omits what was sent. With 20,000 devices that each report once per 10 s, a poll
+takes 10 to 12 ms of processor time on SQLite (``python -m benchmarks.hub --case changes``, on x86).
 """
 
 from __future__ import annotations
