@@ -155,7 +155,7 @@ def word(one: Candidate, seq: int, unix: float, life: int = 1, leaving: bool = F
 def kept(
     model: Model, candidates: list[Candidate], objectives: list[Objective], heartbeat: float
 ) -> tuple[float, float]:
-    """Return agent-steps a second of a device among these, and over those of one alone; see the head."""
+    """Return agent-steps per second of a device among these, and over those of one alone; see the head."""
     settle()  # as the daemon does before it hears of anybody
     among = Among(candidates, objectives, SLICE_S * SLICES + 1.0, heartbeat)
     population = Population(model, AGENTS)
@@ -178,7 +178,7 @@ def kept(
 
 
 def efficiency(model: Model, candidates: list[Candidate], objectives: list[Objective]) -> Iterator[Figure]:
-    """Yield how much of its agent-steps a device among these keeps."""
+    """Yield the share of agent-steps that is left to one of these devices."""
     case = f"{len(candidates)} devices"
     large = len(candidates) >= LARGE
     rate, share = kept(model, candidates, objectives, LARGE_HEARTBEAT_S if large else HEARTBEAT_S)

@@ -250,7 +250,7 @@ def workers() -> Iterator[Figure]:
 
 
 def rest() -> Iterator[Figure]:
-    """Ask for the list of 10,000 devices: pages of 50, 20 callers, while 5,000 messages a second come in."""
+    """Ask for the list of 10,000 devices: pages of 50, 20 callers, and 5,000 messages per second come in."""
     with tempfile.TemporaryDirectory() as folder, _broker(folder) as broker:
         data = f"{folder}/hub.db"
         with Database(data) as database:

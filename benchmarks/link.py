@@ -172,7 +172,7 @@ def _replay(count: int) -> tuple[float, float, int]:
 
 
 def bundle() -> Iterator[Figure]:
-    """Send a bundle of 1 MB in blocks, with 100 live messages a second going on."""
+    """Send a bundle of 1 MB in blocks, with 100 live messages per second going on."""
     with tempfile.TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder))
         broker.start()

@@ -35,7 +35,7 @@ MAX_EXPONENT = 1.05
 
 
 def speed() -> Iterator[Figure]:
-    """Agent-steps a second at each size, beside one agent alone."""
+    """Agent-steps per second at each size, beside one agent alone."""
     model = Model.quantized(arrays_of(MODEL))
     populations = {size: Population(model, size) for size in SIZES}
     observations = {size: observations_of(MODEL, size) for size in SIZES}
@@ -67,7 +67,7 @@ def speed() -> Iterator[Figure]:
 
 
 def resident(size: int) -> Iterator[Figure]:
-    """Bytes an agent of a population that has stepped, as planned and as the system counts them."""
+    """Bytes per agent of a population that has stepped, as planned and as the system counts them."""
     model = Model.quantized(arrays_of(MODEL))
     observations = observations_of(MODEL, size)[:2].copy()
     Population(model, 1).step(observations[0, :1])

@@ -1,9 +1,10 @@
 """Publishes telemetry to the hub: counters on a timer, through the outbox on disk.
 
-Theory of operation. `TelemetryPublisher.turn` asks ``protocol.telemetry`` whether a body is due, and hands it
-to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has confirmed
-it) and sends it when the session has room. Nothing here needs a network: without one the outbox fills, inside
-its limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the daemon goes on.
+Theory of operation. `TelemetryPublisher.run_once` asks ``protocol.telemetry`` whether a body is due, and
+hands it to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has
+confirmed it) and sends it when the session has room. Nothing here needs a network: without one the outbox
+fills, inside its limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the
+daemon goes on.
 """
 
 from __future__ import annotations

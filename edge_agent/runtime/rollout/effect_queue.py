@@ -44,7 +44,7 @@ class EffectQueue:
     def __init__(self, state_store: DeviceStore, perform: Callable[[HubEffect], None], clock: Clock) -> None:
         self.unsaved = 0
         self.retry_at: float | None = None
-        """When to call `take` again, since the disk refused; monotonic seconds."""
+        """When to call `add` again, since the disk refused; monotonic seconds."""
         self._state_store = state_store
         self._perform = perform
         self._clock = clock

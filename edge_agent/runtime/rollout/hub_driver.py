@@ -3,7 +3,7 @@
 Theory of operation. Signed messages go to the hub client as they arrive; its effects are carried out in order
 (`runtime.rollout.effect_queue`). `runtime.rollout.stages` runs rollouts and
 `runtime.rollout.command_handlers` runs commands. Slow work (reading, verifying or downloading a bundle) runs
-in the threads of the bundle worker; `HubDriver.turn` collects the results.
+in the threads of the bundle worker; `HubDriver.run_once` collects the results.
 """
 
 from __future__ import annotations
