@@ -1,15 +1,18 @@
 """Cost of coordination among N devices: the share of its agent-steps that a device keeps.
 
 What is measured. One device runs; the messages of the other N - 1 are prepared and passed to it. The figure
-is its rate of agent-steps among N over its rate alone. If N devices have one processor each, this is also
-the rate of N over N times the rate of one device; N devices were not run. The device steps `AGENTS` agents
-of a 100-state grid world as fast as one core allows, without pause. Among N, the same thread also processes
-the protocol: one heartbeat per 30 s of each other device (60 s in the fleet of 10,000; the cost of 30 s is
-printed there without a target), one device that leaves or returns per second (coalitions are formed again,
-incrementally), and each second the evidence and reports of its `FELLOWS` fellows on a shared factor of 8
-states, to which it adds its own. Time is processor time of the thread, also for the events. Slices with and
-without coordination alternate, so that changes of the machine's speed affect both. The time of the MQTT
-client (`benchmarks.link`) is not included.
+is its rate of agent-steps among N over its rate alone. If N devices have one processor each, this is also the
+rate of N over N times the rate of one device; N devices were not run.
+
+The device steps `AGENTS` agents of a 100-state grid world as fast as one core allows, without pause. Among N,
+the same thread also processes the protocol: one heartbeat per 30 s of each other device (60 s in the fleet of
+10,000; the cost of 30 s is printed there without a target), one device that leaves or returns per second
+(coalitions are formed again, incrementally), and each second the evidence and reports of its `FELLOWS`
+fellows on a shared factor of 8 states, to which it adds its own.
+
+Time is processor time of the thread, also for the events. Slices with and without coordination alternate, so
+that changes of the machine's speed affect both. The time of the MQTT client (`benchmarks.link`) is not
+included.
 
 Not measured in this way: N agents on one core over N times one agent. One agent takes 8 us, most of it for
 the call; a thousand agents are stepped in one call of 0.3 ms. That ratio is printed without a target,

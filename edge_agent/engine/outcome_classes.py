@@ -4,9 +4,11 @@ Theory of operation. Modalities with several parents couple factors, and iterati
 But once the outcome is known, many states of a factor have the same likelihood whatever the other factors are
 (ten by ten places and a beacon heard at one of five strengths: at most twelve classes of places). Within such
 a class beliefs keep their proportions through all iterations, so the class iterates as one state whose weight
-is the sum of theirs; that is exact. A pattern is the tuple of outcomes of all coupling modalities, 0 where
-missing, else 1 and up; a factor has as many classes as its worst pattern, and those a pattern doesn't use
-stay empty. Soft outcomes have no pattern: their agents iterate over all states (kernel/iterate.h).
+is the sum of theirs; that is exact.
+
+A pattern is the tuple of outcomes of all coupling modalities, 0 where missing, else 1 and up; a factor has as
+many classes as its worst pattern, and those a pattern doesn't use stay empty. Soft outcomes have no pattern:
+their agents iterate over all states (kernel/iterate.h).
 """
 
 from __future__ import annotations
