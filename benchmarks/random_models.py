@@ -61,6 +61,7 @@ class _Draw:
         self.generator, self.ranges = generator, ranges
 
     def size(self, bounds: tuple[int, int]) -> int:
+        """Return a random size within ``bounds``, both included."""
         return int(self.generator.integers(bounds[0], bounds[1] + 1))
 
     def columns(self, rows: int, *shape: int) -> Float:
