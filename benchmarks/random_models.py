@@ -240,7 +240,7 @@ def _valid() -> Iterator[Figure]:
 def _alike(
     name: str, factors: tuple[int, int], algorithm: str, bits: int, allowed: float | None
 ) -> Iterator[Figure]:
-    """Yield differences from the reference; a share ``allowed`` of the clear decisions may differ (None: any)."""
+    """Yield differences from the reference; at most a share ``allowed`` of clear decisions may differ."""
     total = Differences()
     for seed in range(USUAL_MODELS):
         arrays = usual(seed, factors, algorithm)
