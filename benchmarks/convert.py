@@ -2,9 +2,9 @@
 
 Cases. ``agents``: the five golden models compared with their float64 sources, and seconds per conversion.
 ``networks``: the networks in ``tests/data/networks`` on both runtimes: top-1 agreement, SQNR, size.
-``outlier``: the loss by one wrong calibration sample (40 times too large) with the default calibrator, and with
-min-max. ``ring``: 5,000 states in a ring and three controls, given by their entries: processor time and
-memory of reading, converting and writing, and one step of one agent.
+``outlier``: the loss by one wrong calibration sample (40 times too large) with the default calibrator, and
+with min-max. ``ring``: 5,000 states in a ring and three controls, given by their entries: processor time
+and memory of reading, converting and writing, and one step of one agent.
 """
 
 from __future__ import annotations
