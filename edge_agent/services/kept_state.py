@@ -103,7 +103,7 @@ def configured_trust(config: Config) -> Trust:
     Raises
     ------
     ConfigError
-        A key file is not as it must be, or a key has both roles.
+        A key file is missing or damaged, or a key has both roles.
     """
     from edge_agent.wire import signatures
     from edge_agent.wire.documents import Trust
