@@ -93,7 +93,7 @@ def check_population(document: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = TypeAdapter(PopulationConfig).validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"config: {_line(document, error)}") from error
+        raise ConfigError(f"config: {problem_line(document, error)}") from error
     population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
     _check_text(population, "config")
     check_name(population["name"], "config.name")
@@ -140,11 +140,12 @@ def _checked(adapter: TypeAdapter[Any], path: Path) -> dict[str, Any]:
     try:
         checked = adapter.validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_line(document, error)}") from error
+        raise ConfigError(f"{path}: {problem_line(document, error)}") from error
     return dict(adapter.dump_python(checked, mode="json"))
 
 
-def _line(document: dict[str, Any], error: ValidationError) -> str:
+def problem_line(document: dict[str, Any], error: ValidationError) -> str:
+    """Return the first thing that is wrong: the key in TOML's spelling, what was found and expected."""
     problems = error.errors(include_url=False)
     problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
     key, found = _place(document, problem["loc"])
