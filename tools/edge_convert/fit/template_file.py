@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.config.checks import problem_line
+from edge_agent.config.pydantic_errors import problem_line
 from edge_agent.errors import ConfigError
 from edge_convert.fit.template import (
     BalanceTemplate,
