@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "support_bundle",
     "metrics",
     "provision",
+    "record",
 )
 
 DESCRIPTION = """Run the edge-agent daemon, query it, or run bundles without it. Exit status: 0 success,
