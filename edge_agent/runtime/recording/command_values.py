@@ -30,7 +30,9 @@ def command_value(template: str, payload: bytes, agent: str, index: int) -> str 
     if pattern is _MISSING:
         return _between(filled, text)
     document = _json(text)
-    found = _MISSING if document is _MISSING else _find(pattern, document)
+    if document is _MISSING:
+        return _between(filled, text)
+    found = _find(pattern, document)
     if found is _MISSING or isinstance(found, dict | list) or found is None:
         return None
     return found if isinstance(found, str) else json.dumps(found)

@@ -1,4 +1,4 @@
-"""Readings in ticks: what stands for a tick, what silence means, which action stood, where nothing is learned."""
+"""Readings in ticks: what stands for a tick, what silence means, which action stood, where gaps end it."""
 
 from __future__ import annotations
 
@@ -67,4 +67,4 @@ def test_nothing_is_learned_across_a_long_gap(tmp_path: Path) -> None:
     first, second = put(tmp_path, [(0, 1), (10, 2), (late, 3), (late + 10, 4)])
     assert (first.values[:, 0].tolist(), second.values[:, 0].tolist()) == ([1, 2], [3, 4])
     before, after = split_at([first, second], second.first + 1)
-    assert [len(s) for s in before], [len(s) for s in after] == ([2, 1], [1])
+    assert ([len(s) for s in before], [len(s) for s in after]) == ([2, 1], [1])
