@@ -43,12 +43,14 @@ profile = "{profile}"  # {board}
 # topic = "zigbee2mqtt/{{agent}}"
 # pointer = "/co2"
 #
-# {{value}} is the action as the model calls it. Fans of Zigbee2MQTT take fan_mode off, low, medium or high; a
-# relay takes state ON or OFF alone, so it needs a model whose actions are called ON and OFF.
+# {{value}} is the action's name in the model, mapped by `values`. Fans of Zigbee2MQTT accept fan_mode off,
+# low, medium or high; a relay accepts state ON or OFF. `edge-agent init` writes these entries for the devices
+# of Zigbee2MQTT.
 # [[population.act]]
 # control = "ventilation"
 # topic = "zigbee2mqtt/{{agent}}-fan/set"
 # template = '{{{{"fan_mode": "{{value}}"}}}}'
+# values = {{ off = "off", low = "low", high = "high" }}
 # safe = "low"
 """
 _MEMORY_LIMITS = """\

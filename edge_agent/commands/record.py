@@ -91,8 +91,8 @@ def _population(config: Config, name: str | None, where: Path) -> PopulationConf
     return next(p for p in config.population if name is None or p.name == name)
 
 
-def _binding(population: PopulationConfig) -> tuple[Binding, bool, float | None]:
-    """Return modalities and controls, whether they are a model's, and its tick; the bundle may be missing."""
+def _binding(population: PopulationConfig) -> tuple[Binding, bool]:
+    """Return modalities and controls, and whether they are a model's: the bundle may be missing."""
     from edge_agent.runtime.population import models
     from edge_agent.runtime.recording.reading_log import names_only
 
@@ -100,14 +100,9 @@ def _binding(population: PopulationConfig) -> tuple[Binding, bool, float | None]
     if not path.exists():
         said = "there is no such bundle; readings are recorded without bins"
         print(f"edge-agent: {path}: {said}", file=sys.stderr)
-        return names_only(population, str(path)), False, None
+        return names_only(population, str(path)), False
     model, _ = models.load_model(path)
-    return models.bind(model, str(path)), True, _tick_seconds(model)
-
-
-def _tick_seconds(model: Any) -> float | None:
-    tick = getattr(model, "meta", {}).get("tick_seconds")
-    return float(tick) if isinstance(tick, int | float) and tick > 0 else None
+    return models.bind(model, str(path)), True
 
 
 def _live(arguments: argparse.Namespace, config: Config, population: PopulationConfig) -> int:
@@ -120,14 +115,14 @@ def _live(arguments: argparse.Namespace, config: Config, population: PopulationC
 
     if config.broker is None:
         raise ConfigError(f"{arguments.config}: broker: missing, expected one to record from")
-    binding, binned, tick = _binding(population)
+    binding, binned = _binding(population)
     device = config.device
     log = ReadingLog(
         population,
         binding,
         AgentNames.of(population),
         binned=binned,
-        tick_seconds=tick,
+        tick_seconds=binding.tick_s,
         bulk_in=DeviceTopics(device.fleet, device.name).bulk_in(population.name) if population.bulk else "",
         time_pointer=arguments.time,
     )
@@ -200,8 +195,8 @@ def _recorded(arguments: argparse.Namespace, config: Config, population: Populat
             if candidate.exists():
                 model, found = models.load_model(candidate)
                 if found == digest:
-                    tick = _tick_seconds(model) or 1.0 / population.rate_hz
-                    return models.bind(model, str(candidate)), tick
+                    binding = models.bind(model, str(candidate))
+                    return binding, binding.tick_s or 1.0 / population.rate_hz
         raise ConfigError(f"{path}: no bundle with digest {digest[:16]} at {bundle} or {population.bundle}")
 
     entries = list(frames(data))

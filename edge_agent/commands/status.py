@@ -53,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
             for name, entry in status["populations"].items()
         ],
     )
+    for name, entry in status["populations"].items():
+        if entry.get("unavailable"):
+            print(f"{name}: offline now: {', '.join(entry['unavailable'])}")
     return 0
 
 

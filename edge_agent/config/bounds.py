@@ -27,4 +27,5 @@ Agents = Annotated[int, Ge(0), Le(1_000_000)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Spare = Annotated[int, Ge(-1)]
 Budget = Annotated[int, Ge(16)]
+Value = str | bool | int | float
 NotEmpty = MinLen(1)

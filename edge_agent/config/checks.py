@@ -211,6 +211,15 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        for item, source in enumerate(observe["availability"]):
+            where = f"{place}.availability[{item}]"
+            if observe["source"] != "mqtt":
+                raise ConfigError(f"{where}: found with source {observe['source']!r}, expected source 'mqtt'")
+            if source["pointer"] and not source["pointer"].startswith("/"):
+                raise ConfigError(
+                    f"{where}.pointer: found {source['pointer']!r}, expected it to begin with '/'"
+                )
+            check_fields(source["topic"], f"{where}.topic", {"agent", "index", "population"})
 
 
 def _check_text(value: Any, key: str = "") -> None:

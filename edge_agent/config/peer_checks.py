@@ -104,13 +104,15 @@ def _check_objective(objective: Mapping[str, Any], key: str, names: set[str]) ->
                 raise ConfigError(f"{key}.synergy[{number}]: found {name!r}, expected one of {expected}")
 
 
-def _check_shares(population: Mapping[str, Any], key: str, period: float) -> None:
+def _check_shares(population: dict[str, Any], key: str, period: float) -> None:
     if not population["share"]:
         return
     if population["step"] != "rate":
         raise ConfigError(
             f"{key}.step: found {population['step']!r}, expected 'rate' where a factor is shared"
         )
+    if population["rate_hz"] is None:
+        population["rate_hz"] = 1.0 / period
     if abs(population["rate_hz"] * period - 1.0) > 1e-6:
         raise ConfigError(
             f"{key}.rate_hz: found {population['rate_hz']:g}, expected {1.0 / period:g}:"

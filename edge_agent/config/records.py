@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Spare,
         Text,
         Threads,
+        Value,
     )
     from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, ShareConfig
 
@@ -124,6 +125,21 @@ class HubConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AvailabilityConfig:
+    """A topic that reports whether the observed device is online."""
+
+    __pydantic_config__ = CHECKED
+
+    topic: Text
+    """MQTT topic; {agent}, {index} and {population} are filled in."""
+    pointer: str = ""
+    """Where in the JSON message (RFC 6901), e.g. /state; empty takes the whole payload."""
+    value: Value = "online"
+    """The value while the device is online. With any other value its modalities count as not observed until
+    the next reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveConfig:
     """Source of one modality's observations."""
 
@@ -148,6 +164,15 @@ class ObserveConfig:
     """Factor from the number to the modality's unit, e.g. 0.001 for millidegrees."""
     offset: float = 0.0
     """Added after ``scale``."""
+    values: dict[str, Value] = field(default_factory=dict)
+    """Maps what the device reports (``true`` and ``false`` for booleans) to a label, a number in the
+    modality's unit, or a bin's number. A value that is not listed is not changed."""
+    availability: tuple[AvailabilityConfig, ...] = ()
+    """Topics that report whether the device is online; it is offline if one of them says so."""
+    wakes: bool | None = None
+    """Whether a reading is an arrival for ``step``. Unset: yes, except on a topic to which a control of the
+    same agent is sent (with or without /set), because a device repeats its state after a command: there the
+    property that the control sets is never an arrival, and any other property only when its bin changes."""
     stale_s: Positive = 300.0
     """Age in seconds at which the last value counts as not observed."""
     hold: bool = True
@@ -168,6 +193,9 @@ class ActConfig:
     """MQTT topic; {agent}, {index} and {population} are filled in."""
     template: str = "{value}"
     """Payload: {value} is the control's value, {action} its number, {agent} and {index} name the agent."""
+    values: dict[str, Value] = field(default_factory=dict)
+    """Maps the control's values to the words that the device accepts, for {value}. Booleans are written as
+    ``true`` and ``false``. A value that is not listed is not changed."""
     path: str = ""
     """File to write, e.g. a PWM duty cycle; {agent} and {index} are filled in."""
     command: tuple[str, ...] = ()
@@ -181,8 +209,12 @@ class ActConfig:
     """Whether the broker retains the last action for later subscribers."""
     on_change: bool = True
     """Send only actions that differ from the agent's last one."""
+    dwell_s: NotNegative | None = None
+    """Minimum seconds between two actions of one agent. An earlier action waits until then, and a newer one
+    replaces it; the safe value does not wait. Unset: half the bundle's tick, at most 60; 0 without a tick."""
     safe: str = ""
-    """Value sent while observations are stale or the population is suspended; empty sends none."""
+    """Value sent while observations are stale or the population is suspended: a value of the control (then
+    ``values`` applies) or any text; empty sends none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +237,11 @@ class PopulationConfig:
     """rate: all agents step ``rate_hz`` times per second; arrival: agents step when an observation arrives;
     change: agents step when an observation changes. The latter two at most ``rate_hz`` times per second.
     """
-    rate_hz: Rate = 1.0
-    """Steps per second."""
+    rate_hz: Rate | None = None
+    """Steps per second. Unset: one step per tick of the bundle; 1 if the bundle has no tick."""
+    tick: Literal["bundle", "ignore"] = "bundle"
+    """bundle: a ``rate_hz`` that differs from the bundle's tick by more than 10 % is refused; ignore: it is
+    accepted."""
     threads: Threads = 0
     """Number of threads per step; 0 uses the profile's."""
     priority: Priority = 5
@@ -294,6 +329,12 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
     return tuple(ShareConfig(**entry) for entry in entries)
 
 
+def build_observe(entry: dict[str, Any]) -> ObserveConfig:
+    """Return the record of a checked ``observe`` entry."""
+    availability = tuple(AvailabilityConfig(**item) for item in entry["availability"])
+    return ObserveConfig(**entry | {"availability": availability})
+
+
 def build_population(entry: dict[str, Any]) -> PopulationConfig:
     """Return the record of a checked population."""
     agents = entry["agents"]
@@ -301,7 +342,7 @@ def build_population(entry: dict[str, Any]) -> PopulationConfig:
         **entry
         | {
             "agents": agents if isinstance(agents, str) else tuple(agents),
-            "observe": tuple(ObserveConfig(**item) for item in entry["observe"]),
+            "observe": tuple(build_observe(item) for item in entry["observe"]),
             "act": tuple(ActConfig(**item | {"command": tuple(item["command"])}) for item in entry["act"]),
             "share": _shares(entry["share"]),
         }

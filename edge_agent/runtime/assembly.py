@@ -22,7 +22,8 @@ from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime.population import group as group_memory
 from edge_agent.runtime.population import models
-from edge_agent.runtime.population.binding import Binding
+from edge_agent.runtime.population.actuators import check_values
+from edge_agent.runtime.population.binding import Binding, Wake
 from edge_agent.runtime.population.channels import BYTES_PER_TOPIC, Channel, channels
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.models import load_model
@@ -36,6 +37,7 @@ OUTBOX_PENDING_BYTES = MIB // 4
 OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 128 KiB of pages each
 TRANSIENT_BYTES = 2 * MIB
 POPULATION_BYTES = 30 * 1024  # measured: objects, topics and tasks of a population of one agent
+TICK_TOLERANCE = 0.1
 BYTES_PER_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
@@ -85,21 +87,54 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     ConfigError, BundleError, ModelError
         The bundle is bad, or names a modality or control that the model does not have.
     """
-    if config.rate_hz > profile.max_rate_hz:
-        raise ConfigError(
-            f"{where}.rate_hz: found {config.rate_hz:g}, expected at most {profile.max_rate_hz:g} "
-            f"({profile.board})"
-        )
+    if config.rate_hz is not None:
+        _check_rate(config.rate_hz, profile, where)
     model, digest = load(Path(config.bundle))
     binding = models.bind(model, config.bundle)
+    _check_tick(config, binding, profile, where)
     names = AgentNames.of(config)
     observe = [(f"{where}.observe[{n}].modality", entry) for n, entry in enumerate(config.observe)]
     for key, entry in observe:
         binding.modality(entry.modality, key)
     for number, act in enumerate(config.act):
-        binding.output(act.control, f"{where}.act[{number}].control")
-    found = tuple(channels(observe, binding, names, config.name))
+        output = binding.output(act.control, f"{where}.act[{number}].control")
+        check_values(act, output.control, f"{where}.act[{number}]", config.bundle)
+    found = tuple(channels(observe, binding, names, config.name, config.act))
+    _check_wakes(config, found, where)
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
+
+
+def _check_rate(rate_hz: float, profile: Profile, where: str) -> None:
+    if rate_hz > profile.max_rate_hz:
+        raise ConfigError(
+            f"{where}.rate_hz: found {rate_hz:g}, expected at most {profile.max_rate_hz:g} ({profile.board})"
+        )
+
+
+def _check_tick(config: PopulationConfig, binding: Binding, profile: Profile, where: str) -> None:
+    """Check that a population steps at its model's tick."""
+    tick = binding.tick_s
+    if tick is None:
+        return
+    if config.rate_hz is None:
+        _check_rate(1.0 / tick, profile, where)
+    elif config.tick == "bundle" and abs(config.rate_hz * tick - 1.0) > TICK_TOLERANCE:
+        raise ConfigError(
+            f"{where}.rate_hz: found {config.rate_hz:g}, one step per {1.0 / config.rate_hz:g} s, expected "
+            f"{1.0 / tick:.6g}: a tick of {config.bundle} is {tick:g} s (omit rate_hz, or set "
+            'tick = "ignore")'
+        )
+
+
+def _check_wakes(config: PopulationConfig, found: Sequence[Channel], where: str) -> None:
+    """Check that a population that steps on arrival has an entry whose readings are arrivals."""
+    fields = [field for channel in found if channel.reachable is None for field in channel.fields]
+    other = config.bulk or any(entry.source != "mqtt" for entry in config.observe)
+    if config.step != "rate" and fields and not other and all(f.wake is Wake.NEVER for f in fields):
+        raise ConfigError(
+            f"{where}.step: found {config.step!r}, but no reading is an arrival: each observe entry has "
+            "wakes = false or reads what a control sets; expected wakes = true in one of them"
+        )
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:

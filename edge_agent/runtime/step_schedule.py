@@ -41,7 +41,7 @@ class StepSchedule:
         """Let a population step from now on, also one that takes the place of another."""
         now = self._clock.monotonic()
         self._remove(name)
-        period = 1.0 / group.config.rate_hz
+        period = 1.0 / group.rate_hz
         if group.config.step == "rate":
             self._scheduler.every(f"{STEP} {name}", period, now)
         else:
@@ -64,7 +64,7 @@ class StepSchedule:
 
     def renew(self, name: str) -> None:
         """Let a population step at its configured rate from now on, or as much slower as all do."""
-        period = self.slowed / self._populations.groups[name].config.rate_hz
+        period = self.slowed / self._populations.groups[name].rate_hz
         self._scheduler.set_period(f"{STEP} {name}", period, self._clock.monotonic())
 
     def align(self, name: str, deadline: float) -> None:

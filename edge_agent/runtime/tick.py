@@ -3,7 +3,7 @@
 Theory of operation. Before a step the beliefs of shared factors are set from the peers' evidence. After it
 the new evidence goes to the peers, the step to the recorder, and the actions to the publisher. Safe values
 are published on every watch of the population, only if they changed (`runtime.population.actuators`); in a
-bulk message they are published once.
+bulk message they are published once. The same watch sends actions that waited for the end of ``dwell_s``.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ class PopulationTick:
         self._recorder.step(name, group.counters.ticks, step, groups)
         self._publisher.bulk(group, step.agents, step.actions)
         self._publisher.publish(group, step.agents, step.actions)
+        delayed = group.delay(step.agents, step.chosen)
+        if delayed is not None:
+            self._recorder.act(name, delayed)
 
     def hold(self, name: str, group: Group) -> None:
         """Hold the agents safe that are silent, or all of a suspended population."""
@@ -84,6 +87,9 @@ class PopulationTick:
             self._publisher.bulk(group, hold.executed.agents, np.full_like(hold.executed.actions, SAFE))
         if hold.agents.size:
             self._publisher.publish(group, hold.agents, hold.actions)
+        released = self._publisher.release(group)
+        if released is not None:
+            self._recorder.act(name, released)
 
     @property
     def step_us(self) -> float:

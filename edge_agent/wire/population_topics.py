@@ -62,6 +62,12 @@ def check_population_topics(population: Mapping[str, Any], name: str, key: str =
             fault = topic_fault(_filled(topic, where, name, last, longest))
             if fault:
                 raise ConfigError(f"{where}: found {_shown(topic)}: {fault}")
+            for item, source in enumerate(_tables(entry.get("availability"))):
+                heard = str(source.get("topic"))
+                where = f"{place}{section}[{number}].availability[{item}].topic"
+                fault = topic_fault(_filled(heard, where, name, last, longest))
+                if fault:
+                    raise ConfigError(f"{where}: found {_shown(heard)}: {fault}")
 
 
 def _filled(template: str, key: str, population: str, index: int, agent: str = "") -> str:

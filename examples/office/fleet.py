@@ -62,7 +62,8 @@ name = "rooms"
 bundle = "office.eab"
 size = {bulk}
 step = "arrival"
-rate_hz = 100.0
+rate_hz = 100.0           # a week in seconds
+tick = "ignore"
 seed = {seed}
 bulk = true
 
@@ -72,13 +73,14 @@ bundle = "office.eab"
 size = {single}
 agents = "{name}-room-{{index}}"
 step = "arrival"
-rate_hz = 100.0
+rate_hz = 100.0           # a week in seconds
+tick = "ignore"
 seed = {seed}
 observe = [
-    {{ modality = "co2", topic = "zigbee2mqtt/{{agent}}", pointer = "/co2" }},
-    {{ modality = "light", topic = "zigbee2mqtt/{{agent}}", pointer = "/illuminance" }},
-    {{ modality = "temperature", topic = "zigbee2mqtt/{{agent}}", pointer = "/temperature" }},
-    {{ modality = "humidity", topic = "zigbee2mqtt/{{agent}}", pointer = "/humidity" }},
+    {{ modality = "co2", topic = "zigbee2mqtt/{{agent}}", pointer = "/co2", wakes = true }},
+    {{ modality = "light", topic = "zigbee2mqtt/{{agent}}", pointer = "/illuminance", wakes = true }},
+    {{ modality = "temperature", topic = "zigbee2mqtt/{{agent}}", pointer = "/temperature", wakes = true }},
+    {{ modality = "humidity", topic = "zigbee2mqtt/{{agent}}", pointer = "/humidity", wakes = true }},
     {{ modality = "ventilation", topic = "zigbee2mqtt/{{agent}}", pointer = "/fan_mode" }},
 ]
 
@@ -86,6 +88,7 @@ observe = [
 control = "ventilation"
 topic = "zigbee2mqtt/{{agent}}/set"
 template = '{{{{"fan_mode": "{{value}}"}}}}'
+dwell_s = 0.0
 """
 
 

@@ -9,17 +9,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import paho.mqtt.client as paho
 import pytest
 
-from edge_agent.engine import Model, golden
 from edge_agent.testing.mosquitto import Mosquitto
-from edge_agent.wire import bundle
 from tests.daemon_process import DaemonProcess, until
 from tests.zigbee2mqtt.bridge import CO2, Bridge, Zigbee
+from tests.zigbee2mqtt.model import write_bundle
 
 DEVICES = (
     Zigbee("meeting", "TS0601", "_TZE200_8ygsuhe1", [0, 4, 5, 0xEF00]),
@@ -30,28 +27,6 @@ DEVICES = (
 )
 LEVELS = {"off": 0, "low": 1, "medium": 2, "high": 3}
 """The attribute Fan Mode of cluster 0x0202 (Zigbee Cluster Library 6.4.2.2.1)."""
-
-
-def write_bundle(path: Path, control: str, values: list[str]) -> None:
-    """Write a model that acts with CO2's bin; an action leads from its state to the wanted one, the first."""
-    count = len(values)
-    meta = {
-        "modalities": [{"name": "co2", "unit": "ppm", "edges": [600 + 600 * n for n in range(count - 1)]}],
-        "controls": [{"name": control, "values": values}],
-    }
-    likelihood = np.full((count, count), 0.01 / (count - 1))
-    np.fill_diagonal(likelihood, 0.99)
-    transition = np.full((count, count, count), 0.1 / (count - 1))  # to, from, action
-    for now in range(count):
-        for action in range(count):
-            transition[0 if action == now else action or 1, now, action] = 0.9
-    transition /= transition.sum(axis=0)
-    wanted = np.zeros(count)
-    wanted[0] = 6.0
-    model = Model.from_arrays([likelihood], [transition], [wanted], meta=meta, name="office")
-    manifest: dict[str, Any] = {"name": "office", "version": "1", "kind": "pomdp", "created": 0}
-    manifest |= {"source_sha256": "0" * 64, "io": meta, "memory": {}, "evaluation": {}, "requires": {}}
-    bundle.write(path, manifest, model.entries() | {"golden.npz": golden.make(model)})
 
 
 def provisioned(folder: Path) -> str:
@@ -126,13 +101,16 @@ def test_the_provisioned_example_moves_a_fan(tmp_path: Path, broker: Mosquitto, 
     assert bridge.errors() == []
 
 
-def test_a_model_whose_actions_are_called_on_and_off_switches_a_relay(
+def test_a_model_with_levels_of_a_fan_switches_a_relay(
     tmp_path: Path, broker: Mosquitto, bridge: Bridge
 ) -> None:
     text = provisioned(tmp_path).replace("-fan/set", "-relay/set").replace("fan_mode", "state")
-    text = text.replace('safe = "low"', 'safe = "OFF"')
+    text = re.sub(
+        r"^values = .*$", 'values = { off = "OFF", low = "ON", high = "ON" }', text, flags=re.MULTILINE
+    )
+    text = text.replace('safe = "low"', 'safe = "off"')
     (tmp_path / "bundles").mkdir()
-    write_bundle(tmp_path / "bundles/office.eab", "ventilation", ["OFF", "ON"])
+    write_bundle(tmp_path / "bundles/office.eab", "ventilation", ["off", "low", "high"])
     daemon = run(tmp_path, broker, text)
     try:
         for ppm, command in ((1900, "on"), (450, "off")):
@@ -145,6 +123,50 @@ def test_a_model_whose_actions_are_called_on_and_off_switches_a_relay(
     finally:
         daemon.stop()
     assert not [line for line in bridge.errors() if "lab-relay" in line]
+
+
+def test_init_writes_a_configuration_with_which_a_fan_runs_and_availability_is_honoured(
+    tmp_path: Path, broker: Mosquitto, bridge: Bridge, client: paho.Client
+) -> None:
+    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"], tick_s=1.0)
+    command = [sys.executable, "-m", "edge_agent", "init", "--zigbee2mqtt", "--name", "pi"]
+    command += ["--host", "127.0.0.1", "--bundle", "office.eab"]
+    made = subprocess.run(
+        [*command, "--agent", "lab", "--agent", "meeting", "--port", str(broker.port)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    text = (tmp_path / "device.toml").read_text()
+    (population,) = tomllib.loads(text)["population"]
+    assert population["agents"] == ["meeting", "lab"]
+    assert population["act"][0]["topic"] == "zigbee2mqtt/{agent}-fan/set"
+    text = text.replace(f"port = {broker.port}\n", "")
+    text = text.replace('control = "ventilation"\n', 'control = "ventilation"\nsafe = "off"\n')
+    before = len(modes(bridge, "meeting-fan"))
+    daemon = run(tmp_path, broker, text)
+    try:
+
+        def moved() -> bool:
+            bridge.report("meeting", CO2, 1900)
+            return modes(bridge, "meeting-fan")[before:][-1:] == [LEVELS["high"]]
+
+        until(moved, "1900 ppm: the fan runs\n" + "\n".join(bridge.log[-20:]))
+        for _ in range(20):  # the same reading again and again, and the fan's own answers
+            bridge.report("meeting", CO2, 1900)
+        count = len(modes(bridge, "meeting-fan"))
+        assert count - before <= 2
+
+        def safe() -> bool:
+            client.publish("zigbee2mqtt/meeting/availability", '{"state": "offline"}')
+            return modes(bridge, "meeting-fan")[count:] == [LEVELS["off"]]
+
+        until(safe, "a sensor that is offline is not believed: the safe value, once, and nothing before")
+        assert daemon.status()["populations"]["rooms"]["went_offline"] == 1  # told often, once anew
+    finally:
+        daemon.stop()
 
 
 def test_a_relay_refuses_the_levels_of_a_fan(bridge: Bridge, client: paho.Client) -> None:

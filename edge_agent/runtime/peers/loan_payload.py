@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from edge_agent.config.records import ActConfig, ObserveConfig, PopulationConfig
+from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig, PopulationConfig
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.runtime.population.counters import GroupCounters
@@ -31,8 +31,19 @@ MAX_AGENTS = 1_000_000
 MAX_ENTRIES = 64
 MAX_TEXT = 1024
 _PLACES = frozenset({"agent", "index"})
-_OBSERVE = ("modality", "topic", "pointer", "scale", "offset", "stale_s", "hold")
-_ACT = ("control", "topic", "template", "qos", "retain", "on_change", "safe")
+_OBSERVE = (
+    "modality",
+    "topic",
+    "pointer",
+    "scale",
+    "offset",
+    "stale_s",
+    "hold",
+    "values",
+    "wakes",
+    "availability",
+)
+_ACT = ("control", "topic", "template", "qos", "retain", "on_change", "safe", "values", "dwell_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,8 @@ def pack(group: Group) -> bytes:
         "agents": _filled(agents, config.name) if isinstance(agents, str) else list(agents),
         "seed": config.seed,
         "step": config.step,
-        "rate_hz": config.rate_hz,
+        "rate_hz": group.rate_hz,
+        "tick": config.tick,
         "history_kb": config.history_kb,
         "observe": [_row(entry, _OBSERVE, config.name) for entry in config.observe],
         "act": [_row(entry, _ACT, config.name) for entry in config.act],
@@ -107,6 +119,7 @@ def _loan_payload(content: Mapping[str, Any]) -> LoanPayload:
         seed=fields.integer(content, "seed", 0, 2**63 - 1),
         step=_one_of(content, "step", ("rate", "arrival", "change")),
         rate_hz=_number(content, "rate_hz", 1e-6, 1000.0),
+        tick="ignore" if content.get("tick") == "ignore" else "bundle",
         history_kb=fields.integer(content, "history_kb", 0, 1 << 20),
         observe=tuple(_observe(row) for row in fields.sequence(content, "observe", MAX_ENTRIES)),
         act=tuple(_act(row) for row in fields.sequence(content, "act", MAX_ENTRIES)),
@@ -132,6 +145,13 @@ def _observe(row: Any) -> ObserveConfig:
         offset=_number(entry, "offset", -1e12, 1e12),
         stale_s=_number(entry, "stale_s", 1e-6, 1e12),
         hold=entry.get("hold") is True,
+        values=_values(entry),
+        wakes=_flag(entry, "wakes"),
+        availability=tuple(
+            _availability(source) for source in fields.sequence(entry, "availability", MAX_ENTRIES)
+        )
+        if "availability" in entry
+        else (),
     )
 
 
@@ -148,11 +168,49 @@ def _act(row: Any) -> ActConfig:
         retain=entry.get("retain") is True,
         on_change=entry.get("on_change") is True,
         safe=fields.text(entry, "safe", MAX_TEXT),
+        values=_values(entry),
+        dwell_s=None if entry.get("dwell_s") is None else _number(entry, "dwell_s", 0.0, 1e12),
     )
+
+
+def _availability(row: Any) -> AvailabilityConfig:
+    source = fields.mapping({"availability": row}, "availability")
+    topic = fields.text(source, "topic", MAX_TEXT)
+    check_fields(topic, "observe.availability.topic", _PLACES)
+    return AvailabilityConfig(
+        topic=topic,
+        pointer=fields.text(source, "pointer", MAX_TEXT),
+        value=_value("availability.value", source.get("value")),
+    )
+
+
+def _values(entry: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
+    """Return ``values``; loans of older devices have none."""
+    found = entry.get("values", {})
+    if not isinstance(found, dict) or len(found) > MAX_ENTRIES:
+        raise PeerError(f"values: found {type(found).__name__}, expected at most {MAX_ENTRIES} of them")
+    return {
+        fields.check_text("values", key, MAX_TEXT): _value(f"values.{key}", value)
+        for key, value in found.items()
+    }
+
+
+def _value(key: str, value: Any) -> str | bool | int | float:
+    long = isinstance(value, str) and len(value) > MAX_TEXT
+    if long or not isinstance(value, str | bool | int | float):
+        raise PeerError(f"{key}: found {type(value).__name__}, expected a short text, a number or a boolean")
+    return value
+
+
+def _flag(entry: Mapping[str, Any], key: str) -> bool | None:
+    value = entry.get(key)
+    return value if isinstance(value, bool) else None
 
 
 def _row(entry: ObserveConfig | ActConfig, keys: tuple[str, ...], population: str) -> dict[str, Any]:
     row = {key: value for key, value in asdict(entry).items() if key in keys}
+    for source in row.get("availability", ()):
+        source["topic"] = _filled(source["topic"], population)
     return {k: _filled(v, population) if k in ("topic", "template") else v for k, v in row.items()}
 
 

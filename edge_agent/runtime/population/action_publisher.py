@@ -18,6 +18,7 @@ from edge_agent.protocol.ports import Clock, Publication
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.population.actuators import Sink
 from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.safe_state import Executed
 from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
 
@@ -49,6 +50,10 @@ class ActionPublisher:
     def publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         """Send actions (n, F) of a population one by one, as far as they are new."""
         group.publish(agents, actions, self._send, self._clock.monotonic)
+
+    def release(self, group: Group) -> Executed | None:
+        """Send a population's waiting actions whose dwell is over; return what the agents execute now."""
+        return group.release(self._send, self._clock.monotonic())
 
     def bulk(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         """Send actions (n, F) little-endian; -2 is "hold safe"; ``agents`` (int32) where not all stepped.

@@ -1,14 +1,17 @@
 """Formats actions as messages: topics and payloads of the controls of one population.
 
 Theory of operation. An `Actuator` stores the last action sent for each agent (a column in the arena), so that
-only changes are sent. After a reconnect it is cleared, so that everything is sent again. A payload that does
-not depend on the agent is formatted once. The sink decides where the payload goes (MQTT, a file, a command).
+only changes are sent. After a reconnect it is cleared, so that everything is sent again. Within ``dwell_s``
+of an agent's last action the next one waits; it is sent when that time is over, unless another one replaced
+it. The safe value does not wait. A payload that does not depend on the agent is formatted once. The sink
+decides where the payload goes (MQTT, a file, a command).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,12 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding, Output
+from edge_agent.runtime.population.binding import Binding, Control, Output, text_of
 
 UNKNOWN = -1
 SAFE = -2
+MAX_DWELL_S = 60.0
+"""Longest default dwell: the time that a fan should run before it is switched again."""
 
 Sink = Callable[[ActConfig, str, int, str], bool]
 """(binding, agent's name, agent's number, payload) -> whether it went out."""
@@ -39,15 +44,36 @@ class Actuator:
         Whose actions they are.
     sent : ndarray, int16 (N,)
         What each agent was last told; UNKNOWN, or SAFE for the safe value.
+    waiting : ndarray, int16 (N,)
+        The action that waits until the agent's dwell is over; UNKNOWN if none.
+    acted_at : ndarray, float64 (N,)
+        When each agent's last action was sent, s.
+    dwell_s : float
+        Minimum seconds between two actions of an agent.
     """
 
-    def __init__(self, config: ActConfig, output: Output, names: AgentNames, sent: NDArray[np.int16]) -> None:
+    def __init__(
+        self,
+        config: ActConfig,
+        output: Output,
+        names: AgentNames,
+        sent: NDArray[np.int16],
+        waiting: NDArray[np.int16],
+        acted_at: NDArray[np.float64],
+        dwell_s: float,
+    ) -> None:
+        self.delayed = 0
+        """Actions that had to wait, since the start."""
         self.config = config
         self.control = output.control
         self.column = output.column
+        self.columns = output.columns
         self._part = output.part
         self._names = names
         self._sent = sent
+        self._waiting = waiting
+        self._acted_at = acted_at
+        self._dwell_s = dwell_s
         self._same = "{agent}" not in config.template and "{index" not in config.template
         self._payloads: dict[int, str] = {}
         self._check()
@@ -56,6 +82,8 @@ class Actuator:
     def forget(self) -> None:
         """Forget the sent actions, so that all next actions are sent."""
         self._sent[:] = UNKNOWN
+        self._waiting[:] = UNKNOWN
+        self._acted_at[:] = -np.inf
 
     def _check(self) -> None:
         """Fill topic and template in once for every value: a format that does not fit ends here."""
@@ -82,50 +110,112 @@ class Actuator:
             return np.full(len(agents), UNKNOWN, np.int16)
         if not self.config.safe:
             return np.maximum(self._sent[agents], UNKNOWN)
-        values = [str(value) for value in self.control.values]
+        values = self.control.texts()
         code = values.index(self.config.safe) if self.config.safe in values else UNKNOWN
         return np.full(len(agents), code, np.int16)
 
-    def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink) -> int:
+    def doing(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return the actions (n,) last sent to ``agents``; UNKNOWN: none, or no action of the model."""
+        if self._part is not None:
+            return np.full(len(agents), UNKNOWN, np.int16)
+        told = self._sent[agents]
+        return np.asarray(np.where(told == SAFE, self.held(agents), told), np.int16)
+
+    def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, now: float) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
-        count = 0
         if self._part is not None:
             actions = np.where(actions < 0, actions, self._part[np.maximum(actions, 0)])
-        for agent, action in self._wanted(agents, actions):
+        return self._send(agents, actions, sink, now)
+
+    def _send(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, now: float) -> int:
+        """Send actions that are numbers of this control's values; return how many were sent."""
+        self._waiting[agents] = UNKNOWN
+        count = 0
+        for agent, action in self._wanted(agents, actions, now):
             if sink(self.config, self._names[agent], agent, self._payload(agent, action)):
                 self._sent[agent] = action
+                if action != SAFE:
+                    self._acted_at[agent] = now
                 count += 1
         return count
 
-    def _wanted(self, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> Iterator[tuple[int, int]]:
+    def waits(self, agents: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return for which of ``agents`` an action waits (n,)."""
+        return np.asarray(self._waiting[agents] != UNKNOWN)
+
+    def release(self, sink: Sink, now: float) -> tuple[NDArray[np.intp], int]:
+        """Send the actions whose dwell is over; return their agents (n,), and how many were sent."""
+        agents = np.flatnonzero((self._waiting != UNKNOWN) & (now - self._acted_at >= self._dwell_s))
+        return agents, self._send(agents, self._waiting[agents], sink, now)
+
+    def _wanted(
+        self, agents: NDArray[np.intp], actions: NDArray[np.int16], now: float
+    ) -> Iterator[tuple[int, int]]:
         wanted = (actions != SAFE) | bool(self.config.safe)
         if self.config.on_change:
             wanted &= actions != self._sent[agents]
+        early = wanted & (actions != SAFE) & (now - self._acted_at[agents] < self._dwell_s)
+        if early.any():
+            self._waiting[agents[early]] = actions[early]
+            self.delayed += int(np.count_nonzero(early))
+            wanted &= ~early
         return zip(agents[wanted].tolist(), actions[wanted].tolist(), strict=True)
 
     def _payload(self, agent: int, action: int) -> str:
         if self._same and action in self._payloads:
             return self._payloads[action]
-        value = self.config.safe if action == SAFE else self.control.values[action]
+        value = self._value(action)
         text = self.config.template.format(value=value, action=action, agent=self._names[agent], index=agent)
         if self._same:
             self._payloads[action] = text
         return text
 
+    def _value(self, action: int) -> str | int | float:
+        """Return what the device accepts for an action: text, or a number that a template may format."""
+        value = self.config.safe if action == SAFE else self.control.values[action]
+        if action != SAFE or value in self.control.texts():
+            value = self.config.values.get(text_of(value), value)
+        return text_of(value) if isinstance(value, bool) else value
+
 
 def columns(config: PopulationConfig, size: int) -> tuple[Column, ...]:
     """Return what `actuators` needs of the arena."""
-    return (Column("sent", (len(config.act), size), np.int16),)
+    shape = (len(config.act), size)
+    return (
+        Column("sent", shape, np.int16),
+        Column("waiting", shape, np.int16),
+        Column("acted_at", shape, np.float64),
+    )
+
+
+def check_values(act: ActConfig, control: Control, key: str, where: str) -> None:
+    """Check that ``values`` names only values of the control; ``key`` is the entry's key.
+
+    Raises
+    ------
+    ConfigError
+        ``values`` names another one.
+    """
+    for name in act.values:
+        if name not in control.texts():
+            raise ConfigError(
+                f"{key}.values.{name}: found a value that control {control.name} of {where} does not have, "
+                f"expected one of {', '.join(control.texts())}"
+            )
 
 
 def actuators(
-    config: PopulationConfig, binding: Binding, names: AgentNames, sent: NDArray[np.int16]
+    config: PopulationConfig, binding: Binding, names: AgentNames, arrays: Mapping[str, NDArray[Any]]
 ) -> tuple[Actuator, ...]:
-    """Return the ways out of a population; ``sent`` is the arena's array for `columns`."""
+    """Return the actuators of a population; ``arrays`` are the arena's arrays for `columns`."""
+    usual = 0.0 if binding.tick_s is None else min(binding.tick_s / 2.0, MAX_DWELL_S)
     found = []
     for number, entry in enumerate(config.act):
         output = binding.output(entry.control, f"population {config.name}: act[{number}].control")
-        found.append(Actuator(_placed(entry, config.name), output, names, sent[number]))
+        dwell = usual if entry.dwell_s is None else entry.dwell_s
+        sent, waiting, acted_at = (arrays[name][number] for name in ("sent", "waiting", "acted_at"))
+        placed = _placed(entry, config.name)
+        found.append(Actuator(placed, output, names, sent, waiting, acted_at, dwell))
     return tuple(found)
 
 

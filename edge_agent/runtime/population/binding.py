@@ -38,6 +38,14 @@ class Fault(enum.Enum):
     BAD_ARRAY = "bad_array"
 
 
+class Wake(enum.Enum):
+    """When a reading is an arrival."""
+
+    NEVER = "never"
+    CHANGE = "change"
+    ARRIVAL = "arrival"
+
+
 class Modality:
     """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins.
 
@@ -114,15 +122,26 @@ class Control:
         self.name = name
         self.values = tuple(values)
 
+    def texts(self) -> list[str]:
+        """Return the values as written in payloads."""
+        return [text_of(value) for value in self.values]
+
+
+def text_of(value: Any) -> str:
+    """Return a value as written in payloads: ``true`` and ``false`` for booleans, text unchanged."""
+    return ("false", "true")[value] if isinstance(value, bool) else str(value)
+
 
 class Output(NamedTuple):
     """What actions mean outside: the ``control``, in which column of the actions it is, and, where several
-    controls share a column, which of its values each of the column's actions is (``part``).
+    controls share a column, which of its values each of the column's actions is (``part``). ``columns`` are
+    all columns that depend on the control: ``column``, and others that have the same control.
     """
 
     control: Control
     column: int
     part: NDArray[np.int16] | None
+    columns: tuple[int, ...]
 
 
 class Binding:
@@ -154,6 +173,8 @@ class Binding:
             len(num_controls) if maps is None else 1 + max((c for m in maps for c in m.controls), default=-1)
         )
         controls = meta.get("controls") or [{}] * own
+        self.tick_s = _tick_seconds(meta, where)
+        """Seconds per tick of the model; None if ``meta`` does not state it."""
         if len(modalities) != len(num_obs):
             raise ConfigError(f"{where}: io names {len(modalities)} modalities, the model has {len(num_obs)}")
         if len(controls) != own:
@@ -167,7 +188,10 @@ class Binding:
                 self._control(number, entry, size)
                 for number, (entry, size) in enumerate(zip(controls, num_controls, strict=True))
             )
-            self.outputs = tuple(Output(c, n, None) for n, c in enumerate(self.controls))
+            self.outputs = tuple(
+                Output(c, n, None, tuple(i for i, other in enumerate(self.controls) if other.name == c.name))
+                for n, c in enumerate(self.controls)
+            )
         else:
             self.outputs = tuple(self._own(number, entry, maps) for number, entry in enumerate(controls))
             self.controls = tuple(
@@ -200,10 +224,11 @@ class Binding:
 
     def _own(self, number: int, entry: Mapping[str, Any], maps: Sequence[_ActionMap]) -> Output:
         """Return one of the agent's own controls; the last factor that has it decides, as in pymdp."""
-        column, found = [(f, m) for f, m in enumerate(maps) if number in m.controls][-1]
+        having = tuple(f for f, m in enumerate(maps) if number in m.controls)
+        column, found = having[-1], maps[having[-1]]
         place = found.controls.index(number)
         part = np.indices(found.sizes)[place].ravel().astype(np.int16)
-        return Output(self._control(number, entry, found.sizes[place]), column, part)
+        return Output(self._control(number, entry, found.sizes[place]), column, part, having)
 
     def _flattened(self, found: _ActionMap, size: int) -> Control:
         """Return the control of a factor's flattened actions: the names and values of its parts, joined."""
@@ -218,9 +243,12 @@ class Binding:
 
     def same(self, other: Binding) -> bool:
         """Whether readings and actions mean the same in both."""
-        return [vars(m) for m in (*self.modalities, *self.controls)] == [
-            vars(m) for m in (*other.modalities, *other.controls)
-        ] and [o.control.name for o in self.outputs] == [o.control.name for o in other.outputs]
+        return (
+            self.tick_s == other.tick_s
+            and [vars(m) for m in (*self.modalities, *self.controls)]
+            == [vars(m) for m in (*other.modalities, *other.controls)]
+            and [o.control.name for o in self.outputs] == [o.control.name for o in other.outputs]
+        )
 
     def modality(self, name: str, key: str) -> int:
         """Return the number of the modality called ``name``; ``key`` is where it was asked for."""
@@ -260,6 +288,15 @@ def _action_maps(
     if not fits or used != set(range(len(used))):
         raise ConfigError(f"{where}: action_maps do not fit the model's actions {list(num_controls)}")
     return maps
+
+
+def _tick_seconds(meta: Mapping[str, Any], where: str) -> float | None:
+    value = meta.get("tick_seconds")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
+        raise ConfigError(f"{where}: io.tick_seconds: found {value!r}, expected seconds above 0")
+    return float(value)
 
 
 def _find(names: Sequence[str], name: str, message: str) -> int:

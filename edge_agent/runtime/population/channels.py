@@ -8,16 +8,17 @@ and one JSON parse for any number of modalities. An invalid value is a `Fault`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
-from edge_agent.config.records import ObserveConfig
-from edge_agent.runtime.population.binding import Binding, Fault, Modality
+from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig
+from edge_agent.errors import ConfigError
+from edge_agent.runtime.population.binding import Binding, Fault, Modality, Wake, text_of
 
 MAX_PAYLOAD = 64 * 1024
 MAX_FILTERS = 64
@@ -52,6 +53,8 @@ class ValueField(NamedTuple):
     modality: Modality
     scale: float
     offset: float
+    values: Mapping[str, str | bool | int | float] = {}
+    wake: Wake = Wake.ARRIVAL
 
     def read(self, document: Any) -> float | Fault | None:
         """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
@@ -60,6 +63,10 @@ class ValueField(NamedTuple):
             return Fault.NO_SUCH_KEY
         if value is None:
             return None
+        if self.values and isinstance(value, str | int | float):
+            name = text_of(value)
+            if name in self.values:
+                return self.modality.encode(self.values[name])
         if (self.scale != 1.0 or self.offset != 0.0) and isinstance(value, int | float):
             try:
                 value = value * self.scale + self.offset
@@ -75,6 +82,8 @@ class Channel:
     pattern: str
     agents: Mapping[str, int]
     fields: tuple[ValueField, ...]
+    reachable: AvailabilityConfig | None = None
+    """If set, the topic reports whether the device of the fields is online."""
 
     def filters(self) -> list[str]:
         """Return the topic filters to subscribe to: the topics, or one wildcard where they are many."""
@@ -91,25 +100,105 @@ class Channel:
 
 
 def channels(
-    observe: Sequence[tuple[str, ObserveConfig]], binding: Binding, names: AgentNames, population: str
+    observe: Sequence[tuple[str, ObserveConfig]],
+    binding: Binding,
+    names: AgentNames,
+    population: str,
+    act: Sequence[ActConfig] = (),
 ) -> list[Channel]:
-    """Return the channels of a population; ``observe`` pairs each entry with its key in the configuration."""
+    """Return the channels of a population, those of availability last.
+
+    ``observe`` pairs each entry with its key in the configuration; ``act`` tells which topics are written.
+
+    Raises
+    ------
+    ConfigError
+        An entry names a modality that the model does not have, or maps to a value that the modality does not
+        have.
+    """
     patterns: dict[str, list[ValueField]] = {}
+    reachable: dict[AvailabilityConfig, list[ValueField]] = {}
+    commands = [
+        replace(entry, topic=entry.topic.replace("{population}", population))
+        for entry in act
+        if entry.sink == "mqtt"
+    ]
     for key, entry in observe:
         if entry.source != "mqtt":
             continue
         column = binding.modality(entry.modality, key)
+        pattern = entry.topic.replace("{population}", population)
+        modality = binding.modalities[column]
+        _check_values(entry, modality, key.removesuffix(".modality"), binding.where)
         field = ValueField(
-            parse_pointer(entry.pointer), column, binding.modalities[column], entry.scale, entry.offset
+            parse_pointer(entry.pointer),
+            column,
+            modality,
+            entry.scale,
+            entry.offset,
+            entry.values,
+            _wake(entry, pattern, commands, names),
         )
-        patterns.setdefault(entry.topic.replace("{population}", population), []).append(field)
-    return [Channel(p, _topics(p, names), tuple(fields)) for p, fields in patterns.items()]
+        patterns.setdefault(pattern, []).append(field)
+        for source in entry.availability:
+            placed = replace(source, topic=source.topic.replace("{population}", population))
+            reachable.setdefault(placed, []).append(field)
+    found = [Channel(p, _topics(p, names), tuple(fields)) for p, fields in patterns.items()]
+    found += [Channel(s.topic, _topics(s.topic, names), tuple(f), s) for s, f in reachable.items()]
+    return found
+
+
+def _check_values(entry: ObserveConfig, modality: Modality, key: str, where: str) -> None:
+    for name, value in entry.values.items():
+        if isinstance(modality.encode(value), Fault):
+            expected = ", ".join(modality.labels) or ("a number" if modality.edges else "a bin's number")
+            raise ConfigError(
+                f"{key}.values.{name}: found {value!r}, expected a value of modality "
+                f"{modality.name} of {where}: {expected}"
+            )
+
+
+def _wake(entry: ObserveConfig, pattern: str, commands: Sequence[ActConfig], names: AgentNames) -> Wake:
+    """Return when readings are arrivals. State that a device repeats after a command is none by default."""
+    if entry.wakes is not None:
+        return Wake.ARRIVAL if entry.wakes else Wake.NEVER
+    echoing = [act for act in commands if _echoes(pattern, act.topic, names)]
+    tokens = parse_pointer(entry.pointer)
+    if any(tokens and tokens[0] in _properties(act.template) for act in echoing):
+        return Wake.NEVER
+    return Wake.CHANGE if echoing else Wake.ARRIVAL
+
+
+def _properties(template: str) -> Collection[str]:
+    """Return the keys that a command sets, where it is a JSON object."""
+    try:
+        document = json.loads(template.format(agent="a", index=0, value=0, action=0, population="p"))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return ()
+    return document.keys() if isinstance(document, dict) else ()
+
+
+def _echoes(pattern: str, command: str, names: AgentNames) -> bool:
+    """Whether a device of one of the agents repeats a command on a topic of the pattern."""
+    for index, name in enumerate(names):
+        topic, sent = (text.format(agent=name, index=index) for text in (pattern, command))
+        if sent == topic or sent.startswith(f"{topic}/set"):
+            return True
+    return False
 
 
 def _topics(pattern: str, names: AgentNames) -> dict[str, int]:
     if "{agent}" not in pattern and "{index" not in pattern:
         return {pattern.format(): -1}
     return {pattern.format(agent=name, index=index): index for index, name in enumerate(names)}
+
+
+def offline(reachable: AvailabilityConfig, document: Any) -> bool | Fault:
+    """Return whether a parsed availability message says that the device is offline."""
+    value = resolve(document, parse_pointer(reachable.pointer))
+    if value is _MISSING or isinstance(value, dict | list):
+        return Fault.NO_SUCH_KEY
+    return value is None or text_of(value) != text_of(reachable.value)
 
 
 def parse(payload: bytes) -> Any | Fault:

@@ -111,9 +111,21 @@ class Group:
         self.jitter = Histogram()
         self.observations = Observations(config, binding, arrays)
         self.inputs = Inputs(channels, binding, len(names), self.observations, self.counters)
-        self.actuators = actuators.actuators(config, binding, names, arrays["sent"])
+        self.actuators = actuators.actuators(config, binding, names, arrays)
         self._safe_state = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
+
+    @property
+    def rate_hz(self) -> float:
+        """Steps per second: as configured, else one per tick of the model, else 1."""
+        if self.config.rate_hz is not None:
+            return self.config.rate_hz
+        return 1.0 if self.binding.tick_s is None else 1.0 / self.binding.tick_s
+
+    @property
+    def delayed(self) -> int:
+        """Actions that had to wait for the end of a dwell, since the start."""
+        return sum(actuator.delayed for actuator in self.actuators)
 
     @property
     def suspended(self) -> bool:
@@ -162,12 +174,42 @@ class Group:
         clock: Callable[[], float],
     ) -> int:
         """Publish the actions, and record the time since the observations that caused them arrived."""
-        count = sum(actuator.act(agents, actions[:, actuator.column], sink) for actuator in self.actuators)
+        now = clock()
+        count = sum(
+            actuator.act(agents, actions[:, actuator.column], sink, now) for actuator in self.actuators
+        )
         self.counters.actions += count
         heard = self.observations.answered(agents)
         if heard.size:
             self.latency.add(clock() - heard)
         return count
+
+    def delay(self, agents: NDArray[np.intp], chosen: NDArray[np.int16]) -> Executed | None:
+        """Tell the models what ``agents`` execute while their actions wait; None if no action waits."""
+        rows = chosen.copy()
+        waiting = np.zeros(len(agents), np.bool_)
+        for actuator in self.actuators:
+            late = actuator.waits(agents)
+            for column in actuator.columns:
+                rows[late, column] = actuator.doing(agents[late])
+            waiting |= late
+        return self._execute(Executed(agents[waiting], rows[waiting])) if waiting.any() else None
+
+    def release(self, sink: Sink, now: float) -> Executed | None:
+        """Send the waiting actions whose dwell is over; None if there are none."""
+        if self.suspended:
+            return None
+        released: NDArray[np.intp] = self._everyone[:0]
+        for actuator in self.actuators:
+            agents, count = actuator.release(sink, now)
+            self.counters.actions += count
+            released = np.union1d(released, agents)
+        if not released.size:
+            return None
+        done = self._safe_state.executed(released)
+        for actuator in self.actuators:
+            done.actions[:, actuator.columns] = actuator.doing(released)[:, np.newaxis]
+        return self._execute(done)
 
     def hold_silent(self, now: float) -> Hold:
         """Return the agents with stale observations; the model is told which actions they execute instead."""
@@ -212,7 +254,9 @@ class Group:
         """
         if not self.actuators and not self.config.bulk:
             return None
-        done = self._safe_state.executed(agents)
+        return self._execute(self._safe_state.executed(agents))
+
+    def _execute(self, done: Executed) -> Executed:
         self.model_port.act(done.actions, done.agents)
         if self.shadow is not None:
             self.shadow.model_port.act(done.actions, done.agents)

@@ -2,7 +2,8 @@
 
 Theory of operation. Each reading becomes a bin (`runtime.population.channels`) and goes into the population's
 observations, with the time at which it arrived. Invalid input is counted by its `Fault` and ignored: sensors
-may send anything.
+may send anything. A message that a device is offline (``availability``) discards the device's observations;
+later readings count again.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from edge_agent.config.records import ObserveConfig
+from edge_agent.config.records import AvailabilityConfig, ObserveConfig
 from edge_agent.errors import PeerError
-from edge_agent.runtime.population.binding import Binding, Fault
-from edge_agent.runtime.population.channels import Channel, ValueField, parse, parse_array
+from edge_agent.runtime.population.binding import Binding, Fault, Wake
+from edge_agent.runtime.population.channels import Channel, ValueField, offline, parse, parse_array
 from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.runtime.population.observations import Observations
 from edge_agent.wire.messages import decode
@@ -69,6 +70,10 @@ class Inputs:
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.bulk_seq = 0
         """Sequence number of the last bulk message."""
+        self.unavailable: set[str] = set()
+        """Availability topics whose device is offline now."""
+        self.went_offline = 0
+        """How often a device went offline."""
         self._channels = tuple(channels)
         self._binding = binding
         self._size = size
@@ -84,9 +89,13 @@ class Inputs:
         known = False
         for channel in self._channels:
             agent = channel.agents.get(topic)
-            if agent is not None:
-                known = True
+            if agent is None:
+                continue
+            known = True
+            if channel.reachable is None:
                 self._observe(channel, agent, payload, arrived)
+            else:
+                self._reach(channel, channel.reachable, topic, agent, payload)
         return known
 
     def bulk(self, payload: bytes, arrived: float) -> None:
@@ -106,7 +115,9 @@ class Inputs:
     def feed(self, entry: ObserveConfig, column: int, source: Source) -> None:
         """Take readings from ``source`` from now on."""
         modality = self._binding.modalities[column]
-        self.feeds.append(Feed(source, ValueField((), column, modality, entry.scale, entry.offset)))
+        wake = Wake.NEVER if entry.wakes is False else Wake.ARRIVAL
+        field = ValueField((), column, modality, entry.scale, entry.offset, entry.values, wake)
+        self.feeds.append(Feed(source, field))
 
     def poll(self, now: float) -> None:
         """Take in what the sources have."""
@@ -120,7 +131,7 @@ class Inputs:
                 elif not (0 <= agent < self._size and field.modality.holds(code)):
                     self.faults[Fault.OUT_OF_RANGE] += 1
                 else:
-                    self._observations.set(agent, field.column, code, now)
+                    self._observations.set(agent, field.column, code, now, field.wake)
                     self._counters.observations += 1
 
     def close(self) -> None:
@@ -141,5 +152,21 @@ class Inputs:
             if isinstance(code, Fault):
                 self.faults[code] += 1
                 continue
-            self._observations.set(where, field.column, code, arrived)
+            self._observations.set(where, field.column, code, arrived, field.wake)
             self._counters.observations += count
+
+    def _reach(
+        self, channel: Channel, reachable: AvailabilityConfig, topic: str, agent: int, payload: bytes
+    ) -> None:
+        document = parse(payload)
+        gone = document if isinstance(document, Fault) else offline(reachable, document)
+        if isinstance(gone, Fault):
+            self.faults[gone] += 1
+        elif not gone:
+            self.unavailable.discard(topic)
+        else:
+            where = slice(None) if agent < 0 else agent
+            for field in channel.fields:
+                self._observations.lose(where, field.column)
+            self.went_offline += topic not in self.unavailable
+            self.unavailable.add(topic)

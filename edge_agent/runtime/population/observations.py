@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.config.records import PopulationConfig
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding
+from edge_agent.runtime.population.binding import Binding, Wake
 
 NEVER = -1e18
 BULK_STALE_S = 300.0
@@ -70,14 +70,23 @@ class Observations:
             Column("fresh", (size,), np.bool_),
         )
 
-    def set(self, where: int | slice, column: int, code: float, arrived: float) -> None:
+    def set(
+        self, where: int | slice, column: int, code: float, arrived: float, wake: Wake = Wake.ARRIVAL
+    ) -> None:
         """Take in what one agent, or a slice of them, observes in one modality."""
-        if self._on_change:
+        if wake is Wake.NEVER:
+            pass
+        elif self._on_change or wake is Wake.CHANGE:
             self._fresh[where] |= self._codes[where, column] != code
         else:
             self._fresh[where] = True
         self._codes[where, column] = code
         self._arrived[where, column] = arrived
+
+    def lose(self, where: int | slice, column: int) -> None:
+        """Discard a modality's observation of one agent, or of a slice of them, until the next reading."""
+        self._codes[where, column] = self._binding.missing
+        self._arrived[where, column] = NEVER
 
     def set_all(self, codes: NDArray[Any], arrived: float) -> int:
         """Take in bins (N, M), return how many; what is not observed leaves what was."""
@@ -116,7 +125,8 @@ class Observations:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""
         heard = agents[self._fresh[agents]]
         self._fresh[heard] = False
-        return np.asarray(self._arrived[heard].max(axis=1))
+        times = np.asarray(self._arrived[heard].max(axis=1))
+        return times[times > NEVER]  # a discarded observation has no time
 
     def silent(self, now: float) -> NDArray[np.intp]:
         """Return the agents that heard nothing at all for too long."""

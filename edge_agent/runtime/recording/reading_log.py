@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import PeerError
-from edge_agent.runtime.population.binding import Binding, Fault, Modality
+from edge_agent.runtime.population.binding import Binding, Fault, Modality, text_of
 from edge_agent.runtime.population.channels import (
     Channel,
     ValueField,
     channels,
+    offline,
     parse,
     parse_array,
     parse_pointer,
@@ -140,7 +141,7 @@ class ReadingLog:
         self._raw = [_numbers(m, labels) for m, labels in zip(binding.modalities, self._labels, strict=True)]
         # Factors that one control moves have an output each, of the same name.
         self._controls = list({output.control.name: output.control for output in binding.outputs}.values())
-        self._values = [[str(value) for value in c.values] if binned else [] for c in self._controls]
+        self._values = [c.texts() if binned else [] for c in self._controls]
         self._commands = list(self._command_topics(config))
         self._readings, self._actions = _Columns(), _Columns()
 
@@ -218,6 +219,9 @@ class ReadingLog:
         if isinstance(document, Fault):
             self.counters.fault(document.value)
             return
+        if channel.reachable is not None:
+            self._reach(channel, offline(channel.reachable, document), agent, time)
+            return
         time = self._stamp(document, time)
         for entry in channel.fields:
             value = self._number(entry, document)
@@ -231,6 +235,14 @@ class ReadingLog:
             bin_ = NOT_OBSERVED if code is None or isinstance(code, Fault) else int(code)
             number = math.nan if isinstance(value, Fault) else value
             self._store(agent, entry.column, number, bin_, time)
+
+    def _reach(self, channel: Channel, gone: bool | Fault, agent: int, time: float) -> None:
+        """Note that the device of the channel's fields is offline: what it reported no longer stands."""
+        if isinstance(gone, Fault):
+            self.counters.fault(gone.value)
+        elif gone:
+            for entry in channel.fields:
+                self._store(agent, entry.column, math.nan, NOT_OBSERVED, time)
 
     def _number(self, entry: ValueField, document: object) -> float | Fault | None:
         """Return a field's number in the modality's unit; a text without a label becomes one."""
@@ -271,6 +283,8 @@ class ReadingLog:
         example = max(agent, 0)
         value = command_value(command.act.template, payload, self._names[example], example)
         values = self._values[command.control]
+        words = {text_of(word): name for name, word in command.act.values.items()}
+        value = words.get(value, value) if value is not None else None
         if value is not None and value not in values and not self._binned and len(values) < MAX_LABELS:
             values.append(value)
         if value not in values:
@@ -312,13 +326,15 @@ class ReadingLog:
 
 def names_only(config: PopulationConfig, where: str) -> Binding:
     """Return a binding that has the names in the configuration and no bins, for a model that is not there."""
-    modalities = dict.fromkeys(entry.modality for entry in config.observe)
+    modalities: dict[str, dict[str, None]] = {entry.modality: {} for entry in config.observe}
+    for entry in config.observe:
+        modalities[entry.modality] |= dict.fromkeys(v for v in entry.values.values() if isinstance(v, str))
     controls = dict.fromkeys(entry.control for entry in config.act)
     meta = {
-        "modalities": [{"name": name} for name in modalities],
+        "modalities": [{"name": name, "labels": list(labels)} for name, labels in modalities.items()],
         "controls": [{"name": name} for name in controls],
     }
-    return Binding(meta, [0] * len(modalities), [1] * len(controls), where)
+    return Binding(meta, [len(labels) for labels in modalities.values()], [1] * len(controls), where)
 
 
 def _numbers(modality: Modality, labels: Sequence[str]) -> Modality:

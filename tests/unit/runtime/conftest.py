@@ -80,7 +80,7 @@ def prepare(config: PopulationConfig, digest: str = "digest") -> Prepared:
     binding = Binding(META, (3, 2), (3,), config.bundle)
     names = AgentNames.of(config)
     observe = [(f"observe[{n}]", entry) for n, entry in enumerate(config.observe)]
-    found = tuple(channels(observe, binding, names, config.name))
+    found = tuple(channels(observe, binding, names, config.name, config.act))
     return Prepared(config, SimpleNamespace(), binding, names, found, 1, digest)
 
 
@@ -108,6 +108,13 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
         arrays,
         item.digest,
         owners,
+    )
+
+
+def observed(modality: str) -> ObserveConfig:
+    """Return an entry whose every reading is an arrival, though the fan has the same topic."""
+    return ObserveConfig(
+        modality=modality, topic="z/{agent}", pointer=f"/{modality}", stale_s=60.0, wakes=True
     )
 
 
@@ -142,8 +149,8 @@ class House:
                         "step": "arrival",
                         "rate_hz": 10.0,
                         "observe": (
-                            ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", stale_s=60.0),
-                            ObserveConfig(modality="door", topic="z/{agent}", pointer="/door", stale_s=60.0),
+                            observed("co2"),
+                            observed("door"),
                         ),
                         "act": (
                             ActConfig(

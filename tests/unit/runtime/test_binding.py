@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.actuators import actuators
+from edge_agent.runtime.population.actuators import actuators, columns
 from edge_agent.runtime.population.binding import Binding
 
 CO2 = {"name": "co2", "unit": "ppm", "edges": [600, 1000]}
@@ -77,6 +78,10 @@ class Told:
         return True
 
 
+def arrays_of(config: PopulationConfig) -> dict[str, NDArray[Any]]:
+    return {column.name: np.zeros(column.shape, column.dtype) for column in columns(config, config.size)}
+
+
 def test_flattened_actions_go_out_as_the_agents_own_controls() -> None:
     """Factor 0's action 4 of 6 is fan 1 and level 1; the level is decided by factor 1, which has it last."""
     binding = Binding(TWO_IN_ONE, [3], [6, 3], "fan.eab")
@@ -87,15 +92,32 @@ def test_flattened_actions_go_out_as_the_agents_own_controls() -> None:
         size=1,
         act=(ActConfig(control="fan", topic="f"), ActConfig(control="level", topic="l")),
     )
-    sent = np.zeros((2, 1), np.int16)
-    fan, level = actuators(config, binding, AgentNames("a", 1, "air"), sent)
+    fan, level = actuators(config, binding, AgentNames("a", 1, "air"), arrays_of(config))
     told, one = Told(), np.array([0])
     for row in ([4, 1], [3, 1], [1, 1], [1, 2]):
         for actuator in (fan, level):
-            actuator.act(one, np.array([row[actuator.column]], np.int16), told)
+            actuator.act(one, np.array([row[actuator.column]], np.int16), told, 0.0)
     # 4 and 3 are both "on": what does not change is not said again.
     assert told.payloads == [("f", "on"), ("l", "mid"), ("f", "off"), ("l", "high")]
     assert fan.held(one).tolist() == [-1]
+    assert (fan.columns, level.columns) == ((0,), (0, 1))
+
+
+def test_a_flattened_action_that_waited_is_sent_as_the_agents_own_control() -> None:
+    binding = Binding(TWO_IN_ONE, [3], [6, 3], "fan.eab")
+    act = (ActConfig(control="fan", topic="f", dwell_s=60.0, values={"on": "ON"}),)
+    config = PopulationConfig(name="air", bundle="fan.eab", size=1, act=act)
+    (fan,) = actuators(config, binding, AgentNames("a", 1, "air"), arrays_of(config))
+    told, one = Told(), np.array([0])
+    fan.act(one, np.array([1], np.int16), told, 0.0)
+    fan.act(one, np.array([4], np.int16), told, 30.0)
+    assert told.payloads == [("f", "off")]
+    assert fan.doing(one).tolist() == [-1]  # one control alone does not tell the factor's action
+    fan.release(told, 59.0)
+    assert told.payloads == [("f", "off")]
+    agents, count = fan.release(told, 60.0)
+    assert (agents.tolist(), count) == ([0], 1)
+    assert told.payloads == [("f", "off"), ("f", "ON")]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.config.records import AvailabilityConfig
 from edge_agent.errors import PeerError, PlatformError
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.governor.governor import BoardReadings
@@ -192,6 +193,21 @@ def test_a_loan_payload_comes_out_as_it_went_in() -> None:
     np.testing.assert_equal(payload.config.size, 1)
 
 
+def test_a_borrower_reads_and_commands_things_as_the_owner_does() -> None:
+    group = Town(("east",), shares=False).sites["east"].group
+    bridge = AvailabilityConfig(topic="z/{population}/{agent}/state", pointer="/state", value=True)
+    entry = replace(
+        group.config.observe[0], values={"OPEN": "1", "true": 2.5}, wakes=False, availability=(bridge,)
+    )
+    act = replace(group.config.act[0], values={"off": False, "on": "ON"}, dwell_s=45.0)
+    group.config = replace(group.config, observe=(entry,), act=(act,), tick="ignore")
+    lent = unpack(pack(group)).config
+    filled = replace(bridge, topic="z/rooms/{agent}/state")
+    assert lent.observe == (replace(entry, availability=(filled,)),)
+    assert lent.act == (act,)
+    assert (lent.tick, lent.rate_hz) == ("ignore", group.rate_hz)
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_no_loan_payload(data: bytes) -> None:
     with pytest.raises(PeerError):
@@ -226,6 +242,12 @@ def test_a_signed_payload_may_have_other_topics() -> None:
         {"act": [{**ACT, "topic": "z/#"}]},
         {"act": [{**ACT, "topic": "z/\0"}]},
         {"observe": [{**OBSERVE, "topic": "z/+/x"}]},
+        {"observe": [{**OBSERVE, "values": {"ON": [1]}}]},
+        {"observe": [{**OBSERVE, "values": "ON"}]},
+        {"observe": [{**OBSERVE, "availability": [{"topic": "z/#", "pointer": "", "value": "online"}]}]},
+        {"observe": [{**OBSERVE, "availability": [{"topic": "z", "pointer": ""}]}]},
+        {"act": [{**ACT, "values": {"on": None}}]},
+        {"act": [{**ACT, "dwell_s": -1}]},
     ],
 )
 def test_a_signed_payload_can_still_be_wrong(change: dict) -> None:

@@ -1,0 +1,164 @@
+"""``edge-agent init``: writes a configuration from Zigbee2MQTT's list of devices.
+
+Theory of operation. The list of devices is a retained message of the broker. `config.zigbee_things` selects
+from it what the bundle's model can observe and control. The file is written only if it passes
+``edge-agent check``. An existing file is kept unless ``--force`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ConfigError, PlatformError
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+STALE_S = 1800.0
+STALE_TICKS = 2.0
+
+
+def add(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("init", help="write a configuration for the devices of Zigbee2MQTT")
+    parser.add_argument(
+        "--zigbee2mqtt", action="store_true", required=True, help="read the list of a running Zigbee2MQTT"
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="the model (.eab)")
+    parser.add_argument(
+        "--config", type=Path, default=Path("device.toml"), metavar="FILE", help="the file to write"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    parser.add_argument("--name", default="", help="name of this device (default: the host's name)")
+    parser.add_argument("--host", default="localhost", help="the broker's host")
+    parser.add_argument("--port", type=int, default=1883, help="the broker's port")
+    parser.add_argument("--username", default="", help="user name at the broker")
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="file whose first line is the password"
+    )
+    parser.add_argument("--base", default="zigbee2mqtt", metavar="TOPIC", help="Zigbee2MQTT's base_topic")
+    parser.add_argument(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help="make this device an agent (repeatable)",
+    )
+    parser.add_argument(
+        "--property",
+        action="append",
+        default=[],
+        metavar="NAME=PROPERTY",
+        help="property of a modality or control of another name (repeatable)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file and print its agents."""
+    from edge_agent.adapters.retained_message import retained_message
+    from edge_agent.commands.broker_settings import mqtt_settings
+    from edge_agent.config import zigbee_things
+    from edge_agent.config.records import BrokerConfig
+    from edge_agent.runtime.population import models
+
+    target: Path = arguments.config
+    if target.exists() and not arguments.force:
+        raise ConfigError(f"{target}: the file exists; --force overwrites it, --config names another")
+    said = dict(_property(text) for text in arguments.property)
+    model, _ = models.load_model(arguments.bundle)
+    binding = models.bind(model, str(arguments.bundle))
+    controls = [output.control for output in binding.outputs]
+    wanted = zigbee_things.Wanted(
+        {modality.name: modality.unit for modality in binding.modalities},
+        {control.name: control.texts() for control in controls if len(control.values) > 1},
+    )
+    password = "" if arguments.password_file is None else str(arguments.password_file.absolute())
+    broker = BrokerConfig(
+        host=arguments.host, port=arguments.port, username=arguments.username, password_file=password
+    )
+    topic = f"{arguments.base}/bridge/devices"
+    expected = "Zigbee2MQTT's list of devices (--base is its base_topic)"
+    payload = retained_message(mqtt_settings(broker, "init"), topic, expected)
+    stale_s = STALE_S if binding.tick_s is None else max(STALE_S, STALE_TICKS * binding.tick_s)
+    found, lines = zigbee_things.populations(
+        zigbee_things.read_devices(payload, topic), wanted, arguments.base, stale_s, arguments.agent, said
+    )
+    text = "\n".join(_text(arguments, broker, found)) + "\n"
+    beside = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        _check(beside)
+        beside.replace(target)
+    except OSError as error:
+        raise PlatformError(f"{target}: {error.strerror}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    for line in lines:
+        print(f"edge-agent: {line}", file=sys.stderr)
+    for number, population in enumerate(found, 1):
+        shown = ", ".join(entry["modality"] for entry in population["observe"])
+        moved = ", ".join(entry["topic"] for entry in population["act"]) or "nothing"
+        print(f"{_name(number, found)}: {', '.join(population['agents'])}: observes {shown}; acts on {moved}")
+    print(f"{target} written")
+    return 0
+
+
+def _check(path: Path) -> None:
+    """Run ``edge-agent check`` on the file, in its own process because it measures its own memory."""
+    command = [sys.executable, "-m", "edge_agent", "check", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(done.stderr.strip().removeprefix("edge-agent: "))
+
+
+def _property(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ConfigError(f"--property: found {text!r}, expected NAME=PROPERTY")
+    return name, value
+
+
+def _name(number: int, found: Sequence[Any]) -> str:
+    return "rooms" if len(found) == 1 else f"rooms-{number}"
+
+
+def _text(arguments: argparse.Namespace, broker: Any, found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    from edge_agent.adapters import board
+
+    yield "# Written by `edge-agent init`. `edge-agent check` checks it."
+    yield from ("[device]", f"name = {_toml(arguments.name or board.device_name())}")
+    yield from (f"profile = {_toml(board.profile(board.model()))}", "")
+    yield from ("[broker]", f"host = {_toml(broker.host)}", f"port = {broker.port}")
+    if broker.username:
+        yield f"username = {_toml(broker.username)}"
+    if broker.password_file:
+        yield f"password_file = {_toml(broker.password_file)}"
+    for number, population in enumerate(found, 1):
+        yield from ("", "[[population]]", f"name = {_toml(_name(number, found))}")
+        yield f"bundle = {_toml(str(arguments.bundle.absolute()))}"
+        yield f"agents = {_toml(population['agents'])}"
+        yield 'step = "arrival"'
+        for section in ("observe", "act"):
+            for entry in population[section]:
+                yield from ("", f"[[population.{section}]]")
+                yield from (f"{key} = {_toml(value)}" for key, value in entry.items())
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """Return a value in TOML syntax."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,76 @@
+"""A steady reading does not make a fan chatter: the configurations of the README and the quick start."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blocks import DOCS, ROOT, blocks
+
+from edge_agent.commands.compose import compose
+from edge_agent.commands.compose_daemon import DaemonBuilder
+from edge_agent.memory.arena import Arena
+from edge_agent.runtime.populations import Populations
+from edge_agent.testing.broker import MemoryBroker
+from edge_agent.testing.clock import ManualClock
+
+TRAIN = ROOT / "examples" / "office" / "train.py"
+DEVICE = '[device]\nname = "board"\nfleet = "home"\nprofile = "generic"\nstate_dir = "state"\n'
+READING = b'{"co2": 1000, "illuminance": 300}'
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The office bundle, made by the quick start's commands."""
+    folder = tmp_path_factory.mktemp("office")
+    for command in (
+        [sys.executable, str(TRAIN), "-o", "office.npz"],
+        [str(Path(sys.executable).parent / "edge-convert"), "convert", "office.npz", "-o", "office.eab"],
+    ):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "office.eab"
+
+
+def configuration(page: Path, folder: Path, office: Path) -> Path:
+    """Write the configuration that a page shows, with its bundle beside it; return its path."""
+    (text,) = (b.text for b in blocks(page) if "[[population]]" in b.text and "{agent}-fan" in b.text)
+    found = re.search(r"<<'EOF'\n(.*?)^EOF$", text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    document = found[1] if "[device]" in found[1] else DEVICE + found[1]
+    bundle = re.search(r'^bundle = "(.*)"$', document, re.MULTILINE)
+    assert bundle is not None
+    (folder / bundle[1]).parent.mkdir(exist_ok=True)
+    shutil.copyfile(office, folder / bundle[1])
+    path = folder / "device.toml"
+    path.write_text(document)
+    return path
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "quick-start.md"], ids=lambda p: p.name)
+def test_ten_minutes_of_one_steady_reading_are_at_most_two_commands(
+    page: Path, tmp_path: Path, office: Path
+) -> None:
+    composed = compose(configuration(page, tmp_path, office), "generic")
+    clock = ManualClock(start=1000.0)
+    populations = Populations(composed.config, composed.plan, Arena(composed.plan.arena))
+    broker = MemoryBroker(clock)
+    builder = DaemonBuilder(
+        populations, clock, lambda: 1, client=broker.client("board"), jitter=random.Random(1)
+    )
+    daemon = builder.build(composed.prepared)
+    daemon.start()
+    for second in range(600):
+        if second % 5 == 0:
+            broker.publish("zigbee2mqtt/meeting", READING, qos=0)
+        for _ in range(3):
+            broker.run()
+            daemon.turn()
+        clock.advance(1.0)
+    commands = [p.payload for p in broker.log if p.topic.endswith("-fan/set")]
+    assert 1 <= len(commands) <= 2
+    assert all(p.topic == "zigbee2mqtt/meeting-fan/set" for p in broker.log if p.topic.endswith("/set"))
