@@ -196,7 +196,7 @@ def _recorded(arguments: argparse.Namespace, config: Config, population: Populat
                 model, found = models.load_model(candidate)
                 if found == digest:
                     binding = models.bind(model, str(candidate))
-                    return binding, binding.tick_s or 1.0 / population.rate_hz
+                    return binding, binding.tick_s or 1.0 / (population.rate_hz or 1.0)
         raise ConfigError(f"{path}: no bundle with digest {digest[:16]} at {bundle} or {population.bundle}")
 
     entries = list(frames(data))

@@ -93,7 +93,7 @@ def test_without_a_model_texts_and_values_are_numbered_as_they_come() -> None:
     [
         ('"2026-01-01T01:00:00+01:00"', 1767225600.0),
         ("1767225600", 1767225600.0),
-        ("1767225600000", 1767225600.0),
+        ("1767225600500", 1767225600.5),
     ],
 )
 def test_the_time_in_a_payload_counts_where_it_is_asked_for(stated: str, time: float) -> None:
