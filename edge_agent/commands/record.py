@@ -16,6 +16,7 @@ from edge_agent.commands.broker_settings import client_id, mqtt_settings
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, print_json, set_up_logging
 from edge_agent.errors import EXIT_DONE, ConfigError
+from edge_agent.wire.readings import MAX_EVENTS
 
 if TYPE_CHECKING:
     from edge_agent.config.records import Config, PopulationConfig
@@ -46,6 +47,7 @@ def add(subparsers: Any) -> None:
         metavar="SECONDS",
         help="end after so long (default: at SIGINT or SIGTERM)",
     )
+    parser.add_argument("--readings", type=_count, metavar="N", help="end after N readings")
     parser.add_argument(
         "--time", metavar="POINTER", help="JSON pointer to the time in payloads (default: arrival)"
     )
@@ -125,6 +127,7 @@ def _live(arguments: argparse.Namespace, config: Config, population: PopulationC
         tick_seconds=binding.tick_s,
         bulk_in=DeviceTopics(device.fleet, device.name).bulk_in(population.name) if population.bulk else "",
         time_pointer=arguments.time,
+        limit=arguments.readings or MAX_EVENTS,
     )
     if not log.filters():
         raise ConfigError(f"{arguments.config}: population {population.name}: found no topic to record")
@@ -158,16 +161,18 @@ def _until_stopped(
         signal.signal(number, stop)
     end = None if seconds is None else now() + seconds
     told = False
-    while not stopped and not log.full and (end is None or now() < end):
+    while not stopped and (end is None or now() < end):
         wait = live.turn()
         if live.connected and not told:
             told = True
             print(f"edge-agent: recording {', '.join(log.filters()[:SHOWN])}", file=sys.stderr, flush=True)
+        if log.full:
+            break
         woken.wait(wait if end is None else min(wait, max(0.0, end - now())))
         woken.clear()
     live.turn()
     if log.full:
-        print("edge-agent: the file is full; recording ended", file=sys.stderr)
+        print(f"edge-agent: {log.counters.readings} readings; recording ended", file=sys.stderr)
 
 
 def _recorded(arguments: argparse.Namespace, config: Config, population: PopulationConfig) -> Readings:
@@ -236,6 +241,13 @@ def _report(arguments: argparse.Namespace, found: Readings, faults: dict[str, in
     text += f"{figures['actions']} actions of {figures['agents']} agents"
     print(text + (f"; ignored: {ignored}" if ignored else ""))
     return EXIT_DONE
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 < value <= MAX_EVENTS:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 1 to {MAX_EVENTS}")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_bar(arguments.starts) as told:
         result = job.run(arguments.readings, arguments.template, arguments.starts, told)
     model_file.write(arguments.output, result.arrays)
-    for line in job.warnings(result.report):
+    for line in result.warnings:
         print(f"edge-convert: {line}", file=sys.stderr)
     show({"output": str(arguments.output)} | result.report, arguments.json)
     return EXIT_DONE

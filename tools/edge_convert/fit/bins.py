@@ -82,7 +82,7 @@ def _modality(
     coded: bool,
 ) -> Modality:
     name = entry.reading or entry.name
-    recorded = next((m for m in readings.modalities if m.name == name), ModalityNames(name))
+    recorded = next((m for m in readings.modalities if m.name in (name, entry.name)), ModalityNames(name))
     unit = entry.unit or recorded.unit
     if coded:
         return _recorded(entry, recorded, unit, where)

@@ -31,10 +31,11 @@ LEAST_TICKS = 20
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """The arrays of a model file, and the report for people and machines."""
+    """The arrays of a model file, the report for people and machines, and what to know, one line each."""
 
     arrays: dict[str, Any]
     report: dict[str, Any]
+    warnings: list[str]
 
 
 def load_readings(path: Path, template: Template) -> Readings:
@@ -114,7 +115,7 @@ def run(source: Path, template_path: Path, starts: int, report: Report) -> FitRe
         },
         "seconds": round(time.perf_counter() - began, 2),
     }
-    return FitResult(arrays, figures)
+    return FitResult(arrays, figures, warnings(template, figures))
 
 
 def histograms(
@@ -132,8 +133,9 @@ def histograms(
     return total
 
 
-def warnings(report: dict[str, Any]) -> list[str]:
+def warnings(template: Template, report: dict[str, Any]) -> list[str]:
     """Return what the user should know about a fit, one line each."""
+    learned = {f.control for f in template.factor if f.follows is None and f.balance is None}
     lines = []
     figures = report["nats_per_tick"]
     if figures["held_out"] <= figures["histograms"]:
@@ -145,7 +147,7 @@ def warnings(report: dict[str, Any]) -> list[str]:
         lines.append(f"{report['out_of_range']} readings are no value of their modality; they do not count")
     for entry in report["actions"]:
         never = [value for value, count in entry["ticks"].items() if not count]
-        if never:
+        if never and entry["control"] in learned:
             said = f"{', '.join(never)} never stood: transitions with it are those of the prior"
             lines.append(f"control {entry['control']}: {said}")
     return lines

@@ -35,7 +35,7 @@ class ModalityTemplate:
     sees: tuple[Text, ...]
     """Factors that its readings depend on."""
     reading: str = ""
-    """Modality or column of the readings (default: the name)."""
+    """Name of the modality, or of the column, in the readings, where it is not ``name``."""
     unit: str = ""
     """Unit of the readings."""
     edges: tuple[float, ...] = ()
@@ -145,7 +145,7 @@ class ControlTemplate:
     values: tuple[Text, ...]
     """Values of its actions."""
     reading: str = ""
-    """Control or column of the readings (default: the name)."""
+    """Name of the control, or of the column, in the readings, where it is not ``name``."""
     default: str = ""
     """Value that stands before the first recorded action (default: the first value)."""
 

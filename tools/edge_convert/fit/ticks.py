@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
-from edge_agent.wire.readings import NOT_OBSERVED, ControlNames, ModalityNames, Readings
+from edge_agent.wire.readings import NOT_OBSERVED, Readings
 from edge_convert.fit.template import ControlTemplate, ModalityTemplate, Template, seconds_since_1970
 
 GAP_TICKS = 50
@@ -116,19 +116,16 @@ def split_at(found: Sequence[Segment], tick: int) -> tuple[list[Segment], list[S
     return before, after
 
 
-def _names(entries: Sequence[ModalityNames | ControlNames]) -> str:
-    return ", ".join(entry.name for entry in entries) or "none"
-
-
 def _column(readings: Readings, modality: ModalityTemplate, where: str) -> int | None:
     """Return the number of a modality in the readings; None if it is not among them and need not be."""
-    name = modality.reading or modality.name
-    for number, entry in enumerate(readings.modalities):
-        if entry.name == name:
-            return number
+    names = [entry.name for entry in readings.modalities]
+    for name in (modality.reading, modality.name):
+        if name in names:
+            return names.index(name)
     if modality.likelihood != "learned":
         return None
-    raise ConfigError(f"{where}: found modalities {_names(readings.modalities)}; expected {name} among them")
+    wanted = modality.reading or modality.name
+    raise ConfigError(f"{where}: found modalities {', '.join(names) or 'none'}; expected {wanted} among them")
 
 
 def _relabel(readings: Readings, modality: ModalityTemplate, column: int | None, where: str) -> FloatArray:
@@ -156,7 +153,7 @@ def _control(readings: Readings, control: ControlTemplate, where: str) -> tuple[
     default = control.values.index(control.default) if control.default else 0
     name = control.reading or control.name
     for number, entry in enumerate(readings.controls):
-        if entry.name != name:
+        if entry.name not in (control.reading, control.name):
             continue
         used = set(readings.action[readings.action_control == number].tolist())
         for code, value in enumerate(entry.values):
