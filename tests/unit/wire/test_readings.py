@@ -11,7 +11,16 @@ import pytest
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire import npz, readings_csv
-from edge_agent.wire.readings import ControlNames, ModalityNames, Readings, read, write
+from edge_agent.wire.readings import (
+    FIELDS,
+    MAX_AGENTS,
+    MAX_EVENTS,
+    ControlNames,
+    ModalityNames,
+    Readings,
+    read,
+    write,
+)
 
 
 def example() -> Readings:
@@ -147,3 +156,11 @@ def test_times_with_an_offset_are_utc_and_agents_may_share_a_time(tmp_path: Path
     found = readings_csv.read(path, readings_csv.Columns({"x": "x"}))
     assert found.time.tolist() == [10.0, 10.0]
     assert found.agents == ("a", "b")
+
+
+def test_the_page_says_what_the_file_has() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "readings.md").read_text("utf-8")
+    for name, field in FIELDS.items():
+        assert f"| `{name}` | {field.dtype} | {field.text} |" in page
+    assert f"{MAX_EVENTS:,} readings" in page
+    assert f"{MAX_AGENTS:,}\nagents" in page
