@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.config.agent_names import AgentNames
-from edge_agent.config.records import ActConfig, ObserveConfig, PopulationConfig
+from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig, PopulationConfig
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.recording.command_values import command_value
 from edge_agent.runtime.recording.reading_log import ReadingLog, names_only
@@ -155,3 +155,45 @@ def test_a_full_log_takes_no_more() -> None:
 )
 def test_the_value_in_a_command(template: str, payload: str, value: str | None) -> None:
     assert command_value(template, payload.encode(), "hall", 0) == value
+
+
+THINGS = PopulationConfig(
+    name="rooms",
+    bundle="rooms.eab",
+    agents=("hall",),
+    observe=(
+        ObserveConfig(
+            modality="fan",
+            topic="z/{agent}",
+            pointer="/state",
+            values={"OFF": "off", "ON": "low"},
+            availability=(AvailabilityConfig(topic="z/{agent}/availability", pointer="/state"),),
+        ),
+    ),
+    act=(
+        ActConfig(
+            control="fan",
+            topic="z/{agent}/set",
+            template='{{"state": "{value}"}}',
+            values={"off": "OFF", "low": "ON"},
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize("binned", [True, False])
+def test_words_of_things_are_the_models_and_offline_is_lost(binned: bool) -> None:
+    binding = Binding(META, [3, 2], [2], "rooms.eab") if binned else names_only(THINGS, "none")
+    one = ReadingLog(THINGS, binding, AgentNames.of(THINGS), binned=binned)
+    one.message("z/hall", b'{"state": "ON"}', 1.0)
+    one.message("z/hall/set", b'{"state": "ON"}', 2.0)
+    one.message("z/hall/availability", b'{"state": "online"}', 3.0)
+    one.message("z/hall/availability", b'{"state": "offline"}', 4.0)
+    found = one.readings()
+    first, lost = entries(found)
+    assert first == (1.0, "hall", "fan", 1.0, 1 if binned else -1)
+    assert found.modalities[found.modality[0]].labels == ("off", "low")
+    assert (lost[0], lost[2], lost[4]) == (4.0, "fan", -1)
+    assert math.isnan(lost[3])
+    assert [found.controls[0].values[a] for a in found.action] == ["low"]
+    assert one.counters.faults == {}

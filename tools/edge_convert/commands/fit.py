@@ -37,11 +37,11 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, write the model and print the report."""
-    from edge_convert.fit import job, model_file
+    from edge_convert.fit import fit_job, model_file
     from edge_convert.fit.progress import progress_bar
 
     with progress_bar(arguments.starts) as told:
-        result = job.run(arguments.readings, arguments.template, arguments.starts, told)
+        result = fit_job.run(arguments.readings, arguments.template, arguments.starts, told)
     model_file.write(arguments.output, result.arrays)
     for line in result.warnings:
         print(f"edge-convert: {line}", file=sys.stderr)
