@@ -1,8 +1,8 @@
 """Puts recorded readings into ticks, as the model takes them.
 
 Theory of operation. Ticks are counted from the first reading; a tick's boundaries lie half a tick before and
-after, so readings that come once per tick, a little early or late, fall into one each. Of several readings in a
-tick the newest stands for it, or their mean or maximum (``reduce``). The action of a tick is the one that
+after, so readings that come once per tick, a little early or late, fall into one each. Of several readings in
+a tick the newest stands for it, or their mean or maximum (``reduce``). The action of a tick is the one that
 stood at its end. A gap of ``GAP_TICKS`` without any reading ends a segment; nothing is learned across it.
 """
 
