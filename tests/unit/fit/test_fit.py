@@ -11,6 +11,7 @@ import pytest
 
 from edge_agent.wire import readings as readings_file
 from edge_agent.wire import readings_csv
+from edge_agent.wire.readings import ModalityNames, Readings
 from edge_convert.cli import main
 from edge_convert.fit.estimate import log_likelihood
 from edge_convert.fit.parameters import Parameters
@@ -139,3 +140,54 @@ def test_what_cannot_be_used_is_one_line(
     assert said in error
     assert str(tmp_path) in error or str(place) in error
     assert not output.exists()
+
+
+BAND = """
+tick_seconds = 60.0
+[[factor]]
+name = "tank"
+states = ["low", "high"]
+[[modality]]
+name = "level"
+sees = ["tank"]
+"""
+
+
+def bins_only(path: Path) -> None:
+    """Write what the flight recorder holds of a level with two edges: bins and ticks."""
+    random = np.random.default_rng(3)
+    sticky = np.array([[0.9, 0.1], [0.1, 0.9]])[..., None]
+    _, codes = drawn(random, np.array([[0.8, 0.0], [0.2, 0.3], [0.0, 0.7]]), sticky, 500)
+    readings_file.write(
+        path,
+        Readings(
+            ("one",),
+            (ModalityNames("level", "m", (1.5, 2.5)),),
+            (),
+            np.arange(500) * 60.0,
+            *[np.zeros(500, np.int64)] * 2,
+            np.full(500, np.nan),
+            codes,
+            np.zeros(0),
+            *[np.zeros(0, np.int64)] * 3,
+            60.0,
+            "ticks",
+        ),
+    )
+
+
+def test_bins_of_a_flight_recording_keep_their_edges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bins_only(tmp_path / "day.npz")
+    (tmp_path / "tank.toml").write_text(BAND)
+    report = fitted(tmp_path, capsys)
+    with np.load(tmp_path / "tank.npz") as model:
+        meta = json.loads(str(model["meta"]))
+        np.testing.assert_allclose(model["A_0"], [[0.8, 0.0], [0.2, 0.3], [0.0, 0.7]], atol=0.12)
+    assert meta["modalities"] == [{"name": "level", "unit": "m", "edges": [1.5, 2.5]}]
+    assert report["nats_per_tick"]["held_out"] > report["nats_per_tick"]["histograms"]
+    (tmp_path / "tank.toml").write_text(BAND + "edges = [1.0]\n")
+    line = ["fit", str(tmp_path / "day.npz"), "--template", str(tmp_path / "tank.toml")]
+    assert main([*line, "-o", str(tmp_path / "no.npz")]) == 2
+    assert "level: found the bins of a device's model only" in capsys.readouterr().err
