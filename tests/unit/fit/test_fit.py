@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,10 @@ def test_bins_of_a_flight_recording_keep_their_edges(
     line = ["fit", str(tmp_path / "day.npz"), "--template", str(tmp_path / "tank.toml")]
     assert main([*line, "-o", str(tmp_path / "no.npz")]) == 2
     assert "level: found the bins of a device's model only" in capsys.readouterr().err
+
+
+def test_the_page_has_the_pipelines_template() -> None:
+    root = Path(__file__).parents[3]
+    page = (root / "docs" / "how-to" / "readings.md").read_text("utf-8")
+    shown = page.partition("cat >water.toml <<'EOF'\n")[2].partition("EOF\n")[0]
+    assert tomllib.loads(shown) == tomllib.loads((root / "examples/pipeline/water.toml").read_text("utf-8"))
