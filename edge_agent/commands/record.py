@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.commands.broker_settings import client_id, mqtt_settings
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.output import add_output_options, print_json, set_up_logging
-from edge_agent.errors import EXIT_DONE, ConfigError
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_agent.wire.readings import MAX_EVENTS
 
 if TYPE_CHECKING:
@@ -144,6 +144,11 @@ def _live(arguments: argparse.Namespace, config: Config, population: PopulationC
     _until_stopped(live, log, woken, clock.monotonic, arguments.seconds)
     client.close(GOODBYE_S)
     readings = log.readings()
+    if not len(readings.time) and not len(readings.action):
+        ignored = ", ".join(f"{count} {reason}" for reason, count in log.counters.faults.items())
+        said = f"nothing was recorded{f' (ignored: {ignored})' if ignored else ''}; the file is not written"
+        print(f"edge-agent: {arguments.output}: {said}", file=sys.stderr)
+        return EXIT_FAILED
     _write(arguments, readings)
     return _report(arguments, readings, log.counters.faults)
 
@@ -213,7 +218,8 @@ def _recorded(arguments: argparse.Namespace, config: Config, population: Populat
 def _save(arguments: argparse.Namespace, log: ReadingLog) -> None:
     from edge_agent.wire import readings
 
-    readings.write(arguments.output, log.readings())
+    if log.counters.readings or log.counters.actions:
+        readings.write(arguments.output, log.readings())
 
 
 def _write(arguments: argparse.Namespace, found: Readings) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import paho.mqtt.client as paho
 import pytest
 
-from edge_agent.testing.mosquitto import Mosquitto
+from edge_agent.testing.mosquitto import Mosquitto, free_port
 from edge_agent.wire import readings as readings_file
 from tests.daemon_process import until
 
@@ -182,6 +182,29 @@ def test_from_readings_to_decisions(
     acted = [c for c, entry in enumerate(seen.controls) if entry.name == world.control]
     taken = [seen.controls[acted[0]].values[a] for a in seen.action[seen.action_control == acted[0]]]
     assert set(taken) & set(world.actions)
+
+
+def test_a_recording_of_nothing_keeps_the_file_that_was_there(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    observe = '{ modality = "flow", topic = "sensors/{agent}" }'
+    config = DEVICE.format(port=mosquitto.port, observe=observe, control="alarm")
+    (tmp_path / "device.toml").write_text(config)
+    (tmp_path / "day.npz").write_text("yesterday")
+    line = [PROGRAMS / "edge-agent", "record", "--config", "device.toml", "-o", "day.npz", "--for", "0.1"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "day.npz: nothing was recorded; the file is not written" in done.stderr
+    assert (tmp_path / "day.npz").read_text() == "yesterday"
+
+
+def test_a_broker_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    observe = '{ modality = "flow", topic = "sensors/{agent}" }'
+    config = DEVICE.format(port=free_port(), observe=observe, control="alarm")
+    (tmp_path / "device.toml").write_text(config)
+    line = [PROGRAMS / "edge-agent", "record", "--config", "device.toml", "-o", "day.npz"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "day.npz").exists()
 
 
 def online(folder: Path) -> bool:
