@@ -3,11 +3,14 @@
 Theory of operation. Home Assistant listens on ``PREFIX/device/NODE/OBJECT/config`` (NODE is the fleet, OBJECT
 the device) for ``{device, origin, components, state_topic, ...}``; every component is a sensor whose template
 takes one value out of the JSON state that the device publishes on ``up/state``. The device is available while
-the last state says ``online``, which is false in the state of an orderly stop. Values expire: a device that
-fell silent is shown as unavailable, whatever became of it. A component that is gone is announced once more
-with its platform alone, which removes it; an empty message removes the device. Nothing here can be commanded:
-commands to a device must be signed. Sources: home-assistant.io, "MQTT", "Device discovery payload",
-"Discovery topic" and "Birth and last will messages"; "MQTT Sensor".
+the last state says ``online``, which is false in the state of an orderly stop.
+
+Values expire: a device that fell silent is shown as unavailable, whatever became of it. A component that is
+gone is announced once more with its platform alone, which removes it; an empty message removes the device.
+Nothing here can be commanded: commands to a device must be signed.
+
+Sources: home-assistant.io, "MQTT", "Device discovery payload", "Discovery topic" and "Birth and last will
+messages"; "MQTT Sensor".
 
 An identifier joins fleet, device, population and key by ``:``, which no name contains: different names make
 different identifiers. A template yields None, which Home Assistant shows as unknown, where the state lacks a

@@ -87,7 +87,7 @@ class HomeAssistantPublisher:
         self._announced: tuple[str, ...] | None = None
         self._shown: tuple[str, ...] = ()
         self._removed: set[str] = set()
-        self._heard = False
+        self._restarted = False
         self._emptying: dict[int, str] = {}
         self._topics = topics
         self._populations = populations
@@ -104,10 +104,10 @@ class HomeAssistantPublisher:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds; never while nobody would hear it."""
+        """When `run_once` has something to do, monotonic seconds; never while nobody would hear it."""
         return min(self._next, self._remove_at) if self._dispatch.online else math.inf
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Say what is due."""
         if not self._dispatch.online:
             return
@@ -156,8 +156,8 @@ class HomeAssistantPublisher:
         self._remove_at = math.inf
         self._publish(self._shown, self._record.gone)
         self._removed.update(self._record.gone)
-        if self._heard:
-            self._heard = False
+        if self._restarted:
+            self._restarted = False
             self._record.forget()
 
     def _publish(self, populations: tuple[str, ...], gone: tuple[str, ...] = ()) -> None:
@@ -188,7 +188,7 @@ class HomeAssistantPublisher:
         if message.payload != ONLINE or message.retain:
             return
         self._announced, self._remove_at = None, math.inf
-        self._heard = True
+        self._restarted = True
         self._removed.clear()
         self._next = min(self._next, self._said + FIRST_S)
 
