@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def send(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) -> dict[str, dict[str, Any]]:
-    """Send the chosen devices the change that they have not reported yet; return what each reports at the end."""
+    """Send chosen devices a change that they have not reported yet; return what each reports in the end."""
     known = rotations.load(HubStore(arguments.state), arguments.fleet)
     signers = rotations.signers(arguments.sign, arguments.fleet, known)
     heard = collect(arguments)
