@@ -145,5 +145,9 @@ def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
         from edge_agent.runtime.peers.model_checks import check_shares
 
         check_shares(settings.config, prepared, str(settings.config_path))
+    if any(entry.home_assistant is not None for entry in settings.config.population):
+        from edge_agent.runtime.reporting.agent_entities import planned_agents
+
+        planned_agents(settings.config, prepared, str(settings.config_path))
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan, state)
