@@ -21,7 +21,7 @@ DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
 .venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
 	@[ -x $(PY) ] || python3 -m venv .venv
-	$(PIP) install -c constraints.txt scikit-build-core cmake ninja
+	$(PIP) install -c constraints.txt scikit-build-core cmake ninja hatchling editables
 	$(PIP) install -c constraints.txt --no-build-isolation $(DISTRIBUTIONS)
 	@touch $@
 

@@ -47,6 +47,7 @@ rate_hz = 100
 [[population.observe]]
 modality = "0"
 topic = "z/{agent}"
+wakes = true
 [[population.act]]
 control = "0"
 topic = "z/{agent}/set"

@@ -35,6 +35,7 @@ rate_hz = 100
 [[population.observe]]
 modality = "0"
 topic = "z/{agent}"
+wakes = true
 [[population.act]]
 control = "0"
 topic = "z/{agent}/set"
@@ -50,6 +51,7 @@ step = "arrival"
 [[population.observe]]
 modality = "0"
 topic = "z/NAME"
+wakes = true
 [[population.act]]
 control = "0"
 topic = "z/NAME/set"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from edge_agent import closed_pipe
+from edge_agent.adapters.lazy_imports import daemon_libraries
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
 
@@ -53,7 +54,8 @@ def _main(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # The daemon's memory is no place for the modules of the other commands.
     chosen = [name for name in COMMANDS if words and words[0].replace("-", "_") == name] or COMMANDS
-    arguments = parser(chosen).parse_args(words)
+    with daemon_libraries():
+        arguments = parser(chosen).parse_args(words)
     try:
         status: int = arguments.run(arguments)
     except EdgeAgentError as error:

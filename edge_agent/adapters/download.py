@@ -160,7 +160,8 @@ class HttpDownload:
             _Redirects(self._redirects),
         ):
             opener.add_handler(handler)
-        answer: HTTPResponse | None = opener.open(request, timeout=min(self._seconds, SILENCE_SECONDS))
+        # Not the deadline as well: a socket that ends just before the timer would say less.
+        answer: HTTPResponse | None = opener.open(request, timeout=SILENCE_SECONDS)
         if answer is None:
             raise PlatformError("unsupported URL scheme")
         with answer:

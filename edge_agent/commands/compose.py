@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.adapters.board_sensors import cgroup_limit
 from edge_agent.adapters.config_files import Reading
-from edge_agent.adapters.lazy_imports import own_digests, whole_digests, without
+from edge_agent.adapters.lazy_imports import daemon_libraries, restore_libraries
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.adapters.state_lock import StateLock
 from edge_agent.errors import EdgeAgentError
@@ -81,7 +81,7 @@ def compose(config: Path, profile: str | None, own_state: bool = False) -> Compo
     another daemon has it), and what the hub left there is taken over; without, it is only looked at.
     """
     reading = Reading(config, profile)
-    with without(*own_digests()):
+    with daemon_libraries():
         for library in DAEMON_LIBRARIES:  # the child works meanwhile
             importlib.import_module(library)
     from edge_agent.config import profile as profile_records
@@ -117,7 +117,7 @@ def _load_for(config: Config) -> None:
         importlib.import_module(PEERING)
     for population in config.population:
         if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
-            whole_digests()
+            restore_libraries()
 
 
 def _composed(settings: Settings, state: KeptState, base: int) -> Composed:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,7 @@ rate_hz = 50
 modality = "co2"
 topic = "z/{{agent}}"
 pointer = "/co2"
+wakes = true
 [[population.act]]
 control = "fan"
 topic = "z/{{agent}}/set"
@@ -99,9 +101,13 @@ class Device:
         self.heard: list[tuple[str, bytes]] = []
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self.client.on_message = lambda _c, _u, m: self.heard.append((m.topic, m.payload))
+        topics = [("z/+/set", 0), ("edge/v1/#", 0), ("homeassistant/#", 0)]
+        self.client.on_connect = lambda client, *_: client.subscribe(topics)  # again when it had to reconnect
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.connect("127.0.0.1", port)
-        self.client.subscribe([("z/+/set", 0), ("edge/v1/#", 0), ("homeassistant/#", 0)])
         self.client.loop_start()
+        assert subscribed.wait(PATIENCE)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, command: Sequence[str] = (), online: bool = True) -> None:
@@ -114,7 +120,14 @@ class Device:
         return run_edge_agent(self.folder, *arguments)
 
     def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-        until(condition, seconds)
+        try:
+            until(condition, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.status()}\n{self.log()[-4000:]}") from None
+
+    def log(self) -> str:
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
 
     def status(self) -> dict[str, Any]:
         done = self.command("status", "--socket", "s", "--json")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.broker
 NETWORK = Path(__file__).parents[1] / "data" / "networks" / "policy.onnx"
 INPUTS = ("co2", "heat", "light", "noise", "people", "hour")
 FIELDS = "".join(
-    f'[[population.observe]]\nmodality = "{name}"\ntopic = "z/{{agent}}"\npointer = "/{name}"\n'
+    f'[[population.observe]]\nmodality = "{name}"\ntopic = "z/{{agent}}"\npointer = "/{name}"\nwakes = true\n'
     for name in INPUTS
 )
 CONFIG = """

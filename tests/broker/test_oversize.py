@@ -52,7 +52,7 @@ def test_100_mb_on_a_sensor_topic_of_a_3_1_1_broker_end_the_connection(device: A
         device.drive(1, 1500, "on")  # it is subscribed
         assert device.status()["broker"]["version"] == 4
         device.client.publish("z/room-1", bytes(HUNDRED_MB), 1).wait_for_publish(60.0)
-        device.until(lambda: device.status()["broker"]["oversize_disconnects"] >= 1)
+        device.until(lambda: device.status()["broker"]["oversize_disconnects"] >= 1, RECONNECT_S)
         device.until(lambda: device.status()["broker"]["state"] == "online", RECONNECT_S)
         device.drive(1, 300, "off")
         assert "on topic 'z/room-1', expected at most" in device.status()["broker"]["last_reason"]

@@ -39,7 +39,7 @@ if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then
         short) wanted=(-e /src pytest pytest-timeout hypothesis) ;;
         full) wanted=(-e '/src[dev]' -e /src/tools/edge_convert -e /src/tools/edge_hub) ;;
     esac
-    run_pip install -c /src/constraints.txt scikit-build-core cmake ninja
+    run_pip install -c /src/constraints.txt scikit-build-core cmake ninja hatchling editables
     CFLAGS=-Werror run_pip install -c /src/constraints.txt --no-build-isolation "${wanted[@]}"
     echo "$recipe" >"$root/venv/$form"
 fi

@@ -118,7 +118,9 @@ class Group:
     @property
     def rate_hz(self) -> float:
         """Steps per second: as configured, else one per tick of the model, else 1."""
-        return self.config.rate_hz or (1.0 if self.binding.tick_s is None else 1.0 / self.binding.tick_s)
+        if self.config.rate_hz is not None:
+            return self.config.rate_hz
+        return 1.0 if self.binding.tick_s is None else 1.0 / self.binding.tick_s
 
     @property
     def delayed(self) -> int:

@@ -50,13 +50,49 @@ print(early.ready, "wave" in sys.modules, callable(early.open), "wave" in sys.mo
 def test_digests_are_the_same_without_openssl_and_whole_again_for_plug_ins() -> None:
     script = """
 import sys
-from edge_agent.adapters.lazy_imports import own_digests, whole_digests, without
-with without(*own_digests()):
+from edge_agent.adapters.lazy_imports import daemon_libraries, restore_libraries
+with daemon_libraries():
     import hashlib
 print(hashlib.sha256(b"abc").hexdigest())
 print("_hashlib" in sys.modules)
-whole_digests()
+restore_libraries()
 print(hashlib.sha256(b"abc").hexdigest(), "_hashlib" in sys.modules, callable(hashlib.pbkdf2_hmac))
 """
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
     assert run(script).split() == [digest, "False", digest, "True", "True"]
+
+
+def test_compressions_of_no_bundle_come_back_for_plug_ins() -> None:
+    script = """
+import io, sys
+from edge_agent.adapters.lazy_imports import daemon_libraries, restore_libraries
+with daemon_libraries():
+    import shutil, zipfile
+print([name in sys.modules for name in ("bz2", "lzma")])
+restore_libraries()
+for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    archive = zipfile.ZipFile(io.BytesIO(), "w", method)
+    archive.writestr("a", b"b" * 99)
+    print(archive.read("a") == b"b" * 99)
+print({"bztar", "xztar"} <= {name for name, _ in shutil.get_archive_formats()})
+"""
+    assert run(script).splitlines() == ["[False, False]", "True", "True", "True"]
+
+
+def test_numpy_and_dataclasses_work_without_the_modules_they_seldom_use() -> None:
+    script = """
+import sys, types
+from edge_agent.adapters.lazy_imports import daemon_libraries
+with daemon_libraries():
+    import dataclasses
+    import numpy as np
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Point:
+        x: int = 0
+print([type(sys.modules.get(name)) is types.ModuleType for name in ("inspect", "pickle", "ipaddress")])
+print(Point(3), np.concatenate([np.zeros(1), np.ones(1)]).sum())
+import inspect, pickle
+print("axis" in inspect.signature(np.mean).parameters, pickle.loads(pickle.dumps(np.arange(3))).tolist())
+print(pickle.loads(np.arange(2).dumps()).tolist())
+"""
+    assert run(script).splitlines() == ["[False, False, False]", "Point(x=3) 1.0", "True [0, 1, 2]", "[0, 1]"]
