@@ -96,9 +96,9 @@ def populations(
     for entity in entities:
         if not entity.object_id.startswith(f"{_slug(own)}_"):
             for agent, entry in _readings(entity, wanted, base, stale_s, said):
-                observe = rooms.setdefault(agent, {})
-                if entity.domain == "sensor" or entry["modality"] not in observe:
-                    observe[entry["modality"]] = entry
+                known = rooms.setdefault(agent, {})
+                if entity.domain == "sensor" or entry["modality"] not in known:
+                    known[entry["modality"]] = entry
     for agent in agents:
         if agent not in rooms:
             raise ConfigError(

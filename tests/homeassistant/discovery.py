@@ -29,6 +29,7 @@ fleet = "lab"
 state_dir = "state"
 socket = "s"
 telemetry_s = {seconds}
+spare_kb = 1024
 [broker]
 host = "127.0.0.1"
 port = {port}
