@@ -64,7 +64,7 @@ class HomeAssistant:
         """End it in good order."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(START_S)
             self._process = None
 
     def remove(self) -> None:
