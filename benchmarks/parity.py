@@ -32,17 +32,17 @@ from edge_agent import Population
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.errors import EdgeAgentError, PlatformError
-from edge_convert.agent_trace import AgentTrace
 from edge_convert.bundle import agent_bundle
 from edge_convert.bundle.job import Job
-from edge_convert.decisions import Comparison, compare
 from edge_convert.measure.agent_fidelity import (
     TraceHistory,
     bundle_decisions,
     reference_decisions,
     trace_decisions,
 )
+from edge_convert.measure.decisions import Comparison, compare
 from edge_convert.readers import pymdp_npz
+from edge_convert.readers.agent_trace import AgentTrace
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "parity"

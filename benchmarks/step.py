@@ -24,9 +24,10 @@ from benchmarks.cases import run
 from benchmarks.figures import MORE, Figure, at_least, at_most
 from benchmarks.numpy_step import NumpyStep
 from edge_agent.engine import isa, reference
-from edge_agent.engine.arrays import ModelArrays, arrays_from_npz
+from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
+from edge_convert.readers import pymdp_npz
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -39,8 +40,7 @@ BATCHES = (256, 1024, 4096)
 
 def arrays_of(name: str) -> ModelArrays:
     """Return a golden model as pymdp gave it."""
-    with np.load(GOLDEN / "models" / f"{name}.npz") as data:
-        return arrays_from_npz(dict(data))
+    return pymdp_npz.read(GOLDEN / "models" / f"{name}.npz").arrays
 
 
 def observations_of(name: str, agents: int) -> np.ndarray:

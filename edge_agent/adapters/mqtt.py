@@ -52,7 +52,6 @@ from edge_agent.protocol.ports import (
     Subscription,
 )
 from edge_agent.wire import broker_login
-from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:  # loaded by a connection that is encrypted
     import ssl
@@ -381,6 +380,4 @@ def send_at_once(_: Client, __: object, connection: Any) -> None:
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     if not settings.tls and settings.ca is None:
         return None
-    if settings.key is not None:
-        check_private(settings.key)
     return broker_login.tls(settings.ca, settings.certificate, settings.key)

@@ -37,7 +37,7 @@ def mqtt_settings(broker: BrokerConfig, client_id: str, config: Path | None = No
             continue
         try:
             Path(text).open("rb").close()
-            if key in ("password_file", "key_file"):
+            if key == "key_file":
                 check_private(Path(text))
         except OSError as error:
             raise ConfigError(f"{where}broker.{key}: {text}: {error.strerror}") from error

@@ -197,7 +197,7 @@ def _serve(
                 call()
             server.tick()
             woken_at = loop.wait(min(deadline, server.deadline))
-    except Exception:  # the only one in the project: this is the outermost loop
+    except Exception:  # the outermost loop
         log.exception("unhandled exception; all agents are set to their safe values")
         status = EXIT_FAILED
     watchdog.stopping()

@@ -16,10 +16,8 @@ U controls, P policies, T steps, F factors:
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -178,52 +176,3 @@ def model_arrays(
         counts_b,
         ways,
     )
-
-
-def arrays_from_npz(data: Mapping[str, Any]) -> ModelArrays:
-    """Return the model in an npz of the form that design notes and ``edge_convert.export_pymdp`` use.
-
-    Keys: ``A_0 …``, ``B_0 …``, ``C_0 …``, ``D_0 …``, optional ``E``, ``policies``, ``A_deps``, ``B_deps``
-    (JSON), ``policy_len``, every option of ``AgentOptions`` by its name (``gamma``, ``sampling_mode`` …),
-    ``pA_0 …``, ``pB_0 …``, ``H_0 …``, ``I_0 …``.
-
-    Raises
-    ------
-    ModelError
-    """
-
-    def series(letter: str) -> list[Any] | None:
-        found = list(
-            itertools.takewhile(lambda key: key in data, (f"{letter}_{i}" for i in itertools.count()))
-        )
-        return [data[key] for key in found] or None
-
-    def parsed(key: str) -> Any:
-        return json.loads(str(data[key])) if key in data else None
-
-    return model_arrays(
-        series("A") or [],
-        series("B") or [],
-        series("C"),
-        series("D"),
-        E=data.get("E"),
-        policies=data.get("policies"),
-        A_deps=parsed("A_deps"),
-        B_deps=parsed("B_deps"),
-        policy_len=int(data["policy_len"]) if "policy_len" in data else 1,
-        options=AgentOptions.from_plain(
-            {name: _plain(name, data[name]) for name in AgentOptions.names() if name in data}
-        ),
-        pA=series("pA"),
-        pB=series("pB"),
-        H=series("H"),
-        I=series("I"),
-    )
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return the number, text or truth in a 0-dimensional array."""
-    array = np.asarray(value)
-    if array.size != 1:
-        raise ModelError(f"{name}: {array.dtype} of shape {array.shape}, expected one value")
-    return array.item()

@@ -95,9 +95,7 @@ class BundleWorker:
                 )
             except EdgeAgentError as error:
                 self._tell(Verified(name, bundle, str(error)))
-            except (
-                Exception
-            ) as error:  # a bundle that nobody foresaw is refused, or its rollout waits for ever
+            except Exception as error:  # the outermost call of a thread: without news the rollout never ends
                 log.exception("hub: bundle %.12s cannot be verified", bundle)
                 self._tell(Verified(name, bundle, f"{type(error).__name__}: {error}"))
             else:

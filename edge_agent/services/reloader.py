@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edge_agent.config.records import Config
 from edge_agent.config.reload import changes
-from edge_agent.errors import BudgetError, EdgeAgentError
+from edge_agent.errors import BudgetError, EdgeAgentError, PlatformError
 from edge_agent.memory.budget import region_bytes
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.populations import Populations
@@ -84,6 +84,9 @@ class Reloader:
             self._result = self._compose()
         except EdgeAgentError as error:
             self._result = error
+        except Exception as error:  # the outermost call of a thread: without a result no reload starts again
+            log.exception("reload: unhandled exception while the configuration was read")
+            self._result = PlatformError(f"{type(error).__name__}: {error}")
         self._wake()
 
     def _apply(self, new: Composition) -> None:

@@ -1,4 +1,7 @@
-"""What a connection to a broker proves itself and the broker with: a password's file, certificates."""
+"""Credentials of a connection to a broker: the password file, certificates and keys.
+
+Files with a secret are refused if others than their owner can read or write them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError
+from edge_agent.wire.signatures import check_private
 
 if TYPE_CHECKING:  # loaded by a connection that is encrypted
     import ssl
@@ -17,9 +21,13 @@ def password(path: Path, key: str) -> str:
     Raises
     ------
     ConfigError
-        The file can't be read, is empty, or is not UTF-8.
+        The file can't be read, is empty, is not UTF-8, or others than its owner can read it.
     """
     where = f"{key}: {path}"
+    try:
+        check_private(path)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
     try:
         return path.read_text(encoding="utf-8").splitlines()[0]
     except OSError as error:
@@ -31,24 +39,27 @@ def password(path: Path, key: str) -> str:
 
 
 def tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """Return how a broker is believed, and how we prove who we are.
+    """Return the TLS context of a client.
 
     Parameters
     ----------
     ca : Path or None
-        Whose signature on the broker's certificate is believed; None: the system's authorities.
+        CA certificate file; None uses the system's trust store.
     certificate : Path or None
-        Our own, for a broker that asks for one.
+        The client's certificate, for brokers that require one.
     key : Path or None
         Its key; None if it is in the same file.
 
     Raises
     ------
     ConfigError
-        A file can't be read or is something else.
+        A file can't be read or has another content, or others than its owner can read the key.
     """
     import ssl
 
+    secret = key or certificate
+    if secret is not None:
+        check_private(secret)
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:

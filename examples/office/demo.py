@@ -25,9 +25,9 @@ from rich.table import Table
 import readings
 from coalition import Observer
 from controllers import Controller, OnOff, Schedule, Threshold
-from edge_agent.engine.arrays import arrays_from_npz
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 from edge_agent.wire.topics import DeviceTopics
+from edge_convert.readers import pymdp_npz
 from fidelity import agreement
 from fleet import FLEET, HEARTBEAT_S, HOST, Device, Hub, broker, fresh_directory, run_program
 from playback import Playback, Share
@@ -55,8 +55,8 @@ def rival(controller: Controller) -> Score:
 
 def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
     """Run the fleet through the week; return what was seen."""
-    with np.load(directory / "office.npz") as source:
-        model, meta = arrays_from_npz(source), json.loads(str(source["meta"]))
+    source = pymdp_npz.read(directory / "office.npz")
+    model, meta = source.arrays, source.meta
     levels = {name: number for number, name in enumerate(meta["controls"][0]["values"])}
     rooms = Rooms(readings.load(readings.DATA), len(DEVICES) * (BULK + SINGLE), SEED)
     seen: dict[str, Any] = {}

@@ -1,7 +1,9 @@
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,6 +47,32 @@ def test_watch_prints_a_line_for_each_change_and_ends(mosquitto) -> None:
             assert process.wait(10) == 0
 
 
+@pytest.mark.parametrize("more", [["--json"], [], ["on a terminal"]], ids=["json", "table", "terminal"])
+def test_watch_ends_well_when_its_reader_leaves(mosquitto, more: list[str]) -> None:
+    command = [sys.executable, "-m", "edge_hub.cli", "watch", "--fleet", "lab"]
+    environment = os.environ | ({"FORCE_COLOR": "1"} if more == ["on a terminal"] else {})
+    more = [word for word in more if word.startswith("--")]
+    with (
+        connection.Connection(arguments(mosquitto, "devices"), ()) as link,
+        subprocess.Popen(
+            [*command, *more, "--broker", f"127.0.0.1:{mosquitto.port}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        ) as process,
+    ):
+        link.publish(T.birth, birth(True), retain=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        end = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < end:
+            link.publish(T.birth, birth(True), retain=True)  # it meets the closed pipe when it prints this
+        process.kill()  # if it has not ended
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
 def test_sigterm_ends_it_in_good_order_even_where_sigint_is_ignored(mosquitto) -> None:
     with connection.Connection(arguments(mosquitto, "devices"), ()) as link:
         link.publish(T.birth, birth(True), retain=True)
@@ -69,6 +97,7 @@ def test_no_broker_is_one_line(capsys) -> None:
 def test_a_broker_that_refuses_is_one_line(make_mosquitto, tmp_path, capsys) -> None:
     broker = make_mosquitto("allow_anonymous false")
     (tmp_path / "password").write_text("guess\n")
+    (tmp_path / "password").chmod(0o600)
     words = ["--username", "tom", "--password-file", str(tmp_path / "password")]
     assert main(["devices", "--broker", f"127.0.0.1:{broker.port}", *words]) == 1
     told = capsys.readouterr().err

@@ -20,11 +20,11 @@ from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bodies, messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub.broker import Broker
 from edge_hub.cli import main
 from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
-from edge_hub.ingest.subscriber import Broker
 from edge_hub.ingest.worker import Worker
 from edge_hub.testing.postgresql import PostgreSQL
 
@@ -215,7 +215,7 @@ def test_a_database_that_is_stopped_is_waited_for_and_nothing_is_acknowledged_me
 WORKER = """
 import asyncio, sys
 from edge_hub.database.engine import Database
-from edge_hub.ingest.subscriber import Broker
+from edge_hub.broker import Broker
 from edge_hub.ingest.worker import Worker
 asyncio.run(Worker(Database(sys.argv[1]), Broker("127.0.0.1", int(sys.argv[2])), "lab", "g").run())
 """

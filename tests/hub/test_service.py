@@ -24,6 +24,7 @@ from tests.support import fan
 
 pytestmark = pytest.mark.broker
 PASSWORD = "correct horse battery"
+TLS = ("--tls-certificate", "cert", "--tls-key")
 GATES = {"shadow_seconds": 1, "trial_seconds": 1, "steps": 15, "missed_rate": 1}
 
 
@@ -287,6 +288,10 @@ def test_a_broker_that_is_away_is_said_and_waited_for(start: Any, mosquitto: Mos
         ((), "", "--data: found none"),
         (("--data", "x.db", "--tls-key", "k"), "", "expected both or none"),
         (("--data", "x.db", "--listen", "here"), "", "--listen: found 'here'"),
+        (("--data", "x.db", "--listen", "here:x"), "", "--listen: found port 'x'"),
+        (("--data", "x.db", *TLS, "none"), "", "none: No such file"),
+        (("--data", "x.db", *TLS, "open"), "", "open: mode is 0644, expected 0600"),
+        (("--data", "x.db", *TLS, "closed"), "", "cert: no usable certificate and key"),
         ((), "data = 3", "data: found 3, expected a text"),
         ((), "nothing = 3", "nothing: found a key that is no option"),
         ((), "no_ingest = 1", "no_ingest: found 1, expected true or false"),
@@ -294,10 +299,14 @@ def test_a_broker_that_is_away_is_said_and_waited_for(start: Any, mosquitto: Mos
     ],
 )
 def test_what_is_wrong_with_the_options_is_said_in_one_line(
-    tmp_path: Path, capsys: Any, words: tuple[str, ...], text: str, error: str
+    tmp_path: Path, monkeypatch: Any, capsys: Any, words: tuple[str, ...], text: str, error: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     config = tmp_path / "hub.toml"
     config.write_text(text)
+    for name, mode in (("open", 0o644), ("closed", 0o600)):
+        Path(name).touch()
+        Path(name).chmod(mode)
     assert main(["serve", "--config", str(config), *words]) == 2
     err = capsys.readouterr().err
     assert error in err

@@ -14,6 +14,7 @@ from edge_hub.archive import Archive
 from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.engine import Database
 from edge_hub.database.gaps import gaps
+from edge_hub.database.leases import Lease
 from edge_hub.database.migrate import migrate
 from edge_hub.database.schema import HEAD, metadata
 from edge_hub.database.telemetry import Numbers
@@ -230,16 +231,23 @@ def test_a_commit_is_on_disk_before_it_returns(tmp_path: Path) -> None:
 
 
 def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
-    assert leases.take(database, "x", "one")
-    assert leases.take(database, "x", "one")
-    assert not leases.take(database, "x", "two")
-    leases.give_back(database, "x", "two")
-    assert not leases.take(database, "x", "two")
-    assert leases.take(database, "x", "one", seconds=-1.0)
-    assert leases.take(database, "x", "two")
-    assert leases.holder(database, "x") == "two"
-    leases.give_back(database, "x", "two")
-    assert leases.take(database, "x", "one")
+    one, two = Lease(database, "x"), Lease(database, "x")
+    assert one.take()
+    assert one.take()
+    assert not two.take()
+    two.give_back()
+    assert not two.take()
+    assert (one.held, two.held) == (True, False)
+    ended = Lease(database, "y", seconds=-1.0)
+    three = Lease(database, "y")
+    assert ended.take()
+    assert not ended.held
+    assert three.take()
+    assert not ended.take()
+    assert leases.holder(database, "y") == three.holder
+    one.give_back()
+    assert not one.held
+    assert two.take()
 
 
 def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.engine.arrays import arrays_from_npz, model_arrays
+from edge_agent.engine.arrays import model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.precision import Precision
+from edge_convert.readers import pymdp_npz
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 
@@ -18,8 +19,7 @@ def models() -> dict[str, Model]:
     """Return them by name."""
     out = {}
     for name in ("s1_grid5_T1", "s2_grid10_T1", "s3_tmaze_T2", "s4_grid10x4_T1"):
-        with np.load(GOLDEN / f"{name}.npz") as data:
-            out[name] = Model.quantized(arrays_from_npz(dict(data)))
+        out[name] = Model.quantized(pymdp_npz.read(GOLDEN / f"{name}.npz").arrays)
     generator = np.random.default_rng(1)
 
     def dense(rows: int, *shape: int) -> np.ndarray:

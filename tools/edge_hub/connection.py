@@ -21,8 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.wire import broker_login
+from edge_agent.errors import PlatformError
+from edge_hub.broker import Broker
 
 NOT_UTF8 = "(not UTF-8)"
 QUEUE_MESSAGES = 100_000
@@ -96,10 +96,10 @@ class Connection:
         kept: bool = False,
         quiet: float = 0.5,
     ) -> None:
-        host, port = address(arguments.broker, 8883 if arguments.ca else 1883)
+        broker = Broker.of(arguments)
         self.dropped = 0
         self.connects = 0
-        self._broker = f"{host}:{port}"
+        self._broker = broker
         self._seconds = seconds
         self._quiet = quiet
         self._lost_at = math.inf
@@ -115,22 +115,19 @@ class Connection:
             clean_session=not kept,
             manual_ack=bool(name),
         )
-        if arguments.username:
-            secret = arguments.password_file
-            client.username_pw_set(
-                arguments.username, broker_login.password(secret, "--password-file") if secret else None
-            )
-        if arguments.ca:
-            client.tls_set_context(broker_login.tls(arguments.ca, arguments.certificate, arguments.key))
+        if broker.username:
+            client.username_pw_set(broker.username, broker.password or None)
+        if broker.tls is not None:
+            client.tls_set_context(broker.tls)
         client.max_inflight_messages_set(20)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         try:
-            client.connect(host, port)
+            client.connect(broker.host, broker.port)
         except OSError as error:
-            raise PlatformError(f"broker {host}:{port}: {error}") from error
+            raise PlatformError(f"{broker}: {error}") from error
         client.loop_start()
         try:
             refused = self._answer.get(timeout=seconds)
@@ -138,7 +135,7 @@ class Connection:
             refused = f"no answer within {seconds:g} s"
         if refused:
             self.close()
-            raise PlatformError(f"broker {host}:{port}: {refused}")
+            raise PlatformError(f"{broker}: {refused}")
 
     def messages(self, seconds: float) -> Iterator[Incoming]:
         """Yield what arrives within ``seconds`` of now: waits for the first, then takes what is there."""
@@ -190,7 +187,7 @@ class Connection:
             It went away and has not come back for as long as it may take to answer.
         """
         if time.monotonic() - self._lost_at > self._seconds:
-            raise PlatformError(f"broker {self._broker}: the connection is lost")
+            raise PlatformError(f"{self._broker}: the connection is lost")
 
     def acknowledge(self, batch: Iterable[Incoming]) -> None:
         """Tell the broker that messages were dealt with; needed on a connection with a name."""
@@ -244,22 +241,6 @@ class Connection:
             )
         except queue.Full:
             self.dropped += 1
-
-
-def address(text: str, default_port: int) -> tuple[str, int]:
-    """Take ``HOST[:PORT]`` apart; an IPv6 address stands in brackets.
-
-    Raises
-    ------
-    ConfigError
-        The port is not a number from 1 to 65535.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        return text.strip("[]"), default_port
-    if not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise ConfigError(f"--broker: found port {port!r}, expected 1 to 65535")
-    return host.strip("[]"), int(port)
 
 
 def _on_its_way(info: MQTTMessageInfo) -> bool:

@@ -17,18 +17,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent.errors import ConfigError, PeerError
-from edge_agent.wire import blocks, bodies, bundle, messages, topics
+from edge_agent.wire import blocks, bodies, bundle, topics
 from edge_agent.wire.blocks import Cut
-from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
 from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
-
-BLOCKS_PER_REQUEST = 8
-MOST_UNSENT = 32
-"""Blocks for one device that the broker has not acknowledged, 4 MB."""
 
 
 class RolloutStore(Protocol):
@@ -75,6 +71,7 @@ class Deployment:
         self._link = link
         self._desired = desired
         self._now = now
+        self._blocks = BlockServer(link, store.bundle)
         self._saved = ""
         self._cuts: dict[str, Cut] = {}
         self._connects = 0
@@ -111,7 +108,7 @@ class Deployment:
             if address.channel == "down/desired":
                 self._desired.note(address.device, message.payload)
             elif address.channel == "up/fetch":
-                self._serve(DeviceTopics(address.fleet, address.device), message.payload)
+                self._blocks.answer(DeviceTopics(address.fleet, address.device), message.payload)
             else:
                 device = self.fleet.take(message.topic, message.payload, self._now())
                 if device is not None and address.channel == "up/reported":
@@ -185,25 +182,6 @@ class Deployment:
             url = self.rollout.url if digest == self.rollout.bundle else ""
             self._cuts[digest] = blocks.cut(digest, bundle.read(path).name, path.read_bytes(), url)
         return self._cuts[digest]
-
-    def _serve(self, device: DeviceTopics, payload: bytes) -> None:
-        body = messages.decode(payload).body
-        bodies.check(bodies.FETCH, body, "fetch")
-        digest = body["bundle"]
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise PeerError(f"fetch: {digest!r} is not a SHA-256 in hex")
-        path = self._store.bundle(digest)
-        # A device that asks faster than it takes would fill the hub's memory: it asks again, so it waits.
-        if not path.exists() or self._link.unsent(device.block) >= MOST_UNSENT:
-            return
-        with path.open("rb") as file:
-            for index in body["blocks"][:BLOCKS_PER_REQUEST]:
-                file.seek(index * blocks.BLOCK_BYTES)
-                data = file.read(blocks.BLOCK_BYTES)
-                if not data:
-                    raise PeerError(f"fetch: block {index} of {digest[:12]}, which is shorter")
-                block = {"bundle": digest, "index": index, "data": data}
-                self._link.post(device.block, messages.encode(Message(block)))
 
 
 def filters(fleet: str) -> tuple[str, ...]:

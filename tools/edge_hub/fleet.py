@@ -107,6 +107,7 @@ class Device:
             "missed": self.total("missed"),
             "rss": self.birth.get("rss") if self.rss is None else self.rss,
             "desired_version": self.reported.get("version", 0),
+            "lost_state": self.birth.get("lost_state", []),
             "rollouts": self.reported.get("rollouts", {}),
             "refused": self.reported.get("refused", {}),
             "gaps": len(self.gaps.missing) + self.gaps.lost,

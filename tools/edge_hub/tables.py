@@ -110,8 +110,9 @@ def _colour(cell: str) -> str:
 
 
 def rollout_text(row: dict[str, Any]) -> str:
-    """Return the state of a device's rollouts, or why its last document was refused, in a few words."""
-    parts = [
+    """Return the state of a device's rollouts, why its last document was refused, and what state it lost."""
+    parts = [f"state lost: {line}" for line in row["lost_state"]]
+    parts += [
         f"{population}: {state.get('stage', '?')} {state.get('reason', '')}".strip()
         for population, state in sorted(row["rollouts"].items())
     ]

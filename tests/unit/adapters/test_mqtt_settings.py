@@ -49,6 +49,7 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, key: str) -> N
     secret = tmp_path / "secret"
     secret.write_text("secret\n")
     secret.chmod(0o644)
+    (tmp_path / "cert").touch()
     broker = BrokerConfig(tls=True, cert_file=str(tmp_path / "cert"), **{key: str(secret)})
     with pytest.raises(ConfigError, match="0644, expected 0600"):
         PahoClient(mqtt_settings(broker, "device"), lambda: None)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.wire import npz
-from edge_convert import forks
-from edge_convert.measure import agent_fidelity
+from edge_convert.measure import agent_fidelity, forks
 from edge_convert.readers import pymdp_npz
 
 AGENTS = Path(__file__).parents[2] / "golden" / "agents"

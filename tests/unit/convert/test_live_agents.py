@@ -14,9 +14,9 @@ import pytest
 from edge_agent.wire import bundle, npz
 from edge_convert.bundle import agent_bundle
 from edge_convert.bundle.job import Job
-from edge_convert.decisions import CLEAR, Decisions, compare
 from edge_convert.measure import agent_fidelity
 from edge_convert.measure.agent_fidelity import TraceHistory, bundle_decisions, trace_decisions
+from edge_convert.measure.decisions import CLEAR, Decisions, compare
 from edge_convert.readers import pymdp_npz
 
 AGENTS = Path(__file__).parents[2] / "golden" / "agents"

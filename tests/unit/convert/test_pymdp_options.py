@@ -10,10 +10,10 @@ import pytest
 
 from edge_agent.engine.options import TIE, AgentOptions
 from edge_agent.errors import ModelError
-from edge_convert import pymdp_options
-from edge_convert.decisions import CLEAR
 from edge_convert.measure import gate
-from edge_convert.pymdp_options import JAX, LEGACY
+from edge_convert.measure.decisions import CLEAR
+from edge_convert.pymdp import pymdp_options
+from edge_convert.pymdp.pymdp_options import JAX, LEGACY
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "pymdp.md"
 ROWS = re.findall(r"^\| (`.*?) \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)

@@ -10,8 +10,8 @@ import numpy as np
 from edge_agent.engine import Model
 from edge_convert import console
 from edge_convert.measure import agent_fidelity
-from edge_convert.quantize import agent_sensitivity
 from edge_convert.readers.agent_source import agent_source
+from edge_convert.sensitivity import agent_sensitivity
 
 
 def test_the_tensor_that_is_off_is_the_most_sensitive(light: dict[str, Any]) -> None:

@@ -12,8 +12,7 @@ import pytest
 from edge_agent.engine import Model
 from edge_agent.engine.sparse import Sparse
 from edge_agent.wire import npz
-from edge_convert import sparse_npz
-from edge_convert.readers import pymdp_npz
+from edge_convert.readers import pymdp_npz, sparse_npz
 
 
 def write(path: Path, arrays: dict[str, Any]) -> Path:

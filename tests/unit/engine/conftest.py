@@ -1,13 +1,15 @@
 """The five models and reference traces that pymdp 1.0.4 made (float64, JAX)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from edge_agent.engine.arrays import ModelArrays, arrays_from_npz
+from edge_agent.engine.arrays import ModelArrays
+from edge_convert.readers import pymdp_npz
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 NAMES = ("s1_grid5_T1", "s2_grid10_T1", "s2_grid10_T3", "s3_tmaze_T2", "s4_grid10x4_T1")
@@ -23,13 +25,11 @@ class Golden(NamedTuple):
 
 
 def golden(name: str) -> Golden:
-    with (
-        np.load(GOLDEN / "models" / f"{name}.npz") as model,
-        np.load(GOLDEN / "traces" / f"{name}.npz") as trace,
-    ):
+    arrays = pymdp_npz.read(GOLDEN / "models" / f"{name}.npz").arrays
+    marginal = replace(arrays.options, sampling_mode="marginal")  # as the traces' agents chose
+    with np.load(GOLDEN / "traces" / f"{name}.npz") as trace:
         restarts = range(0, 200, 10) if name.startswith("s3") else range(0)
-        marginal = {"sampling_mode": np.array("marginal")}  # as the traces' agents chose
-        return Golden(name, arrays_from_npz(dict(model) | marginal), dict(trace), restarts)
+        return Golden(name, replace(arrays, options=marginal), dict(trace), restarts)
 
 
 @pytest.fixture(params=NAMES)

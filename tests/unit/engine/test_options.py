@@ -1,17 +1,20 @@
 """The options of an agent: what is allowed, and how they travel."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_agent.engine import reference
-from edge_agent.engine.arrays import arrays_from_npz, model_arrays
+from edge_agent.engine.arrays import model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import BEFORE_OPTIONS, AgentOptions
 from edge_agent.errors import ModelError
+from edge_convert.readers import pymdp_npz
 
 A, B = [np.eye(2)], [np.stack([np.eye(2), np.eye(2)[::-1]], axis=-1)]
+FILE = Path("model.npz")  # what messages call it
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_options_travel_as_json() -> None:
 
 
 def test_without_a_stated_option_the_default_is_pymdps() -> None:
-    arrays = arrays_from_npz({"A_0": A[0], "B_0": B[0]})
+    arrays = pymdp_npz.source_of(FILE, {"A_0": A[0], "B_0": B[0]}).arrays
     assert arrays.options == AgentOptions()
     assert (arrays.options.sampling_mode, arrays.options.on_contradiction) == ("full", "keep")
 
@@ -58,10 +61,10 @@ def test_npz_states_options_by_name() -> None:
         "num_iter": np.array(4),
         "gamma": np.array(0.0),
     }
-    found = arrays_from_npz({"A_0": A[0], "B_0": B[0], **stated}).options
+    found = pymdp_npz.source_of(FILE, {"A_0": A[0], "B_0": B[0], **stated}).arrays.options
     assert found == AgentOptions("marginal", gamma=0.0, use_inductive=True, num_iter=4)
-    with pytest.raises(ModelError, match=r"num_iter: int64 of shape \(2,\), expected one value"):
-        arrays_from_npz({"A_0": A[0], "B_0": B[0], "num_iter": np.array([1, 2])})
+    with pytest.raises(ModelError, match=r"num_iter is int64 \(2,\), expected one value"):
+        pymdp_npz.source_of(FILE, {"A_0": A[0], "B_0": B[0], "num_iter": np.array([1, 2])})
 
 
 def test_a_bundle_keeps_options_and_their_tables() -> None:

@@ -30,7 +30,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "topic.toml").write_text('size = 2\n[[act]]\ncontrol = "fan"\ntopic = "z/{agent}/#"')
     (tmp_path / "heard.toml").write_text('size = 2\n[[observe]]\nmodality = "co2"\ntopic = "z/\\u0000"')
     (tmp_path / "large.toml").write_text(f"size = 2\nseed = {2**64}")
-    (tmp_path / "empty").write_text("")
+    (tmp_path / "empty").touch(mode=0o600)
+    (tmp_path / "open").write_text("guess\n")
+    (tmp_path / "open").chmod(0o644)
     return tmp_path
 
 
@@ -75,7 +77,19 @@ KEYS = ["keys", "--fleet", "f"]
             [*DEPLOY, "--username", "tom", "--password-file", "empty"],
             "--password-file: empty: empty, expected the password",
         ),
+        (
+            [*DEPLOY, "--username", "tom", "--password-file", "open"],
+            "--password-file: open: mode is 0644, expected 0600",
+        ),
+        ([*DEPLOY, "--password-file", "open"], "--password-file: found without --username"),
         ([*DEPLOY, "--ca", "empty"], "empty: not a CA certificate"),
+        ([*DEPLOY, "--certificate", "hub.crt"], "--certificate, --key: found without --ca"),
+        ([*DEPLOY, "--ca", "empty", "--key", "hub.key"], "--key: found without --certificate"),
+        (
+            [*DEPLOY, "--ca", "empty", "--certificate", "hub.crt", "--key", "open"],
+            "open: mode is 0644, expected 0600",
+        ),
+        ([*DEPLOY, "--ca", "empty", "--certificate", "open"], "open: mode is 0644, expected 0600"),
         (["command", "reset", "--fleet", "f"], "--sign: found no key"),
         ([*COMMAND, "--argument", "rate"], "--argument: found 'rate', expected KEY=JSON"),
         ([*COMMAND, "--argument", "5"], "--argument: found '5', expected KEY=JSON"),

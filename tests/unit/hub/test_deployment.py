@@ -17,8 +17,9 @@ from rich.console import Console
 from edge_agent.wire import blocks, bodies, messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics, parse
+from edge_hub.block_server import MOST_UNSENT
 from edge_hub.connection import Incoming
-from edge_hub.deployment import MOST_UNSENT, Deployment
+from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
 from edge_hub.hub_folder import HubStore
 from edge_hub.rollout import FleetRollout, Member

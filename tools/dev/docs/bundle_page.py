@@ -14,8 +14,8 @@ import numpy as np
 from page_text import prose, table
 
 from edge_agent.engine import Model, golden
-from edge_agent.engine.arrays import arrays_from_npz
 from edge_agent.wire import blocks, bundle, signatures
+from edge_convert.readers import pymdp_npz
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = "tests/golden/models/s3_tmaze_T2.npz"
@@ -120,8 +120,7 @@ def _words(docstring: str) -> str:
 
 
 def _entries() -> Iterator[list[str]]:
-    with np.load(ROOT / EXAMPLE) as source:
-        model = Model.quantized(arrays_from_npz(dict(source)))
+    model = Model.quantized(pymdp_npz.read(ROOT / EXAMPLE).arrays)
     payload = model.entries() | {"golden.npz": golden.make(model)}
     series: dict[str, list[str]] = {}
     for name, data in sorted(payload.items()):

@@ -14,17 +14,16 @@ from edge_agent.errors import ModelError
 from edge_agent.version import __version__
 from edge_agent.wire import bundle
 from edge_agent.wire.bundle_kinds import GOLDEN, POMDP
-from edge_convert import forks, precision
 from edge_convert.bundle.job import Job
-from edge_convert.forks import Forks
-from edge_convert.measure import gate
+from edge_convert.measure import forks, gate
 from edge_convert.measure.agent_fidelity import AgentFidelity, Measurement, TraceHistory
+from edge_convert.measure.forks import Forks
 from edge_convert.measure.gate import Limit
-from edge_convert.precision import Candidate, Search
-from edge_convert.quantize import agent_sensitivity
 from edge_convert.readers import gmn_model, pymdp_npz, samples
 from edge_convert.readers.agent_source import AgentSource
 from edge_convert.readers.detect import Kind
+from edge_convert.sensitivity import agent_sensitivity, precision_search
+from edge_convert.sensitivity.precision_search import Candidate, Search
 
 _READERS = {"pymdp": pymdp_npz.read, "gmn": gmn_model.read}
 
@@ -73,7 +72,7 @@ def convert(order: Job, kind: Kind) -> AgentConversion:
     def judge(fidelity: AgentFidelity) -> tuple[list[str], list[str]]:
         return broken(source, limits, fidelity), broken(source, aims, fidelity)
 
-    search = precision.search(source, order.name, measurement, judge, order.bits)
+    search = precision_search.search(source, order.name, measurement, judge, order.bits)
     chosen = search.chosen
     found = _forks(source, chosen)
     if chosen.broken:

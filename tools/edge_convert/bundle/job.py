@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire.signatures import SecretKey
 from edge_convert.readers import detect
+from edge_convert.sensitivity.precision_search import Bits
 
 TARGETS = ("engine", "litert", "onnxruntime")
-Bits = Literal["8", "16", "auto"]
-BITS: tuple[Bits, ...] = ("auto", "8", "16")
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from edge_agent.wire.bundle_kinds import GOLDEN, KINDS, TFLITE
 from edge_convert.bundle.job import Job
 from edge_convert.measure import gate
 from edge_convert.measure.network_fidelity import NetworkFidelity
-from edge_convert.quantize import calibrate, network_sensitivity
-from edge_convert.quantize.network_sensitivity import MixedPrecision, Sensitivity
+from edge_convert.quantize import calibrate
 from edge_convert.readers import samples
 from edge_convert.readers.detect import Kind
 from edge_convert.readers.network import Network, open_network, run
 from edge_convert.readers.samples import Split
+from edge_convert.sensitivity import network_sensitivity
+from edge_convert.sensitivity.network_sensitivity import MixedPrecision, Sensitivity
 
 GOLDEN_INPUTS = 8
 TOLERANCE = 0.05

@@ -15,14 +15,15 @@ from edge_agent.wire.bundle_kinds import POMDP
 from edge_agent.wire.topics import check_name
 from edge_convert.bundle import agent_bundle, network_bundle
 from edge_convert.bundle.agent_bundle import AgentConversion
-from edge_convert.bundle.job import BITS, TARGETS, Job
+from edge_convert.bundle.job import TARGETS, Job
 from edge_convert.bundle.network_bundle import NetworkConversion
 from edge_convert.console import Subparsers, add_output_options, show
 from edge_convert.measure.speed import agent_speed, network_speed
-from edge_convert.quantize import agent_sensitivity
 from edge_convert.quantize.calibrate import METHODS
 from edge_convert.readers import detect
 from edge_convert.report.conversion_report import agent_report, network_report
+from edge_convert.sensitivity import agent_sensitivity
+from edge_convert.sensitivity.precision_search import BITS
 
 
 def add(subparsers: Subparsers) -> None:

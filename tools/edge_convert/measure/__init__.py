@@ -1,1 +1,1 @@
-"""Fidelity, speed and the gate."""
+"""Fidelity, decisions, speed and the gate."""

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from edge_agent.engine import Model, Population
 from edge_agent.engine.arrays import ModelArrays
 from edge_convert import console
-from edge_convert.agent_trace import AgentTrace
-from edge_convert.decisions import Comparison, Decisions, compare, most_probable, stacked
+from edge_convert.measure.decisions import Comparison, Decisions, compare, most_probable, stacked
 from edge_convert.measure.oracle import Oracle, World
 from edge_convert.readers.agent_source import AgentSource
+from edge_convert.readers.agent_trace import AgentTrace
 from edge_convert.readers.samples import Trace
 
 ROLLOUT_STEPS = 50

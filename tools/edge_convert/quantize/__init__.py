@@ -1,1 +1,1 @@
-"""Ranges and sensitivity: what goes to 8 bits."""
+"""Ranges, and the writing of 8-bit networks."""

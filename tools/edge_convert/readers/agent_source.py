@@ -17,7 +17,7 @@ from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays, model_arrays
 from edge_agent.engine.precision import Precision
 from edge_agent.errors import ModelError
-from edge_convert.agent_trace import AgentTrace
+from edge_convert.readers.agent_trace import AgentTrace
 
 
 @dataclass(frozen=True)

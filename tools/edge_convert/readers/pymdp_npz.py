@@ -39,7 +39,7 @@ from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.sparse import Sparse
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
-from edge_convert import agent_trace, sparse_npz
+from edge_convert.readers import agent_trace, sparse_npz
 from edge_convert.readers.agent_source import AgentSource, agent_source
 
 _Number = TypeVar("_Number", int, float)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from edge_convert.bundle.agent_bundle import AgentConversion
 from edge_convert.bundle.network_bundle import NetworkConversion
-from edge_convert.decisions import CLEAR
-from edge_convert.quantize import agent_sensitivity
+from edge_convert.measure.decisions import CLEAR
 from edge_convert.quantize.calibrate import LEVELS
 from edge_convert.readers.network import run
 from edge_convert.report import plots
 from edge_convert.report.page import Page
+from edge_convert.sensitivity import agent_sensitivity
 
 _WINDOW = 25  # samples of a moving average
 Result = Mapping[str, Any]

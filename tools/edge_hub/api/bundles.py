@@ -12,7 +12,7 @@ from edge_agent.errors import BundleError, ConfigError
 from edge_agent.wire import bundle
 from edge_hub.api.hub import Hub, caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, DigestPath, Limit, may
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
     Bundle,
     BundleDetail,
@@ -35,14 +35,7 @@ async def list_bundles(
 async def get_bundle(request: Request[Any, Any, Any], digest: DigestPath) -> Response[BundleDetail]:
     """Return a bundle: its manifest has input and output, memory, and the conversion's report."""
     hub = hub_of(request)
-
-    def compute() -> dict[str, Any]:
-        found = bundles.one(hub.database, digest)
-        if found is None:
-            raise ProblemError(404, f"bundle {digest}: not here")
-        return found
-
-    return await hub.answer(request, compute)
+    return await hub.answer(request, lambda: known(bundles.one(hub.database, digest), f"bundle {digest}"))
 
 
 @post(

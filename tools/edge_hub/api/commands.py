@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 from edge_agent.errors import ConfigError
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
     Command,
     CommandDetail,
@@ -34,14 +34,7 @@ async def list_commands(
 async def get_command(request: Request[Any, Any, Any], id_: Id) -> Response[CommandDetail]:
     """Return a command and what each device answered."""
     hub = hub_of(request)
-
-    def compute() -> dict[str, Any]:
-        found = commands.one(hub.database, id_)
-        if found is None:
-            raise ProblemError(404, f"command {id_}: not known")
-        return found
-
-    return await hub.answer(request, compute)
+    return await hub.answer(request, lambda: known(commands.one(hub.database, id_), f"command {id_}"))
 
 
 @post("/commands", opt=may("operator", "commands"), summary="Send a command", status_code=202)

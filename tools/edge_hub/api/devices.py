@@ -8,7 +8,7 @@ from litestar import Request, Response, delete, get, put
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from edge_hub.api.hub import caller_of, hub_of
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import known
 from edge_hub.api.schemas import (
     DeviceDetail,
     DevicePage,
@@ -69,9 +69,7 @@ async def get_device(request: Request[Any, Any, Any], fleet: Fleet, name: Fleet)
     hub = hub_of(request)
 
     def compute() -> dict[str, Any]:
-        found = devices.one(hub.database, fleet, name)
-        if found is None:
-            raise ProblemError(404, f"device {fleet}/{name}: not known")
+        found = known(devices.one(hub.database, fleet, name), f"device {fleet}/{name}")
         return found | {"gaps": gaps(hub.database, found["id"])}
 
     return await hub.answer(request, compute)
@@ -91,9 +89,7 @@ async def get_series(
 
     def compute() -> dict[str, Any]:
         with hub.database.read() as connection:
-            number = devices.number(connection, fleet, name)
-        if number is None:
-            raise ProblemError(404, f"device {fleet}/{name}: not known")
+            number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
         return history.series(hub.database, number, since, until, points)
 
     return await hub.answer(request, compute)
@@ -108,9 +104,7 @@ async def put_labels(
 
     def change() -> None:
         with hub.database.write() as connection:
-            number = devices.number(connection, fleet, name)
-            if number is None:
-                raise ProblemError(404, f"device {fleet}/{name}: not known")
+            number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
             before = devices.labels_of(connection, number)
             devices.set_labels(connection, number, data.labels)
             audit.append(connection, who, "device.labels", f"{fleet}/{name}", before, data.labels)
@@ -126,9 +120,7 @@ async def delete_device(request: Request[Any, Any, Any], fleet: Fleet, name: Fle
 
     def change() -> None:
         with hub.database.write() as connection:
-            number = devices.number(connection, fleet, name)
-            if number is None:
-                raise ProblemError(404, f"device {fleet}/{name}: not known")
+            number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
             devices.forget(connection, number)
             audit.append(connection, who, "device.forget", f"{fleet}/{name}")
 

@@ -9,7 +9,7 @@ from litestar.params import JSONBody
 
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.parameters import GroupName, may
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import known
 from edge_hub.api.schemas import (
     Group,
     NewGroup,
@@ -49,9 +49,7 @@ async def delete_group(request: Request[Any, Any, Any], name: GroupName) -> None
 
     def change() -> None:
         with hub.database.write() as connection:
-            before = groups.one(connection, name)
-            if before is None:
-                raise ProblemError(404, f"group {name}: not known")
+            before = known(groups.one(connection, name), f"group {name}")
             groups.remove(connection, name)
             audit.append(connection, who, "group.delete", name, before)
 

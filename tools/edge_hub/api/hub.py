@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class CommandSender(Protocol):
-    """Signs commands and sends them; see `edge_hub.jobs.commands`."""
+    """Signs commands and sends them; see `edge_hub.jobs.director`."""
 
     def send(self, command: dict[str, Any], devices: list[str]) -> None:
         """Send a command to devices.

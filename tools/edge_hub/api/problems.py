@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -13,6 +13,7 @@ from edge_agent.errors import BundleError, ConfigError, EdgeAgentError, PeerErro
 from edge_hub.api.schemas import Problem
 
 log = logging.getLogger("edge_hub")
+T = TypeVar("T")
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -35,6 +36,19 @@ class ProblemError(HTTPException):
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail=detail, status_code=status, headers=headers)
+
+
+def known(found: T | None, what: str) -> T:
+    """Return what was found.
+
+    Raises
+    ------
+    ProblemError
+        Nothing was found (404).
+    """
+    if found is None:
+        raise ProblemError(404, f"{what}: not known")
+    return found
 
 
 def document(status: int, detail: str, path: str, errors: list[str] | None = None) -> bytes:

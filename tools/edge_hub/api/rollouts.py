@@ -13,7 +13,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.wire import bodies
 from edge_hub.api.hub import Hub, caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
-from edge_hub.api.problems import ProblemError
+from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
     NewRollout,
     Rollout,
@@ -57,15 +57,11 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
     unknown = sorted(set(data.gates) - set(bodies.GATES))
     if unknown:
         raise ConfigError(f"gates: found {unknown[0]!r}, expected one of {', '.join(bodies.GATES)}")
-    found = bundles.one(hub.database, data.bundle)
-    if found is None:
-        raise ProblemError(404, f"bundle {data.bundle}: not here; upload it first")
+    found = known(bundles.one(hub.database, data.bundle), f"bundle {data.bundle}")
     text = data.filter
     with hub.database.write() as connection:
         if data.group:
-            group = groups.one(connection, data.group)
-            if group is None:
-                raise ProblemError(404, f"group {data.group}: not known")
+            group = known(groups.one(connection, data.group), f"group {data.group}")
             text = f"{group['filter']} {text}".strip()
         now = hub.now()
         names = [
@@ -142,9 +138,7 @@ async def steer_rollout(
 
 
 def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
-    found = rollouts.one(hub.database, id_)
-    if found is None:
-        raise ProblemError(404, f"rollout {id_}: not known")
+    found = known(rollouts.one(hub.database, id_), f"rollout {id_}")
     for key in ("request", "ended"):
         found.pop(key)
     return found

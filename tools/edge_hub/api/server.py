@@ -24,9 +24,9 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
+from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
-from edge_hub.ingest.subscriber import Broker
 from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.bundle_cache import BundleCache
 from edge_hub.jobs.changes import POLL_S, Changes

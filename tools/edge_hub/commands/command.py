@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
-from edge_agent.wire import bodies, documents, messages, signatures, topics
-from edge_agent.wire.messages import Message
-from edge_agent.wire.topics import DeviceTopics
-from edge_hub import connection
+from edge_agent.wire import bodies, messages, signatures, topics
+from edge_hub import connection, hub_messages
 from edge_hub.commands.deploy import check_fleet
 from edge_hub.commands.devices import collect
 from edge_hub.device_selector import select
@@ -74,17 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
     rejected = Rejected()
     with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/reply/{id_}",)) as link:
         for name in names:
-            document = {
+            wanted = {
                 "fleet": arguments.fleet,
-                "device": name,
                 "id": id_,
                 "name": arguments.name,
                 "arguments": values,
                 "expires": time.time() + arguments.expires,
             }
-            body = documents.signed(document, documents.COMMAND, keys)
-            message = Message(body, id=id_, t=time.time(), exp=document["expires"])
-            link.publish(DeviceTopics(arguments.fleet, name).command, messages.encode(message))
+            link.publish(*hub_messages.command(name, wanted, keys))
         end = time.monotonic() + arguments.answers
         while len(answers) < len(names) and (left := end - time.monotonic()) > 0:
             for incoming in link.messages(left):

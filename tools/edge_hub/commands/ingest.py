@@ -28,11 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EXIT_DONE, ConfigError
-from edge_agent.wire import messages
-from edge_agent.wire.messages import Message
-from edge_agent.wire.topics import DeviceTopics
-from edge_hub import connection
-from edge_hub.archive import Archive, Key
+from edge_hub import connection, hub_messages
+from edge_hub.archive import Archive
 
 log = logging.getLogger("edge_hub")
 
@@ -81,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                     link.acknowledge(batch)
                     for key, numbers in stored.items():
                         if not key[2].startswith("@"):
-                            _confirm(link, key, numbers)
+                            link.post(*hub_messages.confirmation(key, numbers))
     finally:
         log.info(
             "worker %s: %d stored, %d repeated, %d rejected",
@@ -96,11 +93,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     """Be an ingest worker of the service."""
+    from edge_hub.broker import Broker
     from edge_hub.database.engine import Database
     from edge_hub.database.gaps import gaps
     from edge_hub.ingest import process
 
-    broker = process.broker(arguments)
+    broker = Broker.of(arguments)
     with Database(arguments.data) as database:
         database.check()
         worker = process.run(database, broker, arguments.fleet, arguments.group or "", arguments.seconds)
@@ -122,18 +120,6 @@ def _list_rejected(arguments: argparse.Namespace) -> int:
     finally:
         archive.close()
     return EXIT_DONE
-
-
-def _confirm(link: connection.Connection, key: Key, numbers: list[int]) -> None:
-    fleet, device, outbox = key
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number <= ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    message = Message({"outbox": outbox, "ranges": ranges}, t=time.time())
-    link.post(DeviceTopics(fleet, device).confirm, messages.encode(message))
 
 
 def _line(row: dict[str, Any]) -> str:

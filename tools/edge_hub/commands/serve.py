@@ -16,6 +16,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError
 from edge_hub import connection
+from edge_hub.broker import Broker, address
 from edge_hub.hub_folder import default_folder
 
 DEFAULT_LISTEN = "127.0.0.1:8321"
@@ -71,7 +72,9 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         raise ConfigError("--data: found none, expected a file or postgresql://…")
     if (arguments.tls_certificate is None) != (arguments.tls_key is None):
         raise ConfigError("--tls-certificate, --tls-key: found one of them, expected both or none")
-    host, port = connection.address(arguments.listen, 0)
+    if arguments.tls_key is not None:
+        _check_certificate(arguments.tls_certificate, arguments.tls_key)
+    host, port = address(arguments.listen, 0, "--listen")
     if not port:
         raise ConfigError(f"--listen: found {arguments.listen!r}, expected HOST:PORT")
     return _serve(arguments, host, port)
@@ -86,12 +89,11 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
     from edge_hub.database import setup
     from edge_hub.database.engine import Database
     from edge_hub.database.schema import HEAD
-    from edge_hub.ingest import process
 
     if not arguments.verbose:
         logging.getLogger("edge_hub").setLevel(logging.INFO)
     keys = [signatures.load_secret(path) for path in arguments.sign]
-    broker = process.broker(arguments)
+    broker = Broker.of(arguments)
     with Database(arguments.data) as database:
         if database.sqlite and database.revision() != HEAD:
             from edge_hub.database.migrate import migrate
@@ -118,6 +120,19 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             link = f"{scheme}://{shown}:{port}/setup#{code}"
             print(f"edge-hub: make the first admin within an hour: {link}", flush=True)
         return server.run(database, broker, settings, keys)
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    """Load what the server will load, so that an error is one line."""
+    import ssl
+
+    from edge_agent.wire import signatures
+
+    signatures.check_private(key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{certificate}: no usable certificate and key ({error})") from error
 
 
 def _read_config(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

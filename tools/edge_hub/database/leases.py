@@ -7,6 +7,9 @@ followed by another after at most the lease's length. Whoever can't renew must s
 
 from __future__ import annotations
 
+import secrets
+import time
+
 from edge_hub.database import sql
 from edge_hub.database.engine import Database
 
@@ -22,23 +25,58 @@ _SQLITE = _TAKE.format(now="(julianday('now') - 2440587.5) * 86400.0")
 _POSTGRESQL = _TAKE.format(now="extract(epoch FROM clock_timestamp())")
 
 
-def take(database: Database, name: str, holder: str, seconds: float = LENGTH_S) -> bool:
-    """Take or renew a lease; return whether ``holder`` has it now.
+class Lease:
+    """One task as one part of this process holds it.
 
-    Raises
-    ------
-    PlatformError
-        The database is not there: the holder must take the lease for lost when its length is over.
+    Parameters
+    ----------
+    database : Database
+        Where leases are kept.
+    name : str
+        The task.
+    seconds : float
+        How long the lease lasts unless it is renewed.
     """
-    with database.write() as connection:
-        done = sql.run(connection, _SQLITE if database.sqlite else _POSTGRESQL, (name, holder, seconds))
+
+    def __init__(self, database: Database, name: str, seconds: float = LENGTH_S) -> None:
+        self.holder = secrets.token_hex(8)
+        self._database = database
+        self._name = name
+        self._seconds = seconds
+        self._until = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease was taken and has not ended, by this machine's clock."""
+        return time.monotonic() < self._until
+
+    def take(self) -> bool:
+        """Take or renew the lease; return whether it is held now.
+
+        Raises
+        ------
+        PlatformError
+            The database is not there; `held` stays true until the lease ends.
+        """
+        values = (self._name, self.holder, self._seconds)
+        before = time.monotonic()
+        with self._database.write() as connection:
+            done = sql.run(connection, _SQLITE if self._database.sqlite else _POSTGRESQL, values)
+        self._until = before + self._seconds if done.rowcount else 0.0
         return bool(done.rowcount)
 
+    def give_back(self) -> None:
+        """Let another process have the lease at once.
 
-def give_back(database: Database, name: str, holder: str) -> None:
-    """Let another have it at once."""
-    with database.write() as connection:
-        sql.run(connection, "DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
+        Raises
+        ------
+        PlatformError
+            The database is not there.
+        """
+        self._until = 0.0
+        with self._database.write() as connection:
+            query = "DELETE FROM leases WHERE name = ? AND holder = ?"
+            sql.run(connection, query, (self._name, self.holder))
 
 
 def holder(database: Database, name: str) -> str:

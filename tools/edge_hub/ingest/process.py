@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import math
@@ -10,31 +9,10 @@ import signal
 
 import uvloop
 
-from edge_agent.wire import broker_login
-from edge_hub import connection
+from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
-from edge_hub.ingest.subscriber import Broker
 from edge_hub.ingest.worker import Worker
-
-
-def broker(arguments: argparse.Namespace) -> Broker:
-    """Return the broker that a command's options name.
-
-    Raises
-    ------
-    ConfigError
-        A file or the address is not usable.
-    """
-    host, port = connection.address(arguments.broker, 8883 if arguments.ca else 1883)
-    secret = arguments.password_file
-    return Broker(
-        host,
-        port,
-        arguments.username or "",
-        broker_login.password(secret, "--password-file") if secret else "",
-        broker_login.tls(arguments.ca, arguments.certificate, arguments.key) if arguments.ca else None,
-    )
 
 
 def run(database: Database, broker: Broker, fleet: str, group: str, seconds: float = math.inf) -> Worker:

@@ -14,20 +14,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
 from edge_agent.wire import topics
+from edge_hub.broker import Broker
 from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.devices import Birth
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers, Rejected
 from edge_hub.ingest import registry_messages
 from edge_hub.ingest.mqtt_stream import Publish
-from edge_hub.ingest.subscriber import Broker, Subscriber
+from edge_hub.ingest.subscriber import Subscriber
 
 log = logging.getLogger("edge_hub")
 
@@ -48,9 +48,9 @@ class Registrar:
         now: Callable[[], float] = time.time,
     ) -> None:
         filters = tuple(f"edge/v1/{fleet}/+/up/{channel}" for channel in ("birth", "reported"))
-        self.name = secrets.token_hex(8)
+        self._lease = leases.Lease(database, LEASE)
         self.unborn = 0
-        self._subscriber = Subscriber(broker, filters, f"edge-hub-registrar-{self.name}", clean=True)
+        self._subscriber = Subscriber(broker, filters, f"edge-hub-registrar-{self._lease.holder}", clean=True)
         self._database = database
         self._numbers = Numbers()
         self._now = now
@@ -65,18 +65,16 @@ class Registrar:
                 await asyncio.sleep(leases.RENEW_S)
         finally:
             with contextlib.suppress(EdgeAgentError):
-                leases.give_back(self._database, LEASE, self.name)
+                self._lease.give_back()
 
     async def _hold(self) -> None:
         """Work while the lease can be renewed."""
         tasks = [asyncio.create_task(self._subscriber.run()), asyncio.create_task(self._write())]
         self._known.clear()  # another may have written meanwhile
-        until = time.monotonic() + leases.LENGTH_S
         try:
-            while time.monotonic() < until:
+            while self._lease.held:
                 await asyncio.sleep(leases.RENEW_S)
-                if self._take_lease():
-                    until = time.monotonic() + leases.LENGTH_S
+                self._take_lease()
                 for task in tasks:
                     if task.done():
                         task.result()
@@ -87,7 +85,7 @@ class Registrar:
 
     def _take_lease(self) -> bool:
         try:
-            return leases.take(self._database, LEASE, self.name)
+            return self._lease.take()
         except PlatformError as error:
             log.warning("lease %s: %s", LEASE, error)
             return False

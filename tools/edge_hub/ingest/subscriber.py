@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge_agent.errors import PeerError, PlatformError
+from edge_hub.broker import Broker
 from edge_hub.ingest import mqtt_stream
 from edge_hub.ingest.mqtt_stream import Publish
 
@@ -28,20 +27,6 @@ RETRY_S = 1.0
 ANSWER_S = 10.0
 GATHER_S = 0.002
 GATHER_TURNS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is and who we are to it."""
-
-    host: str
-    port: int
-    username: str = ""
-    password: str = ""
-    tls: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:
-        return f"broker {self.host}:{self.port}"
 
 
 class Taken(NamedTuple):

@@ -29,14 +29,15 @@ import msgspec
 
 from edge_agent.errors import PeerError, PlatformError
 from edge_agent.wire import messages, topics
-from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub import hub_messages
+from edge_hub.broker import Broker
 from edge_hub.database import telemetry
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers, Rejected, Telemetry
 from edge_hub.ingest import decode, registry_messages
 from edge_hub.ingest.mqtt_stream import Publish
-from edge_hub.ingest.subscriber import Broker, Subscriber
+from edge_hub.ingest.subscriber import Subscriber
 
 log = logging.getLogger("edge_hub")
 
@@ -191,7 +192,9 @@ class Worker:
 
     def flush(self) -> None:
         """Write down how devices are, and confirm to devices."""
-        if self._confirm and self.subscriber.publish([confirmation(*item) for item in self._confirm.items()]):
+        if self._confirm and self.subscriber.publish(
+            [hub_messages.confirmation(*item) for item in self._confirm.items()]
+        ):
             self._confirm.clear()
         if not self._heard:
             return
@@ -206,19 +209,6 @@ class Worker:
             if isinstance(error, PlatformError):
                 return  # kept for the next time
         self._heard, self._counters = {}, {}
-
-
-def confirmation(key: tuple[str, str, str], numbers: Iterable[int]) -> tuple[str, bytes]:
-    """Return topic and payload that tell a device which messages of an outbox are stored."""
-    fleet, device, outbox = key
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number <= ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    message = Message({"outbox": outbox, "ranges": ranges}, t=time.time())
-    return DeviceTopics(fleet, device).confirm, messages.encode(message)
 
 
 def _topic(message: Telemetry) -> str:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
-from edge_agent.wire import blocks, bodies, documents, messages, topics
-from edge_agent.wire.messages import Message
+from edge_agent.wire import bodies, messages, topics
 from edge_agent.wire.signatures import SecretKey
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub import hub_messages
+from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
 from edge_hub.database import commands, leases
 from edge_hub.database.engine import Database
@@ -29,7 +29,6 @@ from edge_hub.jobs.bundle_cache import BundleCache
 log = logging.getLogger("edge_hub")
 
 LEASE = "blocks"
-BLOCKS_PER_REQUEST = 8
 RETRY_S = 1.0
 
 
@@ -59,8 +58,7 @@ class Director:
         self._bundles = bundles
         self._arguments = arguments
         self._keys = keys
-        self._holder = secrets.token_hex(8)
-        self._serves_until = 0.0
+        self._lease = leases.Lease(database, LEASE)
         self._asked = 0.0
         self._link: Connection | None = None
         self._stopped = threading.Event()
@@ -86,19 +84,8 @@ class Director:
         link = self._link
         if link is None:
             raise PlatformError("broker: not connected")
-        fleet = command["fleet"]
         for name in devices:
-            document = {
-                "fleet": fleet,
-                "device": name,
-                "id": command["id"],
-                "name": command["name"],
-                "arguments": command["arguments"],
-                "expires": command["expires"],
-            }
-            body = documents.signed(document, documents.COMMAND, self._keys)
-            message = Message(body, id=command["id"], t=time.time(), exp=command["expires"])
-            link.post(DeviceTopics(fleet, name).command, messages.encode(message))
+            link.post(*hub_messages.command(name, command, self._keys))
 
     def trouble(self) -> str:
         """Return what is wrong, "" for nothing."""
@@ -112,9 +99,10 @@ class Director:
             try:
                 with Connection(self._arguments, filters) as link:
                     self._link, said = link, ""
+                    blocks = BlockServer(link, self._bundles.path)
                     while not self._stopped.is_set():
                         for message in link.messages(0.2):
-                            self._take(link, message)
+                            self._handle(blocks, message)
             except EdgeAgentError as error:
                 if str(error) != said:  # once for each reason, not once for each attempt
                     log.warning("%s; trying again", error)
@@ -123,13 +111,14 @@ class Director:
             finally:
                 self._link = None
 
-    def _take(self, link: Connection, message: Incoming) -> None:
+    def _handle(self, blocks: BlockServer, message: Incoming) -> None:
         try:
             address = topics.parse(message.topic)
-            body = messages.decode(message.payload).body
             if address.channel == "up/fetch":
-                self._serve(link, DeviceTopics(address.fleet, address.device), body)
+                if self._serves():
+                    blocks.answer(DeviceTopics(address.fleet, address.device), message.payload)
             else:
+                body = messages.decode(message.payload).body
                 bodies.check(bodies.REPLY, body, message.topic)
                 reason, result = str(body.get("reason", ""))[:1000], body.get("result", {})
                 commands.answer(
@@ -138,32 +127,12 @@ class Director:
         except PeerError as error:
             log.warning("%s", error)  # malformed: no answer, and no block
         except PlatformError as error:
-            log.warning("answer of %s is not kept: %s", message.topic, error)
-
-    def _serve(self, link: Connection, device: DeviceTopics, body: dict[str, Any]) -> None:
-        bodies.check(bodies.FETCH, body, "fetch")
-        digest = body["bundle"]
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise PeerError(f"fetch: {digest!r} is not a SHA-256 in hex")
-        if not self._serves():
-            return
-        path = self._bundles.path(digest)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            for index in body["blocks"][:BLOCKS_PER_REQUEST]:
-                if not isinstance(index, int) or not 0 <= index < 2**31:
-                    raise PeerError(f"fetch: {index!r} is not a block")
-                file.seek(index * blocks.BLOCK_BYTES)
-                data = file.read(blocks.BLOCK_BYTES)
-                block = {"bundle": digest, "index": index, "data": data}
-                link.post(device.block, messages.encode(Message(block)))
+            log.warning("%s is ignored: %s", message.topic, error)
 
     def _serves(self) -> bool:
-        """Whether this process has the lease, asked once per second."""
+        """Return whether this process holds the lease; the database is asked once per second."""
         now = time.monotonic()
         if now - self._asked > leases.RENEW_S:
             self._asked = now
-            if leases.take(self._database, LEASE, self._holder):
-                self._serves_until = now + leases.LENGTH_S
-        return now < self._serves_until
+            self._lease.take()
+        return self._lease.held

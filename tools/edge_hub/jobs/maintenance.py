@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 import time
 
@@ -35,7 +34,7 @@ class Maintenance:
     def __init__(self, database: Database, keep_days: float) -> None:
         self._database = database
         self._keep_days = keep_days
-        self._holder = secrets.token_hex(8)
+        self._lease = leases.Lease(database, LEASE, LEASE_S)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-hub-maintenance")
 
@@ -65,11 +64,11 @@ class Maintenance:
     def _run(self) -> None:
         while True:
             try:
-                if leases.take(self._database, LEASE, self._holder, LEASE_S):
+                if self._lease.take():
                     self.sweep(time.time())
             except EdgeAgentError as error:
                 log.warning("maintenance: %s; trying again", error)
             if self._stopped.wait(INTERVAL_S):
                 break
         with contextlib.suppress(EdgeAgentError):
-            leases.give_back(self._database, LEASE, self._holder)
+            self._lease.give_back()

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -98,8 +97,7 @@ class RolloutRunner:
         self._bundles = bundles
         self._arguments = arguments
         self._keys = keys
-        self._holder = secrets.token_hex(8)
-        self._until = 0.0
+        self._lease = leases.Lease(database, LEASE)
         self._joined = 0.0
         self._jobs: dict[str, threading.Thread] = {}
         self._stopped = threading.Event()
@@ -121,20 +119,19 @@ class RolloutRunner:
 
     def may_go_on(self) -> bool:
         """Whether the lease is ours and nobody asked to stop."""
-        return not self._stopped.is_set() and time.monotonic() < self._until
+        return not self._stopped.is_set() and self._lease.held
 
     def _run(self) -> None:
         while not self._stopped.wait(leases.RENEW_S):
             try:
-                if leases.take(self._database, LEASE, self._holder):
-                    self._until = time.monotonic() + leases.LENGTH_S
+                if self._lease.take():
                     self._look()
             except EdgeAgentError as error:
                 log.warning("rollouts: %s; trying again", error)
         for job in self._jobs.values():
             job.join()
         with contextlib.suppress(EdgeAgentError):
-            leases.give_back(self._database, LEASE, self._holder)
+            self._lease.give_back()
 
     def _look(self) -> None:
         """Start what should run and does not."""

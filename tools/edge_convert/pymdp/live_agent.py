@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_convert import pymdp_options
+from edge_convert.pymdp import pymdp_options
 
 _WITHOUT = {
     "preprocess_fn": None,

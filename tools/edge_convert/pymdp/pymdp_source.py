@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.errors import ModelError
-from edge_convert import pymdp_options, sparse_npz
-from edge_convert.agent_trace import AgentTrace
-from edge_convert.decisions import divergence
 from edge_convert.measure.agent_fidelity import TraceHistory
+from edge_convert.measure.decisions import divergence
 from edge_convert.measure.oracle import Oracle
+from edge_convert.pymdp import pymdp_options
+from edge_convert.readers import sparse_npz
+from edge_convert.readers.agent_trace import AgentTrace
 
 Arrays = dict[str, NDArray[Any]]
 _SCALARS = ("use_utility", "use_states_info_gain", "use_param_info_gain", "sampling_mode", "action_selection")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent.engine.arrays import ModelArrays
-from edge_convert import pymdp_source
-from edge_convert.agent_trace import AgentTrace
-from edge_convert.live_agent import Decided, JaxAgent, LegacyAgent, LiveAgent
 from edge_convert.measure.oracle import World
+from edge_convert.pymdp import pymdp_source
+from edge_convert.pymdp.live_agent import Decided, JaxAgent, LegacyAgent, LiveAgent
+from edge_convert.readers.agent_trace import AgentTrace
 
 EPISODE = 25
 EXPLORED = 0.25

@@ -16,8 +16,8 @@ from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.quantize import belief_codes, beliefs_from_codes
 from edge_agent.engine.reference import Beliefs
-from edge_convert.decisions import divergence
 from edge_convert.measure.agent_fidelity import TraceHistory
+from edge_convert.measure.decisions import divergence
 from edge_convert.measure.oracle import Oracle
 
 STEPS = 12

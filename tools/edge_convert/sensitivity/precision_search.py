@@ -11,17 +11,18 @@ in rollouts of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.precision import Precision
-from edge_convert.bundle.job import Bits
 from edge_convert.measure.agent_fidelity import AgentFidelity, Measurement
-from edge_convert.quantize import agent_sensitivity
-from edge_convert.quantize.agent_sensitivity import BELIEFS, TensorSensitivity
 from edge_convert.readers.agent_source import AgentSource
+from edge_convert.sensitivity import agent_sensitivity
+from edge_convert.sensitivity.agent_sensitivity import BELIEFS, TensorSensitivity
 
+Bits = Literal["8", "16", "auto"]
+BITS: tuple[Bits, ...] = ("auto", "8", "16")
 NARROW, WIDE = 8, 16
 Judge = Callable[[AgentFidelity], tuple[list[str], list[str]]]
 """Returns the limits that are broken, and the aims that are missed, in words."""

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
-from edge_convert import agent_run, pymdp_options, pymdp_source
+from edge_convert.pymdp import agent_run, pymdp_options, pymdp_source
 from edge_convert.readers.agent_source import AgentSource
 from edge_convert.readers.pymdp_npz import source_of
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.sparse import Sparse, Weights
-from edge_convert.decisions import divergence
 from edge_convert.measure.agent_fidelity import TraceHistory
+from edge_convert.measure.decisions import divergence
 from edge_convert.measure.oracle import Oracle
 
 EXACT_STEPS, EXACT_AGENTS = 12, 2  # the reference sums whole tables

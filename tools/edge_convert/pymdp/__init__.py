@@ -1,0 +1,1 @@
+"""Live pymdp agents: their options, arrays and runs, and how they become a file."""
