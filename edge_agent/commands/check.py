@@ -76,10 +76,9 @@ def _shown_agents(composed: Composed) -> list[dict[str, Any]]:
     config = composed.settings.config
     if all(entry.home_assistant is None for entry in config.population):
         return []
-    from edge_agent.runtime.reporting.agent_entities import planned_agents
+    from edge_agent.commands.compose import shown_agents
 
     sizes = {item.config.name: len(item.names) for item in composed.prepared}
-    planned = planned_agents(config, composed.prepared, str(composed.settings.config_path))
     return [
         {
             "population": name,
@@ -88,5 +87,5 @@ def _shown_agents(composed: Composed) -> list[dict[str, Any]]:
             "entities": shown.agents * shown.entities.per_agent,
             "messages_per_s": round(shown.messages_per_s, 2),
         }
-        for name, shown in planned.items()
+        for name, shown in shown_agents(composed.settings, composed.prepared).items()
     ]

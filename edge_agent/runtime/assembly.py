@@ -163,7 +163,7 @@ def make_plan(
     if any(item.config.home_assistant is not None for item in populations):
         from edge_agent.runtime.reporting.agent_entities import memory_lines
 
-        fixed += memory_lines(config, populations)
+        fixed += memory_lines(config, [(item.config, len(item.names)) for item in populations])
     fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)
     fixed += [
         Line("link", "inbox", INBOX_BYTES),

@@ -76,7 +76,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         0,
         False,
         "The state of an agent in JSON, without the envelope. Published when it changes, at most once per "
-        "home_assistant.interval_s, and at least once a minute. Needs population.home_assistant.",
+        "home_assistant.interval_s, and at least once per minute. Needs population.home_assistant.",
         bodies.AGENT_STATE,
     ),
     TopicRow(

@@ -271,7 +271,7 @@ class Overrides:
             self._recorder.act(population, released)
 
     def _note(self) -> None:
-        """Take note of a change."""
+        """Record a change, to be written and published."""
         self._unsaved = self._store is not None
         for changed in self.changed:
             changed()

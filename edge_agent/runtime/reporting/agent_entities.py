@@ -7,7 +7,7 @@ come first, then the agents in the order of the configuration, as many as there 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import Config, PopulationConfig
@@ -24,9 +24,6 @@ from edge_agent.wire.agent_discovery import (
     auto_option,
 )
 from edge_agent.wire.topics import DeviceTopics
-
-if TYPE_CHECKING:
-    from edge_agent.runtime.assembly import Prepared
 
 BYTES_PER_AGENT = 8192
 """Of the daemon's memory for each agent that is shown: ids, the last state, and the announcement as it is
@@ -79,7 +76,7 @@ def announce_agents(
     return found, shown
 
 
-def planned_agents(config: Config, prepared: Iterable[Prepared], where: str) -> dict[str, Shown]:
+def planned_agents(config: Config, populations: Iterable[PopulationView], where: str) -> dict[str, Shown]:
     """Return what will be shown of which population; ``where`` is the configuration's path.
 
     Raises
@@ -91,8 +88,7 @@ def planned_agents(config: Config, prepared: Iterable[Prepared], where: str) -> 
     names = ("", *(entry.name for entry in config.population))
     seconds = config.device.telemetry_s
     head, _ = discovery.fitting(discovery.diagnostics(topics, name, seconds) for name in names)
-    views = (PopulationView(item.config, item.binding, item.model, item.names) for item in prepared)
-    _, shown = announce_agents(topics, views, len(discovery.encode(head)))
+    _, shown = announce_agents(topics, populations, len(discovery.encode(head)))
     for number, entry in enumerate(config.population):
         found = shown.get(entry.name)
         if found is not None and found.agents < found.wanted:
@@ -103,14 +99,12 @@ def planned_agents(config: Config, prepared: Iterable[Prepared], where: str) -> 
     return shown
 
 
-def memory_lines(config: Config, prepared: Iterable[Prepared]) -> Iterator[Line]:
-    """Yield what the shown agents add to the memory plan."""
-    for item in prepared:
-        shown = item.config.home_assistant
+def memory_lines(config: Config, sizes: Iterable[tuple[PopulationConfig, int]]) -> Iterator[Line]:
+    """Yield what the shown agents of populations, each with its number of agents, add to the memory plan."""
+    for population, size in sizes:
+        shown = population.home_assistant
         if shown is not None and config.broker is not None and config.broker.home_assistant:
-            yield Line(
-                item.config.name, "home assistant", min(shown.agents, len(item.names)) * BYTES_PER_AGENT
-            )
+            yield Line(population.name, "home assistant", min(shown.agents, size) * BYTES_PER_AGENT)
 
 
 def agent_entities(config: PopulationConfig, binding: Binding, model: Any) -> AgentEntities | None:
