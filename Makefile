@@ -219,13 +219,13 @@ coverage: setup ## measure branch coverage of the tests and their processes, wri
 	.venv/bin/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 900 $(UNTRACED) \
 		tests/sim tests/broker tests/docs tests/unit tests/golden tests/fuzz || status=$$?; \
 	.venv/bin/coverage combine -q; .venv/bin/coverage json -q -o build/coverage/report.json; \
-	$(PY) tools/dev/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json; exit $$status
+	$(PY) -m benchmarks.coverage_table build/coverage/report.json; exit $$status
 
 # In order of risk; ONLY="edge_agent.protocol.twin*" selects other modules. mutmut keeps its progress in mutants/.
 MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox lanes \
-	unconfirmed session rollout follower peers.fusion peers.roster)
+	unconfirmed session rollout hub_client peers.bayes_fusion peers.roster)
 
 mutation: setup ## run mutation tests of quantization, memory and protocol, written to benchmarks/results/mutation.json
 	@$(PY) -c 'import mutmut' 2>/dev/null || $(PIP) install -c constraints.txt mutmut
 	-HYPOTHESIS_PROFILE=mutation $(PY) -m tests.mutation run --max-children 2 $(or $(ONLY),$(MUTATED))
-	@$(PY) tools/dev/mutation_table.py mutants benchmarks/results/mutation.json
+	@$(PY) -m benchmarks.mutation_table mutants

@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,13 @@ def rows(boards: dict[str, list[Figure]]) -> list[dict[str, str]]:
 
 def keep(boards: dict[str, list[Figure]], packages: list[Figure]) -> None:
     """Keep the tables for the report, and make it."""
-    today = datetime.now(UTC).date().isoformat()
-    report.write_table("board", report.Table(COMMAND, today, rows(boards), [NOTE]))
+    report.write_table("board", report.Table(COMMAND, report.today(), rows(boards), [NOTE]))
     sizes = [
         {"package": item.case, "what": item.figure, "size": f"{item.value:g} {item.unit}"}
         for item in packages
     ]
     if sizes:  # a run without packages leaves those of the last one
-        report.write_table("packages", report.Table(COMMAND, today, sizes, []))
+        report.write_table("packages", report.Table(COMMAND, report.today(), sizes, []))
     report.generate()
 
 

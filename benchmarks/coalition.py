@@ -68,6 +68,7 @@ def flat(candidates: list[Candidate], objectives: list[Objective]) -> int:
 
 
 def optimum() -> Iterator[Figure]:
+    """Compare the worth of the coalitions with the best possible one, and cells with a single cell."""
     found = []
     for seed in range(2000):
         candidates, objectives = peer_worlds.small_instance(seed)
@@ -94,10 +95,12 @@ def optimum() -> Iterator[Figure]:
 
 
 def value(coalitions: dict[str, Coalition]) -> int:
+    """Return the sum of the coalitions' values."""
     return sum(coalition.value for coalition in coalitions.values())
 
 
 def formation() -> Iterator[Figure]:
+    """Time the formation of coalitions from nothing."""
     for agents, target in ((500, 50.0), (10_000, 1000.0)):
         candidates, objectives = world(agents)
         ms = 1e3 * seconds(lambda: form(candidates, objectives))  # noqa: B023
@@ -110,6 +113,7 @@ def formation() -> Iterator[Figure]:
 
 
 def change() -> Iterator[Figure]:
+    """Time one join or leave in a fleet of 10,000 agents."""
     agents = 10_000
     candidates, objectives = world(agents)
     made = filled(candidates, objectives)
@@ -132,6 +136,7 @@ def change() -> Iterator[Figure]:
 
 
 def filled(candidates: list[Candidate], objectives: list[Objective]) -> Formation:
+    """Return a formation with all candidates and objectives."""
     made = Formation()
     for candidate in candidates:
         made.put(candidate)
@@ -142,6 +147,7 @@ def filled(candidates: list[Candidate], objectives: list[Objective]) -> Formatio
 
 
 def agreement() -> Iterator[Figure]:
+    """Count the heartbeats until all devices have the same plan after a change."""
     heartbeat = 10.0
     rng = random.Random(3)
     clock = ManualClock()
@@ -180,6 +186,7 @@ def agreement() -> Iterator[Figure]:
 
 
 def efficiency() -> Iterator[Figure]:
+    """Measure the share of its agent-steps that a device keeps among N, and the cost of heartbeats."""
     model = grid()
     for devices in (50, 1000, 10_000):
         yield from coordination.efficiency(model, *world(devices))

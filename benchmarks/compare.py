@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 
@@ -124,7 +123,7 @@ def check(baseline: Baseline, chosen: Iterable[str]) -> Iterator[Verdict]:
                 yield from verdicts(benchmark, figures, [])
 
 
-def told(found: Iterable[Verdict]) -> list[dict[str, str | int]]:
+def table_rows(found: Iterable[Verdict]) -> list[dict[str, str | int]]:
     """Return a row a benchmark for the report, with the figure that changed for the worse most."""
     rows: list[dict[str, str | int]] = []
     for benchmark, own in groupby(found, key=lambda verdict: verdict.benchmark):
@@ -178,9 +177,8 @@ def main() -> int:
     if options.report:
         note = f"{len(found)} figures, {lost} worse. Release {baseline.release} is commit {baseline.commit}, "
         note += f"this is commit {machine.commit()}; load before it {here['load_before']}."
-        today = datetime.now(UTC).date().isoformat()
         only = f'ONLY="{" ".join(options.only)}" ' if options.only else ""
-        gate = report.Table(f"make bench-check {only}KEEP=1", today, told(found), [note])
+        gate = report.Table(f"make bench-check {only}KEEP=1", report.today(), table_rows(found), [note])
         report.write_table("gate", gate)
         report.generate()
     print(f"{len(found)} figures compared with release {baseline.release}: {lost} worse", file=sys.stderr)

@@ -3,11 +3,13 @@
 Cases. ``agents``: the five golden models compared with their float64 sources, and seconds per conversion.
 ``networks``: the networks in ``tests/data/networks`` on both runtimes: top-1 agreement, SQNR, size.
 ``outlier``: the loss by one wrong calibration sample (40 times too large) with the default calibrator, and
-with min-max.
+with min-max. ``ring``: 5,000 states in a ring and three controls, given by their entries: processor time
+and memory of reading, converting and writing, and one step of one agent.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 import time
@@ -18,8 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cases import run
+from benchmarks import cases
 from benchmarks.figures import LESS, Figure, at_least, at_most
+from edge_agent.engine import Population
+from edge_agent.wire import npz
 from edge_convert.bundle import agent_bundle, network_bundle
 from edge_convert.bundle.job import Job
 from edge_convert.bundle.network_bundle import NetworkConversion
@@ -41,6 +45,8 @@ MIN_SQNR = 28.0
 MAX_COST = 3.0
 SAMPLES = 400
 BROKEN, FACTOR = 7, 40.0
+RING, SLIP = 5000, 0.1
+RING_SECONDS, RING_MB = 5.0, 500.0
 
 
 def agents() -> Iterator[Figure]:
@@ -90,6 +96,52 @@ def outlier() -> Iterator[Figure]:
             yield Figure(f"{name} litert", f"outlier, {calibrator}", cost, "dB", None, None, *limit)
 
 
+def ring() -> Iterator[Figure]:
+    """Convert a ring by its entries; step one agent on it."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "ring.npz", Path(folder) / "ring.eab"
+        source.write_bytes(npz.write(ring_entries()))
+        start = time.process_time()
+        conversion = agent_bundle.convert(Job(source=source, output=output, name="ring"), "pymdp")
+        agent_bundle.write(conversion)
+        seconds = time.process_time() - start
+        size = output.stat().st_size
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    yield at_most("ring", "conversion, processor time", seconds, "s", RING_SECONDS)
+    yield at_most("ring", "peak memory", peak, "MB", RING_MB)
+    yield Figure("ring", "bundle", size, "bytes", better=LESS)
+    population = Population(conversion.model, 1)
+    step_ms = cases.seconds(lambda: population.step([[3]])) * 1e3
+    yield Figure("ring", "step of one agent", round(step_ms, 3), "ms", better=LESS)
+
+
+def ring_entries() -> dict[str, NDArray[Any]]:
+    """Return the entries of B [RING, RING, 3] (back, stay, forth; a slip stays) and A (ten states each)."""
+    states = np.arange(RING)
+    rows, previous, controls, chances = [], [], [], []
+    for control, by in enumerate((-1, 0, 1)):
+        moves = ((states + by) % RING, 1 - SLIP), (states, SLIP)
+        for to, chance in moves if by else ((states, 1.0),):
+            rows.append(to)
+            previous.append(states)
+            controls.append(np.full(RING, control))
+            chances.append(np.full(RING, chance))
+    coords = np.stack([np.concatenate(part) for part in (rows, previous, controls)])
+    preferences = np.zeros(RING // 10)
+    preferences[7] = 3.0
+    return {
+        "A_0.format": np.array("coo"),
+        "A_0.shape": np.array([RING // 10, RING]),
+        "A_0.data": np.ones(RING),
+        "A_0.coords": np.stack([states // 10, states]),
+        "B_0.format": np.array("coo"),
+        "B_0.shape": np.array([RING, RING, 3]),
+        "B_0.data": np.concatenate(chances),
+        "B_0.coords": coords,
+        "C_0": preferences,
+    }
+
+
 def samples(name: str, seed: int) -> NDArray[np.float32]:
     """Draw inputs like those that the networks were trained on."""
     return (2 * np.random.default_rng(seed).normal(size=(SAMPLES, *SHAPES[name]))).astype(np.float32)
@@ -120,8 +172,8 @@ def lowest(conversion: NetworkConversion) -> float:
     return min(conversion.mixed.fidelity.sqnr_db)
 
 
-CASES = {"agents": agents, "networks": networks, "outlier": outlier}
+CASES = {"agents": agents, "networks": networks, "outlier": outlier, "ring": ring}
 
 
 if __name__ == "__main__":
-    sys.exit(run("benchmarks.convert", __doc__, CASES))
+    sys.exit(cases.run("benchmarks.convert", __doc__, CASES))

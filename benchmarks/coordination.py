@@ -1,15 +1,18 @@
 """Cost of coordination among N devices: the share of its agent-steps that a device keeps.
 
 What is measured. One device runs; the messages of the other N - 1 are prepared and passed to it. The figure
-is its rate of agent-steps among N over its rate alone. If N devices have one processor each, this is also
-the rate of N over N times the rate of one device; N devices were not run. The device steps `AGENTS` agents
-of a 100-state grid world as fast as one core allows, without pause. Among N, the same thread also processes
-the protocol: one heartbeat per 30 s of each other device (60 s in the fleet of 10,000; the cost of 30 s is
-printed there without a target), one device that leaves or returns per second (coalitions are formed again,
-incrementally), and each second the evidence and reports of its `FELLOWS` fellows on a shared factor of 8
-states, to which it adds its own. Time is processor time of the thread, also for the events. Slices with and
-without coordination alternate, so that changes of the machine's speed affect both. The time of the MQTT
-client (`benchmarks.link`) is not included.
+is its rate of agent-steps among N over its rate alone. If N devices have one processor each, this is also the
+rate of N over N times the rate of one device; N devices were not run.
+
+The device steps `AGENTS` agents of a 100-state grid world as fast as one core allows, without pause. Among N,
+the same thread also processes the protocol: one heartbeat per 30 s of each other device (60 s in the fleet of
+10,000; the cost of 30 s is printed there without a target), one device that leaves or returns per second
+(coalitions are formed again, incrementally), and each second the evidence and reports of its `FELLOWS`
+fellows on a shared factor of 8 states, to which it adds its own.
+
+Time is processor time of the thread, also for the events. Slices with and without coordination alternate, so
+that changes of the machine's speed affect both. The time of the MQTT client (`benchmarks.link`) is not
+included.
 
 Not measured in this way: N agents on one core over N times one agent. One agent takes 8 us, most of it for
 the call; a thousand agents are stepped in one call of 0.3 ms. That ratio is printed without a target,
@@ -155,7 +158,7 @@ def word(one: Candidate, seq: int, unix: float, life: int = 1, leaving: bool = F
 def kept(
     model: Model, candidates: list[Candidate], objectives: list[Objective], heartbeat: float
 ) -> tuple[float, float]:
-    """Return agent-steps a second of a device among these, and over those of one alone; see the head."""
+    """Return agent-steps per second of a device among these, and over those of one alone; see the head."""
     settle()  # as the daemon does before it hears of anybody
     among = Among(candidates, objectives, SLICE_S * SLICES + 1.0, heartbeat)
     population = Population(model, AGENTS)
@@ -178,7 +181,7 @@ def kept(
 
 
 def efficiency(model: Model, candidates: list[Candidate], objectives: list[Objective]) -> Iterator[Figure]:
-    """Yield how much of its agent-steps a device among these keeps."""
+    """Yield the share of agent-steps that is left to one of these devices."""
     case = f"{len(candidates)} devices"
     large = len(candidates) >= LARGE
     rate, share = kept(model, candidates, objectives, LARGE_HEARTBEAT_S if large else HEARTBEAT_S)

@@ -69,7 +69,7 @@ class Generator:
         self.received += 1
 
     def run(self, rate: float, seconds: float, message: Callable[[int], tuple[str, bytes]]) -> int:
-        """Publish ``rate`` messages a second in slices of 10 ms; return how many."""
+        """Publish ``rate`` messages per second in slices of 10 ms; return how many."""
         start, sent = time.monotonic(), 0
         while (passed := time.monotonic() - start) < seconds:
             while sent < passed * rate:
@@ -85,7 +85,7 @@ class Generator:
 
 
 def bulk(seconds: float) -> Iterator[Figure]:
-    """Ten thousand agents ten times a second, observations and actions in bulk messages."""
+    """Ten thousand agents ten times per second, observations and actions in bulk messages."""
     case = "bulk-10000-at-10Hz"
     rng = np.random.default_rng(1)
     payloads = [

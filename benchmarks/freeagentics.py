@@ -44,6 +44,7 @@ def beside(case: str, figure: str, value: float, unit: str, theirs: float, less:
 
 
 def inference() -> Iterator[Figure]:
+    """Time five agents that plan three steps, one after the other."""
     model = Model.quantized(arrays_of(PLANNING))
     agents = [Population(model, 1, seed) for seed in range(AGENTS)]
     seen = observations_of(PLANNING, AGENTS)
@@ -61,6 +62,7 @@ def inference() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
+    """Measure the memory of a thousand agents, and of the whole process."""
     model = Model.quantized(arrays_of(MODEL))
     seen = observations_of(MODEL, 1000)
     Population(model, 1).step(seen[0, :1])
@@ -73,6 +75,7 @@ def memory() -> Iterator[Figure]:
 
 
 def updates() -> Iterator[Figure]:
+    """Time belief updates without planning."""
     model = Model.quantized(arrays_of(MODEL))
     alone, seen = Population(model, 1), observations_of(MODEL, 1000)
     alone.infer(seen[0, :1])
@@ -109,6 +112,7 @@ def _process(barrier: Barrier, counts: multiprocessing.Queue[int]) -> None:
 
 
 def workers() -> Iterator[Figure]:
+    """Time agents in threads, in processes, and all in one call."""
     model = Model.quantized(arrays_of(MODEL))
     context = multiprocessing.get_context("spawn")
     seen = observations_of(MODEL, 10)[0]
@@ -150,6 +154,7 @@ def workers() -> Iterator[Figure]:
 
 
 def creation() -> Iterator[Figure]:
+    """Time the creation of five agents."""
     arrays = arrays_of(MODEL)
     start = time.perf_counter()
     for seed in range(AGENTS):
@@ -159,6 +164,7 @@ def creation() -> Iterator[Figure]:
 
 
 def leak() -> Iterator[Figure]:
+    """Measure how much memory grows over a thousand repetitions of 250 operations."""
     model = Model.quantized(arrays_of(MODEL))
     agents = [Population(model, 1, seed) for seed in range(AGENTS)]
     seen = observations_of(MODEL, AGENTS)

@@ -160,7 +160,7 @@ README: tuple[tuple[str, Place], ...] = (
     ("forming the coalitions of 500 agents", Place("coalition", "500 agents", "formed from nothing")),
     (
         "three devices that share evidence, compared with one that observes everything: worst KL",
-        Place("fusion", "uncontrolled factor", "worst KL of 8 worlds, 200 steps, a restart"),
+        Place("fusion", "uncontrolled factor", "worst KL of 8 worlds, 200 steps, one restart"),
     ),
 )
 

@@ -32,33 +32,37 @@ WORLDS = 8
 
 
 def belief() -> Iterator[Figure]:
+    """Measure the accuracy of evidence fused in float64."""
     for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors, lost = [], 0
         for seed in range(WORLDS):
-            trio = ThreeDevices(seed, hostile(100 + seed), controls)
-            errors.append(worst_error(trio))
-            lost += sum(trio.sharing(name).lost() for name in NAMES)
-        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+            devices = ThreeDevices(seed, hostile(100 + seed), controls)
+            errors.append(worst_error(devices))
+            lost += sum(devices.sharing(name).lost() for name in NAMES)
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, one restart", max(errors), "nat", 1e-3)
         yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
         yield Figure(case, "records lost", lost, "records")
 
 
 def on_the_engine(world: HiddenWorld) -> PopulationFilter:
+    """Return a filter of the world that runs on the kernel."""
     model = Model.from_arrays([world.A[0]], [world.B], [np.zeros(world.A.shape[1])], [world.D])
     return PopulationFilter(model, 0)
 
 
 def engine() -> Iterator[Figure]:
+    """Measure the accuracy of evidence fused on the kernel in 8 bits."""
     for controls, case in ((1, "uncontrolled factor"), (3, "controlled factor")):
         errors = [
             worst_error(ThreeDevices(seed, hostile(100 + seed), controls, model=on_the_engine))
             for seed in range(WORLDS)
         ]
-        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, a restart", max(errors), "nat", 1e-3)
+        yield at_most(case, f"worst KL of {WORLDS} worlds, 200 steps, one restart", max(errors), "nat", 1e-3)
         yield Figure(case, "median of the worlds' worst KL", round(statistics.median(errors), 7), "nat")
 
 
 def size() -> Iterator[Figure]:
+    """Measure the payload of one factor's evidence."""
     for states in (2, 8, 64, 256, 1024):
         record = Record(2**32 - 1, 9999, 1_700_000_000, bytes([255] * states), 4)
         payload = messages.encode(messages.Message(to_body(Evidence((record,))), seq=10**6, t=1.7e9))
@@ -71,6 +75,7 @@ def size() -> Iterator[Figure]:
 
 
 def cost() -> Iterator[Figure]:
+    """Time one record, in time and late, and a step of the filter alone."""
     world = HiddenWorld(1)
     likelihoods = [world.see(0) for _ in range(32)]
     coded = [encode(likelihood) for likelihood in likelihoods]
@@ -113,13 +118,14 @@ def cost() -> Iterator[Figure]:
 
 
 def terse() -> Iterator[Figure]:
+    """Measure what holding evidence back saves, and the accuracy it loses."""
     for worthwhile in (0.0, 0.1, 0.5, 1.0):
-        trio = ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=worthwhile))
+        devices = ThreeDevices(6, Adversary(1), settings=ExchangeSettings(worthwhile=worthwhile))
         errors = []
         for _ in range(200):
-            trio.tick()
-            errors += [trio.error_now(name) for name in NAMES]
-        sent = sum(trio.sharing(name).counters.sent for name in NAMES)
+            devices.tick()
+            errors += [devices.error_now(name) for name in NAMES]
+        sent = sum(devices.sharing(name).counters.sent for name in NAMES)
         case = f"worthwhile {worthwhile} nat"
         share = round(sent / 600, 3)
         yield Figure(case, "records sent", sent, "records", "all of them", share, better=LESS)

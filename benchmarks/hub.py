@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
 from edge_hub.domain import filters, secrets
 from edge_hub.ingest import decode
+from edge_hub.jobs.changes import POLL_S, Changes
 from edge_hub.rollout import FleetRollout, Member, waves
 from edge_hub.testing.postgresql import PostgreSQL
 
@@ -248,7 +250,7 @@ def workers() -> Iterator[Figure]:
 
 
 def rest() -> Iterator[Figure]:
-    """Ask for the list of 10,000 devices: pages of 50, 20 callers, while 5,000 messages a second come in."""
+    """Ask for the list of 10,000 devices: pages of 50, 20 callers, and 5,000 messages per second come in."""
     with tempfile.TemporaryDirectory() as folder, _broker(folder) as broker:
         data = f"{folder}/hub.db"
         with Database(data) as database:
@@ -322,6 +324,25 @@ def events() -> Iterator[Figure]:
         yield at_most("events", "grown", grown / 1e6, "MB", 150)
 
 
+def changes() -> Iterator[Figure]:
+    """Look for what changed among 20,000 devices, of which each reports once per 10 s (SQLite)."""
+    parts = round(10.0 / POLL_S)
+    with tempfile.TemporaryDirectory() as folder, Database(f"{folder}/hub.db") as database:
+        migrate(database)
+        _fill(database, FLEET)
+        now, took = time.time(), []
+        feeds = Changes(database, lambda: now)
+        for poll in range(3 * parts):
+            now += POLL_S
+            with database.write() as connection:
+                query = "UPDATE latest SET heard = ? WHERE device_id % ? = ?"
+                sql.run(connection, query, (now, parts, poll % parts))
+            begin = time.process_time()
+            feeds.poll()
+            took.append(time.process_time() - begin)
+        yield Figure("changes", "poll", round(statistics.median(took[parts:]) * 1e3, 1), "ms", better=LESS)
+
+
 def registry() -> Iterator[Figure]:
     """20,000 retained births: how many are known, and after how long."""
     with tempfile.TemporaryDirectory() as folder, _broker(folder) as broker:
@@ -385,6 +406,7 @@ CASES: dict[str, Callable[[], Iterator[Figure]]] = {
     "workers": workers,
     "rest": rest,
     "events": events,
+    "changes": changes,
     "registry": registry,
     "idle": idle,
     "rollout": rollout,

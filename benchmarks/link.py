@@ -101,7 +101,7 @@ def outbox() -> Iterator[Figure]:
             body = telemetry.due({"rooms": {"tick": count}}, 0, time.monotonic())
             if body is not None:
                 box.append(body, time.time(), time.monotonic())
-            box.turn(session, time.monotonic(), time.time())
+            box.advance(session, time.monotonic(), time.time())
             wake.clear()
             wake.wait(0.05)
         seconds = time.monotonic() - start
@@ -138,7 +138,7 @@ def _replay(count: int) -> tuple[float, float, int]:
             box.append({"v": number}, clock.time(), clock.monotonic())
         while store.contents().last < count:
             wake.clear()
-            box.turn(offline, clock.monotonic(), clock.time())
+            box.advance(offline, clock.monotonic(), clock.time())
             wake.wait(0.05)
         box.online()
         live, numbers_of = 0, dict[int, int]()  # of what is sent, by token
@@ -155,12 +155,12 @@ def _replay(count: int) -> tuple[float, float, int]:
                     if isinstance(effect, Delivered):
                         live += numbers_of.pop(effect.token, 0) > count
                         box.delivered(effect.token)
-            effects = box.turn(session, now, clock.time())
+            effects = box.advance(session, now, clock.time())
             for sent in effects:
                 if isinstance(sent, Send):
                     numbers_of[sent.token] = messages.decode(sent.publication.payload).seq
             device.perform(effects)
-            hub.turn()
+            hub.run_once()
             replayed = box.counters.delivered - live
             wake.wait(0.002)
         seconds = clock.monotonic() - start
@@ -172,7 +172,7 @@ def _replay(count: int) -> tuple[float, float, int]:
 
 
 def bundle() -> Iterator[Figure]:
-    """Send a bundle of 1 MB in blocks, with 100 live messages a second going on."""
+    """Send a bundle of 1 MB in blocks, with 100 live messages per second going on."""
     with tempfile.TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder))
         broker.start()
@@ -202,7 +202,7 @@ def bundle() -> Iterator[Figure]:
             if (now - start) * 100 > live:
                 live += 1
                 device.publish(Publication("t", b"live"))
-            hub.turn()
+            hub.run_once()
             for request in hub.messages:
                 for index in messages.decode(request.payload).body["blocks"]:
                     block = data[index * cut.block : (index + 1) * cut.block]
@@ -210,7 +210,7 @@ def bundle() -> Iterator[Figure]:
                         Publication("block", messages.encode(Message({"index": index, "data": block})))
                     )
             hub.messages.clear()
-            device.turn()
+            device.run_once()
             for answer in device.messages:
                 body = messages.decode(answer.payload).body
                 todo += transfer.block(body["index"], body["data"], now)

@@ -28,7 +28,7 @@ mpl.rcParams.update(
 
 
 def scale(results: Mapping[str, Result], canvas: Canvas) -> bool:
-    """Draw agent-steps a second, and bytes an agent, over the number of agents."""
+    """Draw agent-steps per second, and bytes per agent, over the number of agents."""
     if "scale" not in results:
         return False
     figures = results["scale"].figures

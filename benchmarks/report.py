@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,11 @@ def generate(folder: Path = results.FOLDER) -> None:
     drawn = plots.draw(found, curves(tables), PLOTS)
     REPORT.write_text(report(found, tables, drawn), encoding="utf-8")
     README.write_text(in_readme(README.read_text(encoding="utf-8"), front.readme(found)), encoding="utf-8")
+
+
+def today() -> str:
+    """Return the date of a table: UTC, ISO 8601."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def write_table(name: str, content: Table, folder: Path = results.FOLDER) -> None:

@@ -155,7 +155,7 @@ def scale_case() -> Iterator[Figure]:
 
 
 def memory_case() -> Iterator[Figure]:
-    """Bytes an agent with a history of 64 ticks, and bytes of the model."""
+    """Bytes per agent with a history of 64 ticks, and bytes of the model."""
     model = Model.quantized(arrays_of("s2_grid10_T1"))
     agents = 10_000
     columns = Population.columns(model, agents)

@@ -55,7 +55,8 @@ PLAN = {
     "neural": Plan(3),
     "convert": Plan(1),
     "fidelity": Plan(1),
-    "random_models": Plan(1, 60.0, apart=True),
+    "random_models": Plan(1, apart=True),
+    "parity": Plan(1, apart=True),
     "peers": Plan(1, apart=True),
 }
 Advance = Callable[[str, str], None]

@@ -34,6 +34,7 @@ Step = Callable[[Arrays, jax.Array], tuple[Arrays, jax.Array]]
 
 
 def read(path: Path) -> Model:
+    """Return the arrays of a golden model."""
     data = np.load(path)
 
     def series(letter: str) -> Arrays:
@@ -45,6 +46,7 @@ def read(path: Path) -> Model:
 
 
 def best_time(step: Step, prior: Arrays, obs: jax.Array) -> float:
+    """Return the shortest time of a step in seconds, measured for at least 2 s."""
     jax.block_until_ready(step(prior, obs))
     times: list[float] = []
     end = time.perf_counter() + 2.0

@@ -20,6 +20,7 @@ SECONDS = 2.0
 
 
 def series(data: NpzFile, letter: str) -> NDArray[np.object_]:
+    """Return the arrays of one letter, in order."""
     names = [f"{letter}_{i}" for i in range(len(data.files)) if f"{letter}_{i}" in data.files]
     out = np.empty(len(names), dtype=object)
     for i, name in enumerate(names):
@@ -28,6 +29,7 @@ def series(data: NpzFile, letter: str) -> NDArray[np.object_]:
 
 
 def step_time(golden: Path, name: str) -> float:
+    """Return the median time of one agent's step in seconds."""
     with np.load(golden / "models" / f"{name}.npz") as data:
         A, B, C, D = (series(data, letter) for letter in "ABCD")
         A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))

@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -125,9 +124,8 @@ def main() -> int:
         notes = [
             f"Verdict: {verdict_}. {minutes:.0f} minutes, commit {machine.commit()}, load at the end {load}."
         ]
-        today = datetime.now(UTC).date().isoformat()
         rows = [check.row for check in checks]
-        report.write_table("soak", report.Table(command, today, rows, notes, curves))
+        report.write_table("soak", report.Table(command, report.today(), rows, notes, curves))
         report.generate()
     return 0 if held else 1
 

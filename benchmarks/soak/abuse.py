@@ -89,7 +89,7 @@ class Abuse:
         self._lab.boot(name)
 
     def flood(self) -> None:
-        """Publish thousands of readings a second on one topic."""
+        """Publish thousands of readings per second on one topic."""
         topic = f"z/{self.rng.choice(DEVICES)}/room-{self.rng.randrange(ROOMS)}"
         length, start, sent = self.rng.uniform(2.0, 4.0), time.monotonic(), 0
         while (passed := time.monotonic() - start) < length:

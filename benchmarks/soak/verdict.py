@@ -84,7 +84,7 @@ def descriptors(samples: Sequence[Sample]) -> int:
 
 
 def written_per_minute(samples: Sequence[Sample]) -> float:
-    """Return MB a minute that a daemon had the kernel write to the disk, over all its lives."""
+    """Return MB per minute that a daemon had the kernel write to the disk, over all its lives."""
     found = [(life[-1].written, life[-1].t - life[0].t) for life in lives(samples)]
     return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
 

@@ -105,7 +105,7 @@ class HubState:
         return Kept(state, self._kept, tuple(lost))
 
     def refuse(self, reason: str, above: Mapping[str, Any] | None = None) -> Kept:
-        """Set the state aside, since it is of no use; return what is left.
+        """Set the state aside, since it cannot be used; return what is left.
 
         With ``above``, a state, its document is refused when it comes again: only a higher version is taken
         over.

@@ -146,7 +146,7 @@ class _Inbox:
             self._events.append((attempt, event))
         self._wake()
 
-    def take(self) -> deque[tuple[int, Event | int]]:
+    def drain(self) -> deque[tuple[int, Event | int]]:
         """Return what is there."""
         with self._taken:
             events, self._events = self._events, deque()
@@ -269,7 +269,7 @@ class PahoClient:
     def events(self) -> Sequence[Event]:
         """Return what happened since the last call, in order."""
         events: list[Event] = []
-        for attempt, event in self._inbox.take():
+        for attempt, event in self._inbox.drain():
             if attempt != self._attempt or self._ended:
                 continue
             if isinstance(event, Disconnected):

@@ -92,7 +92,7 @@ class SqliteOutboxStore:
         return self._query(text, limit)
 
     def skipped(self, limit: int) -> Sequence[Range]:
-        """Return ranges that were thinned out and not told yet."""
+        """Return ranges that were thinned out and not reported yet."""
         return self._query("SELECT first, last FROM skipped ORDER BY first LIMIT ?", limit)
 
     def close(self) -> None:
@@ -223,7 +223,7 @@ def _foreign(path: Path) -> str:
 
 def _apply(connection: sqlite3.Connection, batch: Batch) -> None:
     connection.executemany("DELETE FROM entries WHERE seq BETWEEN ? AND ?", batch.remove)
-    connection.executemany("DELETE FROM skipped WHERE first = ? AND last = ?", batch.told)
+    connection.executemany("DELETE FROM skipped WHERE first = ? AND last = ?", batch.reported)
     for first, last in batch.skipped:
         # Neighbouring ranges grow together, so that there are never more ranges than entries.
         touching = connection.execute(

@@ -71,7 +71,7 @@ class StartCount:
         self._write(self._boot)
         return too_many
 
-    def turned(self, online: bool, now: float) -> None:
+    def loop_ran(self, online: bool, now: float) -> None:
         """Take note after a turn of the loop, monotonic seconds, whether the device is connected."""
         if not self._under_way:
             return

@@ -75,7 +75,7 @@ class StateFile:
             return None
 
     def set_aside(self) -> Path:
-        """Rename the file: what it holds is of no use; return its new name.
+        """Rename the file, whose content cannot be used; return its new name.
 
         Raises
         ------

@@ -19,7 +19,7 @@ from edge_agent.adapters.lazy_imports import daemon_libraries, restore_libraries
 from edge_agent.adapters.process import rss_bytes
 from edge_agent.adapters.state_lock import StateLock
 from edge_agent.errors import EdgeAgentError
-from edge_agent.services.kept_state import KeptState, look, take
+from edge_agent.services.kept_state import KeptState, look, open_state
 
 if TYPE_CHECKING:
     from edge_agent.config.profile import Profile
@@ -99,7 +99,7 @@ def compose(config: Path, profile: str | None, own_state: bool = False) -> Compo
     _load_for(settings.config)
     lock = StateLock(Path(settings.config.device.state_dir)) if own_state else None
     base = rss_bytes()
-    state = take(settings.config) if own_state else look(settings.config)
+    state = open_state(settings.config) if own_state else look(settings.config)
     try:
         return replace(_composed(settings, state, base), lock=lock)
     except EdgeAgentError:  # it was said what is wrong, and that is not in what was kept

@@ -28,7 +28,7 @@ def connect_hub(
     Raises
     ------
     ConfigError
-        A key file is not as it must be.
+        A key file cannot be read, is not a key, or others than its owner can read it.
     """
     config, profile = composed.settings.config, composed.settings.profile
     store, kept = composed.state.state_store, composed.state.kept
@@ -58,7 +58,7 @@ def join_peers(builder: DaemonBuilder, composed: Composed, battery: Callable[[],
     Raises
     ------
     ConfigError
-        A key file is not as it must be.
+        A key file cannot be read, is not a key, or others than its owner can read it.
     """
     config, profile = composed.settings.config, composed.settings.profile
     if config.broker is None or config.peers is None:

@@ -129,18 +129,18 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
         tidy=tidy,
     )
     status, starts = builder.status, composed.state.starts
-    after_turn = [reloader.turn]
+    after_pass = [reloader.run_once]
     if builder.dispatch is not None and broker is not None:
         connection_log = ConnectionLog(builder.dispatch.session, f"{broker.host}:{broker.port}")
-        after_turn.append(lambda: connection_log.update(clock.monotonic()))
+        after_pass.append(lambda: connection_log.update(clock.monotonic()))
     if starts is not None:
-        after_turn.append(lambda: starts.turned(builder.online(), clock.monotonic()))
+        after_pass.append(lambda: starts.loop_ran(builder.online(), clock.monotonic()))
     server = ControlServer(Path(device.socket), device.socket_mode, loop.selector, status.answer)
     closing.callback(server.close)
     notifier = Notifier.from_environment()
     closing.callback(notifier.close)
     watchdog = Watchdog(notifier, status.summary)
-    code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_turn, server)
+    code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_pass, server)
     if starts is not None:
         (starts.end if code == EXIT_DONE else starts.fail)()
     return code
@@ -170,10 +170,10 @@ def _serve(
     watchdog: Watchdog,
     reload: Callable[[], None],
     summary: Callable[[], str],
-    after_turn: Sequence[Callable[[], None]],
+    after_pass: Sequence[Callable[[], None]],
     server: ControlServer,
 ) -> int:
-    """Run the loop until a signal ends it; ``after_turn`` is called after every turn."""
+    """Run the loop until a signal ends it; ``after_pass`` is called after every turn."""
     ending: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -191,9 +191,9 @@ def _serve(
         log.info("ready: %s", summary())
         woken_at = None
         while not ending:
-            deadline = daemon.turn(woken_at)
-            watchdog.turned(daemon.completed, clock.monotonic())
-            for call in after_turn:
+            deadline = daemon.run_once(woken_at)
+            watchdog.loop_ran(daemon.completed, clock.monotonic())
+            for call in after_pass:
                 call()
             server.tick()
             woken_at = loop.wait(min(deadline, server.deadline))

@@ -5,8 +5,10 @@ a factor, a likelihood a modality. Factors are eliminated one after the other, e
 (itself and all it shares a table with) is the smallest; eliminating sums it out and leaves a message to the
 table of the next. On the way back each table is multiplied by what the others know, and summed to the
 marginal of its factor. That is a junction tree with the tables as cliques (Lauritzen and Spiegelhalter 1988,
-"Local computations with probabilities on graphical structures"; Hugin propagation). The posterior is then a
-product of these marginals again (assumed density filtering): it is what the next prediction starts from.
+"Local computations with probabilities on graphical structures"; Hugin propagation).
+
+The posterior is then a product of these marginals again (assumed density filtering): it is what the next
+prediction starts from.
 
 The program is a list of operations on rows (kernel/elimination.h), planned when the model is made. A table is
 laid out with its last factor running fastest. Models whose tables are too large are refused.

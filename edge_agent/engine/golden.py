@@ -18,6 +18,7 @@ from edge_agent.engine.population import Population
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.wire import npz
+from edge_agent.wire.bundle_kinds import GOLDEN
 
 TICKS = 8
 AGENTS = 5
@@ -45,18 +46,18 @@ def check(model: StoredModel, data: bytes | memoryview) -> None:
         They cannot be read, or an output differs: the message names it.
     """
     try:
-        expected = npz.parse(data, "golden.npz", BundleError)
+        expected = npz.parse(data, GOLDEN, BundleError)
         observations = expected.pop("observations")
         if observations.ndim != 3 or 0 in observations.shape or observations.shape[1] > MAX_AGENTS:
-            raise BundleError(f"golden.npz: observations of shape {observations.shape}")
+            raise BundleError(f"{GOLDEN}: observations of shape {observations.shape}")
         found = _run(model, observations)
     except (KeyError, EdgeAgentError) as error:
-        raise BundleError(f"golden.npz: cannot be run ({error})") from error
+        raise BundleError(f"{GOLDEN}: cannot be run ({error})") from error
     for name, value in found.items():
         if name not in expected:
-            raise BundleError(f"golden.npz: {name} is missing")
+            raise BundleError(f"{GOLDEN}: {name} is missing")
         if expected[name].shape != value.shape or expected[name].tobytes() != value.tobytes():
-            raise BundleError(f"golden.npz: {name} is not what this engine computes")
+            raise BundleError(f"{GOLDEN}: {name} is not what this engine computes")
 
 
 def _run(model: StoredModel, observations: NDArray[Any]) -> dict[str, NDArray[Any]]:

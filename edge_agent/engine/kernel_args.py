@@ -23,8 +23,8 @@ def strip_rows(model: StoredModel) -> int:
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
     predicting, reset = 2 * widest + patterns, model.options.on_contradiction == "reset"
     settling = 3 * states + joint
-    if model.alike.patterns:  # and, for agents with soft outcomes, what states came out as
-        settling = states + max(settling, model.alike.rows)
+    if model.outcome_classes.patterns:  # and, for agents with soft outcomes, what states came out as
+        settling = states + max(settling, model.outcome_classes.rows)
     if model.elimination.rows:  # tables, and once more in double precision for a lane
         settling = model.elimination.rows + model.elimination.rows // 16 + 1
     if reset:  # an even prior

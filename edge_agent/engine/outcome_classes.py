@@ -4,9 +4,11 @@ Theory of operation. Modalities with several parents couple factors, and iterati
 But once the outcome is known, many states of a factor have the same likelihood whatever the other factors are
 (ten by ten places and a beacon heard at one of five strengths: at most twelve classes of places). Within such
 a class beliefs keep their proportions through all iterations, so the class iterates as one state whose weight
-is the sum of theirs; that is exact. A pattern is the tuple of outcomes of all coupling modalities, 0 where
-missing, else 1 and up; a factor has as many classes as its worst pattern, and those a pattern doesn't use
-stay empty. Soft outcomes have no pattern: their agents iterate over all states (kernel/iterate.h).
+is the sum of theirs; that is exact.
+
+A pattern is the tuple of outcomes of all coupling modalities, 0 where missing, else 1 and up; a factor has as
+many classes as its worst pattern, and those a pattern doesn't use stay empty. Soft outcomes have no pattern:
+their agents iterate over all states (kernel/iterate.h).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from edge_agent.engine.storage import Tensor
 
 MAX_PATTERNS = 256  # the kernel keeps a pattern in a byte
 GAIN = 0.5  # joint classes must be fewer than this part of joint states
-COUPLINGS = 2  # a factor in more of them needs a wider range than a float's (kernel/alike.h)
+COUPLINGS = 2  # a factor in more of them needs a wider range than a float's (kernel/outcome_classes.h)
 
 
 class OutcomeClasses(NamedTuple):
@@ -54,7 +56,7 @@ class OutcomeClasses(NamedTuple):
         return sum(a.nbytes for a in self[1:]) if self.patterns else 0
 
 
-def none(modalities: int, factors: int) -> OutcomeClasses:
+def no_classes(modalities: int, factors: int) -> OutcomeClasses:
     """Return no classes."""
     half, single = np.zeros((0, 0), np.uint16), np.zeros((0, 0), np.float32)
     return OutcomeClasses(
@@ -68,9 +70,9 @@ def none(modalities: int, factors: int) -> OutcomeClasses:
     )
 
 
-def alike(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> OutcomeClasses:
+def find_classes(A: tuple[Tensor, ...], A_deps: Deps, num_states: tuple[int, ...]) -> OutcomeClasses:
     """Return the classes, or none where no modality couples factors, or where there is no gain."""
-    nothing = none(len(A), len(num_states))
+    nothing = no_classes(len(A), len(num_states))
     coupling = [i for i, deps in enumerate(A_deps) if len(deps) > 1]
     involved = [sum(f in A_deps[i] for i in coupling) for f in range(len(num_states))]
     sizes = [A[i].rows + 1 for i in coupling]

@@ -3,8 +3,8 @@
 Theory of operation. What a modality with several parents promises is computed from the joint beliefs of its
 parents: as many products as joint states. States of a factor whose columns are the same in every modality of
 the group (``planning.groups_of``) give the same outcomes, utility and ambiguity, so their beliefs are added
-first and the joint is one of classes. Other than in ``alike`` no outcome is known yet, so classes are fewer
-states than there.
+first and the joint is one of classes. Unlike in ``outcome_classes`` no outcome is known yet, so classes are
+fewer states than there.
 """
 
 from __future__ import annotations

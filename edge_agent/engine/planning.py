@@ -3,14 +3,17 @@
 Theory of operation. Policies that begin alike share their first nodes, and a factor whose parents went the
 same way shares its beliefs even between policies that differ elsewhere. So nodes are memoised by what made
 them: a belief node by (factor, control, belief nodes of its parents), a term of the expected free energy by
-(modality group, step, belief nodes it looks at). A modality group is the modalities with the same parents:
-their utility and ambiguity fold into one vector (``Folds``), and only the entropy of the predicted outcomes
-is left to compute. Where most of its values are the same, that is the background and only the others are
-listed, as in tensors: beliefs sum to 1. The information gain on the parameters of A and B is an operation of
-its own, and so is the inductive value, whose rows the kernel writes before the program runs (they depend on
-where an agent believes it is, not on the policy). The program is a list of operations on rows
-(kernel/model.h), written depth first; rows are shared out like registers, so scratch memory is that of one
-branch of the tree.
+(modality group, step, belief nodes it looks at).
+
+A modality group is the modalities with the same parents: their utility and ambiguity fold into one vector
+(``Folds``), and only the entropy of the predicted outcomes is left to compute. Where most of its values are
+the same, that is the background and only the others are listed, as in tensors: beliefs sum to 1. The
+information gain on the parameters of A and B is an operation of its own, and so is the inductive value, whose
+rows the kernel writes before the program runs (they depend on where an agent believes it is, not on the
+policy).
+
+The program is a list of operations on rows (kernel/model.h), written depth first; rows are shared out like
+registers, so scratch memory is that of one branch of the tree.
 
 Sources: Da Costa et al. 2020, section 6 (expected free energy); Friston et al. 2021, "Sophisticated
 inference" (policies as a tree).

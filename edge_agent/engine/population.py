@@ -97,7 +97,7 @@ class Population:
             tuple(kernel_args.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
             model.A_deps,
             model.B_deps,
-            model.alike,
+            model.outcome_classes,
             np.concatenate(model.D),
             None if model.E is None else kernel_args.log_habits(model),
             np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),

@@ -15,12 +15,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import outcome_classes, storage
+from edge_agent.engine import storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.elimination_plan import NONE as NO_ELIMINATION
 from edge_agent.engine.elimination_plan import Elimination
 from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
 from edge_agent.engine.options import RULES, AgentOptions
+from edge_agent.engine.outcome_classes import OutcomeClasses, find_classes, no_classes
 from edge_agent.engine.plan_classes import PlanClasses, merging
 from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, program
 from edge_agent.engine.precision import Precision
@@ -251,7 +252,7 @@ class StoredModel:
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
             + sum(w.nbytes for w in self.ways)
-            + self.alike.nbytes
+            + self.outcome_classes.nbytes
             + self.elimination.nbytes
             + plan.nbytes
         )
@@ -275,11 +276,11 @@ class StoredModel:
         return (*self.A, *self.B, *self._merging.tensors, *self.novelty.values())
 
     @cached_property
-    def alike(self) -> outcome_classes.OutcomeClasses:
+    def outcome_classes(self) -> OutcomeClasses:
         """The classes of states that iteration goes over."""
         if self.elimination.entries:
-            return outcome_classes.none(len(self.A), len(self.B))
-        return outcome_classes.alike(self.A, self.A_deps, self.num_states)
+            return no_classes(len(self.A), len(self.B))
+        return find_classes(self.A, self.A_deps, self.num_states)
 
     @cached_property
     def elimination(self) -> Elimination:

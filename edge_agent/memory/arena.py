@@ -92,7 +92,7 @@ class Arena:
             raise ValueError(f"{owner} already holds a region")
         wanted = tuple(columns)
         nbytes = total(wanted)
-        offset = self._take(owner, nbytes) if nbytes else 0
+        offset = self._allocate(owner, nbytes) if nbytes else 0
         self._regions[owner] = Region(offset, nbytes)
         arrays: dict[str, NDArray[Any]] = {}
         for column in wanted:
@@ -117,7 +117,7 @@ class Arena:
             offset = self._gaps.pop(at).offset
         self._gaps.insert(at, Region(offset, end - offset))
 
-    def _take(self, owner: str, nbytes: int) -> int:
+    def _allocate(self, owner: str, nbytes: int) -> int:
         for at, (offset, free) in enumerate(self._gaps):
             if free > nbytes:
                 self._gaps[at] = Region(offset + nbytes, free - nbytes)

@@ -146,7 +146,7 @@ class HubClient:
         self._transfers: dict[str, Transfer] = {}
         self._downloads: set[str] = set()
         self._saved = dict(state)
-        self._told: dict[str, Any] = {}
+        self._last_reported: dict[str, Any] = {}
         self._quiet_until = 0.0
         self._report_at: float | None = None
 
@@ -313,7 +313,7 @@ class HubClient:
         if state != self._saved:
             self._saved = state
             effects = [Save(state), *effects]
-        if self.reported() != self._told:
+        if self.reported() != self._last_reported:
             if now < self._quiet_until:
                 self._report_at = self._quiet_until  # a flood of refusals becomes one report a second
             else:
@@ -436,9 +436,9 @@ class HubClient:
         return self._publish(self._topics.reply(reply.id), Message(reply.body, id=reply.id, t=t))
 
     def _report(self, now: float, t: float) -> HubEffect:
-        self._told = self.reported()
+        self._last_reported = self.reported()
         self._quiet_until, self._report_at = now + REPORT_SECONDS, None
-        return self._publish(self._topics.reported, Message(self._told, t=t), retain=True)
+        return self._publish(self._topics.reported, Message(self._last_reported, t=t), retain=True)
 
     def _publish(self, topic: str, message: Message, retain: bool = False) -> Publish:
         payload = messages.encode(message)

@@ -73,7 +73,7 @@ class Lanes:
         """Return the numbers that were read ahead: the store may not drop them."""
         return {entry.seq for lane in (self._historical, self._live) for entry in lane.ahead}
 
-    def take(self, store: OutboxStore) -> tuple[OutboxEntry | None, bool]:
+    def pop(self, store: OutboxStore) -> tuple[OutboxEntry | None, bool]:
         """Return the next entry, None if there is none, and whether it is historical."""
         historical, live = self._historical.next(store), self._live.next(store)
         if live is not None and (historical is None or self._since_live >= HISTORICAL_PER_LIVE):

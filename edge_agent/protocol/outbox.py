@@ -13,11 +13,11 @@ that it has stored it (``down/confirm``, ``protocol.unconfirmed``).
 Limits. Over ``max_bytes`` the oldest entries of the least important priority are thinned out: every
 second one of a chunk goes, so that a long outage gets coarser towards the past and an entry of priority 0
 (state) is never given up for samples. Entries past ``max_age`` go the same way, whole. What is gone is
-told to the receiver as ranges of numbers (``skipped``), so it is never mistaken for a loss. In memory
+reported to the receiver as ranges of numbers (``skipped``), so it is never mistaken for a loss. In memory
 there is what waits for the store (at most ``pending_bytes``; beyond that new entries push out old ones,
 counted), one chunk a lane, and what is in flight.
 
-How a main loop uses it: ``append`` when something was measured; ``effects += outbox.turn(session, now,
+How a main loop uses it: ``append`` when something was measured; ``effects += outbox.advance(session, now,
 t)`` in every round; ``outbox.delivered(token)`` on `Delivered`; ``outbox.confirmed(payload)`` on
 ``down/confirm``; ``outbox.online()`` on `Online`; ``outbox.deadline`` joins the session's.
 """
@@ -111,7 +111,7 @@ class Outbox:
         self._unconfirmed = Unconfirmed(settings.confirm_seconds)
         self._in_flight: dict[int, tuple[int, int, tuple[Range, ...]]] = {}
         self._removable: list[Range] = []
-        self._told: list[Range] = []
+        self._reported_ranges: list[Range] = []
         self._unreadable: list[Range] = []
         self._undo: tuple[list[Range], list[Range], list[Range]] = ([], [], [])
         self._to_tell = True
@@ -123,7 +123,7 @@ class Outbox:
 
     @property
     def deadline(self) -> float | None:
-        """When `turn` has something to store; None while there is nothing, or the store is at work."""
+        """When `advance` has something to store; None while there is nothing, or the store is at work."""
         return self._due if self._writing is None else None
 
     def append(self, body: Mapping[str, Any], t: float, now: float, priority: int = SAMPLES) -> None:
@@ -145,14 +145,14 @@ class Outbox:
         """Note that the broker has the message; tokens of other publications are ignored."""
         sent = self._in_flight.pop(token, None)
         if sent is not None:
-            seq, size, told = sent
+            seq, size, ranges = sent
             self.counters.delivered += 1
             if self.settings.confirm and self._unconfirmed.hold(
-                Held(seq, size, told, self.counters.delivered)
+                Held(seq, size, ranges, self.counters.delivered)
             ):
                 return
             self._removable.append((seq, size))
-            self._told.extend(told)
+            self._reported_ranges.extend(ranges)
 
     def confirmed(self, payload: bytes) -> None:
         """Take in what the hub says it has stored; a malformed message is counted and ignored."""
@@ -168,11 +168,11 @@ class Outbox:
         in_flight = {seq for seq, _, _ in self._in_flight.values()}
         free, late = self._unconfirmed.confirm(ranges, in_flight)
         self._removable += [(held.seq, held.size) for held in free]
-        self._told += [range_ for held in free for range_ in held.told]
+        self._reported_ranges += [range_ for held in free for range_ in held.skipped]
         if late:
             self._lanes.again(late)
 
-    def turn(self, session: Session, now: float, t: float) -> list[Effect]:
+    def advance(self, session: Session, now: float, t: float) -> list[Effect]:
         """Store what is due and send what the session has room for; ``t`` is Unix time."""
         self._collect(now)
         if self._writing is None and self._due is not None and now >= self._due:
@@ -183,7 +183,7 @@ class Outbox:
         effects: list[Effect] = []
         reserve = min(self.settings.reserve, session.limit // 2)  # room for replies and actions
         while session.credit > reserve and not self._unconfirmed.full:
-            entry, historical = self._lanes.take(self._store)
+            entry, historical = self._lanes.pop(self._store)
             if entry is None:
                 break
             body = _unpacked(entry.data)
@@ -192,9 +192,9 @@ class Outbox:
                 self._removable.append((entry.seq, len(entry.data)))
                 self._unreadable.append((entry.seq, entry.seq))
                 continue
-            told = self._untold()
-            token, sends = session.publish(self._publication(entry, body, historical, told), now)
-            self._in_flight[token] = (entry.seq, len(entry.data), told)
+            ranges = self._unreported()
+            token, sends = session.publish(self._publication(entry, body, historical, ranges), now)
+            self._in_flight[token] = (entry.seq, len(entry.data), ranges)
             self.counters.sent += 1
             effects += sends
         if self._removable and self._due is None:
@@ -232,13 +232,13 @@ class Outbox:
         self.size -= sum(size for _, size in self._removable) + freed
         self.counters.thinned += len(gone)
         skipped = merged(gone + self._unreadable)
-        batch = Batch(tuple(entries), merged(removable), skipped, tuple(self._told))
-        self._undo = (self._removable, self._told, self._unreadable)
+        batch = Batch(tuple(entries), merged(removable), skipped, tuple(self._reported_ranges))
+        self._undo = (self._removable, self._reported_ranges, self._unreadable)
         self._writing, self._writing_bytes = batch, self._pending_bytes
         self._pending.clear()
         self._pending_bytes = 0
         self._removable = []
-        self._told = []
+        self._reported_ranges = []
         self._unreadable = []
         self._due = None
         self._store.write(batch)
@@ -275,16 +275,16 @@ class Outbox:
             self._pending.extendleft((e.t, e.priority, e.data) for e in reversed(batch.append))
             self._pending_bytes += sum(len(e.data) for e in batch.append)
             self._bound_pending()
-            removable, told, unreadable = self._undo
+            removable, ranges, unreadable = self._undo
             self._removable += removable
-            self._told += told
+            self._reported_ranges += ranges
             self._unreadable += unreadable
             self._due = now + self.settings.flush_seconds  # a disk that has room again is used at once
             contents = self._store.contents()
             if contents.name != self.name:  # it was set aside and started anew
                 self.name, self._last, self._durable = contents.name, contents.last, contents.last
                 self._lanes = Lanes(contents.last)
-                self._in_flight, self._removable, self._told = {}, [], []
+                self._in_flight, self._removable, self._reported_ranges = {}, [], []
                 self._unconfirmed.forget()
                 self._unreadable = []
             self.size = contents.size
@@ -298,25 +298,27 @@ class Outbox:
             self.counters.stored += len(batch.append)
             self._lanes.add(first, last)
 
-    def _untold(self) -> tuple[Range, ...]:
+    def _unreported(self) -> tuple[Range, ...]:
         if not self._to_tell:
             return ()
-        telling = {r for _, _, told in self._in_flight.values() for r in told} | set(self._told)
-        telling.update(self._unconfirmed.told())
-        if telling:
+        reported = {r for _, _, ranges in self._in_flight.values() for r in ranges} | set(
+            self._reported_ranges
+        )
+        reported.update(self._unconfirmed.skipped())
+        if reported:
             return ()  # one message at a time carries them
         ranges = tuple(self._store.skipped(_SKIPPED_PER_MESSAGE))
         self._to_tell = bool(ranges)
         return ranges
 
     def _publication(
-        self, entry: OutboxEntry, body: dict[str, Any], historical: bool, told: tuple[Range, ...]
+        self, entry: OutboxEntry, body: dict[str, Any], historical: bool, ranges: tuple[Range, ...]
     ) -> Publication:
         body["outbox"] = self.name
         if historical:
             body["historical"] = True
-        if told:
-            body["skipped"] = [list(r) for r in told]
+        if ranges:
+            body["skipped"] = [list(r) for r in ranges]
         message = messages.Message(body, id=f"{self.name}-{entry.seq}", seq=entry.seq, t=entry.t)
         return Publication(self._topic, messages.encode(message), content_type="application/msgpack")
 

@@ -28,7 +28,7 @@ class Batch:
     append: tuple[OutboxEntry, ...] = ()
     remove: tuple[Range, ...] = ()
     skipped: tuple[Range, ...] = ()
-    told: tuple[Range, ...] = ()
+    reported: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class OutboxStore(Protocol):
         """
 
     def skipped(self, limit: int) -> Sequence[Range]:
-        """Return ranges of numbers that were thinned out and not told yet, ascending."""
+        """Return ranges of numbers that were thinned out and not reported yet, ascending."""
 
 
 def merged(ranges: Sequence[Range]) -> tuple[Range, ...]:

@@ -20,11 +20,11 @@ OVERTAKEN = 100
 
 
 class Held(NamedTuple):
-    """An entry: its number, bytes, the thinned ranges it told of, and as which one it was acknowledged."""
+    """An entry: its number, bytes, the thinned ranges it reported, and as which one it was acknowledged."""
 
     seq: int
     size: int
-    told: tuple[Range, ...]
+    skipped: tuple[Range, ...]
     order: int
 
 
@@ -47,9 +47,9 @@ class Unconfirmed:
         """The numbers that are held."""
         return self._held.keys()
 
-    def told(self) -> Iterator[Range]:
-        """Yield the thinned ranges that held entries told of."""
-        return (range_ for held in self._held.values() for range_ in held.told)
+    def skipped(self) -> Iterator[Range]:
+        """Yield the thinned ranges that held entries reported."""
+        return (range_ for held in self._held.values() for range_ in held.skipped)
 
     def hold(self, held: Held) -> bool:
         """Hold an entry that the broker acknowledged; return False if the hub confirmed it already."""

@@ -1,6 +1,6 @@
 """The daemon: one loop that receives messages, steps populations when they are due, and publishes actions.
 
-Theory of operation. `Daemon.turn` is the whole loop body; it never waits. New messages go to their
+Theory of operation. `Daemon.run_once` is the whole loop body; it never waits. New messages go to their
 populations; due tasks of the scheduler run; the result is the time of the next deadline, until which the
 caller may wait for the wake-up descriptor. All parts are passed in, so that a test can run a week with a
 manual clock; `commands.compose_daemon` builds them.
@@ -40,9 +40,9 @@ class Speaker(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Do what is due."""
 
     def stop(self) -> None:
@@ -125,18 +125,18 @@ class Daemon:
         if self._dispatch is not None:
             self._dispatch.start()
 
-    def turn(self, woken_at: float | None = None) -> float:
+    def run_once(self, woken_at: float | None = None) -> float:
         """Do what is to be done now; return the monotonic time of the next deadline.
 
         ``woken_at`` is when the first message of this turn came in, if it is known: latencies count from it.
         """
         if self._dispatch is not None and self._subscriptions is not None:
-            self._take_messages(self._dispatch, self._subscriptions, woken_at)
+            self._deliver_messages(self._dispatch, self._subscriptions, woken_at)
         for task in self._scheduler.due(self._clock.monotonic()):
             self._run(task)
             self.completed += 1
         for speaker in self._speakers:
-            speaker.turn()
+            speaker.run_once()
         deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
         session = None if self._dispatch is None else self._dispatch.session.deadline
         return deadline if session is None else min(session, deadline)
@@ -152,11 +152,11 @@ class Daemon:
         if self._dispatch is not None:
             self._dispatch.stop()
 
-    def _take_messages(
+    def _deliver_messages(
         self, dispatch: MqttDispatch, subscriptions: Subscriptions, woken_at: float | None
     ) -> None:
         now = self._clock.monotonic()
-        subscriptions.take(dispatch.poll(), now if woken_at is None else min(woken_at, now))
+        subscriptions.deliver(dispatch.poll(), now if woken_at is None else min(woken_at, now))
         self._schedule.request()
         if dispatch.came_online:
             dispatch.came_online = False

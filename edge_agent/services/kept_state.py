@@ -61,13 +61,13 @@ def look(config: Config) -> KeptState:
         return KeptState()
 
 
-def take(config: Config) -> KeptState:
-    """Return the state, checked; what is of no use is set aside.
+def open_state(config: Config) -> KeptState:
+    """Return the state, checked; what cannot be used is set aside.
 
     Raises
     ------
     ConfigError
-        A key file is not as it must be.
+        A key file cannot be read, is not a key, or others than its owner can read it.
     """
     if not has_hub(config):
         return KeptState()  # and none of this is loaded
@@ -104,7 +104,7 @@ def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str,
     PlatformError
         It is not what a hub client of this device and version kept.
     ConfigError
-        A key file is not as it must be.
+        A key file cannot be read, is not a key, or others than its owner can read it.
     """
     from edge_agent.adapters.bundle_folder import BundleFolder
     from edge_agent.adapters.hub_state import BUNDLES

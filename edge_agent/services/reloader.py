@@ -62,7 +62,7 @@ class Reloader:
         self._asked = True
         self._wake()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Begin what was asked for, and apply what is there."""
         if self._asked and self._thread is None:
             self._asked = False

@@ -114,7 +114,7 @@ class SimulatedDevice:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
         times = [self.session.deadline, self.hub_client.deadline, self.telemetry.deadline]
         times += [self.outbox.deadline] if self.outbox else []
         times += [self._clock.monotonic() + 0.25] if self._watched else []
@@ -130,7 +130,7 @@ class SimulatedDevice:
         """Say goodbye."""
         self._perform(self.session.stop(self._clock.monotonic()))
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Run one round of the main loop."""
         now, t = self._clock.monotonic(), self._clock.time()
         for event in self._client.events():
@@ -146,7 +146,7 @@ class SimulatedDevice:
             body = self.telemetry.due(counters, 0, now)
             if body is not None:
                 self.outbox.append(body, t, now)
-            self._perform(self.outbox.turn(self.session, now, t))
+            self._perform(self.outbox.advance(self.session, now, t))
 
     def _birth(self, online: bool) -> Publication:
         populations = {n: (self.acting[n], size) for n, (_, size) in self._populations.items()}

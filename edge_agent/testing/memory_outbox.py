@@ -55,7 +55,7 @@ class MemoryOutboxStore:
         for first, last in batch.remove:
             for seq in [s for s in self.entries if first <= s <= last]:
                 del self.entries[seq]
-        self._skipped = merged([r for r in self._skipped if r not in batch.told] + list(batch.skipped))
+        self._skipped = merged([r for r in self._skipped if r not in batch.reported] + list(batch.skipped))
         for entry in batch.append:
             self.entries[entry.seq] = entry
             self.last = entry.seq
@@ -84,5 +84,5 @@ class MemoryOutboxStore:
         return [(e.seq, len(e.data)) for e in candidates[:limit]]
 
     def skipped(self, limit: int) -> Sequence[Range]:
-        """Return ranges that were thinned out and not told yet."""
+        """Return ranges that were thinned out and not reported yet."""
         return self._skipped[:limit]

@@ -77,7 +77,7 @@ def check_plain(body: Mapping[Any, Any], what: str) -> None:
                 waiting.append((value, (place, key), depth + 1))
             elif not _plain(kind, value):
                 where = _spelt((place, key))
-                raise PeerError(f"{what}: {where}: found {_told(value)}, which a message cannot carry")
+                raise PeerError(f"{what}: {where}: found {_shown(value)}, which a message cannot carry")
 
 
 def check(schema: Schema, body: Mapping[str, Any], what: str) -> None:
@@ -154,7 +154,7 @@ def _spelt(place: _Place) -> str:
     return ".".join(reversed(names))
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else str(value)
     return "a text that is not Unicode" if isinstance(value, str) else type(value).__name__

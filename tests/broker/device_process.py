@@ -58,7 +58,7 @@ def main(address: str, name: str, folder: str, key: str, old: str) -> None:
     device.start()
     while True:
         wake.clear()
-        device.turn()
+        device.run_once()
         wake.wait(max(0.0, device.deadline - clock.monotonic()))
 
 

@@ -27,7 +27,7 @@ def main(port: int, number: int, devices: int) -> None:
     said = None
     while True:
         wake.clear()
-        device.turn()
+        device.run_once()
         peer = device.peer
         confirmed = [] if peer.confirmed is None else [name for _, name in peer.confirmed.members]
         mine = [] if peer.coalition is None else [name for _, name in peer.coalition.members]

@@ -268,7 +268,7 @@ class Sender:
                 self.outbox.confirmed(message.payload)
             for done in (self.pump.history, self.pump.delivered, self.pump.messages):
                 done.clear()
-            self.pump.perform(self.outbox.turn(self.session, time.monotonic(), time.time()))
+            self.pump.perform(self.outbox.advance(self.session, time.monotonic(), time.time()))
             return condition()
 
         end = time.monotonic() + 120

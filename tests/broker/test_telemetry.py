@@ -25,7 +25,7 @@ def row(device: Any) -> dict[str, Any]:
     fleet = Fleet()
     for topic, payload in list(device.heard):
         if "/up/" in topic:
-            fleet.take(topic, payload, time.time())
+            fleet.handle(topic, payload, time.time())
     assert fleet.rejected.count == 0, fleet.rejected.last
     return fleet.devices["dev"].row() if "dev" in fleet.devices else {}
 

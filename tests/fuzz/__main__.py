@@ -18,12 +18,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from benchmarks.report import Table, write_table
+from benchmarks.report import Table, today, write_table
 from tests.fuzz import TARGETS
 
 WORK = Path("build/fuzz")
@@ -140,8 +139,7 @@ def table(totals: dict[str, Total]) -> str:
 def report(totals: dict[str, Total], seconds: float) -> None:
     """Write the figures for the benchmarks' report."""
     rows = [{"target": name, **asdict(figures)} for name, figures in totals.items()]
-    today = datetime.now(UTC).date().isoformat()
-    write_table("fuzz", Table(f"make fuzz SECONDS={seconds:g}", today, rows, list(NOTES)))
+    write_table("fuzz", Table(f"make fuzz SECONDS={seconds:g}", today(), rows, list(NOTES)))
 
 
 if __name__ == "__main__":

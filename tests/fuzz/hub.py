@@ -102,7 +102,7 @@ def _hear(topic: str, payload: bytes) -> None:
         for name in rollout.step(NOW):
             rollout.sent(name, 7, OLD, NOW)
         for _ in range(2):
-            deployment.take(Incoming(topic, payload, True))
+            deployment.handle(Incoming(topic, payload, True))
         fleet = deployment.fleet
         for device in fleet.devices.values():
             json.dumps(device.row(), allow_nan=False)

@@ -232,22 +232,22 @@ def test_a_commit_is_on_disk_before_it_returns(tmp_path: Path) -> None:
 
 def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
     one, two = Lease(database, "x"), Lease(database, "x")
-    assert one.take()
-    assert one.take()
-    assert not two.take()
+    assert one.acquire()
+    assert one.acquire()
+    assert not two.acquire()
     two.give_back()
-    assert not two.take()
+    assert not two.acquire()
     assert (one.held, two.held) == (True, False)
     ended = Lease(database, "y", seconds=-1.0)
     three = Lease(database, "y")
-    assert ended.take()
+    assert ended.acquire()
     assert not ended.held
-    assert three.take()
-    assert not ended.take()
+    assert three.acquire()
+    assert not ended.acquire()
     assert leases.holder(database, "y") == three.holder
     one.give_back()
     assert not one.held
-    assert two.take()
+    assert two.acquire()
 
 
 def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     m->codes += sizes[2] * sizes[4];
 }
 
-static void read_alike(Alike *a, int32_t factors) {
+static void read_outcome_classes(OutcomeClasses *a, int32_t factors) {
     int64_t joint;
     a->patterns = *(const int32_t *)blob(NULL, 4);
     a->strides = blob(NULL, 4);
@@ -120,7 +120,7 @@ int main(int argc, char **argv) {
         memcpy(f < 0 ? m.a_deps[i] : m.b_deps[f], deps, (size_t)parents * 4);
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
-    read_alike(&m.alike, m.factors);
+    read_outcome_classes(&m.outcome_classes, m.factors);
     const int32_t *exact = blob(NULL, 4);
     m.elimination = (Elimination){.count = exact[0], .rows = exact[1]};
     m.elimination.ops = blob(NULL, 4);

@@ -83,7 +83,7 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:5], len(mixed.pattern)], "<i4"), np.array(tensor[5:7], "<f4")]
         blobs += [*tensor[7:], np.array(deps, "<i4")]
-    blobs += [np.array([model.alike.patterns], "<i4"), *model.alike[1:]]
+    blobs += [np.array([model.outcome_classes.patterns], "<i4"), *model.outcome_classes[1:]]
     exact = model.elimination
     blobs += [np.array([len(exact.ops), exact.rows], "<i4"), exact.ops, exact.lists]
     habits = np.zeros(0, np.float32) if model.E is None else kernel_args.log_habits(model)

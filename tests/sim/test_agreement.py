@@ -106,7 +106,7 @@ def test_a_split_network_gives_two_answers_that_merge_when_it_heals() -> None:
             for _ in range(3):
                 for side in sides:
                     side.settle()
-                bridge.turn()
+                bridge.run_once()
 
     run(2 * HEARTBEAT)
     assert len(sides[0].plans() | sides[1].plans()) == 1

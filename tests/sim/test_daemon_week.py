@@ -103,7 +103,7 @@ def test_a_week_of_readings_outages_and_heat_leaves_the_memory_as_it_was(
                     broker.publish(f"z/b-{agent}", b'{"co2": %d}' % rng.randint(300, 1500), qos=0)
             for _ in range(2):
                 broker.run()
-                daemon.turn()
+                daemon.run_once()
                 clock.advance(180.0)
         broker.log.clear()
         gc.collect()

@@ -46,11 +46,11 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
     session = Session(SessionSettings(), lambda online: Publication("birth", b""), [], random.Random(0))
     rng = random.Random(1)
 
-    def turn() -> None:
+    def run_once() -> None:
         now = clock.monotonic()
         effects = [e for event in client.events() for e in session.handle(event, now)]
         effects += session.tick(now)
-        effects += box.turn(session, now, clock.time())
+        effects += box.advance(session, now, clock.time())
         for effect in carry_out(effects, client):
             if isinstance(effect, Delivered):
                 box.delivered(effect.token)
@@ -60,7 +60,7 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
         while store.under_way:  # the store works in a thread of its own
             assert news.wait(10)
             news.clear()
-            box.turn(session, now, clock.time())
+            box.advance(session, now, clock.time())
 
     list(carry_out(session.start(0.0), client))
     tracemalloc.start()
@@ -69,7 +69,7 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
         body = {"populations": {"rooms": {"tick": second, "level": rng.random()}}}
         box.append(body, clock.time(), clock.monotonic(), STATE if hourly else 1)
         if second % 30 == 0:
-            turn()
+            run_once()
         clock.advance(5.0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -80,7 +80,7 @@ def test_a_day_offline_fits_its_limits_and_comes_back_without_gaps(tmp_path: Pat
 
     broker.start()
     for _ in range(5000):
-        turn()
+        run_once()
         clock.advance(0.5)
         if box.backlog == 0:
             break

@@ -57,7 +57,7 @@ def turns(broker: MemoryBroker, daemon: Daemon) -> None:
     """Let the daemon do what is due."""
     for _ in range(3):
         broker.run()
-        daemon.turn()
+        daemon.run_once()
 
 
 def test_the_belief_is_predicted_from_the_action_that_was_executed(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_ten_minutes_of_one_steady_reading_are_at_most_two_commands(
             broker.publish("zigbee2mqtt/meeting", READING, qos=0)
         for _ in range(3):
             broker.run()
-            daemon.turn()
+            daemon.run_once()
         clock.advance(1.0)
     commands = [p.payload for p in broker.log if p.topic.endswith("-fan/set")]
     assert 1 <= len(commands) <= 2

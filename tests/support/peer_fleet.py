@@ -73,7 +73,7 @@ class PeerDevice:
         self.perform(self.peer.leave(self.clock.monotonic(), self.clock.time()))
         self._carry_out(self.session.stop(self.clock.monotonic()))
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Run one round of the main loop."""
         if self.frozen:
             return
@@ -152,14 +152,14 @@ class PeerFleet:
             self.clock.advance(step)
             self.settle()
             for bridge in bridges:
-                bridge.turn()
+                bridge.run_once()
                 self.settle()
 
     def settle(self) -> None:
         """Turn everything until nothing more is due now."""
         while True:
             for device in self.devices.values():
-                device.turn()
+                device.run_once()
             if not self.broker.run():
                 return
 
@@ -186,7 +186,7 @@ class Bridge:
             for publication in publications:
                 self._carry(publication, 1 - side)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Carry what is new."""
         for side, end in enumerate(self._ends):
             fresh, self._read[side] = end.log[self._read[side] :], len(end.log)

@@ -1,7 +1,7 @@
 """The smallest main loop around a session, recording what it hands to the application.
 
-Theory of operation. `SessionLoop.turn` is one round: the client's events go in, the effects are carried out,
-the application's part lands in lists. With a `MemoryBroker` a test turns the crank by hand; over a real
+Theory of operation. `SessionLoop.run_once` is one round: the client's events go in, the effects are carried
+out, the application's part lands in lists. With a `MemoryBroker` a test turns the crank by hand; over a real
 network `SessionLoop.until` waits on the wake-up that the client was given, for as long as the session's
 deadline allows.
 """
@@ -53,7 +53,7 @@ class SessionLoop:
         self.perform(effects)
         return token
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Run one round of the main loop."""
         for event in self.client.events():
             self.perform(self.session.handle(event, self.clock.monotonic()))
@@ -70,7 +70,7 @@ class SessionLoop:
         end = self.clock.monotonic() + seconds
         while True:
             self._wake.clear()
-            self.turn()
+            self.run_once()
             if condition():
                 return
             now = self.clock.monotonic()

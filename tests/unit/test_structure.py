@@ -174,6 +174,24 @@ def test_what_the_architecture_names_exists() -> None:
     assert not missing
 
 
+def section(heading: str) -> str:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def table_rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")][2:]
+
+
+def test_the_architecture_has_what_a_newcomer_looks_for() -> None:
+    assert len(table_rows(section("I want to change …"))) >= 20
+    assert 5 < len(table_rows(section("The path of one observation"))) <= 15
+    described = section("Packages")
+    inner = [path.parent for path in (ROOT / "edge_agent").glob("*/__init__.py")]
+    for folder in [*inner, *(root for root in DISTRIBUTIONS.values() if root.parent.name == "tools")]:
+        assert f"**`{folder.relative_to(ROOT)}/`**" in described, folder
+
+
 def test_the_distributions_have_one_version() -> None:
     for path in PROJECTS:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]

@@ -80,7 +80,7 @@ class Deployment:
         """Work until the rollout has ended and everything to be sent back is."""
         while True:
             for message in self._link.messages(0.2):
-                self.take(message)
+                self.handle(message)
             match self._store.take_request(self.rollout.id):
                 case "pause":
                     self.rollout.pause()
@@ -101,7 +101,7 @@ class Deployment:
             if self.rollout.status not in (RUNNING, PAUSED):
                 return
 
-    def take(self, message: Incoming) -> None:
+    def handle(self, message: Incoming) -> None:
         """Take one message in."""
         with self.fleet.rejected.around(message.topic, message.payload):
             address = topics.parse(message.topic)
@@ -110,7 +110,7 @@ class Deployment:
             elif address.channel == "up/fetch":
                 self._blocks.answer(DeviceTopics(address.fleet, address.device), message.payload)
             else:
-                device = self.fleet.take(message.topic, message.payload, self._now())
+                device = self.fleet.handle(message.topic, message.payload, self._now())
                 if device is not None and address.channel == "up/reported":
                     self.rollout.reported(device.name, device.reported)
 

@@ -124,18 +124,18 @@ class Fleet:
         self.rejected = Rejected()
         self.dropped = 0
 
-    def take(self, topic: str, payload: bytes, now: float) -> Device | None:
+    def handle(self, topic: str, payload: bytes, now: float) -> Device | None:
         """Take one message in; return the device it is about, None if it was rejected or not about one."""
         device = None
         with self.rejected.around(topic, payload):
-            device = self._take(topic, payload)
+            device = self._handle(topic, payload)
         if device is not None:
             device.seen = now
             device.messages += 1
             self.devices[device.name] = device
         return device
 
-    def _take(self, topic: str, payload: bytes) -> Device | None:
+    def _handle(self, topic: str, payload: bytes) -> Device | None:
         if not payload:
             return None  # a retained message was cleared
         address = topics.parse(topic)

@@ -112,7 +112,7 @@ class HubStore:
         ConfigError
             The file is not as it was written.
         """
-        path = self._heard(broker)
+        path = self._devices_file(broker)
         if not path.exists():
             return {}
         try:
@@ -125,9 +125,9 @@ class HubStore:
 
     def save_devices(self, broker: str, devices: Mapping[str, Mapping[str, float]]) -> None:
         """Keep the devices that were heard at a broker."""
-        self._replace(self._heard(broker), json.dumps(devices, indent=0, sort_keys=True))
+        self._replace(self._devices_file(broker), json.dumps(devices, indent=0, sort_keys=True))
 
-    def _heard(self, broker: str) -> Path:
+    def _devices_file(self, broker: str) -> Path:
         return self._devices / f"{quote(broker, safe=':')}.json"
 
     def request(self, id_: str, what: str) -> None:

@@ -74,17 +74,17 @@ def drawn(table: Table) -> str:
 
 def _cells(device: Device, now: float) -> dict[str, str]:
     row = device.row()
-    told = bool(device.populations)  # counters come with telemetry alone
+    known = bool(device.populations)  # counters come with telemetry alone
     cells = {
         "device": row["device"],
         "state": "online" if row["online"] else "offline",
         "profile": str(row["profile"]),
         "populations": " ".join(row["populations"]),
         "agents": f"{row['agents']:,}",
-        "tick": f"{row['tick']:,}" if told else "-",
-        "decisions": f"{row['decisions']:,}" if told else "-",
-        "contrad.": f"{row['contradictions']:,}" if told else "-",
-        "missed": f"{row['missed']:,}" if told else "-",
+        "tick": f"{row['tick']:,}" if known else "-",
+        "decisions": f"{row['decisions']:,}" if known else "-",
+        "contrad.": f"{row['contradictions']:,}" if known else "-",
+        "missed": f"{row['missed']:,}" if known else "-",
         "RSS MB": "-" if row["rss"] is None else f"{row['rss'] / 2**20:.1f}",
         "gaps": str(row["gaps"]),
         "desired": str(row["desired_version"]),

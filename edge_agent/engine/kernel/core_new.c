@@ -73,7 +73,7 @@ static int fill_dependencies(Model *m, PyObject *a_deps, PyObject *b_deps) {
 }
 
 /* (patterns, strides, classes, order, starts, weights, common) */
-static int fill_alike(Core *core, Alike *a, PyObject *tuple) {
+static int fill_outcome_classes(Core *core, OutcomeClasses *a, PyObject *tuple) {
     PyObject *strides, *classes, *order, *starts, *weights, *common;
     int64_t joint;
     if (!PyArg_ParseTuple(tuple, "iOOOOOO", &a->patterns, &strides, &classes, &order, &starts, &weights, &common))
@@ -161,7 +161,8 @@ int core_fill(Core *core, PyObject *args) {
         if (t->width > m->widest) m->widest = t->width;
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
-    if (fill_alike(core, &m->alike, alike) || fill_options(core, options) || fill_elimination(core, elimination))
+    if (fill_outcome_classes(core, &m->outcome_classes, alike) || fill_options(core, options) ||
+        fill_elimination(core, elimination))
         return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))

@@ -7,7 +7,7 @@
 #ifndef EDGE_AGENT_ELIMINATION_H
 #define EDGE_AGENT_ELIMINATION_H
 
-#include "alike.h"
+#include "outcome_classes.h"
 
 #define LITTLE 1e-24f
 
@@ -155,7 +155,7 @@ static Row eliminate(const Model *m, const Strip *s, const float *prior, float *
     float *base = work, *x = q, lane_work[m->widest];
     double *one = (double *)(void *)at(work, m->elimination.rows);
     float offset[LANES] __attribute__((aligned(64))) = {0}, own[LANES] __attribute__((aligned(64)));
-    weigh_factors(m, s, prior, x, offset, lane_work);
+    multiply_own_likelihoods(m, s, prior, x, offset, lane_work);
     for (int32_t f = 0; f < m->factors; f++)
         scale_back(x + (int64_t)m->first_state[f] * LANES, m->num_states[f], offset);
     Row energy = constant(0.0f);

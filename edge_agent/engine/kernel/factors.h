@@ -16,7 +16,7 @@
  * classes of states if the model has them and its outcomes are hard: a rule of that lane alone. */
 static Row settle(const Model *m, const Strip *s, const float *prior, float *q, float *work) {
     if (m->options.exact && m->factors > 1) return eliminate(m, s, prior, q, work);
-    if (!m->alike.patterns) return settle_states(m, s, prior, q, work);
+    if (!m->outcome_classes.patterns) return settle_states(m, s, prior, q, work);
     Mask soft = patternless(m, s);
     if (!any(soft)) return settle_classes(m, s, prior, q, work);
     float *states = work;

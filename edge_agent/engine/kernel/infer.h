@@ -165,7 +165,7 @@ INLINE float log1(float x) {
 
 /* Multiply one lane of ``x`` [states of the only factor] by the likelihood of its outcome of modality ``i``.
  * Returns the logarithm of the factor that was left out. */
-static float weigh_lane(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x, float *work) {
+static float multiply_likelihood(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x, float *work) {
     const Tensor *t = &m->tensors[i];
     int32_t o = s->outcomes[i * LANES + lane];
     x += lane;
@@ -211,7 +211,7 @@ static void weigh(const Model *m, const Strip *s, Mask who, float *x, float *off
     memcpy(chosen, &who, sizeof chosen);
     for (int32_t i = 0; i < m->modalities; i++) {
         for (int32_t lane = 0; lane < LANES; lane++)
-            if (chosen[lane]) offset[lane] += weigh_lane(m, s, i, lane, x, work);
+            if (chosen[lane]) offset[lane] += multiply_likelihood(m, s, i, lane, x, work);
         if (i + 1 == m->modalities && !s->evidence[0]) break;
         Row sum, top;
         extent(x, n, &sum, &top);

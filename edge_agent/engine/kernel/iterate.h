@@ -25,7 +25,7 @@ static float log_likelihood_lane(const Model *m, const Strip *s, int32_t i, int3
     return 0.0f;
 }
 
-/* What is iterated: the states of every factor, or classes of them (alike.h). */
+/* What is iterated: the states of every factor, or classes of them (outcome_classes.h). */
 typedef struct { int32_t first[MAX_FACTORS], count[MAX_FACTORS], rows; } Shape;
 
 static void shape_of(const int32_t *counts, int32_t factors, Shape *z) {

@@ -38,14 +38,14 @@ typedef struct {
     float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
 } Tensor;
 
-/* Classes of states that an outcome leaves alike (alike.py). */
+/* Classes of states that an outcome leaves alike (outcome_classes.py). */
 typedef struct {
     int32_t patterns;    /* 0: none */
     int32_t rows, width; /* classes of all factors, joint classes of all coupling modalities */
     const int32_t *strides, *classes;
     const uint16_t *order, *starts;
     const float *weights, *common;
-} Alike;
+} OutcomeClasses;
 
 /* The program of exact inference (elimination.py), for several factors; count is 0 without it. */
 typedef struct {
@@ -99,7 +99,7 @@ typedef struct {
     Options options;
     int32_t widest;               /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
-    Alike alike;
+    OutcomeClasses outcome_classes;
     Elimination elimination;
 } Model;
 

@@ -107,14 +107,14 @@ class _Problem:
         state_before, free_before = list(state), set(free)
         slots = sorted(self.slots[number], key=lambda s: (not self.required[s], len(self.able[s]), s))
         for slot in slots:
-            if not self.take(state, free, slot) and self.required[slot]:
+            if not self.fill_slot(state, free, slot) and self.required[slot]:
                 state[:] = state_before
                 free.clear()
                 free.update(free_before)
                 return False
         return True
 
-    def take(self, state: list[int], free: set[int], slot: int) -> bool:
+    def fill_slot(self, state: list[int], free: set[int], slot: int) -> bool:
         """Fill a slot with a free candidate, or by moving others until a free one fits (Kuhn, 1955)."""
         if not free:
             return False
@@ -161,7 +161,7 @@ class _Problem:
                 continue
             for slot in slots:
                 if state[slot] == _FREE:
-                    self.take(state, free, slot)
+                    self.fill_slot(state, free, slot)
 
     def exchange(self, state: list[int], free: set[int]) -> None:
         """Swap holders of two roles, or a holder and a free candidate, where it adds worth."""

@@ -188,7 +188,7 @@ class EvidenceExchange:
             self._conduct.record_offence(device, evidence, now)
             return
         for record in evidence.records:
-            self._take(device, record, now)
+            self._accept(device, record, now)
         for held in evidence.held_ticks:
             self._compare(device, held)
         for base in evidence.bases:
@@ -226,7 +226,7 @@ class EvidenceExchange:
             return Offence.REPLAY if message.t < unix else Offence.CLOCK
         return evidence
 
-    def _take(self, device: str, record: Record, now: float) -> None:
+    def _accept(self, device: str, record: Record, now: float) -> None:
         channel = self._joined(record.channel, device)
         if channel is None:
             return

@@ -159,8 +159,8 @@ class Loans:
             return []
         loan.heard_at = now
         if message.owner == self.topics.device:
-            return self._heard_as_owner(key, loan, message, now)
-        return self._heard_as_borrower(key, loan, message)
+            return self._receive_as_owner(key, loan, message, now)
+        return self._receive_as_borrower(key, loan, message)
 
     def tick(self, now: float) -> list[Effect]:
         """Repeat what was not answered; end what waits in vain."""
@@ -224,7 +224,7 @@ class Loans:
         adopt = Adopt(key, message.population, message.bundle, checkpoint)
         return [adopt, *self._say(loan, [self._reply(loan, "adopted")], now)]
 
-    def _heard_as_owner(self, key: Key, loan: Loan, message: LoanMessage, now: float) -> list[Effect]:
+    def _receive_as_owner(self, key: Key, loan: Loan, message: LoanMessage, now: float) -> list[Effect]:
         match message.kind, loan.state:
             case "refused", _:
                 return self._over(key, Resume(loan.head.population, loan.checkpoint))
@@ -238,7 +238,7 @@ class Loans:
             case _:
                 return []
 
-    def _heard_as_borrower(self, key: Key, loan: Loan, message: LoanMessage) -> list[Effect]:
+    def _receive_as_borrower(self, key: Key, loan: Loan, message: LoanMessage) -> list[Effect]:
         match message.kind, loan.state:
             case "confirmed", LoanState.ADOPTED:
                 loan.state, loan.outgoing = LoanState.RUNNING, []

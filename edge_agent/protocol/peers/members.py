@@ -40,7 +40,7 @@ class Members:
         self.reputations = Reputations()
         self._patience = PATIENCE * heartbeat
         self._here: dict[str, Presence] = {}
-        self._heard: dict[str, float] = {}
+        self._last_seen: dict[str, float] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._changed: set[str] = set()
 
@@ -65,8 +65,8 @@ class Members:
         news = self.roster.put(presence)
         device = presence.device
         if news and device != self.me:
-            heard = max(self._heard.get(device, now - age), now - age)
-            self._heard[device] = heard
+            heard = max(self._last_seen.get(device, now - age), now - age)
+            self._last_seen[device] = heard
             heapq.heappush(self._deadlines, (heard + self._patience, device))
         self._update(device, now)
         return news
@@ -81,7 +81,7 @@ class Members:
         silent = []
         while self._deadlines and self._deadlines[0][0] < now:
             _, device = heapq.heappop(self._deadlines)
-            if device in self._here and self._heard[device] + self._patience < now:
+            if device in self._here and self._last_seen[device] + self._patience < now:
                 silent.append(device)
                 self._update(device, now)
         return silent
@@ -110,7 +110,7 @@ class Members:
 
     def _update(self, device: str, now: float) -> None:
         entry = self.roster.entry(device)
-        awake = device == self.me or self._heard.get(device, now) + self._patience >= now
+        awake = device == self.me or self._last_seen.get(device, now) + self._patience >= now
         presence = entry.presence if entry.present and awake else None
         before = self._here.get(device)
         if presence is before:

@@ -115,11 +115,11 @@ class PeerCoordinator:
         self._online = False
         fleet = f"{ROOT}/{self.topics.fleet}"
         # QoS 0: what was said while this device was away is old, and what still holds is retained.
-        dispatch.listen_pattern(f"{fleet}/peer/+/presence", self._heard, 0)
-        dispatch.listen_pattern(f"{fleet}/peer/+/evidence", self._heard, 0)
+        dispatch.listen_pattern(f"{fleet}/peer/+/presence", self._on_message, 0)
+        dispatch.listen_pattern(f"{fleet}/peer/+/evidence", self._on_message, 0)
         dispatch.listen_pattern(f"{fleet}/+/up/birth", self._born, 0)
         if self.loans is not None:
-            dispatch.listen_pattern(f"{fleet}/peer/+/handover", self._heard, 1)
+            dispatch.listen_pattern(f"{fleet}/peer/+/handover", self._on_message, 1)
         dispatch.add_callbacks(lambda _token: None, self._came_online)
 
     def start(self) -> None:
@@ -129,8 +129,8 @@ class PeerCoordinator:
             "position": position(self._config),
             "capacity": self._config.capacity,
         }
-        self._take(self.peer.describe(about, *self._now()))
-        self._take(self.peer.set_objectives(self._objectives, *self._now()))
+        self._perform(self.peer.describe(about, *self._now()))
+        self._perform(self.peer.set_objectives(self._objectives, *self._now()))
         self.changed()
         if self.loans is not None:
             self.loans.start()
@@ -157,15 +157,15 @@ class PeerCoordinator:
             offer = (room, tuple(sorted(held)[:MAX_BUNDLES]))
             if offer != self._offer:
                 self._offer = offer
-                self._take(self.peer.describe({"room": offer[0], "bundles": offer[1]}, *self._now()))
+                self._perform(self.peer.describe({"room": offer[0], "bundles": offer[1]}, *self._now()))
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
         loans = math.inf if self.loans is None else self.loans.deadline
         return min(self.peer.deadline, self._send_at, loans)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Act on what is due."""
         if self._online and not self._dispatch.online:
             self._online = False
@@ -173,16 +173,16 @@ class PeerCoordinator:
         now, unix = self._now()
         if now >= self.peer.deadline:
             self._look()
-            self._take(self.peer.tick(now, unix))
+            self._perform(self.peer.tick(now, unix))
         if now >= self._send_at:
             self._publish(self.shared.flush())
             self._send_at = now + self.shared.seconds_to(SEND_AT)
         if self.loans is not None:
-            self._publish(self.loans.turn())
+            self._publish(self.loans.run_once())
 
     def stop(self) -> None:
         """Say goodbye."""
-        self._take(self.peer.leave(*self._now()))
+        self._perform(self.peer.leave(*self._now()))
         self._leaving = True
 
     def _now(self) -> tuple[float, float]:
@@ -190,9 +190,9 @@ class PeerCoordinator:
 
     def _came_online(self) -> None:
         self._online = True
-        self._take(self.peer.connected(*self._now()))
+        self._perform(self.peer.connected(*self._now()))
 
-    def _heard(self, message: Received) -> None:
+    def _on_message(self, message: Received) -> None:
         address = parse(message.topic)
         if address.channel == "handover" and self.loans is not None:
             try:
@@ -203,7 +203,7 @@ class PeerCoordinator:
         elif address.channel == "evidence":
             self.shared.sharing.receive(address.device, message.payload, *self._now())
         else:
-            self._take(self.peer.presence(address.device, message.payload, message.retain, *self._now()))
+            self._perform(self.peer.presence(address.device, message.payload, message.retain, *self._now()))
 
     def _born(self, message: Received) -> None:
         try:
@@ -212,9 +212,9 @@ class PeerCoordinator:
             return  # the hub's to complain about
         over = body.get("incarnation")
         if body.get("online") is False and isinstance(over, int):
-            self._take(self.peer.gone(parse(message.topic).device, over, *self._now()))
+            self._perform(self.peer.gone(parse(message.topic).device, over, *self._now()))
 
-    def _take(self, effects: Iterable[Effect]) -> None:
+    def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Publication():
@@ -250,7 +250,7 @@ class PeerCoordinator:
         percent = 100 if charge is None else int(charge * 100) // BATTERY_STEP * BATTERY_STEP
         if percent != self._charge:
             self._charge = percent
-            self._take(self.peer.describe({"battery": percent}, *self._now()))
+            self._perform(self.peer.describe({"battery": percent}, *self._now()))
 
     def _publish(self, publications: Iterable[Publication]) -> None:
         for publication in publications:

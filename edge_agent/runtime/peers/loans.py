@@ -163,7 +163,7 @@ class PopulationLoans:
         self._note()
         return out
 
-    def turn(self) -> list[Publication]:
+    def run_once(self) -> list[Publication]:
         """Offer what is suspended, ask back what may run again, repeat what was not answered."""
         now = self._clock.monotonic()
         if now < self.deadline:

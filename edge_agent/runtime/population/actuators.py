@@ -100,7 +100,7 @@ class Actuator:
                 f"cannot be filled in ({error})"
             ) from error
 
-    def told(self, agent: int) -> str:
+    def last_value(self, agent: int) -> str:
         """Return the value that ``agent`` was last told, for people."""
         action = int(self._sent[agent])
         if action == UNKNOWN:

@@ -151,7 +151,7 @@ class Group:
         agents = self._everyone if subset is None else subset
         if not agents.size:
             return None
-        observed, silent = self.observations.take(subset, now)
+        observed, silent = self.observations.collect(subset, now)
         self.counters.ticks += 1
         chosen = np.asarray(self.model_port.step(observed, subset), np.int16)
         self.counters.steps += len(agents)

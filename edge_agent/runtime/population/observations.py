@@ -110,7 +110,7 @@ class Observations:
         """Discard which agents have new observations."""
         self._fresh[:] = False
 
-    def take(self, agents: NDArray[np.intp] | None, now: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def collect(self, agents: NDArray[np.intp] | None, now: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return what ``agents`` (None: all) observe for a step (n, M), and which of them are silent (n,)."""
         codes = self._codes if agents is None else self._codes[agents]
         arrived = self._arrived if agents is None else self._arrived[agents]

@@ -119,13 +119,13 @@ class Overrides:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
         save = self._saved_at + SAVE_S if self._unsaved else math.inf
         if not self._active or not self._online():
             return save
         return min(save, self._look_at, *(override.ends for override in self._active.values()))
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """End what is over, send what was not sent, and write the file."""
         now = self._clock.monotonic()
         for key, override in list(self._active.items()):

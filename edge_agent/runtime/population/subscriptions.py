@@ -61,7 +61,7 @@ class Subscriptions:
             self._others.remove(group)
         self._dispatch.unsubscribe(filters)
 
-    def take(self, messages: Mapping[str, bytes], arrived: float) -> None:
+    def deliver(self, messages: Mapping[str, bytes], arrived: float) -> None:
         """Hand messages, by topic, to the populations that they are for."""
         groups = self._populations.groups
         for topic, payload in messages.items():

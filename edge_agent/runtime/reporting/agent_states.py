@@ -119,10 +119,10 @@ class AgentStates:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds; never while nobody would hear it."""
+        """When `run_once` has something to do, monotonic seconds; never while nobody would hear it."""
         return self._next if self._dispatch.online else math.inf
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Publish what has changed or is due."""
         now = self._clock.monotonic()
         if now < self._next or not self._dispatch.online:
@@ -162,7 +162,7 @@ class AgentStates:
                 action = int(output.part[action])
             state["decision"][output.control.name] = output.control.texts()[action] if action >= 0 else None
         for actuator in group.actuators:
-            state["sent"][actuator.control.name] = actuator.told(index)
+            state["sent"][actuator.control.name] = actuator.last_value(index)
         for control in shown.entities.controls:
             if control.overrides:
                 active = self.overrides.active(group.config.name, agent, control.name)

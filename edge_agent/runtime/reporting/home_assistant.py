@@ -100,7 +100,7 @@ class HomeAssistantPublisher:
         self._agents: AgentStates | None = None
         self._make_agents = make_agents
         self._removed: set[str] = set()
-        self._heard = False
+        self._restarted = False
         self._emptying: dict[int, str] = {}
         self._topics = topics
         self._populations = populations
@@ -120,16 +120,16 @@ class HomeAssistantPublisher:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds; never while nobody would hear it."""
+        """When `run_once` has something to do, monotonic seconds; never while nobody would hear it."""
         own = min(self._next, self._remove_at) if self._dispatch.online else math.inf
         return (
             own if self._agents is None else min(own, self._agents.deadline, self._agents.overrides.deadline)
         )
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Say what is due."""
         if self._agents is not None:
-            self._agents.overrides.turn()
+            self._agents.overrides.run_once()
         if not self._dispatch.online:
             return
         now = self._clock.monotonic()
@@ -143,7 +143,7 @@ class HomeAssistantPublisher:
             self._said, self._next = now, now + min(self._pause, self._seconds)
             self._pause = min(2 * self._pause, self._seconds)
         if self._agents is not None:
-            self._agents.turn()
+            self._agents.run_once()
 
     def changed(self) -> None:
         """Take note that populations came or went, or run other models."""
@@ -220,8 +220,8 @@ class HomeAssistantPublisher:
         self._remove_at = math.inf
         self._publish(components, dict(self._record.gone))
         self._removed.update(self._record.gone)
-        if self._heard:
-            self._heard = False
+        if self._restarted:
+            self._restarted = False
             self._record.forget()
 
     def _publish(self, components: discovery.Components, gone: dict[str, str]) -> None:
@@ -251,7 +251,7 @@ class HomeAssistantPublisher:
         if message.payload != ONLINE or message.retain:
             return
         self._announced, self._remove_at = None, math.inf
-        self._unannounced = self._heard = True
+        self._unannounced = self._restarted = True
         self._removed.clear()
         self._next = min(self._next, self._said + FIRST_S)
 

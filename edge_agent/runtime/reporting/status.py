@@ -129,7 +129,7 @@ class Status:
                         "population": name,
                         "agent": agent,
                         "observes": group.observations.latest(index),
-                        "acts": [actuator.told(index) for actuator in group.actuators],
+                        "acts": [actuator.last_value(index) for actuator in group.actuators],
                         "free_energy": round(float(group.model_port.free_energy[index]), 4),
                     }
                 )

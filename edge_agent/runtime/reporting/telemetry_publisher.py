@@ -1,9 +1,10 @@
 """Publishes telemetry to the hub: counters on a timer, through the outbox on disk.
 
-Theory of operation. `TelemetryPublisher.turn` asks ``protocol.telemetry`` whether a body is due, and hands it
-to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has confirmed
-it) and sends it when the session has room. Nothing here needs a network: without one the outbox fills, inside
-its limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the daemon goes on.
+Theory of operation. `TelemetryPublisher.run_once` asks ``protocol.telemetry`` whether a body is due, and
+hands it to ``protocol.outbox``, which numbers it, keeps it on disk until the broker has it (or the hub has
+confirmed it) and sends it when the session has room. Nothing here needs a network: without one the outbox
+fills, inside its limits. A disk that refuses to be read is counted and tried again `RETRY_S` later; the
+daemon goes on.
 """
 
 from __future__ import annotations
@@ -87,12 +88,12 @@ class TelemetryPublisher:
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
         stored = self.outbox.deadline
         due = self.telemetry.deadline if stored is None else min(self.telemetry.deadline, stored)
         return max(due, self._quiet_until)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Measure what is due, store what was measured, send what there is room for."""
         now, t = self._clock.monotonic(), self._clock.time()
         if now < self._quiet_until:
@@ -106,7 +107,7 @@ class TelemetryPublisher:
                 self._add_broker(body)
                 self.outbox.append(body, t, now)
         try:
-            self._dispatch.perform(self.outbox.turn(self._dispatch.session, now, t))
+            self._dispatch.perform(self.outbox.advance(self._dispatch.session, now, t))
         except PlatformError:
             self.unreadable += 1
             self._quiet_until = now + RETRY_S
@@ -130,16 +131,16 @@ class TelemetryPublisher:
         if self._peer_figures is None:
             return
         before, self._peers = self._peers, self._peer_figures()
-        told = before if body.get("delta") else {}
-        changed = {key: value for key, value in self._peers.items() if told.get(key) != value}
+        known = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._peers.items() if known.get(key) != value}
         if changed:
             body["peers"] = changed
 
     def _add_broker(self, body: dict[str, Any]) -> None:
         """Add what was kept out, if it changed; a complete body has all of it, unless it is all 0."""
         before, self._kept_out = self._kept_out, dict(self._dispatch.kept_out())
-        told = before if body.get("delta") else {}
-        changed = {key: value for key, value in self._kept_out.items() if told.get(key, 0) != value}
+        known = before if body.get("delta") else {}
+        changed = {key: value for key, value in self._kept_out.items() if known.get(key, 0) != value}
         if changed:
             body["broker"] = changed
 

@@ -60,7 +60,7 @@ class Watchdog:
         """Say that the daemon is up."""
         self._manager.ready()
 
-    def turned(self, completed: int, now: float) -> None:
+    def loop_ran(self, completed: int, now: float) -> None:
         """Note the end of a turn.
 
         Parameters

@@ -44,7 +44,7 @@ class EffectQueue:
     def __init__(self, state_store: DeviceStore, perform: Callable[[HubEffect], None], clock: Clock) -> None:
         self.unsaved = 0
         self.retry_at: float | None = None
-        """When to call `take` again, since the disk refused; monotonic seconds."""
+        """When to call `add` again, since the disk refused; monotonic seconds."""
         self._state_store = state_store
         self._perform = perform
         self._clock = clock
@@ -56,7 +56,7 @@ class EffectQueue:
         """Whether so much waits that nothing more should be asked for."""
         return len(self._waiting) > MAX_WAITING
 
-    def take(self, effects: Iterable[HubEffect]) -> None:
+    def add(self, effects: Iterable[HubEffect]) -> None:
         """Carry effects out, after those that wait; what they lead to comes last."""
         self._waiting.extend(effects)
         if self._going_on:

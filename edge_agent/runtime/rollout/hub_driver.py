@@ -3,7 +3,7 @@
 Theory of operation. Signed messages go to the hub client as they arrive; its effects are carried out in order
 (`runtime.rollout.effect_queue`). `runtime.rollout.stages` runs rollouts and
 `runtime.rollout.command_handlers` runs commands. Slow work (reading, verifying or downloading a bundle) runs
-in the threads of the bundle worker; `HubDriver.turn` collects the results.
+in the threads of the bundle worker; `HubDriver.run_once` collects the results.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class HubDriver:
         self._clock = clock
         self._queue = EffectQueue(store, self._perform, clock)
         for subscription in client.subscriptions:
-            dispatch.listen(subscription.filter, self._heard)
+            dispatch.listen(subscription.filter, self._on_message)
         dispatch.add_callbacks(lambda _token: None, self._online)
 
     def start(self) -> None:
@@ -93,40 +93,40 @@ class HubDriver:
                 del client.active[name]
         for name in client.added.keys() - groups.keys():
             client.lost(name, "it could not be loaded after a restart")
-        self._queue.take(client.start(*self._now()))
+        self._queue.add(client.start(*self._now()))
 
     def stop(self) -> None:
         """Nothing to say at the end: the state is on disk."""
 
     def changed(self) -> None:
         """Report which populations there are now, after a change that did not come from the hub."""
-        self._queue.take(self.client.configure(self._stages.settled(), *self._now()))
+        self._queue.add(self.client.configure(self._stages.settled(), *self._now()))
 
     @property
     def deadline(self) -> float:
-        """When `turn` has something to do, monotonic seconds."""
+        """When `run_once` has something to do, monotonic seconds."""
         if self._queue.retry_at is not None:
             return self._queue.retry_at
         client, stages = self.client.deadline, self._stages.deadline
         return stages if client is None else min(stages, client)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Take in news, report health that is due, act on timers."""
         retry_at = self._queue.retry_at
         if retry_at is not None:
             if self._clock.monotonic() < retry_at:
                 return
-            self._queue.take([])
+            self._queue.add([])
         for item in self._bundles.news():
             if isinstance(item, Fetched):
                 self._fetched(item)
             else:
-                self._queue.take(self._stages.verified(item))
+                self._queue.add(self._stages.verified(item))
         for effects in self._stages.reports():
-            self._queue.take(effects)
+            self._queue.add(effects)
         deadline = self.client.deadline
         if deadline is not None and self._clock.monotonic() >= deadline:
-            self._queue.take(self.client.tick(*self._now()))
+            self._queue.add(self.client.tick(*self._now()))
 
     def status(self) -> dict[str, Any]:
         """Return the document in force and the last refusal, in plain types."""
@@ -146,13 +146,13 @@ class HubDriver:
         return self._clock.monotonic(), self._clock.time()
 
     def _online(self) -> None:
-        self._queue.take(self.client.online(*self._now()))
+        self._queue.add(self.client.online(*self._now()))
 
-    def _heard(self, message: Received) -> None:
+    def _on_message(self, message: Received) -> None:
         if self._queue.full:  # the disk refuses, and the hub will say it again
             self.dropped += 1
             return
-        self._queue.take(self.client.handle(message, *self._now()))
+        self._queue.add(self.client.handle(message, *self._now()))
 
     def _perform(self, effect: HubEffect) -> None:
         match effect:
@@ -163,7 +163,7 @@ class HubDriver:
             case Download(cut):
                 self._bundles.download(cut)
             case Verify() | StartShadow() | Trial() | Commit() | RollBack() | Leave():
-                self._queue.take(self._stages.perform(effect))
+                self._queue.add(self._stages.perform(effect))
             case Parameters(values):
                 self._parameters(values)
             case Begin(command):
@@ -178,15 +178,15 @@ class HubDriver:
             for population, rollout in list(self.client.rollouts.items()):
                 if rollout.bundle == cut.digest and rollout.stage not in ENDED:
                     failed = self.client.failed(population, cut.digest, str(error), *self._now())
-                    self._queue.take(failed)
+                    self._queue.add(failed)
 
     def _fetched(self, item: Fetched) -> None:
         if item.reason:
             self.failed_downloads += 1
             log.warning("hub: %s; the hub is asked for the blocks", item.reason)
-            self._queue.take(self.client.unavailable(item.bundle, *self._now()))
+            self._queue.add(self.client.unavailable(item.bundle, *self._now()))
         else:
-            self._queue.take(self.client.fetched(item.bundle, *self._now()))
+            self._queue.add(self.client.fetched(item.bundle, *self._now()))
 
     def _parameters(self, values: Mapping[str, Any]) -> None:
         seconds, (low, high) = values.get("telemetry_seconds"), TELEMETRY_SECONDS
@@ -201,4 +201,4 @@ class HubDriver:
         else:
             effects = self.client.finished(command.id, True, *self._now(), result=result)
         log.info("hub: command %s %s", command.name, command.id)
-        self._queue.take(effects)
+        self._queue.add(effects)

@@ -187,7 +187,7 @@ def test_a_start_that_came_up_or_ended_in_good_order_did_not_fail(tmp_path: Path
         start = count(tmp_path)
         assert not start.begin()
         for online, now in ((False, 0.0), (True, 100.0), (False, 100.0 + UP_S)):
-            start.turned(online, now)
+            start.loop_ran(online, now)
     assert json.loads((tmp_path / FILE).read_text()) == {"failed": 0, "starting": None}
 
 
@@ -195,16 +195,16 @@ def test_not_connected_is_failed_however_long_it_ran(tmp_path: Path) -> None:
     for expected in [*[False] * LIMIT, True]:
         start = count(tmp_path)
         assert start.begin() == expected
-        start.turned(False, 0.0)
-        start.turned(False, 1e6)
+        start.loop_ran(False, 0.0)
+        start.loop_ran(False, 1e6)
 
 
 def test_an_exception_soon_after_the_connection_is_a_failed_start_and_a_kill_is_not(tmp_path: Path) -> None:
     for fails in (True, True, False, False, True):
         start = count(tmp_path)
         assert not start.begin()
-        start.turned(True, 5.0)
-        start.turned(True, 5.0 + UP_S / 2)
+        start.loop_ran(True, 5.0)
+        start.loop_ran(True, 5.0 + UP_S / 2)
         if fails:
             start.fail()
     assert count(tmp_path).begin()
@@ -214,8 +214,8 @@ def test_an_exception_later_is_no_failed_start(tmp_path: Path) -> None:
     for _ in range(LIMIT + 1):
         start = count(tmp_path)
         assert not start.begin()
-        start.turned(True, 5.0)
-        start.turned(True, 5.0 + UP_S)
+        start.loop_ran(True, 5.0)
+        start.loop_ran(True, 5.0 + UP_S)
         start.fail()
 
 

@@ -14,10 +14,10 @@ def test_the_inbox_holds_no_more_bytes_of_qos_0_than_it_may() -> None:
     inbox = _Inbox(SIZE + 4, lambda: woken.append(None), room_s=0.0, patience_s=0.0)
     for event in (*LARGE, Disconnected("gone")):
         inbox.put(1, event)
-    assert [event for _, event in inbox.take()] == [LARGE[0], LARGE[2], Disconnected("gone")]
+    assert [event for _, event in inbox.drain()] == [LARGE[0], LARGE[2], Disconnected("gone")]
     assert (inbox.counters.overflow, len(woken)) == (1, 3)
     inbox.put(1, LARGE[1])  # there is room again
-    assert [event for _, event in inbox.take()] == [LARGE[1]]
+    assert [event for _, event in inbox.drain()] == [LARGE[1]]
     assert inbox.counters.overflow == 1
 
 
@@ -25,7 +25,7 @@ def test_messages_without_a_byte_take_room_too() -> None:
     inbox = _Inbox(10 * SIZE, lambda: None, room_s=0.0)
     for _ in range(1000):
         inbox.put(1, Received("t", b"", 0, False))
-    assert len(inbox.take()) <= 10 * SIZE // EVENT_BYTES
+    assert len(inbox.drain()) <= 10 * SIZE // EVENT_BYTES
     assert inbox.counters.overflow > 900
 
 
@@ -38,7 +38,7 @@ def test_a_sender_of_qos_1_waits_until_the_loop_has_taken() -> None:
     while taken < 5:
         assert woken.wait(60.0)
         woken.clear()
-        found = len(inbox.take())
+        found = len(inbox.drain())
         assert found <= 1
         taken += found
     sender.join()

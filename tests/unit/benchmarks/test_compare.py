@@ -74,7 +74,7 @@ def test_the_line_names_what_it_was_and_what_it_is() -> None:
 
 def test_the_report_names_what_is_nearest_to_a_regression() -> None:
     found = [verdict(figure(1.0), figure(now)) for now in (1.02, 1.2, 0.5)]
-    (row,) = compare.told(found)
+    (row,) = compare.table_rows(found)
     assert (row["benchmark"], row["compared"], row["worse"]) == ("neural", 3, 1)
     assert row["nearest to it"] == found[1].line.removeprefix("neural: ")
 

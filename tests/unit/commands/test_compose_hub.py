@@ -16,7 +16,7 @@ from edge_agent.memory.arena import Arena
 from edge_agent.memory.budget import Plan
 from edge_agent.runtime.populations import Populations
 from edge_agent.services.active_bundles import followed
-from edge_agent.services.kept_state import look, take
+from edge_agent.services.kept_state import look, open_state
 from edge_agent.services.telemetry_outbox import TelemetryOutbox
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
@@ -70,7 +70,7 @@ def composed(folder: Path, text: str) -> Any:
     settings = SimpleNamespace(
         config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
     )
-    return SimpleNamespace(settings=settings, prepared=[], state=take(settings.config))
+    return SimpleNamespace(settings=settings, prepared=[], state=open_state(settings.config))
 
 
 def builder(made: Any) -> DaemonBuilder:

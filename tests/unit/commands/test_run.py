@@ -17,11 +17,11 @@ def test_what_nobody_foresaw_is_logged_and_agents_are_held_safe(
 ) -> None:
     said: list[str] = []
 
-    def turn(_woken_at: float | None) -> float:
+    def run_once(_woken_at: float | None) -> float:
         raise ZeroDivisionError("nobody foresaw it")
 
     daemon: Any = SimpleNamespace(
-        start=lambda: said.append("start"), stop=lambda: said.append("stop"), turn=turn, completed=0
+        start=lambda: said.append("start"), stop=lambda: said.append("stop"), run_once=run_once, completed=0
     )
     supervision: Any = SimpleNamespace(
         started=lambda: said.append("ready"), stopping=lambda: said.append("stopping")

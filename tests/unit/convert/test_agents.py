@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from edge_agent.engine import Model, Population, reference
+from edge_agent.engine.arrays import model_arrays
+from edge_agent.engine.options import AgentOptions
 from edge_agent.wire import bundle
 from edge_convert.measure import agent_fidelity
 from edge_convert.measure.oracle import Oracle
@@ -67,6 +69,32 @@ def test_oracle_is_the_reference(name: str) -> None:
     np.testing.assert_allclose(G, expected, atol=2e-5)  # pymdp's own
     if len(arrays.policies) < 100:
         np.testing.assert_allclose(G, reference.expected_free_energy(arrays, qs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1e-3], ids=["usual", "nearly contradicting"])
+def test_exact_inference_of_many_agents_is_the_joint_tables_of_each(sharpness: float) -> None:
+    rng = np.random.default_rng(3)
+    states, deps = (3, 4, 2), ((0, 1), (1, 2), (0,), (0, 1, 2))
+
+    def columns(rows: int, *rest: int) -> Any:
+        return np.moveaxis(rng.dirichlet(np.full(rows, sharpness), size=rest) + 1e-9, -1, 0) / (
+            1 + rows * 1e-9
+        )
+
+    A = [columns(5, *(states[d] for d in parents)) for parents in deps]
+    B = [columns(n, n, 2) for n in states]
+    options = AgentOptions(inference_algo="exact")
+    arrays = model_arrays(A, B, A_deps=deps, options=options)
+    outcomes = rng.integers(-1, 5, size=(6, len(deps)))
+    found = Oracle(arrays, 6).infer(outcomes)
+    for n, observation in enumerate(outcomes.tolist()):
+        joint = np.full(states, 1.0)
+        for a, outcome, parents in zip(A, observation, deps, strict=True):
+            if outcome >= 0:
+                joint = joint * a[outcome].reshape([states[f] if f in parents else 1 for f in range(3)])
+        for f, q in enumerate(found):
+            others = tuple(g for g in range(3) if g != f)
+            np.testing.assert_allclose(q[n], joint.sum(axis=others) / joint.sum(), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)

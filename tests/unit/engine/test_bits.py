@@ -67,7 +67,12 @@ def optional(name: str) -> Model:
     return Model.quantized(arrays, precision=Precision.uniform(arrays, bits))
 
 
-@pytest.fixture(scope="module", params=["s1_grid5_T1", "s3_tmaze_T2", "s4_grid10x4_T1", "dense", *OPTIONAL])
+DECIDED = ["s1_grid5_T1", "s3_tmaze_T2", "s4_grid10x4_T1", "dense"]
+DECIDED += [name for name, (stated, _) in OPTIONAL.items() if stated.get("action_selection") != "stochastic"]
+DRAWN = [name for name in OPTIONAL if name not in DECIDED]
+
+
+@pytest.fixture(scope="module", params=[*DECIDED, *DRAWN])
 def expected(request):
     if request.param == "dense":
         generator = np.random.default_rng(1)
@@ -113,11 +118,10 @@ def test_batch_sizes(expected, monkeypatch, name: str, size: int) -> None:
     same(run(model, observations, agents), results, agents)
 
 
+@pytest.mark.parametrize("expected", DECIDED, indirect=True)  # draws are keyed by the call of step
 @pytest.mark.parametrize("name", [i.name for i in isa.available()])
 def test_subsets_of_a_population(expected, monkeypatch, name: str) -> None:
     model, observations, results = expected
-    if model.options.action_selection == "stochastic":
-        return  # a tick is a call of step: stepped in parts, agents draw other numbers
     monkeypatch.setenv(isa.VARIABLE, name)
     population = Population(model, AGENTS)
     parts = np.split(np.random.default_rng(0).permutation(AGENTS), [3, 20, 90, 400])

@@ -24,8 +24,8 @@ def arrays(couplings: int = 1) -> ModelArrays:
 def test_beliefs_and_free_energy_are_the_references(couplings: int) -> None:
     given = arrays(couplings)
     model = Model.quantized(given)
-    assert model.alike.patterns == 4**couplings
-    assert sum(model.alike.classes) < sum(model.num_states) / 2
+    assert model.outcome_classes.patterns == 4**couplings
+    assert sum(model.outcome_classes.classes) < sum(model.num_states) / 2
     exact = model.arrays()
     generator = np.random.default_rng(0)
     agents = Population(model, 70)

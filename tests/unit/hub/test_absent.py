@@ -18,7 +18,7 @@ def heard(*names: str, fleet: str = "f") -> Fleet:
     found = Fleet()
     for name in names:
         born = messages.encode(Message(bodies.birth(True, name, "1", "b", "p", {})))
-        found.take(f"edge/v1/{fleet}/{name}/up/birth", born, 5.0)
+        found.handle(f"edge/v1/{fleet}/{name}/up/birth", born, 5.0)
     return found
 
 

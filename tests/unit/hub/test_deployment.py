@@ -116,13 +116,13 @@ def fetch(**body: Any) -> Incoming:
 
 def test_blocks_go_out_for_what_is_held_and_odd_requests_are_counted(desk: Desk) -> None:
     data = desk.store.bundle(desk.new).read_bytes()
-    desk.deployment.take(fetch(bundle=desk.new, blocks=[0]))
+    desk.deployment.handle(fetch(bundle=desk.new, blocks=[0]))
     ((topic, payload),) = desk.link.posted
     body = messages.decode(payload).body
     assert (topic, body["index"], body["data"]) == (TOPICS.block, 0, data[: blocks.BLOCK_BYTES])
-    desk.deployment.take(fetch(bundle="f" * 64, blocks=[0]))
+    desk.deployment.handle(fetch(bundle="f" * 64, blocks=[0]))
     for odd in ({"bundle": "../../etc/passwd", "blocks": [0]}, {"bundle": desk.new, "blocks": [-1]}, {}):
-        desk.deployment.take(fetch(**odd))
+        desk.deployment.handle(fetch(**odd))
     assert (len(desk.link.posted), desk.deployment.fleet.rejected.count) == (1, 3)
     assert desk.deployment.fleet.rejected.last
 
@@ -242,7 +242,7 @@ def test_blocks_wait_for_a_device_that_asks_faster_than_it_takes(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desk.link, "unsent", lambda _topic: MOST_UNSENT)
-    desk.deployment.take(fetch(bundle=desk.new, blocks=[0]))
+    desk.deployment.handle(fetch(bundle=desk.new, blocks=[0]))
     assert desk.link.posted == []
 
 

@@ -13,7 +13,7 @@ T = "edge/v1/f/a/up/"
 
 
 def say(fleet: Fleet, channel: str, body: dict[str, object], seq: int = 0) -> object:
-    return fleet.take(T + channel, messages.encode(Message(body, seq=seq)), 100.0)
+    return fleet.handle(T + channel, messages.encode(Message(body, seq=seq)), 100.0)
 
 
 def test_a_row_is_put_together_from_birth_and_telemetry() -> None:
@@ -46,8 +46,8 @@ def test_bad_messages_are_counted_and_change_nothing() -> None:
     assert say(fleet, "birth", {"online": "yes", "device": "a"}) is None
     assert say(fleet, "telemetry", {"populations": {"rooms": 3}}) is None
     assert say(fleet, "telemetry", {"populations": {"rooms": {"tick": "x"}}}) is None
-    assert fleet.take(T + "birth", b"\xff\xff", 0.0) is None
-    assert fleet.take("elsewhere", b"", 0.0) is None
+    assert fleet.handle(T + "birth", b"\xff\xff", 0.0) is None
+    assert fleet.handle("elsewhere", b"", 0.0) is None
     assert fleet.rejected.count == 4
     assert fleet.devices["a"].row() == before
 

@@ -83,7 +83,7 @@ class Board:
         self.retained = Received(TOPICS.desired, messages.encode(Message(body)), 1, True)
         self.inbox.append(self.retained)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         while self.todo:
             if self.effects_left == 0:
                 self.effects_left = 10**9
@@ -171,7 +171,7 @@ class Board:
 
     def settle(self, turns: int = 300) -> None:
         for _ in range(turns):
-            self.turn()
+            self.run_once()
 
     @property
     def progress(self) -> dict:
@@ -221,7 +221,7 @@ def test_wrong_blocks_are_not_kept() -> None:
     board = Board()
     board.desire()
     for _ in range(2):
-        board.turn()
+        board.run_once()
     evil = {"bundle": NEW, "index": 0, "data": b"evil"}
     board.inbox.insert(0, Received(TOPICS.block, messages.encode(Message(evil)), 1))
     board.settle()
@@ -233,7 +233,7 @@ def test_lost_blocks_are_asked_for_again() -> None:
     board.desire()
     for _ in range(60):
         board.inbox = [m for m in board.inbox if m.topic != TOPICS.block]
-        board.turn()
+        board.run_once()
     board.settle(600)
     assert board.acting == NEW
 
@@ -242,7 +242,7 @@ def test_a_newer_document_takes_over_while_the_older_is_under_way() -> None:
     board = Board()
     board.desire(1)
     for _ in range(20):
-        board.turn()
+        board.run_once()
     assert board.stage == "shadow"
     board.desire(2, OLD)
     board.settle()
@@ -262,7 +262,7 @@ def test_a_population_that_the_hub_adds_is_kept_and_goes_with_its_document() -> 
     board = Board()
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     for _ in range(400):
-        board.turn()
+        board.run_once()
         verifying = board.reported.get("rollouts", {}).get("halls", {}).get("stage")
         if verifying == "trial":
             board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
@@ -282,7 +282,7 @@ def test_an_added_population_that_does_badly_leaves_nothing_behind() -> None:
     board = Board()
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     for _ in range(100):
-        board.turn()
+        board.run_once()
         board.todo += board.hub_client.health("halls", BAD, board.now, NOW)
     assert "trial: contradiction_rate" in board.reported["rollouts"]["halls"]["reason"]
     board.boot()
@@ -377,7 +377,7 @@ def test_a_state_of_something_else_is_refused_as_a_whole(damage: dict) -> None:
     board = Board()
     board.desire()
     for _ in range(5):
-        board.turn()
+        board.run_once()
     state = json.loads(board.kept or "") | damage
     trust = Trust("f", (HUB.public.raw,))
     with pytest.raises(PlatformError, match="not what was kept"):
@@ -514,7 +514,7 @@ def test_an_added_population_that_does_not_load_after_a_restart_is_reported_and_
     board = Board()
     board.desire(populations={"halls": {"bundle": NEW, "config": {"size": 2}}})
     for _ in range(100):
-        board.turn()
+        board.run_once()
         board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
     board.boot()
     assert board.hub_client.running("halls") == NEW
@@ -659,7 +659,7 @@ def test_an_added_population_that_changes_no_more_leaves_with_its_document() -> 
     halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
     board.desire(populations=halls)
     for _ in range(100):
-        board.turn()
+        board.run_once()
         board.todo += board.hub_client.health("halls", GOOD, board.now, NOW)
     board.desire(2, populations=halls)
     board.settle(2)
@@ -676,14 +676,14 @@ def test_what_an_added_population_that_failed_was_made_of_is_forgotten() -> None
     halls = {"halls": {"bundle": NEW, "config": {"size": 2}}}
     board.desire(populations=halls)
     for _ in range(40):
-        board.turn()
+        board.run_once()
         board.todo += board.hub_client.health("halls", BAD, board.now, NOW)
     board.settle(1)
     hub_client = board.hub_client
     hub_client.configure({"halls": (OLD, 3)}, board.now, NOW)  # somebody configures one of that name here
     board.desire(2, populations={"halls": {"bundle": NEW}})
     for _ in range(100):
-        board.turn()
+        board.run_once()
         board.todo += hub_client.health("halls", GOOD, board.now, NOW)
     assert hub_client.running("halls") == NEW
     assert hub_client.added == {}

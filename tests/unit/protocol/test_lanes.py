@@ -14,7 +14,7 @@ def filled(last: int) -> MemoryOutboxStore:
 def taken(lanes: Lanes, store: MemoryOutboxStore) -> list[tuple[int, bool]]:
     found = []
     while True:
-        entry, historical = lanes.take(store)
+        entry, historical = lanes.pop(store)
         if entry is None:
             return found
         found.append((entry.seq, historical))
@@ -34,6 +34,6 @@ def test_three_of_the_backlog_go_for_each_new_one_until_one_lane_is_empty() -> N
 def test_little_is_read_ahead_and_every_number_goes_once() -> None:
     lanes, store = Lanes(500), filled(500)
     for seq in range(1, 501):
-        assert lanes.take(store)[0] == store.entries[seq]
+        assert lanes.pop(store)[0] == store.entries[seq]
         assert len(lanes.ahead()) < 32
     assert taken(lanes, store) == []

@@ -54,12 +54,12 @@ class Device:
                 case Deliver():
                     raise AssertionError
 
-    def turn(self, seconds: float = 0.1) -> None:
+    def run_once(self, seconds: float = 0.1) -> None:
         now = self.clock.monotonic()
         for event in self.client.events():
             self.perform(self.session.handle(event, now))
         self.perform(self.session.tick(now))
-        self.perform(self.outbox.turn(self.session, now, self.clock.time()))
+        self.perform(self.outbox.advance(self.session, now, self.clock.time()))
         self.clock.advance(seconds)
         self.broker.run()
 
@@ -86,11 +86,11 @@ def test_nothing_is_sent_before_it_is_durable() -> None:
     device.store.slow = True
     device.measure(1)
     for _ in range(100):
-        device.turn()
+        device.run_once()
     assert arrived(broker) == []
     device.store.finish()
     for _ in range(3):
-        device.turn()
+        device.run_once()
     assert [(m.seq, m.body["v"]) for m in arrived(broker)] == [(1, 1)]
 
 
@@ -99,7 +99,7 @@ def test_what_the_broker_has_leaves_the_store() -> None:
     for value in range(20):
         device.measure(value)
     for _ in range(300):
-        device.turn()
+        device.run_once()
     assert device.store.entries == {}
     assert device.outbox.backlog == 0
     counters = device.outbox.counters
@@ -111,7 +111,7 @@ def test_an_entry_arrives_as_what_it_was_made_to_be() -> None:
     made = device.clock.time()
     device.measure({"a key": [b"of", 1, "kind"]})
     for _ in range(50):
-        device.turn()
+        device.run_once()
     (publication,) = [p for p in broker.log if p.topic == "telemetry"]
     (message,) = arrived(broker)
     assert (message.id, message.seq, message.t) == ("memory-1", 1, made)
@@ -129,7 +129,7 @@ def test_room_is_left_for_replies_and_actions(window: int, left: int) -> None:
     for value in range(50):
         outbox.append({"v": value}, 0.0, 0.0)
     for _ in range(3):
-        outbox.turn(session, 0.0, 0.0)
+        outbox.advance(session, 0.0, 0.0)
     assert session.credit == left
 
 
@@ -138,11 +138,11 @@ def test_numbers_go_on_after_a_restart() -> None:
     for value in range(5):
         device.measure(value)
     for _ in range(300):
-        device.turn()
+        device.run_once()
     device.start()
     device.measure(5)
     for _ in range(300):
-        device.turn()
+        device.run_once()
     assert [m.seq for m in arrived(broker)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -151,11 +151,11 @@ def test_a_backlog_is_historical_in_order_and_does_not_starve_the_present() -> N
     broker.stop()
     for value in range(400):
         device.measure(value)
-        device.turn()
+        device.run_once()
     broker.start()
     for value in range(400, 600):
         device.measure(value)
-        device.turn()
+        device.run_once()
     seen = arrived(broker)
     old = [m.seq for m in seen if m.body.get("historical")]
     new = [m.seq for m in seen if not m.body.get("historical")]
@@ -174,7 +174,7 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
     rng = random.Random(3)
     for value in range(2000):
         device.measure([value, rng.random()], STATE if value % 200 == 0 else 1)
-        device.turn()
+        device.run_once()
         assert device.outbox.size <= 20_100
     kept = sorted(device.store.entries)
     assert kept[-1] == 2000
@@ -182,7 +182,7 @@ def test_over_the_limit_the_past_gets_coarser_and_the_rest_stays() -> None:
     assert all(number in kept for number in range(1, 2000, 200))  # state stays
     broker.start()
     for _ in range(2000):
-        device.turn()
+        device.run_once()
     gaps = Gaps()
     for message in arrived(broker):
         gaps.skip(message.body.get("skipped", ()))
@@ -201,7 +201,7 @@ def test_what_comes_makes_room_for_itself() -> None:
         for _ in range(10):
             device.measure(rng.randbytes(80))
         for _ in range(20):
-            device.turn()
+            device.run_once()
         assert device.outbox.size <= 5000
     assert device.outbox.size > 3000
 
@@ -210,9 +210,9 @@ def test_what_is_on_its_way_is_not_given_up() -> None:
     device, broker = make(Adversary(delay=3.0), max_bytes=2000, flush_seconds=0.0)
     for value in range(400):
         device.measure(value)
-        device.turn()
+        device.run_once()
     for _ in range(600):
-        device.turn()
+        device.run_once()
     gone = {
         seq
         for m in arrived(broker)
@@ -237,7 +237,7 @@ def test_more_gaps_than_a_message_tells_are_told_in_several_and_once(confirmed: 
         seen = arrived(broker)
         device.measure(value)
         device.measure(value)
-        device.turn()  # the broker's acknowledgements of what is seen come before the hub's word
+        device.run_once()  # the broker's acknowledgements of what is seen come before the hub's word
         for message in seen[known:]:
             confirm(device, [message.seq, message.seq])
         known = len(seen)
@@ -255,10 +255,10 @@ def test_old_samples_are_given_up_by_age() -> None:
     device, broker = make(max_age=100.0, flush_seconds=0.0)
     broker.stop()
     device.measure("old")
-    device.turn(200.0)
+    device.run_once(200.0)
     device.measure("new")
-    device.turn()
-    device.turn()
+    device.run_once()
+    device.run_once()
     assert sorted(device.store.entries) == [2]
 
 
@@ -267,13 +267,13 @@ def test_a_full_disk_keeps_the_newest_in_memory_within_bounds() -> None:
     device.store.failing = "database or disk is full"
     for value in range(1000):
         device.measure(value)
-        device.turn()
+        device.run_once()
     assert device.outbox.backlog <= 5000
     assert device.outbox.counters.overflow > 0
     assert "full" in device.outbox.failure
     device.store.failing = ""
     for _ in range(500):
-        device.turn()
+        device.run_once()
     seen = arrived(broker)
     assert seen[-1].body["v"] == 999
     assert [m.seq for m in seen] == list(range(1, len(seen) + 1))
@@ -300,13 +300,13 @@ def test_everything_durable_arrives_without_gaps_whatever_happens(seed: int, cut
                 device.start()
             case "b":
                 broker.stop()
-                device.turn(1.0)
+                device.run_once(1.0)
                 broker.start()
-        device.turn()
+        device.run_once()
     device.store.slow = False
     device.store.finish()
     for _ in range(3000):
-        device.turn(0.3)
+        device.run_once(0.3)
         if not device.store.entries and not device.outbox.backlog:
             break
     gaps = Gaps()
@@ -324,16 +324,16 @@ def test_an_entry_that_the_disk_changed_is_told_as_skipped() -> None:
     for value in range(5):
         device.measure(value)
     for _ in range(50):
-        device.turn()
+        device.run_once()
     for seq, data in ((3, b"garbage"), (4, zlib.compress(b"\xc1"))):
         device.store.entries[seq] = replace(device.store.entries[seq], data=data)
     broker.start()
     device.measure("after")
     for _ in range(300):
-        device.turn()
+        device.run_once()
     device.measure("later")
     for _ in range(300):
-        device.turn()
+        device.run_once()
     gaps = Gaps()
     for message in arrived(broker):
         gaps.skip(message.body.get("skipped", ()))
@@ -347,36 +347,36 @@ def test_a_failed_transaction_is_tried_again_whole() -> None:
     device, _ = make()
     device.measure(1)
     for _ in range(30):
-        device.turn()
+        device.run_once()
     device.store.failing = "disk I/O error"
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert device.outbox.counters.failures > 0
     device.store.failing = ""
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert not device.store.entries
 
 
 def test_what_happens_while_a_transaction_fails_is_not_forgotten() -> None:
     device, _ = make(flush_seconds=0.0)
     device.measure("stored")
-    device.turn()
+    device.run_once()
     device.store.slow, device.store.failing = True, "disk I/O error"
     device.measure("being stored")
-    device.turn()  # what is stored goes out
+    device.run_once()  # what is stored goes out
     assert device.store.at_work
     device.measure("came meanwhile")
-    device.turn()  # the broker has it: it is to be removed, after what is under way
+    device.run_once()  # the broker has it: it is to be removed, after what is under way
     assert device.outbox.counters.delivered == 1
     device.store.finish()
-    device.turn()
+    device.run_once()
     waiting = ["being stored", "came meanwhile"]
     assert device.outbox.backlog == sum(len(zlib.compress(msgpack.packb({"v": v}), 1)) for v in waiting)
     device.store.slow, device.store.failing = False, ""
     device.store.finish()
     for _ in range(100):
-        device.turn()
+        device.run_once()
     assert (device.store.entries, device.outbox.backlog) == ({}, 0)
     assert (device.outbox.counters.stored, device.outbox.counters.delivered) == (3, 3)
 
@@ -385,14 +385,14 @@ def test_closing_stores_what_waits_and_removes_what_arrived() -> None:
     device, broker = make(max_age=1000.0)
     device.measure(1)
     for _ in range(40):
-        device.turn()
+        device.run_once()
     assert [m.seq for m in arrived(broker)] == list(device.store.entries) == [1]  # removal has time
     device.outbox.close(device.clock.time(), lambda: None)
     assert device.store.entries == {}
     device.store.slow = True
     device.measure(2)
     for _ in range(30):
-        device.turn()
+        device.run_once()
     assert device.store.at_work
     device.measure(3)
     device.outbox.close(device.clock.time(), device.store.finish)
@@ -419,18 +419,18 @@ def test_a_store_that_was_set_aside_is_numbered_anew_under_its_name() -> None:
     for value in range(3):
         device.measure(value)
         for _ in range(15):
-            device.turn()
+            device.run_once()
     assert device.store.last == 3
     device.store.failing, device.store.name = "file is not a database", "anew"
     device.store.last, device.store.entries = 0, {}
     device.measure("after")
     for _ in range(15):
-        device.turn()
+        device.run_once()
     assert (device.outbox.name, device.store.last, device.outbox.size) == ("anew", 0, 0)
     device.store.failing = ""
     broker.start()
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert [(m.id, m.body["v"], m.body["outbox"]) for m in arrived(broker)] == [("anew-1", "after", "anew")]
     assert device.outbox.backlog == 0
 
@@ -441,19 +441,19 @@ def test_what_waits_is_stored_in_time_and_counted_meanwhile() -> None:
     assert outbox.deadline is None
     for _ in range(3):
         device.measure("x")
-        device.turn(0.5)
+        device.run_once(0.5)
         assert outbox.deadline == now + 2.0
     waiting = outbox.backlog
     assert waiting == 3 * len(zlib.compress(msgpack.packb({"v": "x"}), 1))
     device.store.slow = True
-    device.turn(0.5)
-    device.turn()
+    device.run_once(0.5)
+    device.run_once()
     assert device.store.at_work
     assert outbox.deadline is None
     assert (outbox.size, outbox.backlog) == (0, waiting)
     device.measure("more")
     device.store.finish()
-    device.turn()
+    device.run_once()
     assert (outbox.size, device.store.last) == (waiting, 3)
 
 
@@ -479,7 +479,7 @@ def test_memory_is_bounded_while_the_store_is_at_work() -> None:
     device.store.slow = True
     for value in range(20):
         device.measure(value)
-    device.turn()
+    device.run_once()
     assert device.store.at_work
     for value in range(100):
         device.measure(value)
@@ -495,7 +495,7 @@ def test_what_a_broker_lost_goes_again_until_the_hub_confirms_it() -> None:
     for value in range(5):
         device.measure(value)
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert sorted(device.store.entries) == [1, 2, 3, 4, 5]
     confirm(device, [1, 2])
     confirm(device, [1, 5], outbox="another")
@@ -507,15 +507,15 @@ def test_what_a_broker_lost_goes_again_until_the_hub_confirms_it() -> None:
     assert device.outbox.counters.malformed == 4
     broker.stop()
     for _ in range(200):
-        device.turn()
+        device.run_once()
     broker.start()
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert [m.seq for m in arrived(broker)] == [1, 2, 3, 4, 5, 3, 5]
     assert sorted(device.store.entries) == [3, 5]
     confirm(device, [1, 5])
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert not device.store.entries
 
 
@@ -523,12 +523,12 @@ def test_what_later_ones_overtook_goes_again_at_once() -> None:
     device, broker = make(confirm=True, flush_seconds=0.0)
     for value in range(300):
         device.measure(value)
-        device.turn()
+        device.run_once()
     for _ in range(300):
-        device.turn()
+        device.run_once()
     confirm(device, [1, 9], [11, 300])
     for _ in range(50):
-        device.turn()
+        device.run_once()
     assert [m.seq for m in arrived(broker)][-1] == 10
     assert len(arrived(broker)) == 301
 
@@ -537,7 +537,7 @@ def test_silence_of_the_hub_makes_it_send_again_now_and_then() -> None:
     device, broker = make(confirm=True, confirm_seconds=100.0)
     device.measure(1)
     for _ in range(3000):
-        device.turn()
+        device.run_once()
     assert [m.seq for m in arrived(broker)] == [1, 1, 1]
 
 
@@ -547,10 +547,10 @@ def test_a_hub_may_confirm_before_the_broker_acknowledges() -> None:
     for _ in range(20):
         if device.outbox.counters.sent:
             break
-        device.turn()
+        device.run_once()
     confirm(device, [1, 1])
     for _ in range(200):
-        device.turn()
+        device.run_once()
     assert not device.store.entries
 
 
@@ -567,11 +567,11 @@ def test_what_is_measured_does_not_wait_for_what_is_to_be_removed() -> None:
     device, broker = make()
     device.measure(1)
     for _ in range(40):
-        device.turn()
+        device.run_once()
     assert [m.body["v"] for m in arrived(broker)] == [1]
     assert device.outbox.backlog > 0  # acknowledged, and to be removed with a later transaction
     device.measure(2)
     for _ in range(25):
-        device.turn()
+        device.run_once()
     assert [m.body["v"] for m in arrived(broker)] == [1, 2]
     assert list(device.store.entries) == [2]

@@ -62,12 +62,12 @@ def test_reading_is_by_range_and_bounded(opened) -> None:
     assert store.oldest(200, 3.0) == [(1, 101), (2, 101)]
 
 
-def test_skipped_ranges_grow_together_and_are_forgotten_when_told(opened) -> None:
+def test_skipped_ranges_grow_together_and_are_forgotten_when_reported(opened) -> None:
     store = opened()
     commit(store, Batch(append=entries(1, 10), skipped=((1, 1), (3, 3), (7, 7))))
     commit(store, Batch(skipped=((2, 2),)))
     assert store.skipped(10) == [(1, 3), (7, 7)]
-    commit(store, Batch(told=((1, 3),)))
+    commit(store, Batch(reported=((1, 3),)))
     assert store.skipped(10) == [(7, 7)]
 
 

@@ -239,7 +239,7 @@ def test_a_broker_without_mqtt_5_gets_3_1_1() -> None:
     pump.start()
     for _ in range(20):
         broker.run()
-        pump.turn()
+        pump.run_once()
         clock.advance(1.0)
     assert pump.history == ["online"]
     assert pump.session.version == MQTT_311
@@ -367,7 +367,7 @@ def test_nothing_is_lost_and_first_arrivals_keep_their_order(seed: int, cut: flo
     sent: list[int] = []
     for _ in range(20_000):
         broker.run()
-        pump.turn()
+        pump.run_once()
         if len(sent) < count and pump.session.credit:
             sent.append(pump.publish(Publication("t", b"%d" % len(sent))))
         if len(sent) == count and set(sent) <= set(pump.delivered):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,23 @@ def test_an_issue_form_is_well_formed(path: Path) -> None:
     named = [field for field in form["body"] if field["type"] != "markdown"]
     assert len({field["id"] for field in named}) == len(named)
     assert all(field["attributes"]["label"] for field in named)
+
+
+def test_mutation_testing_names_modules_that_there_are_and_are_tested() -> None:
+    command = ["make", "--no-print-directory", "-f", "Makefile", "--eval=named: ; @echo $(MUTATED)", "named"]
+    named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    chosen = [ROOT / path for path in options["pytest_add_cli_args_test_selection"]]
+    tests = "\n".join(
+        path.read_text() for it in chosen for path in ([it] if it.is_file() else it.rglob("*.py"))
+    )
+    assert len(named) > 5
+    for pattern in named:
+        module = pattern.removesuffix("*")
+        path = ROOT / module.replace(".", "/")
+        modules = [path.with_suffix(".py")] if path.with_suffix(".py").exists() else list(path.glob("*.py"))
+        assert modules, pattern
+        package, name = module.rsplit(".", 1)
+        assert re.search(
+            rf"from {re.escape(module)}[. ]|from {re.escape(package)} import .*\b{name}\b", tests
+        )

@@ -200,13 +200,13 @@ class House:
         """Run turns until nothing happens at this moment any more."""
         for _ in range(10):
             self.broker.run()
-            self.daemon.turn()
+            self.daemon.run_once()
 
     def after(self, seconds: float) -> None:
         """Let time pass as the loop would see it: deadline by deadline."""
         end = self.clock.monotonic() + seconds
         while self.clock.monotonic() < end:
-            deadline = min(self.daemon.turn(), end)
+            deadline = min(self.daemon.run_once(), end)
             self.clock.advance(max(deadline - self.clock.monotonic(), 1e-3))
             self.broker.run()
         self.settle()

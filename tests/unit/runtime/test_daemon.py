@@ -356,7 +356,7 @@ def test_late_ticks_move_the_governor_where_the_process_has_a_part_in_it(make_ho
         own[0] = share
         for _ in range(100):  # each turn comes one and a half periods late
             house.clock.advance(0.25)
-            house.daemon.turn()
+            house.daemon.run_once()
         assert house.status.status()["governor"]["name"] == rung
 
 
@@ -375,7 +375,7 @@ class Herald:
     def stop(self) -> None:
         """Nothing to end."""
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         if self._items:
             self.populations.change([self._items.pop()], [])
 
@@ -387,7 +387,7 @@ def test_who_comes_at_the_end_of_a_turn_is_not_slept_over(make_house: MakeHouse,
     herald = Herald(prepare_rooms(halls))
     house = make_house(speakers=[herald])
     herald.populations = house.populations
-    assert house.daemon.turn() == pytest.approx(house.clock.monotonic() + 0.2)
+    assert house.daemon.run_once() == pytest.approx(house.clock.monotonic() + 0.2)
 
 
 def test_who_comes_while_the_board_is_hot_gives_way_too(make_house: MakeHouse, prepare_rooms: Any) -> None:

@@ -29,26 +29,26 @@ class Desk:
     def perform(self, effect: HubEffect) -> None:
         assert isinstance(effect, Leave)
         self.done.append(effect.population)
-        self.queue.take(self.leads_to.get(effect.population, []))
+        self.queue.add(self.leads_to.get(effect.population, []))
 
 
 def test_what_an_effect_leads_to_comes_after_those_that_wait() -> None:
     desk = Desk()
     desk.leads_to = {"a": [Save({"v": 1}), Leave("c")]}
-    desk.queue.take([Leave("a"), Leave("b")])
+    desk.queue.add([Leave("a"), Leave("b")])
     assert desk.done == ["a", "b", {"v": 1}, "c"]
 
 
 def test_nothing_passes_a_state_that_the_disk_refuses() -> None:
     desk = Desk()
     desk.full = True
-    desk.queue.take([Leave("a"), Save({"v": 1}), Leave("b")])
-    desk.queue.take([Leave("c")])
+    desk.queue.add([Leave("a"), Save({"v": 1}), Leave("b")])
+    desk.queue.add([Leave("c")])
     assert desk.done == ["a"]
     assert desk.queue.unsaved == 2
     assert desk.queue.retry_at == 100.0 + RETRY_S
     desk.full = False
-    desk.queue.take([])
+    desk.queue.add([])
     assert desk.done == ["a", {"v": 1}, "b", "c"]
     assert desk.queue.retry_at is None
 
@@ -56,7 +56,7 @@ def test_nothing_passes_a_state_that_the_disk_refuses() -> None:
 def test_it_says_when_it_is_full() -> None:
     desk = Desk()
     desk.full = True
-    desk.queue.take([Save({}), *(Leave(str(n)) for n in range(MAX_WAITING - 1))])
+    desk.queue.add([Save({}), *(Leave(str(n)) for n in range(MAX_WAITING - 1))])
     assert not desk.queue.full
-    desk.queue.take([Leave("one more")])
+    desk.queue.add([Leave("one more")])
     assert desk.queue.full

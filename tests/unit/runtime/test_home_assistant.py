@@ -123,7 +123,7 @@ def test_an_outage_is_waited_out_and_not_in_a_busy_loop(make_house: MakeHouse) -
     house.after(11.0)
     house.broker.stop()
     house.after(60.0)
-    assert house.daemon.turn() > house.clock.monotonic()
+    assert house.daemon.run_once() > house.clock.monotonic()
 
 
 def test_the_first_state_that_is_heard_comes_before_the_interval_has_passed(home: Home) -> None:

@@ -109,7 +109,7 @@ class StepwiseTown(Town):
             for name, smell in self.smells.items():
                 self.broker.publish(f"z/{name}", b"%d" % smell, qos=0)
             for site in list(self.sites.values()):
-                site.daemon.turn()
+                site.daemon.run_once()
             self.broker.run()
 
 

@@ -47,7 +47,7 @@ class Plain:
             self.fresh.add(agent)
         self.seen[agent, modality] = (code, now)
 
-    def take(self, agents: list[int], now: float) -> tuple[list[list[int]], list[bool]]:
+    def collect(self, agents: list[int], now: float) -> tuple[list[list[int]], list[bool]]:
         rows, silent = [], []
         for agent in agents:
             found = [self.seen.get((agent, m), (NOT_OBSERVED, -1e9)) for m in range(len(BINS))]
@@ -85,8 +85,8 @@ def test_what_a_step_takes_is_what_was_said_last_and_is_not_stale(
         assert table.fresh().tolist() == sorted(plain.fresh)
         assert table.any_fresh == bool(plain.fresh)
         agents = table.fresh() if subset else np.arange(SIZE)
-        observed, silent = table.take(agents if subset else None, now)
-        assert (observed.tolist(), silent.tolist()) == plain.take(agents.tolist(), now)
+        observed, silent = table.collect(agents if subset else None, now)
+        assert (observed.tolist(), silent.tolist()) == plain.collect(agents.tolist(), now)
         heard = [max(plain.seen[a, m][1] for m in range(2) if (a, m) in plain.seen) for a in plain.fresh]
         assert sorted(table.answered(agents).tolist()) == sorted(heard)
         assert not table.any_fresh

@@ -220,7 +220,7 @@ def test_one_that_ends_while_the_broker_is_away_ends_at_the_thing_too(house: Any
     ask(house, "high", seconds=20)
     house.broker.stop()
     house.after(60.0)
-    assert house.daemon.turn() > house.clock.monotonic()
+    assert house.daemon.run_once() > house.clock.monotonic()
     house.broker.start()
     house.after(120.0)
     assert house.sent(SET)[:2] == [b"off", b"high"]

@@ -28,7 +28,7 @@ def store() -> MemoryOutboxStore:
     return MemoryOutboxStore()
 
 
-def told(house: Any) -> list[Message]:
+def known(house: Any) -> list[Message]:
     return [decode(payload) for payload in house.sent(TOPIC)]
 
 
@@ -40,7 +40,7 @@ def test_the_body_follows_the_schema_and_has_numbers_of_its_own(
     house.model.contradictions = 4
     house.after(25.0)
     assert len(house.sent(house.topics.bulk_out("rooms"))) == 25
-    messages = told(house)
+    messages = known(house)
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
     counters: dict[str, Any] = {}
     for message in messages:
@@ -57,11 +57,11 @@ def test_an_outage_is_replayed_in_order_and_marked(make_house: MakeHouse, store:
     house.broker.stop()
     house.start()
     house.after(60.0)
-    assert told(house) == []
+    assert known(house) == []
     assert len(store.entries) >= 5
     house.broker.start()
     house.after(120.0)
-    messages = told(house)
+    messages = known(house)
     assert sorted(message.seq for message in messages) == list(range(1, len(messages) + 1))
     historical = [message.seq for message in messages if message.body.get("historical")]
     assert historical == sorted(historical)
@@ -85,6 +85,6 @@ def test_a_disk_that_cannot_be_read_stops_nothing(
     assert house.status.status()["populations"]["rooms"]["ticks"] == 30
     assert 1 <= house.status.status()["telemetry"]["unreadable"] <= 31
     house.after(30.0)
-    messages = told(house)
+    messages = known(house)
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
     assert len(messages) >= 5

@@ -32,12 +32,12 @@ def test_turns_that_complete_nothing_do_not_feed_the_watchdog() -> None:
     manager = Manager()
     supervision = Watchdog(manager, lambda: "")
     for second in range(100):
-        supervision.turned(completed=0, now=float(second))
+        supervision.loop_ran(completed=0, now=float(second))
     assert "watchdog" not in manager.told
-    supervision.turned(completed=1, now=100.0)
+    supervision.loop_ran(completed=1, now=100.0)
     assert manager.told.count("watchdog") == 1
     for second in range(101, 200):
-        supervision.turned(completed=1, now=float(second))
+        supervision.loop_ran(completed=1, now=float(second))
     assert manager.told.count("watchdog") == 1
 
 
@@ -48,7 +48,7 @@ def test_steady_work_feeds_it_in_time_and_not_too_often(pauses: list[float]) -> 
     for completed, pause in enumerate(pauses, start=1):
         now += pause
         before = len(manager.told)
-        supervision.turned(completed, now)
+        supervision.loop_ran(completed, now)
         if "watchdog" in manager.told[before:]:
             fed.append(now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(fed)]
@@ -60,8 +60,8 @@ def test_the_line_of_status_is_told_when_it_changes() -> None:
     manager = Manager(None)
     supervision = Watchdog(manager, lambda: next(lines))
     for turn in range(3):
-        supervision.turned(0, turn * STATUS_S)
-        supervision.turned(0, turn * STATUS_S + 0.1)
+        supervision.loop_ran(0, turn * STATUS_S)
+        supervision.loop_ran(0, turn * STATUS_S + 0.1)
     assert manager.told == ["status full, office 2", "status slow, office 2"]
 
 

@@ -209,6 +209,6 @@ class Town:
                 self.broker.publish(f"z/{name}", b"%d" % smell, qos=0)
             while True:
                 for site in list(self.sites.values()):
-                    site.daemon.turn()
+                    site.daemon.run_once()
                 if not self.broker.run():
                     break

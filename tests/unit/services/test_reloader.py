@@ -35,9 +35,9 @@ def test_a_reload_that_failed_is_told_and_the_next_one_starts(
         caplog.clear()
         reloader.ask()
         woken.clear()
-        reloader.turn()
+        reloader.run_once()
         assert woken.wait(30)
-        reloader.turn()
+        reloader.run_once()
         assert len(started) == attempt
         last = caplog.records[-1]
         assert last.levelno == logging.ERROR

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class Oracle:
         self._ambiguity = [sparse.ambiguity(a) for a in model.A]
         self._novelty = novelty.gains(model)
         self._levels, self._leaves = _prefixes(model.policies)
+        self._order: dict[int, Any] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -67,13 +69,7 @@ class Oracle:
         model = self._model
         logs = self._likelihoods(outcomes, soft or {})
         if model.options.inference_algo == "exact":
-            rows = [
-                reference.exact_marginals(
-                    [reference.log(p[n]) for p in self._prior], [ll[n] for ll in logs], model.A_deps
-                )[0]
-                for n in range(self._agents)
-            ]
-            self._qs = [np.stack([row[f] for row in rows]) for f in range(len(model.B))]
+            self._qs = self._exact(logs)
         else:
             self._qs = self._iterated(logs)
         for f, rounded in self._rounding.items():
@@ -148,6 +144,31 @@ class Oracle:
                     out = _sum_last(out, q[d])
                 log_q[f] = log_q[f] + out
         return [_softmax(x) for x in log_q]
+
+    def _exact(self, logs: Sequence[Float]) -> Beliefs:
+        """Return the marginals of each agent's joint posterior: ``reference.exact_marginals`` for all agents.
+
+        The order of elimination depends on the model alone, so it is planned once a factor.
+        """
+        factors = range(len(self._prior))
+        tables = [((f,), reference.log(self._prior[f])) for f in factors]
+        operands: list[Any] = []
+        for deps, table in (*tables, *zip(self._model.A_deps, logs, strict=True)):
+            largest = table.max(axis=tuple(range(1, table.ndim)), keepdims=True)
+            operands += [np.exp(table - largest), [len(factors), *deps]]
+        qs = []
+        for f in factors:
+            wanted = [len(factors), f]
+            if f not in self._order:
+                self._order[f] = np.einsum_path(*operands, wanted, optimize="greedy")[0]
+            qs.append(np.einsum(*operands, wanted, optimize=self._order[f]))
+        none = (
+            np.min([q.sum(axis=1) for q in qs], axis=0) <= reference.SMALLEST
+        )  # beyond float64: beliefs stay
+        return [
+            np.where(none[:, np.newaxis], p, q / np.where(none, 1.0, q.sum(axis=1))[:, np.newaxis])
+            for p, q in zip((_softmax(reference.log(p)) for p in self._prior), qs, strict=True)
+        ]
 
     def _predicted(self, qs: Sequence[Float], actions: Int) -> Beliefs:
         """Return B(u) applied to beliefs [..., S_f]; ``actions`` [..., F]."""
@@ -230,12 +251,14 @@ def _expect(tensor: Weights, parents: Sequence[Float]) -> Float:
     """Return ``tensor`` [R, *states] summed against beliefs [..., S] of each of its factors: [..., R]."""
     if isinstance(tensor, Sparse):
         batch = parents[0].shape[:-1]
-        rows = zip(*(p.reshape(-1, p.shape[-1]) for p in parents), strict=True)
-        flat = np.stack([tensor.apply(row) for row in rows])
+        agents = zip(*(p.reshape(-1, p.shape[-1]) for p in parents), strict=True)
+        flat = np.stack([tensor.apply(row) for row in agents])
         return np.asarray(flat.reshape(*batch, tensor.shape[0]), np.float64)
-    if len(parents) == 1:
-        alone: Float = parents[0] @ tensor.T
-        return alone
+    if (
+        len(parents) == 1
+    ):  # one product of two matrices that lie in one piece: any other is summed without BLAS
+        rows = np.ascontiguousarray(parents[0]).reshape(-1, tensor.shape[-1])
+        return np.asarray(rows @ np.ascontiguousarray(tensor).T).reshape(*parents[0].shape[:-1], -1)
     flat = np.asarray(parents[-1] @ np.moveaxis(tensor, -1, 0).reshape(tensor.shape[-1], -1), np.float64)
     out: Float = flat.reshape(*parents[-1].shape[:-1], *tensor.shape[:-1])
     for belief in reversed(parents[:-1]):

@@ -93,7 +93,7 @@ def from_ours(request: Request[Any, Any, Any], error: EdgeAgentError) -> Respons
 
 
 def from_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Log what nobody expected, and say no more of it to the caller."""
+    """Log an unhandled exception; the caller gets no details."""
     log.error("%s %s", request.method, request.url.path, exc_info=error)
     return answer(request, 500, "The hub's log has the details.")
 

@@ -42,7 +42,7 @@ def lines(ring: Broadcast, events: list[Event]) -> bytes:
     "/events",
     opt=READ,
     summary="Events as they happen",
-    description="Server-Sent Events: device, registry, rollout, command, bundle; resync: load anew.",
+    description="Server-Sent Events: devices, registry, rollout, replies, bundle; resync: load all again.",
     media_type="text/event-stream",
 )
 async def get_events(

@@ -96,6 +96,6 @@ def collect(arguments: argparse.Namespace) -> Fleet:
         while not link.settled:
             link.insist()
             for message in link.messages(min(arguments.wait, 0.2)):
-                fleet.take(message.topic, message.payload, time.time())
+                fleet.handle(message.topic, message.payload, time.time())
         fleet.dropped = link.dropped
     return fleet

@@ -115,8 +115,8 @@ def _list_rejected(arguments: argparse.Namespace) -> int:
     try:
         for row in archive.set_aside():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["t"]))
-            told = f"{row['id']} {when} {row['topic']}, {row['size']} bytes: {row['reason']}"
-            print(json.dumps(row) if arguments.json else told)
+            line = f"{row['id']} {when} {row['topic']}, {row['size']} bytes: {row['reason']}"
+            print(json.dumps(row) if arguments.json else line)
     finally:
         archive.close()
     return EXIT_DONE

@@ -69,7 +69,7 @@ def _receive(link: connection.Connection, fleet: Fleet, until: float) -> bool:
     changed = False
     while (left := until - time.monotonic()) > 0:
         for message in link.messages(left):
-            if fleet.take(message.topic, message.payload, time.time()) is not None:
+            if fleet.handle(message.topic, message.payload, time.time()) is not None:
                 changed = True
     return changed
 
@@ -77,6 +77,6 @@ def _receive(link: connection.Connection, fleet: Fleet, until: float) -> bool:
 def _lines(link: connection.Connection, fleet: Fleet, end: float) -> None:
     while (left := end - time.monotonic()) > 0:
         for message in link.messages(min(left, 0.5)):
-            device = fleet.take(message.topic, message.payload, time.time())
+            device = fleet.handle(message.topic, message.payload, time.time())
             if device is not None:
                 print(json.dumps(device.row()), flush=True)

@@ -50,7 +50,7 @@ class Lease:
         """Whether the lease was taken and has not ended, by this machine's clock."""
         return time.monotonic() < self._until
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take or renew the lease; return whether it is held now.
 
         Raises

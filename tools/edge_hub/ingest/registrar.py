@@ -85,7 +85,7 @@ class Registrar:
 
     def _take_lease(self) -> bool:
         try:
-            return self._lease.take()
+            return self._lease.acquire()
         except PlatformError as error:
             log.warning("lease %s: %s", LEASE, error)
             return False
@@ -94,7 +94,7 @@ class Registrar:
         while True:
             try:
                 async with asyncio.timeout(QUIET_S):
-                    taken = await self._subscriber.take(BATCH)
+                    taken = await self._subscriber.receive(BATCH)
             except TimeoutError:
                 self._count_unborn()
                 continue

@@ -120,7 +120,7 @@ class Subscriber:
                 self._said = why
             await asyncio.sleep(random.uniform(0.0, RETRY_S))  # noqa: S311 - only spreads clients
 
-    async def take(self, limit: int) -> Taken:
+    async def receive(self, limit: int) -> Taken:
         """Wait for messages, and take at most ``limit`` of them.
 
         What follows at once is waited for, `GATHER_S` at a time: a commit costs the same for one message as

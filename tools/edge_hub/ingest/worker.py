@@ -46,7 +46,7 @@ FLUSH_S = 1.0
 RETRY_S = 0.5
 CACHED_TOPICS = 200_000
 
-Heard = dict[tuple[str, str], tuple[float, float, int]]
+LastSeen = dict[tuple[str, str], tuple[float, float, int]]
 """(fleet, device) → heard, t, rss; see `telemetry.note_latest`."""
 
 
@@ -95,7 +95,7 @@ class Worker:
         self._numbers = Numbers()
         self._now = now
         self._addresses: dict[bytes, topics.Address] = {}
-        self._heard: Heard = {}
+        self._last_seen: LastSeen = {}
         self._counters: dict[tuple[str, str], dict[str, Any]] = {}
         self._confirm: dict[tuple[str, str, str], list[int]] = defaultdict(list)
 
@@ -104,7 +104,7 @@ class Worker:
         tasks = [asyncio.create_task(self.subscriber.run()), asyncio.create_task(self._flush_regularly())]
         try:
             while True:
-                taken = await self.subscriber.take(BATCH)
+                taken = await self.subscriber.receive(BATCH)
                 batch, rejected = self._decoded(taken.messages)
                 await self._stored(batch, rejected)
                 self.subscriber.acknowledge((m.mid for m in taken.messages), taken.connection)
@@ -173,10 +173,10 @@ class Worker:
             if m.outbox:
                 self._confirm[m.fleet, m.device, m.outbox].append(m.seq)
             if m.historical:
-                before = self._heard.get(name, (0.0, 0.0, 0))
-                self._heard[name] = (m.received, *before[1:])
+                before = self._last_seen.get(name, (0.0, 0.0, 0))
+                self._last_seen[name] = (m.received, *before[1:])
                 continue
-            self._heard[name] = (m.received, m.t, m.rss or self._heard.get(name, (0.0, 0.0, 0))[2])
+            self._last_seen[name] = (m.received, m.t, m.rss or self._last_seen.get(name, (0.0, 0.0, 0))[2])
             if m.populations:
                 known = self._counters.setdefault(name, {})
                 for population, counters in m.populations.items():
@@ -196,19 +196,19 @@ class Worker:
             [hub_messages.confirmation(*item) for item in self._confirm.items()]
         ):
             self._confirm.clear()
-        if not self._heard:
+        if not self._last_seen:
             return
         text = {
             name: {p: msgspec.json.encode(v).decode() for p, v in decode.named(found).items() if v}
             for name, found in self._counters.items()
         }
         try:
-            telemetry.note_latest(self._database, self._numbers, self._heard, text)
+            telemetry.note_latest(self._database, self._numbers, self._last_seen, text)
         except (PlatformError, PeerError) as error:
             log.warning("devices' state: %s", error)
             if isinstance(error, PlatformError):
                 return  # kept for the next time
-        self._heard, self._counters = {}, {}
+        self._last_seen, self._counters = {}, {}
 
 
 def _topic(message: Telemetry) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
+from edge_agent.atomic_file import replaced
 from edge_agent.errors import PlatformError
 from edge_hub.database import bundles
 from edge_hub.database.engine import Database
@@ -33,10 +33,9 @@ class BundleCache:
         if not path.exists():
             content = bundles.content(self._database, digest)
             if content is not None:
-                temporary = self._folder / f".{digest}.{secrets.token_hex(4)}"
                 try:
-                    temporary.write_bytes(content)
-                    temporary.replace(path)
+                    with replaced(path) as file:
+                        file.write(content)
                 except OSError as error:
                     raise PlatformError(f"{path}: {error.strerror}") from error
         return path

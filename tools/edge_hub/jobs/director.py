@@ -134,5 +134,5 @@ class Director:
         now = time.monotonic()
         if now - self._asked > leases.RENEW_S:
             self._asked = now
-            self._lease.take()
+            self._lease.acquire()
         return self._lease.held

@@ -64,7 +64,7 @@ class Maintenance:
     def _run(self) -> None:
         while True:
             try:
-                if self._lease.take():
+                if self._lease.acquire():
                     self.sweep(time.time())
             except EdgeAgentError as error:
                 log.warning("maintenance: %s; trying again", error)

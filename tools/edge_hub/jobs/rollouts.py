@@ -124,7 +124,7 @@ class RolloutRunner:
     def _run(self) -> None:
         while not self._stopped.wait(leases.RENEW_S):
             try:
-                if self._lease.take():
+                if self._lease.acquire():
                     self._look()
             except EdgeAgentError as error:
                 log.warning("rollouts: %s; trying again", error)

@@ -1,8 +1,8 @@
 """Make a table of ``coverage json``, one row per package, with the reasons for the files with the lowest
 coverage.
 
-Usage: ``python tools/dev/coverage_table.py build/coverage/report.json benchmarks/results/coverage.json``. The
-reasons are written by hand in ``coverage_reasons.toml`` in this folder.
+Usage: ``python -m benchmarks.coverage_table build/coverage/report.json``. The reasons are written by hand in
+``coverage_reasons.toml`` in this folder.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from benchmarks import report
 
 COMMAND = "make coverage"
 REASONS = Path(__file__).with_name("coverage_reasons.toml")
@@ -28,8 +29,8 @@ SCOPE = (
 )
 
 
-def main(source: Path, target: Path) -> None:
-    """Print the table and write it; say which reasons are missing and which can go."""
+def main(source: Path) -> None:
+    """Print the table and store it for the report; say which reasons are missing and which can go."""
     files = {_short(name): content for name, content in json.loads(source.read_text())["files"].items()}
     packages: dict[str, list[dict[str, int]]] = defaultdict(list)
     for name, content in files.items():
@@ -43,14 +44,7 @@ def main(source: Path, target: Path) -> None:
     notes = [
         f"{name}: {lacking}: {reasons.get(name, 'nobody has looked')}" for name, lacking in noted.items()
     ]
-    document = {
-        "command": COMMAND,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "rows": rows,
-        "notes": [*SCOPE, *notes],
-    }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(document, indent=1) + "\n")
+    report.write_table("coverage", report.Table(COMMAND, report.today(), rows, [*SCOPE, *notes]))
     for name in sorted(reasons.keys() - noted.keys()):
         print(f"{REASONS.name}: {name}: fewer than {NOTED} are left: the reason can go", file=sys.stderr)
     for name in sorted(noted.keys() - reasons.keys()):
@@ -95,4 +89,4 @@ def _noted(files: Mapping[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

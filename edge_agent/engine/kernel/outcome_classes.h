@@ -1,10 +1,11 @@
-/* Fixed-point iteration over classes of states that an outcome leaves alike (alike.py says why that is exact).
+/* Fixed-point iteration over classes of states that an outcome leaves alike (outcome_classes.py says why that is
+ * exact).
  *
  * Values are probabilities, not logarithms: what one factor's own modalities say is multiplied on, relative to
  * their background, and only the weights of classes become logarithms. Lanes are treated pattern by pattern:
  * usually few of them meet in a strip. */
-#ifndef EDGE_AGENT_ALIKE_H
-#define EDGE_AGENT_ALIKE_H
+#ifndef EDGE_AGENT_OUTCOME_CLASSES_H
+#define EDGE_AGENT_OUTCOME_CLASSES_H
 
 #include "iterate.h"
 
@@ -12,7 +13,8 @@
 
 /* Multiply one lane of a factor's ``x`` by the likelihood of its outcome of modality ``i``, which is clipped at
  * epsilon. Returns the logarithm of what was left out. */
-static float weigh_clipped(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x, float *work) {
+static float multiply_clipped_likelihood(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x,
+                                         float *work) {
     const Tensor *t = &m->tensors[i];
     int32_t o = s->outcomes[i * LANES + lane];
     x += lane;
@@ -51,7 +53,8 @@ static void scale_back(float *x, int32_t n, float *offset) {
 }
 
 /* Prior times what each factor's own modalities and the evidence say. */
-static void weigh_factors(const Model *m, const Strip *s, const float *prior, float *x, float *offset, float *work) {
+static void multiply_own_likelihoods(const Model *m, const Strip *s, const float *prior, float *x, float *offset,
+                                     float *work) {
     int32_t weighed[MAX_FACTORS] = {0};
     for (int32_t k = 0; k < m->states; k++)
         store(x + (int64_t)k * LANES, larger(load(prior + (int64_t)k * LANES), constant(EPSILON)));
@@ -60,7 +63,8 @@ static void weigh_factors(const Model *m, const Strip *s, const float *prior, fl
         int32_t f = m->a_deps[i][0];
         float *own = x + (int64_t)m->first_state[f] * LANES;
         if (weighed[f]++) scale_back(own, m->num_states[f], offset);
-        for (int32_t lane = 0; lane < s->active; lane++) offset[lane] += weigh_clipped(m, s, i, lane, own, work);
+        for (int32_t lane = 0; lane < s->active; lane++)
+            offset[lane] += multiply_clipped_likelihood(m, s, i, lane, own, work);
     }
     for (int32_t f = 0; f < m->factors; f++) {
         if (!s->evidence[f]) continue;
@@ -95,7 +99,7 @@ typedef struct { float *weight, *log_weight, *q, *turns, *ll; } Classes;
 /* Weights, likelihoods and first guess of the lanes in ``here``, whose outcomes are ``pattern``. */
 static void gather_pattern(const Model *m, const Shape *z, int32_t pattern, Mask here, const float *x, const Classes *c,
                            float *offset) {
-    const Alike *a = &m->alike;
+    const OutcomeClasses *a = &m->outcome_classes;
     const uint16_t *starts = a->starts + (int64_t)pattern * (a->rows + m->factors);
     for (int32_t f = 0; f < m->factors; starts += z->count[f] + 1, f++) {
         const uint16_t *order = a->order + (int64_t)pattern * m->states + m->first_state[f];
@@ -115,7 +119,7 @@ static void gather_pattern(const Model *m, const Shape *z, int32_t pattern, Mask
 
 /* States of the lanes in ``here`` from their classes' beliefs ``q``, which were divided by their weights. */
 static void spread_pattern(const Model *m, const Shape *z, int32_t pattern, Mask here, const float *q, float *x) {
-    const Alike *a = &m->alike;
+    const OutcomeClasses *a = &m->outcome_classes;
     const uint16_t *starts = a->starts + (int64_t)pattern * (a->rows + m->factors);
     for (int32_t f = 0; f < m->factors; starts += z->count[f] + 1, f++) {
         const uint16_t *order = a->order + (int64_t)pattern * m->states + m->first_state[f];
@@ -132,13 +136,13 @@ static void spread_pattern(const Model *m, const Shape *z, int32_t pattern, Mask
 
 /* Iterate over classes, from prior to ``x``, which is in proportion to the posterior; returns the free energy. */
 static Row settle_classes(const Model *m, const Strip *s, const float *prior, float *x, float *work) {
-    const Alike *a = &m->alike;
+    const OutcomeClasses *a = &m->outcome_classes;
     Shape z;
     shape_of(a->classes, m->factors, &z);
     int64_t block = (int64_t)a->rows * LANES;
     Classes c = {work, work + block, work + 2 * block, work + 3 * block, work + 5 * block};
     float lane_work[m->widest], offset[LANES] __attribute__((aligned(64))) = {0};
-    weigh_factors(m, s, prior, x, offset, lane_work);
+    multiply_own_likelihoods(m, s, prior, x, offset, lane_work);
     uint8_t patterns[LANES] = {0}, met[LANES];
     int32_t count = 0;
     for (int32_t lane = 0; lane < LANES; lane++) {
@@ -175,7 +179,7 @@ static Row settle_classes(const Model *m, const Strip *s, const float *prior, fl
 static Mask patternless(const Model *m, const Strip *s) {
     Mask soft = none();
     for (int32_t i = 0; i < m->modalities; i++) {
-        if (!m->alike.strides[i] || !s->soft[i]) continue;
+        if (!m->outcome_classes.strides[i] || !s->soft[i]) continue;
         const VI *outcomes = (const VI *)(s->outcomes + i * LANES);
         for (int part = 0; part < PARTS; part++) soft.v[part] |= outcomes[part] == OUTCOME_SOFT;
     }
