@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edge_agent.config.records import Config
     from edge_agent.memory.budget import Plan
     from edge_agent.runtime.assembly import Prepared
+    from edge_agent.runtime.reporting.agent_entities import Shown
 
 log = logging.getLogger("edge_agent")
 
@@ -145,5 +147,15 @@ def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
         from edge_agent.runtime.peers.model_checks import check_shares
 
         check_shares(settings.config, prepared, str(settings.config_path))
+    if any(entry.home_assistant is not None for entry in settings.config.population):
+        shown_agents(settings, prepared)
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan, state)
+
+
+def shown_agents(settings: Settings, prepared: Sequence[Prepared]) -> dict[str, Shown]:
+    """Return what Home Assistant will show of which population; ConfigError if that is too much."""
+    from edge_agent.runtime.reporting.agent_entities import PopulationView, planned_agents
+
+    views = (PopulationView(item.config, item.binding, item.model, item.names) for item in prepared)
+    return planned_agents(settings.config, views, str(settings.config_path))
