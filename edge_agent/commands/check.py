@@ -76,9 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _shown_agents(composed: Composed) -> list[dict[str, Any]]:
     """Return what the agents in Home Assistant cost, a row per population that shows some."""
-    config = composed.settings.config
-    if all(entry.home_assistant is None for entry in config.population):
-        return []
     from edge_agent.commands.compose import shown_agents
 
     sizes = {item.config.name: len(item.names) for item in composed.prepared}
@@ -90,5 +87,5 @@ def _shown_agents(composed: Composed) -> list[dict[str, Any]]:
             "entities": shown.agents * shown.entities.per_agent,
             "messages_per_s": round(shown.messages_per_s, 2),
         }
-        for name, shown in shown_agents(composed.settings, composed.prepared).items()
+        for name, shown in shown_agents(composed).items()
     ]

@@ -256,6 +256,8 @@ class DaemonBuilder:
         states = AgentStates(self.topics, populations, overrides, dispatch, self.clock)
         self.actions.watchers.append(states.decided)
         self.status.sections["overrides"] = overrides.status
+        populations.added += [overrides.begin, states.begin]
+        populations.resumed.append(overrides.begin)
         populations.suspended.insert(0, overrides.lift)  # before safe values are sent
         dispatch.listen_pattern(self.topics.override("+"), overrides.message, 1)
         return states

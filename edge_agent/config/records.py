@@ -365,14 +365,17 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
 
 
 def build_observe(entry: dict[str, Any]) -> ObserveConfig:
-    """Return the record of a checked ``observe`` entry."""
-    availability = tuple(AvailabilityConfig(**item) for item in entry["availability"])
+    """Return the record of a checked ``observe`` entry, which an earlier version may have written."""
+    availability = tuple(AvailabilityConfig(**item) for item in entry.get("availability", ()))
     return ObserveConfig(**entry | {"availability": availability})
 
 
 def build_population(entry: dict[str, Any]) -> PopulationConfig:
-    """Return the record of a checked population."""
-    agents, shown = entry["agents"], entry["home_assistant"]
+    """Return the record of a checked population.
+
+    What an earlier version wrote lacks the keys that were added since; these have their defaults.
+    """
+    agents, shown = entry["agents"], entry.get("home_assistant")
     return PopulationConfig(
         **entry
         | {

@@ -6,7 +6,9 @@ at the end the agent's own latest decision; neither waits for the agent's dwell.
 recorder are told the action that was executed (`Group.release`, `Group.delay`), so that beliefs are predicted
 from what was done. An override prevails over the safe value of an agent whose observations are stale. The
 safe values of a suspended population and of the end of the daemon prevail over overrides, which go on
-afterwards. Without a connection an override on MQTT ends after the next connect: before, nothing can be sent.
+afterwards; while a population is lent, its borrower decides. A population that begins or goes on has its
+overrides before its first step. Without a connection an override on MQTT ends after the next connect: before,
+nothing can be sent.
 
 Overrides survive a restart: they are kept in a file with the Unix time of their end, written at most once in
 `SAVE_S` seconds. A clock that was set back while the daemon was off makes one last ``override_s`` at most.
@@ -27,6 +29,7 @@ from edge_agent.runtime.population.action_publisher import ActionPublisher
 from edge_agent.runtime.population.actuators import Actuator
 from edge_agent.runtime.population.checkpoint import StateStore
 from edge_agent.runtime.population.group import Group
+from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.recording.recorder import Recorder
 from edge_agent.wire import bodies
@@ -62,7 +65,8 @@ class _Target(NamedTuple):
     group: Group
     config: HomeAssistantConfig
     agent: int
-    actuator: Actuator
+    actuators: list[Actuator]
+    """Of all entries of the control, at least one."""
     values: list[str]
 
 
@@ -111,27 +115,31 @@ class Overrides:
         self._load()
 
     def start(self) -> None:
-        """Let what the last run left be executed from the first step on."""
-        for key, override in self._active.items():
-            target = self._target_of(key, override)
-            if target is not None and not target.group.suspended:
-                target.actuator.override(target.agent, target.values.index(override.value))
+        """Put what the last run left in force, before the first step."""
+        self._apply()
+
+    def begin(self, name: str, _group: Group) -> None:
+        """Put a population's overrides in force before its next step: it is new, or goes on."""
+        self._apply(name)
+
+    def lift(self, _name: str, group: Group) -> None:
+        """Let a population that is suspended take its safe values; its overrides go on afterwards."""
+        for actuator in group.actuators:
+            actuator.lift_overrides()
 
     @property
     def deadline(self) -> float:
         """When `run_once` has something to do, monotonic seconds."""
-        save = self._saved_at + SAVE_S if self._unsaved else math.inf
-        if not self._active or not self._online():
-            return save
-        return min(save, self._look_at, *(override.ends for override in self._active.values()))
+        due = [min(override.ends, self._look_at) for _, override in self._reached()]
+        return min([*due, self._saved_at + SAVE_S if self._unsaved else math.inf])
 
     def run_once(self) -> None:
         """End what is over, send what was not sent, and write the file."""
         now = self._clock.monotonic()
-        for key, override in list(self._active.items()):
-            if now >= override.ends and self._reaches(key):
+        for key, override in self._reached():
+            if now >= override.ends:
                 self._end(key, "its time is over")
-        if self._active and now >= self._look_at and self._online():
+        if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._apply()
         if self._unsaved and now >= self._saved_at + SAVE_S:
@@ -146,15 +154,12 @@ class Overrides:
         """Look soon whether all overrides are in force: populations or the connection have changed."""
         self._look_at = 0.0
 
-    def lift(self, _name: str, group: Group) -> None:
-        """Let a population that is suspended take its safe values; its overrides go on afterwards."""
-        for actuator in group.actuators:
-            actuator.lift_overrides()
-
     def active(self, population: str, agent: str, control: str) -> tuple[str, float] | None:
-        """Return value and end (Unix seconds) of an override, None if there is none."""
+        """Return value and end (Unix seconds) of an override, None if there is none or a peer decides."""
         override = self._active.get(Key(population, agent, control))
-        return None if override is None else (override.value, self._unix(override.ends))
+        if override is None or SuspendReason.LOAN in self._populations.reasons(population):
+            return None
+        return override.value, self._unix(override.ends)
 
     def status(self) -> dict[str, Any]:
         """Return all overrides in plain types."""
@@ -185,7 +190,7 @@ class Overrides:
         seconds = body.get("seconds", longest)
         if not 0.0 < seconds <= longest:
             raise ConfigError(f"seconds: found {seconds:g}, expected more than 0, at most {longest:g}")
-        if target.group.suspended:
+        if target.group.suspended and value != auto:
             reasons = ", ".join(sorted(reason.value for reason in target.group.reasons))
             raise ConfigError(f"found population {population} suspended ({reasons}), expected it to run")
         if value == auto:
@@ -205,11 +210,11 @@ class Overrides:
         index = next((number for number in shown if group.names[number] == key.agent), None)
         if index is None:
             raise ConfigError(f"agent: found {key.agent!r}, expected one that is shown in Home Assistant")
-        for actuator in group.actuators:
-            if actuator.control.name == key.control:
-                return _Target(group, config, index, actuator, actuator.control.texts())
-        names = ", ".join(actuator.control.name for actuator in group.actuators) or "none"
-        raise ConfigError(f"control: found {key.control!r}, expected one of {names}")
+        actuators = [actuator for actuator in group.actuators if actuator.control.name == key.control]
+        if not actuators:
+            names = ", ".join(dict.fromkeys(actuator.control.name for actuator in group.actuators)) or "none"
+            raise ConfigError(f"control: found {key.control!r}, expected one of {names}")
+        return _Target(group, config, index, actuators, actuators[0].control.texts())
 
     def _target_of(self, key: Key, override: Override) -> _Target | None:
         """Return what an override stands for, None if that is gone."""
@@ -238,32 +243,41 @@ class Overrides:
         except ConfigError:
             pass  # nothing is left that could decide again
         else:
-            target.actuator.end_override(target.agent)
+            for actuator in target.actuators:
+                actuator.end_override(target.agent)
             self._release(key.population, target.group)
         self._note()
 
-    def _reaches(self, key: Key) -> bool:
-        """Whether the end of an override can be sent now; until then its value stands."""
-        try:
-            return self._online() or self._target(key).actuator.config.sink != "mqtt"
-        except ConfigError:
-            return True
+    def _reached(self) -> list[tuple[Key, Override]]:
+        """Return the overrides whose beginning or end can be sent now."""
+        online = self._online()
+        return [(key, override) for key, override in self._active.items() if online or not self._on_mqtt(key)]
 
-    def _apply(self) -> None:
-        """Put all overrides in force and send those that were not sent."""
+    def _on_mqtt(self, key: Key) -> bool:
+        try:
+            return any(actuator.config.sink == "mqtt" for actuator in self._target(key).actuators)
+        except ConfigError:
+            return False  # it is gone, and nothing is to be sent
+
+    def _apply(self, population: str = "") -> None:
+        """Put all overrides in force, or those of one population, and send those that were not sent."""
         unsent: dict[str, Group] = {}
         for key, override in list(self._active.items()):
+            if population not in ("", key.population):
+                continue
             target = self._target_of(key, override)
             if target is None:
                 self._end(key, "the configuration has no such agent, control or value any more")
                 continue
             action = target.values.index(override.value)
-            if target.group.suspended or target.actuator.overrides(target.agent, action):
+            if target.group.suspended:
                 continue
-            target.actuator.override(target.agent, action)
-            unsent[key.population] = target.group
-        for population, group in unsent.items():
-            self._release(population, group)
+            for actuator in target.actuators:
+                if not actuator.overrides(target.agent, action):
+                    actuator.override(target.agent, action)
+                    unsent[key.population] = target.group
+        for name, group in unsent.items():
+            self._release(name, group)
 
     def _release(self, population: str, group: Group) -> None:
         released = self._publisher.release(group)

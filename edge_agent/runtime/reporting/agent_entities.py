@@ -6,7 +6,7 @@ come first, then the agents in the order of the configuration, as many as there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from edge_agent.config.agent_names import AgentNames
@@ -76,19 +76,24 @@ def announce_agents(
     return found, shown
 
 
-def planned_agents(config: Config, populations: Iterable[PopulationView], where: str) -> dict[str, Shown]:
-    """Return what will be shown of which population; ``where`` is the configuration's path.
-
-    Raises
-    ------
-    ConfigError
-        The announcement has no room for all agents that are to be shown.
-    """
+def planned_agents(config: Config, populations: Iterable[PopulationView]) -> dict[str, Shown]:
+    """Return what will be shown of which population of a configuration."""
     topics = DeviceTopics(config.device.fleet, config.device.name)
     names = ("", *(entry.name for entry in config.population))
     seconds = config.device.telemetry_s
     head, _ = discovery.fitting(discovery.diagnostics(topics, name, seconds) for name in names)
     _, shown = announce_agents(topics, populations, len(discovery.encode(head)))
+    return shown
+
+
+def check_room(config: Config, shown: Mapping[str, Shown], where: str) -> None:
+    """Check that the announcement has room for all agents that are to be shown.
+
+    Raises
+    ------
+    ConfigError
+        It has not; ``where`` is the configuration's path.
+    """
     for number, entry in enumerate(config.population):
         found = shown.get(entry.name)
         if found is not None and found.agents < found.wanted:
@@ -96,7 +101,6 @@ def planned_agents(config: Config, populations: Iterable[PopulationView], where:
                 f"{where}: population[{number}].home_assistant.agents: found {found.wanted}, "
                 f"expected at most {found.agents}: an announcement has at most {discovery.MAX_BYTES} bytes"
             )
-    return shown
 
 
 def memory_lines(config: Config, sizes: Iterable[tuple[PopulationConfig, int]]) -> Iterator[Line]:

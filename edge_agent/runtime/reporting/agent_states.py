@@ -93,11 +93,16 @@ class AgentStates:
         for name, (entities, count, _) in shown.items():
             known = before.get(name)
             if known is None or known.entities != entities or len(known.at) != count:
-                width = len(self._populations.groups[name].binding.controls)
-                decisions = np.full((count, width), UNKNOWN, np.int16)
+                decisions = _undecided(self._populations.groups[name], count)
                 known = _Shown(entities, decisions, [b""] * count, [-math.inf] * count)
             self._shown[name] = known
         self.repeat()
+
+    def begin(self, name: str, group: Group) -> None:
+        """Forget the decisions of a population in whose place another one begins."""
+        shown = self._shown.get(name)
+        if shown is not None:
+            shown.decisions = _undecided(group, len(shown.at))
 
     def repeat(self) -> None:
         """Publish all states again, changed or not."""
@@ -179,6 +184,10 @@ class AgentStates:
                 likeliest = {"state": factor.states[number], "probability": round(probability, 2)}
                 state["belief"][factor.name] = likeliest
         return state
+
+
+def _undecided(group: Group, count: int) -> NDArray[np.int16]:
+    return np.full((count, len(group.binding.controls)), UNKNOWN, np.int16)
 
 
 def _iso(seconds: float) -> str:

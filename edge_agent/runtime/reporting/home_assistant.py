@@ -166,6 +166,7 @@ class HomeAssistantPublisher:
             return
         self._unannounced = False
         components, agents = self._components()
+        self._show(agents)
         before, self._announced = self._announced, zlib.crc32(discovery.encode(components))
         if self._announced == before:
             return
@@ -177,7 +178,6 @@ class HomeAssistantPublisher:
             self._publish(anew | components, {})
         else:
             self._remove(components)
-        self._show(agents)
         self._pause = FIRST_S
 
     def _components(self) -> tuple[discovery.Components, dict[str, Shown]]:

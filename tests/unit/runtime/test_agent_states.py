@@ -173,6 +173,30 @@ def test_more_agents_than_an_announcement_holds_are_not_all_shown(
     assert 2 * shown == len(components(house))
 
 
+def test_another_interval_takes_effect_though_the_announcement_is_the_same(
+    house: Any, prepare_rooms: Any
+) -> None:
+    slow = replace(house.group.config, home_assistant=replace(SHOWN, interval_s=20.0))
+    house.populations.change([prepare_rooms(slow)], ["rooms"])
+    house.after(40.0)
+    before = len(states(house, 0))
+    for _ in range(50):
+        house.say("z/room-0", LOW)
+        house.after(0.7)
+        house.say("z/room-0", HIGH)
+        house.after(0.6)
+    assert 2 <= len(states(house, 0)) - before <= 4  # in 65 s
+
+
+def test_what_the_one_before_decided_is_not_shown_of_a_population(house: Any, prepare_rooms: Any) -> None:
+    house.say("z/room-0", HIGH)
+    house.after(6.0)
+    assert states(house, 0)[-1]["decision"] == {"fan": "high"}
+    house.populations.change([prepare_rooms(replace(house.group.config, history_kb=1))], ["rooms"])
+    house.after(6.0)
+    assert states(house, 0)[-1]["decision"] == {"fan": None}
+
+
 def agent_ids(population: str, agent: str) -> set[str]:
     base = f"home:dev:{population}"
     return {f"{base}:{kind}:{agent}" for kind in ("decision0", "override0")}
