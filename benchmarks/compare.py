@@ -8,7 +8,7 @@ in fresh processes, and the median of all runs decides, so that noise of other p
 
 Where a benchmark's method or the program of its baseline changes, the release is measured anew at its own
 commit, and its figures take the place of the old ones: the agents' warm-up in ``scale``, the NumPy loop in
-``step`` (``engine/reference.py``, which became faster) and the growth in ``memory``, of which there was one run.
+``step`` (``engine/reference.py``, which became faster), and the growth in ``memory``, which had one run.
 """
 
 from __future__ import annotations
