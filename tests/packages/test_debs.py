@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from edge_agent.testing.mosquitto import free_port
@@ -146,8 +147,9 @@ def test_the_hubs_package_runs_as_its_user_and_goes(debs: Path, board: Board) ->
         with httpx.Client(transport=transport) as client:
             assert client.get(f"http://127.0.0.1:{port}/healthz").json() == {"status": "ok"}
     finally:
-        hub.kill()  # unshare takes no notice of SIGTERM; the hub ends with it
-        hub.communicate()
+        for process in psutil.Process(hub.pid).children(recursive=True):
+            process.terminate()  # unshare itself takes no notice of SIGTERM
+        hub.communicate(timeout=60)
     assert (board.root / "var/lib/edge-hub/hub.db").stat().st_mode & 0o777 == 0o600
 
     purged = board.apt("purge", "edge-hub")
