@@ -218,6 +218,17 @@ def test_a_stale_distribution_does_not_count_and_an_outcome_replaces_one(model: 
     assert (step.observed.tolist(), step.soft) == ([[-1, 1]], None)
 
 
+def test_a_stale_distribution_does_not_count_beside_a_fresh_one(model: Model) -> None:
+    rooms = group(model, step="rate")
+    tell(rooms, 0, None, [0.9, 0.1], now=10.0)
+    tell(rooms, 1, None, [0.2, 0.8], now=100.0)
+    step = stepped(rooms, 100.5)
+    assert step.observed[:, 1].tolist() == [-1, 1, -1]
+    assert step.soft is not None
+    np.testing.assert_allclose(step.soft[1], [[0, 0], [0.2, 0.8], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(belief(rooms, 0), model.D[0], atol=6e-3)
+
+
 def test_a_population_without_such_entries_has_no_room_for_them(model: Model) -> None:
     plain = tuple(ObserveConfig(modality=e.modality, topic=e.topic, pointer=e.pointer) for e in OBSERVE)
     sizes = []
