@@ -225,7 +225,7 @@ def test_a_stale_distribution_does_not_count_beside_a_fresh_one(model: Model) ->
     step = stepped(rooms, 100.5)
     assert step.observed[:, 1].tolist() == [-1, 1, -1]
     assert step.soft is not None
-    np.testing.assert_allclose(step.soft[1], [[0, 0], [0.2, 0.8], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(step.soft[1], [[0.0, 0.0], [0.2, 0.8], [0.0, 0.0]], atol=1e-6)
     np.testing.assert_allclose(belief(rooms, 0), model.D[0], atol=6e-3)
 
 
