@@ -50,7 +50,7 @@ def test_a_daemon_takes_uncertain_readings_and_probabilities(device: Any) -> Non
         found = device.command("replay", "recording", "--explain", str(tick), topic[2:], "--json")
         (believed,) = json.loads(found.stdout)["beliefs"].values()
         beliefs = dict(believed)
-        assert [beliefs["0"], beliefs["1"]] == pytest.approx(posterior([1 - bad, bad]), abs=6e-3)
+        assert [beliefs["good"], beliefs["bad"]] == pytest.approx(posterior([1 - bad, bad]), abs=6e-3)
 
 
 def test_check_names_what_the_bundle_cannot_take(folder: Any, edge_agent: Any) -> None:
