@@ -21,6 +21,7 @@ from edge_hub.api.schemas import (
 from edge_hub.database import audit, devices, history, rejected
 from edge_hub.database.gaps import gaps
 from edge_hub.domain import filters
+from edge_hub.domain.summaries import Statistic
 
 Fleet = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Limit = Annotated[int, QueryParameter(ge=1, le=devices.MAX_PAGE)]
@@ -83,14 +84,17 @@ async def get_series(
     since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
     until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
     points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
+    statistic: FromQuery[Statistic] = "last",
+    resolution: FromQuery[Literal["auto", "raw", "minute", "hour"]] = "auto",
 ) -> Response[Series]:
-    """Return memory and counters over time, thinned to at most ``points``."""
+    """Return memory and counters over time, thinned to at most ``points``, from messages or roll-ups."""
     hub = hub_of(request)
 
     def compute() -> dict[str, Any]:
         with hub.database.read() as connection:
             number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
-        return history.series(hub.database, number, since, until, points)
+        wanted = None if resolution == "auto" else resolution
+        return history.series(hub.database, number, since, until, points, statistic, wanted)
 
     return await hub.answer(request, compute)
 

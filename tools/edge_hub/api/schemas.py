@@ -96,6 +96,7 @@ class DeviceDetail(Struct):
 class Series(Struct):
     """Measurements of a device: ``t`` in Unix seconds, and a list of the same length for each series."""
 
+    resolution: Literal["raw", "minute", "hour"]
     t: list[float]
     values: dict[str, list[float | None]]
 

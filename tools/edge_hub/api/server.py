@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -33,7 +33,7 @@ from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.bundle_cache import BundleCache
 from edge_hub.jobs.changes import POLL_S, Changes
 from edge_hub.jobs.director import Director
-from edge_hub.jobs.maintenance import Maintenance
+from edge_hub.jobs.maintenance import Maintenance, Retention
 from edge_hub.jobs.rollouts import RolloutRunner
 
 log = logging.getLogger("edge_hub")
@@ -51,7 +51,7 @@ class Settings:
     arguments: argparse.Namespace
     ingest: bool = True
     group: str = ""
-    keep_days: float = 30.0
+    keep: Retention = field(default_factory=Retention)
     certificate: Path | None = None
     certificate_key: Path | None = None
     proxies: str = ""
@@ -133,13 +133,14 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     hub.troubles.append(director.trouble)
     hub.sender = director if keys else None
     hub.release_trust = settings.release_trust
-    parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director]
+    maintenance = Maintenance(database, settings.keep)
+    parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director, maintenance]
     if settings.ingest:
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
         ingest.failed = failed
         hub.troubles.append(ingest.trouble)
         hub.gauges.append(ingest.gauges)
-        parts += [ingest, Maintenance(database, settings.keep_days)]
+        parts.append(ingest)
     if keys:
         runner = RolloutRunner(database, bundles, arguments, keys)
         hub.gauges.append(lambda: {"rollouts_running": runner.running})

@@ -10,6 +10,7 @@ command line counts more. At the first start a link is printed that makes the fi
 from __future__ import annotations
 
 import argparse
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from edge_hub.hub_folder import HubStore, default_folder
 
 if TYPE_CHECKING:
     from edge_agent.wire.signatures import SecretKey
+    from edge_hub.jobs.maintenance import Retention
 
 DEFAULT_LISTEN = "127.0.0.1:8321"
 
@@ -65,6 +67,20 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--keep-days", type=float, default=30.0, help="days that telemetry is kept; default: 30"
+    )
+    parser.add_argument(
+        "--keep-rollup-days",
+        type=float,
+        default=365.0,
+        metavar="DAYS",
+        help="days that roll-ups per minute and hour are kept; default: 365",
+    )
+    parser.add_argument(
+        "--keep-gb",
+        type=float,
+        default=0.0,
+        metavar="GB",
+        help="delete the oldest telemetry above this size; default: 0, no limit",
     )
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve by TLS with this")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
@@ -123,7 +139,7 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             arguments,
             ingest=not arguments.no_ingest,
             group=arguments.group,
-            keep_days=arguments.keep_days,
+            keep=_retention(arguments),
             certificate=arguments.tls_certificate,
             certificate_key=arguments.tls_key,
             proxies=arguments.proxies,
@@ -140,6 +156,24 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             link = f"{scheme}://{shown}:{port}/setup#{code}"
             print(f"edge-hub: make the first admin within an hour: {link}", flush=True)
         return server.run(database, broker, settings, keys)
+
+
+def _retention(arguments: argparse.Namespace) -> Retention:
+    """Return what is kept.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of its range, or roll-ups end before what they are made of.
+    """
+    from edge_hub.jobs.maintenance import Retention
+
+    for name, least in (("keep_days", 0.0), ("keep_rollup_days", arguments.keep_days), ("keep_gb", 0.0)):
+        value = getattr(arguments, name)
+        if not (math.isfinite(value) and value >= least):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: found {value:g}, expected a number of {least:g} or more")
+    return Retention(arguments.keep_days, arguments.keep_rollup_days, int(arguments.keep_gb * 1e9))
 
 
 def _release_keys(arguments: argparse.Namespace, keys: list[SecretKey]) -> list[bytes]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
-from edge_hub.database import partitions, sql
+from edge_hub.database import partitions, rollups, sql
 from edge_hub.database.engine import Database
 from edge_hub.domain.days import UNSET
 
@@ -156,19 +156,22 @@ def store(
 
 def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> None:
     if not database.sqlite:
-        partitions.make(database, numbers.days, {m.day for m in batch})
+        partitions.make(database, partitions.TELEMETRY, numbers.days, {m.day for m in batch})
     with database.write() as connection:
         devices, outboxes = numbers.devices, numbers.outboxes
         numbers.find_devices(connection, {(m.fleet, m.device) for m in batch})
         numbers.find_outboxes(connection, {(devices[m.fleet, m.device], m.outbox) for m in batch})
         rows = []
         told: set[tuple[int, int, int]] = set()
+        touched: set[rollups.Minute] = set()
         for m in batch:
             device = devices[m.fleet, m.device]
             outbox = outboxes[device, m.outbox]
             rows.append(
                 (outbox, m.seq, m.stamp, m.day, device, m.t, m.received, m.historical, m.rss, m.payload)
             )
+            if m.day != UNSET:
+                touched.add((device, int(m.t // rollups.MINUTE_S)))
             if m.skipped:
                 told.update((outbox, first, last) for first, last in m.skipped)
         if database.sqlite:
@@ -182,6 +185,7 @@ def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> 
             "INSERT INTO skipped (outbox_id, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             sorted(told),
         )
+        rollups.note(connection, touched)
 
 
 def note_latest(
