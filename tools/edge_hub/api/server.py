@@ -28,6 +28,7 @@ from edge_hub.api.hub import Hub
 from edge_hub.api.request_limits import TimedRequests
 from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
+from edge_hub.ingest.process import set_up_collector
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.bundle_cache import BundleCache
@@ -35,6 +36,7 @@ from edge_hub.jobs.changes import POLL_S, Changes
 from edge_hub.jobs.director import Director
 from edge_hub.jobs.maintenance import Maintenance, Retention
 from edge_hub.jobs.rollouts import RolloutRunner
+from edge_hub.openid import OpenIdProvider
 
 log = logging.getLogger("edge_hub")
 
@@ -56,6 +58,7 @@ class Settings:
     certificate_key: Path | None = None
     proxies: str = ""
     release_trust: Callable[[str], Trust | None] = lambda _fleet: None
+    openid: OpenIdProvider | None = None
 
 
 class Ingest:
@@ -133,9 +136,11 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     hub.troubles.append(director.trouble)
     hub.sender = director if keys else None
     hub.release_trust = settings.release_trust
+    hub.openid = settings.openid
     maintenance = Maintenance(database, settings.keep)
     parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director, maintenance]
     if settings.ingest:
+        set_up_collector()
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
         ingest.failed = failed
         hub.troubles.append(ingest.trouble)

@@ -107,8 +107,8 @@ def page(
         found = sql.run(connection, query, (device, key[0], until, *key, limit))
         return [((t, outbox, seq), measurements.values(bytes(body))) for t, outbox, seq, body in found]
     query = _PAGE.format(table=_TABLES[resolution])
-    begin = after[0] if after else since - 1e-9
-    found = sql.run(connection, query, (device, key[0], until, begin, limit))
+    begin = after[0] if after else -1e13  # before everything
+    found = sql.run(connection, query, (device, since, until, begin, limit))
     return [
         ((float(start), 0, 0), {name: s[4] for name, s in measurements.unpacked(bytes(body)).items()})
         for start, body in found

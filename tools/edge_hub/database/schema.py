@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -167,6 +167,7 @@ users = Table(
     Column("password", Text, nullable=False),
     Column("created", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("subject", Text, nullable=False),
 )
 sessions = Table(
     "sessions",
