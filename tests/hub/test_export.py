@@ -95,7 +95,7 @@ def test_a_service_gives_the_same_file(
         assert main([*asked, *words]) == 0
         assert main(["export", "--data", data, "-o", str(here), *words]) == 0
         assert there.read_bytes() == here.read_bytes()
-        assert len(values(there)) == {"raw": 16, "minute": 12, "hour": 6}[resolution]
+        assert len(values(there)) == {"raw": 16, "minute": 10, "hour": 6}[resolution]
 
 
 def test_devices_and_times_are_chosen(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_hub import tracing
 
@@ -22,7 +20,7 @@ class Traced:
         if scope["type"] != ScopeType.HTTP or not tracing.enabled():
             await self._app(scope, receive, send)
             return
-        method = cast(HTTPScope, scope)["method"]
+        method = scope["method"]
         route = scope.get("path_template") or scope["path"]
         attributes = {"http.request.method": method, "http.route": route}
         carrier = {
