@@ -16,7 +16,7 @@ help: ## list the targets
 setup: .venv/.stamp ## create .venv with all dependencies for development
 
 # The kernels are built at installation: their sources are prerequisites. The Python files are used in place.
-DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
+DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[oidc,otlp]'
 
 .venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3

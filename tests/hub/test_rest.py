@@ -166,6 +166,7 @@ def test_one_device_with_its_gaps_and_series(service: Service) -> None:
     assert found["birth"] == {"n": 1}
     assert [(row["messages"], row["gaps"]) for row in found["gaps"]] == [(4, 2)]
     series = caller.get("/devices/lab/d001/series").json()
+    assert series["resolution"] == "raw"
     assert series["t"] == [NOW + n for n in (1, 2, 5, 6)]
     assert series["values"] == {"rss": [51, 52, 55, 55], "rooms/tick": [1, 2, 5, 5]}
     thinned = caller.get("/devices/lab/d001/series", params={"points": 2}).json()
