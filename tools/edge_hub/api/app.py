@@ -24,6 +24,7 @@ from edge_hub.api import (
     devices,
     groups,
     health,
+    pages,
     releases,
     rollouts,
     streams,
@@ -38,7 +39,8 @@ MAX_BODY = 1024 * 1024
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -84,7 +86,7 @@ def make(hub: Hub) -> Litestar:
         ],
     )
     return Litestar(
-        route_handlers=[api, *health.HANDLERS],
+        route_handlers=[api, *health.HANDLERS, *pages.HANDLERS],
         state=State({"hub": hub}),
         guards=[guard],
         middleware=[DefineMiddleware(FindCaller), DefineMiddleware(cast(Any, Idempotent))],

@@ -100,6 +100,14 @@ class Series(Struct):
     values: dict[str, list[float | None]]
 
 
+class DeviceCount(Struct):
+    """How many devices fit a filter, how many of them are online, and their agents."""
+
+    devices: int
+    online: int
+    agents: int
+
+
 class FleetSummary(Struct):
     """How many devices of a fleet are known and online."""
 
