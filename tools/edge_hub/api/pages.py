@@ -1,7 +1,7 @@
-"""The pages in a browser: static files, the same for everybody; what they show comes from the REST interface.
+"""The pages in a browser: static files, the same for everybody. What they show comes from the REST interface.
 
-Theory of operation. The files of ``edge_hub/web`` are read and compressed once per process. Every page has the
-same HTML file, and its address selects what is shown. So an address can be sent to somebody, and no file
+Theory of operation. The files of ``edge_hub/web`` are read and compressed once per process. Every page has
+the same HTML file, and its address selects what is shown. So an address can be sent to somebody, and no file
 holds anything secret: the files are public, the interface is not. A file is sent with its digest as ETag, so
 that a new version of the hub is seen at the next load.
 """

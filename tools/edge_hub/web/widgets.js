@@ -105,21 +105,6 @@ export function Field({ label, hint = "", children, ...more }) {
   </label>`;
 }
 
-/** Shares of a whole as bars: [name, share from 0 to 1] each. */
-export function Bars({ label, bars }) {
-  return html`<table class="bars" aria-label=${label}>
-    <tbody>
-      ${bars.map(
-        ([name, share]) => html`<tr key=${name}>
-          <th scope="row">${name}</th>
-          <td class="bar"><span style=${{ width: `${Math.max(0, Math.min(1, share)) * 100}%` }}></span></td>
-          <td class="figure">${format.percent(share)}</td>
-        </tr>`,
-      )}
-    </tbody>
-  </table>`;
-}
-
 /** JSON to be unfolded. */
 export function Json({ label, value }) {
   return html`<details>

@@ -108,8 +108,8 @@ function Series({ path, device, query }) {
         </select>
       </label>
       <label>Time${" "}
-        <select value=${range} onChange=${(event) => choose(event.target.value)}>
-          ${Object.keys(RANGES).map((name) => html`<option key=${name}>${name}</option>`)}
+        <select onChange=${(event) => choose(event.target.value)}>
+          ${Object.keys(RANGES).map((name) => html`<option key=${name} value=${name} selected=${name === range}>${name}</option>`)}
         </select>
       </label>
     </p>

@@ -62,7 +62,6 @@ function NewRollout({ query }) {
   const { data: fleets } = useLoaded("/fleets", ["registry"]);
   const { data: running } = useLoaded("/populations", ["registry"]);
   const { data: groups } = useLoaded("/groups");
-  const [problem, setProblem] = useState(null);
   const submit = async (values) => {
     const gates = {};
     for (const [key] of GATES) if (values[key] !== "") gates[key] = Number(values[key]);
@@ -78,7 +77,6 @@ function NewRollout({ query }) {
       gates,
     };
     const made = await postOnce("/rollouts", plan);
-    setProblem(null);
     go(`/rollouts${format.path(made.id)}`);
   };
   if (!bundles || !fleets || !running || !groups) return null;
@@ -87,7 +85,6 @@ function NewRollout({ query }) {
   return html`<section class="card">
     <h2>New rollout</h2>
     <p>It is planned now and sent to no device before it is approved.</p>
-    <${Trouble} problem=${problem} />
     <${Form} label="Plan the rollout" submit=${submit} kind="columns">
       <${Field} label="Bundle">
         <select name="bundle">

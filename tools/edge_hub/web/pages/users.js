@@ -46,8 +46,8 @@ function Role({ user, changed }) {
     }
   });
   return html`
-    <select aria-label=${`Role of ${user.name}`} value=${user.role} disabled=${busy} onChange=${(event) => run(event.target.value)}>
-      ${ROLES.map((role) => html`<option key=${role}>${role}</option>`)}
+    <select aria-label=${`Role of ${user.name}`} disabled=${busy} onChange=${(event) => run(event.target.value)}>
+      ${ROLES.map((role) => html`<option key=${role} value=${role} selected=${role === user.role}>${role}</option>`)}
     </select>
     <${Trouble} problem=${problem} />
   `;
