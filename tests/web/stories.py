@@ -1,4 +1,4 @@
-"""The hub's pages from end to end: ``make test-web``. With ``EDGE_HUB_IMAGES`` the pictures go to that folder."""
+"""The hub's pages from end to end: ``make test-web``. ``EDGE_HUB_IMAGES`` names a folder for pictures."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -23,11 +23,11 @@ from edge_hub.api.problems import known
 
 FOLDER = Path(__file__).parents[1] / "web"
 TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
     ".svg": "image/svg+xml",
-    ".LICENSE": "text/plain; charset=utf-8",
+    ".LICENSE": "text/plain",
 }
 ADDRESSES = [
     "/",

@@ -1,8 +1,10 @@
 // Requests to the REST interface, and who is logged in. Every answer that is no success becomes a Problem.
 
 const ROLES = ["viewer", "operator", "admin"];
+const SKEW_MS = 3000;
 let session = null;
 let onSession = () => {};
+let ahead = 0;
 
 /** An answer that is no success: a problem document (RFC 9457), or no answer at all (status 0). */
 export class Problem extends Error {
@@ -11,6 +13,9 @@ export class Problem extends Error {
     this.status = status;
   }
 }
+
+/** Return the time in Unix seconds by the hub's clock, which also says when devices were heard. */
+export const now = () => (Date.now() + ahead) / 1000;
 
 /** Call `listener` when somebody logs in or out. */
 export function watchSession(listener) {
@@ -62,6 +67,8 @@ export async function request(method, path, body, more = {}) {
   } catch {
     throw new Problem(0, "The hub does not answer.");
   }
+  const date = Date.parse(answer.headers.get("date"));
+  if (date) ahead = Math.abs(date - Date.now()) < SKEW_MS ? 0 : date - Date.now();
   if (answer.ok) return answer.status === 204 ? null : parsed(await answer.text());
   const found = parsed(await answer.text());
   if (answer.status === 401 && session !== null) setSession(null);

@@ -15,8 +15,8 @@ export function bytes(value) {
   return `${value} B`;
 }
 
-/** Return how long ago `t` (Unix seconds) was. */
-export function ago(t, now = Date.now() / 1000) {
+/** Return how long ago `t` was at `now` (Unix seconds). */
+export function ago(t, now) {
   if (!t) return "never";
   const seconds = now - t;
   if (seconds < -60) return `in ${span(-seconds)}`;

@@ -1,7 +1,7 @@
 // What components share: the address, data that is loaded again at events, and the time.
 
 import { useCallback, useEffect, useRef, useState } from "/web/vendor/preact-htm.js";
-import { get } from "/web/api.js";
+import { get, now as hubTime } from "/web/api.js";
 import { listen, watch } from "/web/stream.js";
 
 const AGAIN_MS = 500;
@@ -72,9 +72,9 @@ export function useLoaded(path, kinds = [], fits = () => true) {
 
 /** Return the time in Unix seconds, anew every `seconds`. */
 export function useNow(seconds = 5) {
-  const [now, setNow] = useState(() => Date.now() / 1000);
+  const [now, setNow] = useState(hubTime);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now() / 1000), 1000 * seconds);
+    const timer = setInterval(() => setNow(hubTime()), 1000 * seconds);
     return () => clearInterval(timer);
   }, [seconds]);
   return now;

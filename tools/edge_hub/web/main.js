@@ -41,7 +41,7 @@ function Page({ address }) {
   useEffect(() => {
     let current = true;
     const found = PAGES.map(([pattern, load]) => [address.path.match(pattern), load]).find(([match]) => match);
-    if (!found) {
+    if (!found || malformed(address.path)) {
       setShown({ component: null, parts: [], problem: new Error(`${address.path}: there is no such page`) });
       return undefined;
     }
@@ -57,6 +57,15 @@ function Page({ address }) {
   if (shown.problem) return html`<${Trouble} problem=${shown.problem} />`;
   if (!shown.component || shown.path !== address.path) return null;
   return html`<${shown.component} key=${address.path} parts=${shown.parts} query=${address.query} />`;
+}
+
+function malformed(path) {
+  try {
+    decodeURIComponent(path);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 function App() {

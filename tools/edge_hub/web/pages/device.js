@@ -1,7 +1,7 @@
 // One device: what it is, what it runs, its measurements over time, its gaps, labels and commands.
 
 import { html, useState } from "/web/vendor/preact-htm.js";
-import { may, put, remove } from "/web/api.js";
+import { may, now, put, remove } from "/web/api.js";
 import { Ask } from "/web/command.js";
 import * as format from "/web/format.js";
 import { go, useLoaded, useNow } from "/web/hooks.js";
@@ -39,11 +39,11 @@ export function Device({ parts: [fleet, name], query }) {
 }
 
 function About({ device }) {
-  const now = useNow();
+  const time = useNow();
   const labels = Object.entries(device.labels).map(([key, value]) => `${key}=${value}`);
   return html`<${Facts}
     facts=${[
-      ["State", html`<${State} name=${stateOf(device, now)} />`],
+      ["State", html`<${State} name=${stateOf(device, time)} />`],
       ["Heard", html`<${LiveTime} t=${device.heard} />`],
       ["Fleet", html`<a href=${`/${format.query({ filter: `fleet=${device.fleet}` })}`}>${device.fleet}</a>`],
       ["Board", device.profile],
@@ -120,7 +120,7 @@ function Series({ path, device, query }) {
   `;
 }
 
-const begin = (range) => (RANGES[range] ? Math.floor(Date.now() / 1000 - RANGES[range]) : 0);
+const begin = (range) => (RANGES[range] ? Math.floor(now() - RANGES[range]) : 0);
 
 function Reported({ device }) {
   const reported = device.reported;

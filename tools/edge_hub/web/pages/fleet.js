@@ -17,6 +17,7 @@ const SPARE_ROWS = 10;
 const SILENT_S = 120;
 const TYPING_MS = 200;
 const CHANGED_MS = 1000;
+const COUNTERS_MS = 5000;
 const PHONE = matchMedia("(max-width: 700px)");
 const SORTED = { name: "Device", heard: "Heard", rss: "Memory" };
 
@@ -165,13 +166,15 @@ export function Fleet({ query }) {
   }, [filter, sort, descending]);
   useEffect(() => {
     const again = throttle(() => list.reload(), CHANGED_MS);
+    const counters = throttle(() => list.short && list.reload(), COUNTERS_MS); // events have no counters
     const told = (kind, data) => {
       const others = kind === "resync" || list.update(data);
+      if (kind === "devices") counters();
       if (kind === "resync" || (others && kind === "registry" && list.short)) again();
       else if (others && kind === "registry") list.stale = true;
     };
     const stop = listen(["devices", "registry", "resync"], told);
-    return () => (again.stop(), stop());
+    return () => (again.stop(), counters.stop(), stop());
   }, []);
 
   const show = (change) => go(`/${format.query({ filter, sort: query.sort, descending: query.descending, ...change })}`, { replace: true });
