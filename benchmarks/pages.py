@@ -2,10 +2,10 @@
 
 ``weight_kb``: compressed bytes of all files; ``fleet_page_kb``: of those that the fleet's page loads.
 ``usable_s``: from the request of the fleet's page with 20,000 devices, with an empty cache, until rows are
-drawn and a key typed into the filter has been taken; the median of `TURNS`. ``filtered_s``: from a filter that
-is entered to its row; 200 ms of it are waited for the next key. ``events_per_s``: changes of devices that the
-page takes in and draws while they come as fast as the stream carries them, from the first to the frame that
-shows the last one. Service and browser share the machine.
+drawn and a key typed into the filter has been taken; the median of `TURNS`. ``filtered_s``: from a filter
+that is entered to its row; 200 ms of it are waited for the next key. ``events_per_s``: changes of devices
+that the page takes in and draws while they come as fast as the stream carries them, from the first to the
+frame that shows the last one. Service and browser share the machine.
 """
 
 from __future__ import annotations

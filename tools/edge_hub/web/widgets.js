@@ -98,11 +98,10 @@ export function Form({ label, submit, children, kind = "" }) {
 }
 
 export function Field({ label, hint = "", children, ...more }) {
-  return html`<label class="field">
-    <span>${label}</span>
-    ${children || html`<input ...${more} />`}
+  return html`<div class="field">
+    <label><span>${label}</span>${children || html`<input ...${more} />`}</label>
     ${hint && html`<small>${hint}</small>`}
-  </label>`;
+  </div>`;
 }
 
 /** JSON to be unfolded. */
