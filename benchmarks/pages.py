@@ -55,8 +55,7 @@ def measure(program: str) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
     from tests.hub.service import Service
-    from tests.web.browser import ARGUMENTS
-    from tests.web.stories import fill_many
+    from tests.web.given import ARGUMENTS, fill_many
 
     with tempfile.TemporaryDirectory() as folder, Database(str(Path(folder) / "hub.db")) as database:
         migrate(database)

@@ -7,22 +7,18 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from edge_hub.database import devices
-from edge_hub.database.devices import Birth
-from edge_hub.database.engine import Database
-from edge_hub.database.telemetry import Numbers
 from tests.broker.lab import Lab
 from tests.hub.service import Service
 from tests.hub.test_rest import fill, make_bundle
 from tests.hub.test_service import Process
 from tests.support import fan
 from tests.web.browser import cell, log_in, make_admin, row
+from tests.web.given import fill_many
 from tests.web.test_pages import assert_accessible
 
 pytestmark = pytest.mark.broker
 Open = Callable[..., Page]
 Keep = Callable[[Page, str], None]
-MANY = 20_000
 BOARDS = 10
 GATES = {
     "Shadow run (s)": "1",
@@ -31,19 +27,6 @@ GATES = {
     "Missed deadlines at most (per tick)": "1",
 }
 PHONE = {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True}
-
-
-def fill_many(database: Database, count: int = MANY) -> None:
-    """Devices d00000…, every fifth offline, in two fleets."""
-    names = [(("east", "west")[n % 2], f"d{n:05}") for n in range(count)]
-    births = [
-        Birth(*name, n % 5 != 0, "1.0", "pi4b-1gb", "b", 1.7e9, "{}", {"rooms": ("ab" * 32, 20)})
-        for n, name in enumerate(names)
-    ]
-    numbers = Numbers()
-    with database.write() as connection:
-        numbers.find_devices(connection, names)
-        devices.note_births(connection, numbers.devices, births)
 
 
 def test_twenty_thousand_devices_are_filtered_sorted_scrolled_and_opened(

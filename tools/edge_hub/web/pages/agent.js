@@ -30,7 +30,7 @@ export function Agent({ parts: [fleet, name], query }) {
       ? html`<${Form} label="Ask the device" submit=${submit} kind="line">
           <${Field} label="Population">
             <select name="population">
-              ${populations.map((one) => html`<option key=${one} selected=${one === population}>${one}</option>`)}
+              ${populations.map((one) => html`<option key=${one} value=${one} selected=${one === population}>${one}</option>`)}
             </select>
           <//>
           <${Field} label="Agent" name="agent" defaultValue=${query.agent || `${population}-0`} required maxlength="200" />

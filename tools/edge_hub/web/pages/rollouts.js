@@ -92,13 +92,13 @@ function NewRollout({ query }) {
         </select>
       <//>
       <${Field} label="Fleet">
-        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet}>${row.fleet}</option>`)}</select>
+        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet} value=${row.fleet}>${row.fleet}</option>`)}</select>
       <//>
       <${Field} label="Population" name="population" required maxlength="64" list="populations" defaultValue=${populations[0] || ""} />
       <datalist id="populations">${populations.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>
       <${Field} label="Devices: filter" name="filter" defaultValue=${query.filter || ""} maxlength="1000" hint="empty: all of the fleet" />
       <${Field} label="Devices: group">
-        <select name="group"><option value="">none</option>${groups.map((row) => html`<option key=${row.name}>${row.name}</option>`)}</select>
+        <select name="group"><option value="">none</option>${groups.map((row) => html`<option key=${row.name} value=${row.name}>${row.name}</option>`)}</select>
       <//>
       <${Field} label="Waves" name="canary" defaultValue="5%,25%,100%" required hint="shares of the devices, the last one 100%" />
       <${Field} label="Failures that are accepted" name="max_failures" type="number" min="0" max="100000" defaultValue="0" required />

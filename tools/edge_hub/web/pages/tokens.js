@@ -37,9 +37,9 @@ export function Tokens() {
       <h2>Make a token</h2>
       <${Form} label="Make" submit=${add} kind="line">
         <${Field} label="Name" name="name" required maxlength="64" pattern="[A-Za-z0-9_. \\-]+" autocomplete="off" />
-        <${Field} label="Role" hint="never more than your own"><select name="role">${ROLES.map((role) => html`<option key=${role}>${role}</option>`)}</select><//>
+        <${Field} label="Role" hint="never more than your own"><select name="role">${ROLES.map((role) => html`<option key=${role} value=${role}>${role}</option>`)}</select><//>
         <${Field} label="Days" name="days" type="number" min="1" max="366" defaultValue="90" required />
-        <${Field} label="Scopes" hint="none: all"><select name="scopes" multiple size="4">${SCOPES.map((scope) => html`<option key=${scope}>${scope}</option>`)}</select><//>
+        <${Field} label="Scopes" hint="none: all"><select name="scopes" multiple size="4">${SCOPES.map((scope) => html`<option key=${scope} value=${scope}>${scope}</option>`)}</select><//>
       <//>
     </section>
   `;

@@ -29,7 +29,7 @@ export function Users() {
       <h2>Add a user</h2>
       <${Form} label="Add" submit=${add} kind="line">
         <${Field} label="Name" name="name" required maxlength="64" autocomplete="off" />
-        <${Field} label="Role"><select name="role">${ROLES.map((role) => html`<option key=${role}>${role}</option>`)}</select><//>
+        <${Field} label="Role"><select name="role">${ROLES.map((role) => html`<option key=${role} value=${role}>${role}</option>`)}</select><//>
         <${Field} label="Password" name="password" type="password" required minlength="10" maxlength="256"
           autocomplete="new-password" hint="10 characters or more" />
       <//>
