@@ -185,6 +185,19 @@ class ObserveConfig:
     """Age in seconds at which the last value counts as not observed."""
     hold: bool = True
     """Use the last value in every step until it is stale; false uses it in one step only."""
+    probabilities: bool = False
+    """The value is an array with a probability for each outcome of the modality; it is normalised."""
+    uncertainty: Positive | None = None
+    """Standard deviation of the reading, in its own unit (before ``scale``): the reading counts as a normal
+    distribution over the modality's bins. The modality needs edges in the bundle's io."""
+    uncertainty_pointer: str = ""
+    """JSON pointer to that standard deviation in the same message; 0 is a certain reading. A message without
+    it takes ``uncertainty``; without that too, the reading is ignored."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its observations are distributions over outcomes."""
+        return self.probabilities or self.uncertainty is not None or bool(self.uncertainty_pointer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +236,26 @@ class ActConfig:
     safe: str = ""
     """Value sent while observations are stale or the population is suspended: a value of the control (then
     ``values`` applies) or any text; empty sends none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeAssistantConfig:
+    """Entities of a population's agents in Home Assistant; ``broker.home_assistant`` must be set. Without
+    this section only the population's diagnostic sensors are shown.
+    """
+
+    __pydantic_config__ = CHECKED
+
+    agents: OneOrMore = 20
+    """Maximum number of agents that are shown, the first ones of the population. Each has a sensor per
+    control (its decision) and a sensor per named hidden factor (its likeliest state).
+    """
+    interval_s: Positive = 5.0
+    """Minimum seconds between two state messages of one agent."""
+    override_s: NotNegative = 0.0
+    """Seconds for which a value that a user selects replaces the agent's decision; longest time that a
+    message may ask for. 0 accepts no overrides.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +298,8 @@ class PopulationConfig:
     """Destinations of actions. The actions of a control that is not listed are not sent."""
     share: tuple[ShareConfig, ...] = ()
     """Hidden factors whose evidence is exchanged with peers."""
+    home_assistant: HomeAssistantConfig | None = None
+    """Entities of the agents in Home Assistant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,14 +378,17 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
 
 
 def build_observe(entry: dict[str, Any]) -> ObserveConfig:
-    """Return the record of a checked ``observe`` entry."""
-    availability = tuple(AvailabilityConfig(**item) for item in entry["availability"])
+    """Return the record of a checked ``observe`` entry, which an earlier version may have written."""
+    availability = tuple(AvailabilityConfig(**item) for item in entry.get("availability", ()))
     return ObserveConfig(**entry | {"availability": availability})
 
 
 def build_population(entry: dict[str, Any]) -> PopulationConfig:
-    """Return the record of a checked population."""
-    agents = entry["agents"]
+    """Return the record of a checked population.
+
+    What an earlier version wrote lacks the keys that were added since; these have their defaults.
+    """
+    agents, shown = entry["agents"], entry.get("home_assistant")
     return PopulationConfig(
         **entry
         | {
@@ -358,5 +396,6 @@ def build_population(entry: dict[str, Any]) -> PopulationConfig:
             "observe": tuple(build_observe(item) for item in entry["observe"]),
             "act": tuple(ActConfig(**item | {"command": tuple(item["command"])}) for item in entry["act"]),
             "share": _shares(entry["share"]),
+            "home_assistant": None if shown is None else HomeAssistantConfig(**shown),
         }
     )

@@ -64,12 +64,11 @@ class Prepared:
     def regions(self, owner: str) -> Regions:
         """Return what it will need of the arena, by region: model, io, history."""
         agents, io, history = owners(owner)
-        size, modalities = len(self.names), len(self.binding.modalities)
-        dtype, controls = self.binding.dtype, len(self.binding.controls)
-        past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, dtype)
+        size, modalities, controls = len(self.names), len(self.binding.modalities), len(self.binding.controls)
+        past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, self.binding.dtype)
         return (
             (agents, models.columns(self.model, size, self.threads)),
-            (io, group_memory.columns(self.config, size, modalities, dtype)),
+            (io, group_memory.columns(self.config, size, self.binding)),
             (history, past),
         )
 
@@ -160,6 +159,10 @@ def make_plan(
         fixed.append(Line(item.config.name, "objects", POPULATION_BYTES))
         if item.topic_bytes:
             fixed.append(Line(item.config.name, "topic table", item.topic_bytes))
+    if any(item.config.home_assistant is not None for item in populations):
+        from edge_agent.runtime.reporting.agent_entities import memory_lines
+
+        fixed += memory_lines(config, [(item.config, len(item.names)) for item in populations])
     fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)
     fixed += [
         Line("link", "inbox", INBOX_BYTES),

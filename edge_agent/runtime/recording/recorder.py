@@ -2,11 +2,13 @@
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
-``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
+``step`` frame holds tick, agents (empty: all), observations (distributions beside the bins that stand for
+them) and the actions that came out; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
 a ``believe`` frame holds what it takes over from peers; an ``act`` frame, or the step's own, what those did
-who were held safe. From the beliefs and the observations the engine must give the same actions, bit for bit,
-on any machine.
+who were held safe, whose actions waited, or who were overridden. An ``override`` frame states that a user
+replaced an agent's decision, or ended that; what the agent executes follows in ``act`` frames. From the
+beliefs and the observations the engine must give the same actions, bit for bit, on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.safe_state import Executed
+from edge_agent.runtime.population.spread import Distributions
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
 
@@ -56,6 +59,7 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "shape": BodyField(list, "[n, M, F]", required=True),
         "held": BodyField(bytes, "int32 LE, whose actions were others than they chose"),
         "executed": BodyField(bytes, "int16 LE [held, F]; -1 not known"),
+        "soft": BodyField(dict, "modality to distributions observed, float32 LE [n, O]; zeros: the outcome"),
     },
     "act": _OF
     | {
@@ -68,6 +72,15 @@ FRAMES: Mapping[str, bodies.Schema] = {
     | {
         "factor": BodyField(int, "whose beliefs", required=True),
         "beliefs": BodyField(bytes, "float32 LE [N, S]", required=True),
+    },
+    "override": _OF
+    | {
+        "agent": BodyField(str, "its name", required=True),
+        "control": BodyField(str, "its name", required=True),
+        "value": BodyField(
+            str, "what replaces the agent's decision; empty: the override ended", required=True
+        ),
+        "until": BodyField(float, "Unix time of its end; 0 if it ended", required=True, unit="s"),
     },
 }
 """What stands in frames; ``horizon`` (int or None) in begin and plan, ``names`` (text or list) in begin."""
@@ -158,6 +171,7 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
     everyone = len(step.agents) == size
     return frame(
         _held(step.executed)
+        | _soft(step.soft)
         | {
             "kind": "step",
             "population": name,
@@ -173,6 +187,12 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
 def act_frame(name: str, executed: Executed) -> bytes:
     """Return the frame of what agents did between two steps instead of what they chose."""
     return frame(_held(executed) | {"kind": "act", "population": name})
+
+
+def _soft(soft: Distributions | None) -> dict[str, Any]:
+    if soft is None:
+        return {}
+    return {"soft": {str(m): weights.astype("<f4").tobytes() for m, weights in soft.items()}}
 
 
 def _held(executed: Executed | None) -> dict[str, Any]:
@@ -239,6 +259,12 @@ class Recorder:
         """Note what agents of population ``name`` do from here on instead of what they chose."""
         if self._file is not None:
             self._write(act_frame(name, executed))
+
+    def override(self, name: str, agent: str, control: str, value: str, until: float) -> None:
+        """Note that a user replaces an agent's decision by ``value`` (empty: no longer)."""
+        if self._file is not None:
+            content = {"kind": "override", "population": name, "agent": agent, "control": control}
+            self._write(frame(content | {"value": value, "until": until}))
 
     def plan(self, name: str, horizon: int | None) -> None:
         """Note how far ahead population ``name`` plans from here on."""
