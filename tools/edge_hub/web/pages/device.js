@@ -69,7 +69,7 @@ function Populations({ device }) {
     ["Decisions", counter("decisions"), "figure"],
     ["Contradictions", counter("contradictions"), "figure"],
     ["Missed", counter("missed"), "figure"],
-    ["", (row) => html`<a href=${agentLink(device, row.name)}>Decisions of an agent<span class="hidden"> of ${row.name}</span></a>`],
+    ["Look into", (row) => html`<a href=${agentLink(device, row.name)}>Decisions of an agent<span class="hidden"> of ${row.name}</span></a>`],
   ];
   return html`<${Table} caption="Populations" columns=${columns} rows=${device.populations} id=${(row) => row.name} />`;
 }

@@ -65,7 +65,7 @@ function Waves({ state }) {
   const columns = [
     ["Wave", (row) => String(row.number), "figure"],
     ["Devices", (row) => format.whole(row.names.length), "figure"],
-    ["", (row) => html`<${Stack} counts=${row.counts} total=${row.names.length} />`, "wide"],
+    ["Progress", (row) => html`<${Stack} counts=${row.counts} total=${row.names.length} />`, "wide"],
     ["States", (row) => ORDER.filter((name) => row.counts[name]).map((name) => `${format.whole(row.counts[name])} ${name}`).join(", ")],
   ];
   const rows = state.waves.map((names, n) => ({ number: n + 1, names, counts: counted(names, state.members) }));

@@ -24,7 +24,7 @@ export function Tokens() {
     ["Scopes", (row) => row.scopes.join(", ") || "all"],
     ["Made", (row) => html`<${LiveTime} t=${row.created} />`],
     ["Ends", (row) => html`<${LiveTime} t=${row.expires} />`],
-    ["", (row) => html`<${Action} label=${`Remove ${row.name}`} confirm="Scripts that use it are refused."
+    ["Change", (row) => html`<${Action} label=${`Remove ${row.name}`} confirm="Scripts that use it are refused."
       action=${async () => (await remove(`/tokens/${row.id}`), reload())} />`],
   ];
   return html`

@@ -19,7 +19,7 @@ export function Users() {
     ["Role", (row) => html`<${Role} user=${row} changed=${reload} />`],
     ["State", (row) => html`<${State} name=${row.disabled ? "locked out" : "active"} />`],
     ["Since", (row) => html`<${LiveTime} t=${row.created} />`],
-    ["", (row) => html`<${Changes} user=${row} changed=${reload} />`],
+    ["Change", (row) => html`<${Changes} user=${row} changed=${reload} />`],
   ];
   return html`
     <${Heading} title="Users" />
