@@ -115,6 +115,14 @@ class TelemetryPage(Struct):
     after: str
 
 
+class DeviceCount(Struct):
+    """How many devices fit a filter, how many of them are online, and their agents."""
+
+    devices: int
+    online: int
+    agents: int
+
+
 class FleetSummary(Struct):
     """How many devices of a fleet are known and online."""
 
