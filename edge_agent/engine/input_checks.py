@@ -110,3 +110,11 @@ def soft_tables(
             )
         out[m] = array
     return tuple(out)
+
+
+def start_codes(start: ArrayLike, count: int, rows: int) -> NDArray[np.uint8]:
+    """Return belief codes to start from, uint8 (count, rows)."""
+    codes = np.ascontiguousarray(start, dtype=np.uint8)
+    if codes.shape != (count, rows):
+        raise ObservationError(f"start: shape {codes.shape}, expected ({count}, {rows})")
+    return codes
