@@ -250,6 +250,10 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
         if observe["pointer"] and not observe["pointer"].startswith("/"):
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
+        if observe["stamp"] and (observe["source"] != "mqtt" or not observe["stamp"].startswith("/")):
+            raise ConfigError(
+                f"{place}.stamp: found {observe['stamp']!r}, expected it to begin with '/', and source 'mqtt'"
+            )
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
         for item, source in enumerate(observe["availability"]):

@@ -55,6 +55,8 @@ class ValueField(NamedTuple):
     offset: float
     values: Mapping[str, str | bool | int | float] = {}
     wake: Wake = Wake.ARRIVAL
+    stamp: tuple[str, ...] = ()
+    """Where the time is at which the reading was made; empty: it is the time of arrival."""
 
     def read(self, document: Any) -> float | Fault | None:
         """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
@@ -138,6 +140,7 @@ def channels(
             entry.offset,
             entry.values,
             _wake(entry, pattern, commands, names),
+            parse_pointer(entry.stamp),
         )
         patterns.setdefault(pattern, []).append(field)
         for source in entry.availability:
@@ -199,6 +202,23 @@ def offline(reachable: AvailabilityConfig, document: Any) -> bool | Fault:
     if value is _MISSING or isinstance(value, dict | list):
         return Fault.NO_SUCH_KEY
     return value is None or text_of(value) != text_of(reachable.value)
+
+
+def unix_time(value: Any) -> float | Fault:
+    """Return Unix seconds of seconds, milliseconds (from 10^11 on) or text (a number or ISO 8601)."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            from datetime import datetime  # only for sensors that write so
+
+            try:
+                return datetime.fromisoformat(value).timestamp()
+            except (ValueError, OverflowError, OSError):
+                return Fault.BAD_STAMP
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1e15:
+        return Fault.BAD_STAMP
+    return value / 1000.0 if value >= 1e11 else float(value)
 
 
 def parse(payload: bytes) -> Any | Fault:

@@ -1,14 +1,17 @@
-"""The newest observation of each agent and modality, its arrival time, and the agents with new observations.
+"""The newest reading of each agent and modality, when it was made, and the agents with new readings.
 
-Theory of operation. Bins lie in an int16 column (N, M), beside the time at which each arrived. For a step
-they are copied to a scratch column in which those older than their modality's ``stale_s`` count as not
-observed; those that hold for one step only are then gone. An agent is fresh from when it was heard from (or
-something changed, if the population steps on change) until its actions are out, and silent when all of its
-modalities that somebody feeds are stale.
+Theory of operation. Bins lie in an int16 column (N, M), beside the time at which each reading was made: its
+stamp if it has one, else its arrival. Of several readings of a tick the newest by that time stands for the
+tick; of two with the same stamp the larger bin. A reading counts once: in the decisions of its tick and in
+the step that closes it. After that it counts as not observed, or, where silence means "unchanged", again in
+each tick until it is older than ``stale_s``. A stamped reading of a tick that is closed is late and counts in
+no tick. An agent is fresh from when it was heard from (or something changed, if the population steps on
+change) until its actions are out, and silent when all of its modalities that somebody feeds are stale.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,20 +46,25 @@ class Observations:
         self._binding = binding
         self._codes = arrays["observations"]
         self._scratch = arrays["observed"]
-        self._arrived = arrays["arrived"]
+        self._made = arrays["made"]
+        self._counted = arrays["counted"]
         self._fresh = arrays["fresh"]
         self._codes[:] = binding.missing
-        self._arrived[:] = NEVER
+        self._made[:] = NEVER
+        self.closed = NEVER
+        """The end of the last closed tick, monotonic seconds."""
+        self.late = 0
+        """Readings of closed ticks, since the start."""
         self._on_change = config.step == "change"
         self._stale_s = np.full(len(binding.modalities), BULK_STALE_S)
-        self._once: list[int] = []
+        self._unchanged = np.full(len(binding.modalities), binding.dtype is np.float32)
         self._fed: list[int] = []
         for number, entry in enumerate(config.observe):
             column = binding.modality(entry.modality, f"population {config.name}: observe[{number}].modality")
             self._stale_s[column] = entry.stale_s
             self._fed.append(column)
-            if not entry.hold:
-                self._once.append(column)
+            if entry.silence is not None:
+                self._unchanged[column] = entry.silence == "unchanged"
         if config.bulk and not self._fed:
             self._fed = list(range(len(binding.modalities)))
 
@@ -66,7 +74,8 @@ class Observations:
         return (
             Column("observations", (size, modalities), dtype),
             Column("observed", (size, modalities), dtype),
-            Column("arrived", (size, modalities), np.float64),
+            Column("made", (size, modalities), np.float64),
+            Column("counted", (size, modalities), np.bool_),
             Column("fresh", (size,), np.bool_),
         )
 
@@ -81,12 +90,26 @@ class Observations:
         else:
             self._fresh[where] = True
         self._codes[where, column] = code
-        self._arrived[where, column] = arrived
+        self._made[where, column] = arrived
+        self._counted[where, column] = False
+
+    def set_stamped(
+        self, where: int | slice, column: int, code: float, made: float, wake: Wake = Wake.ARRIVAL
+    ) -> None:
+        """Take in a reading that was made at ``made``, unless there is a newer one."""
+        rows = np.arange(len(self._fresh))[where].reshape(-1)
+        before, known = self._made[rows, column], self._codes[rows, column]
+        rows = rows[(made > before) | ((made == before) & (code > known))]
+        late = made <= self.closed
+        self.late += len(rows) if late else 0
+        for row in rows.tolist():
+            self.set(row, column, code, made, Wake.NEVER if late else wake)
+            self._counted[row, column] = late
 
     def lose(self, where: int | slice, column: int) -> None:
         """Discard a modality's observation of one agent, or of a slice of them, until the next reading."""
         self._codes[where, column] = self._binding.missing
-        self._arrived[where, column] = NEVER
+        self._made[where, column] = NEVER
 
     def set_all(self, codes: NDArray[Any], arrived: float) -> int:
         """Take in bins (N, M), return how many; what is not observed leaves what was."""
@@ -94,7 +117,8 @@ class Observations:
         changed = known & (codes != self._codes) if self._on_change else known
         self._fresh |= changed.any(axis=1)
         np.copyto(self._codes, codes, where=known)
-        self._arrived[known] = arrived
+        self._made[known] = arrived
+        self._counted[known] = False
         return int(np.count_nonzero(known))
 
     @property
@@ -110,35 +134,44 @@ class Observations:
         """Discard which agents have new observations."""
         self._fresh[:] = False
 
-    def collect(self, agents: NDArray[np.intp] | None, now: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return what ``agents`` (None: all) observe for a step (n, M), and which of them are silent (n,)."""
-        codes = self._codes if agents is None else self._codes[agents]
-        arrived = self._arrived if agents is None else self._arrived[agents]
+    def collect(
+        self, agents: NDArray[np.intp] | None, now: float, until: float = math.inf
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return what counts now for ``agents`` (None: all) (n, M), and which of them are silent (n,).
+
+        Readings made after ``until`` do not count yet.
+        """
+        rows = slice(None) if agents is None else agents
+        codes, made = self._codes[rows], self._made[rows]
         observed = self._scratch[: len(codes)]
         np.copyto(observed, codes)
-        observed[arrived < now - self._stale_s] = self._binding.missing
-        for column in self._once:
-            self._codes[slice(None) if agents is None else agents, column] = self._binding.missing
-        return observed, self._silence(arrived, now)
+        stands = self._unchanged & (made >= now - self._stale_s)
+        observed[(self._counted[rows] & ~stands) | (made > until)] = self._binding.missing
+        return observed, self._silence(made, now)
+
+    def close(self, agents: NDArray[np.intp] | None, until: float) -> None:
+        """End the tick of ``agents`` (None: all): their readings made up to ``until`` have counted."""
+        rows = slice(None) if agents is None else agents
+        self._counted[rows] |= self._made[rows] <= until
 
     def answered(self, agents: NDArray[np.intp]) -> NDArray[np.float64]:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""
         heard = agents[self._fresh[agents]]
         self._fresh[heard] = False
-        times = np.asarray(self._arrived[heard].max(axis=1))
+        times = np.asarray(self._made[heard].max(axis=1))
         return times[times > NEVER]  # a discarded observation has no time
 
     def silent(self, now: float) -> NDArray[np.intp]:
         """Return the agents that heard nothing at all for too long."""
-        return np.flatnonzero(self._silence(self._arrived, now))
+        return np.flatnonzero(self._silence(self._made, now))
 
     def latest(self, agent: int) -> list[str]:
         """Return what an agent observes now, for people."""
         row = self._codes[agent].tolist()
         return [m.text(code) for m, code in zip(self._binding.modalities, row, strict=True)]
 
-    def _silence(self, arrived: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
+    def _silence(self, made: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
         if not self._fed:
-            return np.zeros(len(arrived), np.bool_)
-        late = arrived[:, self._fed] < now - self._stale_s[self._fed]
+            return np.zeros(len(made), np.bool_)
+        late = made[:, self._fed] < now - self._stale_s[self._fed]
         return np.asarray(late.all(axis=1))

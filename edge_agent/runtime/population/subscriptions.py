@@ -61,8 +61,11 @@ class Subscriptions:
             self._others.remove(group)
         self._dispatch.unsubscribe(filters)
 
-    def deliver(self, messages: Mapping[str, bytes], arrived: float) -> None:
-        """Hand messages, by topic, to the populations that they are for."""
+    def deliver(self, messages: Mapping[str, bytes], arrived: float, unix: float) -> None:
+        """Hand messages, by topic, to the populations that they are for.
+
+        ``arrived`` is the time of arrival, monotonic seconds, and ``unix`` the same in Unix time.
+        """
         groups = self._populations.groups
         for topic, payload in messages.items():
             group = groups.get(topic.removeprefix(self._bulk_prefix))
@@ -71,7 +74,7 @@ class Subscriptions:
                 continue
             known = False
             for candidate in (*self._exact.get(topic, ()), *self._others):
-                known |= candidate.inputs.message(topic, payload, arrived)
+                known |= candidate.inputs.message(topic, payload, arrived, unix)
             self.unknown += not known
 
     def _filters(self, group: Group) -> list[str]:

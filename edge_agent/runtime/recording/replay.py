@@ -101,14 +101,14 @@ def replay(
         if entry["kind"] in _CHANGES:
             _CHANGES[entry["kind"]](running[name].population, entry)
             continue
-        if entry["kind"] == "act":
-            _act(running[name], entry)
+        if entry["kind"] in _OBSERVED:
+            _OBSERVED[entry["kind"]](running[name], entry)
             continue
         moment = _step(running[name], entry)
         recorded = _array(entry, "actions", "<i2", moment.actions.shape)
         found.steps += 1
         found.decisions += len(recorded)
-        if watch is not None and watch(name, int(entry["tick"]), moment):
+        if watch is not None and entry["kind"] == "step" and watch(name, int(entry["tick"]), moment):
             return found
         if "held" in entry:
             _act(running[name], entry)
@@ -160,7 +160,8 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     size, beliefs = int(entry["size"]), entry["beliefs"]
     if size > len(beliefs):  # an agent has at least a byte of belief
         raise ConfigError(f"recording: {size} agents, their beliefs are {len(beliefs)} bytes")
-    population = models.populate(model, size, int(entry["seed"]))
+    within = bool(entry.get("redecides"))
+    population = models.populate(model, size, int(entry["seed"]), redecides=within)
     population.restore(beliefs)
     _plan(population, entry)
     if entry.get("prefer"):
@@ -202,6 +203,15 @@ def _act(running: _Running, entry: Mapping[str, Any]) -> None:
     running.population.act(executed, agents)
 
 
+def _pass(running: _Running, entry: Mapping[str, Any]) -> None:
+    binding = running.binding
+    shape = (running.size, len(binding.modalities))
+    running.population.infer(_array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), shape))
+
+
+_OBSERVED = {"act": _act, "pass": _pass}
+
+
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
     binding = running.binding
     everyone = not entry["agents"]
@@ -211,6 +221,9 @@ def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
         raise ConfigError(f"recording: tick {entry['tick']} is of shape {entry['shape']}, expected {shape}")
     observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), (n, shape[1]))
     agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
-    actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
-    actions = actions.reshape(n, shape[2])
+    if entry["kind"] == "decide":
+        actions = running.population.decide(observed, agents)
+    else:
+        actions = running.population.step(observed, None if everyone else agents)
+    actions = actions.astype(np.int16).reshape(n, shape[2])
     return Moment(running.population, binding, running.names, observed, actions, agents)

@@ -34,6 +34,7 @@ confirm = true
 [[population]]
 name = "rooms"
 bundle = "rooms.eab"
+rate_hz = 1.0
 size = 2
 """
 

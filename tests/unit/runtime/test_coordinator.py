@@ -217,7 +217,9 @@ def test_telemetry_says_what_changed() -> None:
 def broken(**changes: Any) -> tuple[Config, Any]:
     town = Town(names=())
     share = ShareConfig(**({"factor": "gas"} | changes))
-    population = PopulationConfig(name="rooms", bundle="gas.eab", agents=("hall",), share=(share,))
+    population = PopulationConfig(
+        name="rooms", bundle="gas.eab", rate_hz=1.0, agents=("hall",), share=(share,)
+    )
     config = Config(
         device=DeviceConfig(name="a"),
         peers=town.peers,

@@ -30,7 +30,7 @@ def prepared(board: profile.Profile, name: str, size: int, states: int) -> Prepa
     transition = np.repeat(np.eye(states)[:, :, None], 2, axis=2)
     model = Model.from_arrays([likelihood], [transition], [np.zeros(states)], name=name)
     observe = (ObserveConfig(modality="0", topic="z/{agent}"),)
-    config = PopulationConfig(name=name, bundle=f"{name}.eab", size=size, observe=observe)
+    config = PopulationConfig(name=name, bundle=f"{name}.eab", size=size, rate_hz=1.0, observe=observe)
     return assembly.prepare(config, board, name, lambda _: (model, "digest"))
 
 
