@@ -29,6 +29,7 @@ COMMANDS: tuple[str, ...] = (
     "metrics",
     "provision",
     "init",
+    "record",
 )
 
 DESCRIPTION = """Run the edge-agent daemon, query it, or run bundles without it. Exit status: 0 success,

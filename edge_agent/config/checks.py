@@ -20,7 +20,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge_agent.config import bounds, peer_records, profile, records
 from edge_agent.config.peer_checks import check_peers, resolve_peers
 from edge_agent.config.profile import Profile
+from edge_agent.config.pydantic_errors import problem_line
 from edge_agent.config.records import Config, PopulationConfig
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, EdgeAgentError
@@ -41,16 +42,6 @@ PROFILE_DIRECTORIES = (
 )
 _LEVELS = re.compile(r"[^+#/\0]+(/[^+#/\0]+)*")
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
-_EXPECTED: Mapping[str, str] = {
-    "missing": "a value",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "finite_number": "a finite number",
-    "tuple_type": "a list",
-    "dataclass_type": "a table",
-}
 
 
 def checked_records() -> None:
@@ -93,7 +84,7 @@ def check_population(document: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = TypeAdapter(PopulationConfig).validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"config: {_line(document, error)}") from error
+        raise ConfigError(f"config: {problem_line(document, error)}") from error
     population: dict[str, Any] = TypeAdapter(PopulationConfig).dump_python(checked, mode="json")
     _check_text(population, "config")
     check_name(population["name"], "config.name")
@@ -140,40 +131,8 @@ def _checked(adapter: TypeAdapter[Any], path: Path) -> dict[str, Any]:
     try:
         checked = adapter.validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_line(document, error)}") from error
+        raise ConfigError(f"{path}: {problem_line(document, error)}") from error
     return dict(adapter.dump_python(checked, mode="json"))
-
-
-def _line(document: dict[str, Any], error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
-    key, found = _place(document, problem["loc"])
-    kind = problem["type"]
-    if kind == "unexpected_keyword_argument":
-        return f"{key}: unknown key"
-    if kind == "missing":
-        return f"{key}: missing, expected a value"
-    if len([p for p in problems if p["loc"][:-1] == problem["loc"][:-1]]) > 1 and kind in _EXPECTED:
-        alternatives = [
-            _EXPECTED[p["type"]]
-            for p in problems
-            if p["type"] in _EXPECTED and _place(document, p["loc"])[0] == key
-        ]
-        return f"{key}: found {found}, expected {' or '.join(dict.fromkeys(alternatives))}"
-    expected = _EXPECTED.get(kind) or problem["msg"].removeprefix("Input should be ")
-    return f"{key}: found {found}, expected {expected}"
-
-
-def _place(document: Any, location: tuple[int | str, ...]) -> tuple[str, str]:
-    """Return the key in TOML's spelling and what stands there; pydantic's own labels are left out."""
-    key, node = "", document
-    for number, part in enumerate(location):
-        last = number == len(location) - 1
-        if isinstance(part, int) and isinstance(node, list):
-            key, node = f"{key}[{part}]", node[part] if part < len(node) else None
-        elif isinstance(part, str) and isinstance(node, dict) and (part in node or last):
-            key, node = f"{key}.{part}" if key else part, node.get(part)
-    return key, "nothing" if node is None else json.dumps(node, default=str)[:80]
 
 
 def _resolve(document: dict[str, Any], base: Path) -> None:

@@ -11,6 +11,8 @@ Source: Friston et al., Neural Computation 29 (2017) 1-49; pymdp 1.0.4 (``infera
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,13 +47,22 @@ def digitize(meta: dict[str, Any], observations: FloatArray) -> IntArray:
     return bins
 
 
+def load(path: Path) -> dict[str, Any]:
+    """Read the npz file of a model; JSON entries come back parsed."""
+    with np.load(path) as file:
+        arrays: dict[str, Any] = {key: file[key] for key in file.files}
+    for key in ("A_deps", "B_deps", "meta"):
+        arrays[key] = json.loads(str(arrays[key]))
+    return arrays
+
+
 class FloatAgents:
     """``size`` agents that share a model.
 
     Parameters
     ----------
     arrays : dict
-        As ``model.load`` gives them. Every entry of ``A_deps`` and ``B_deps`` names one factor.
+        As ``load`` gives them. Every entry of ``A_deps`` and ``B_deps`` names one factor.
     size : int
 
     Attributes

@@ -218,7 +218,8 @@ def main() -> int:
     console = Console()
     directory = fresh_directory(options.directory)
     try:
-        run_program(sys.executable, HERE / "train.py", "-o", directory / "office.npz")
+        template = ("--template", HERE / "office.toml")
+        run_program("edge-convert", "fit", readings.DATA, *template, "-o", directory / "office.npz")
         convert = ("convert", directory / "office.npz", "-o", directory / "office.eab", "--name", "office")
         run_program("edge-convert", *convert)
         seen = play(directory, console, live=console.is_terminal and not options.json)

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-import model
 import readings
-from agent import FloatAgents
+from agent import FloatAgents, load
 from controllers import LOW, Controller, OnOff, Schedule, Threshold
 from edge_agent.errors import EXIT_DONE, ConfigError
 from rooms import Rooms, Score
-from train import HELD_OUT_DAYS
+
+HELD_OUT_DAYS = 2
+"""As ``held_out`` in office.toml."""
 
 
 def run(rooms: Rooms, controller: Controller) -> None:
@@ -42,7 +43,7 @@ def compare(path: Path, data: readings.Readings, size: int, seed: int) -> dict[s
         Controller to ``{"week": Score, "held_out": Score}``.
     """
     controllers: dict[str, Controller] = {
-        "agents (float64)": FloatAgents(model.load(path), size),
+        "agents (float64)": FloatAgents(load(path), size),
         "schedule, high": Schedule(),
         "schedule, low": Schedule(level=LOW),
         "on-off, 800-1000 ppm": OnOff(),
@@ -62,7 +63,7 @@ def compare(path: Path, data: readings.Readings, size: int, seed: int) -> dict[s
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Compare agents with rules over simulated rooms.")
-    parser.add_argument("model", type=Path, help="npz file that train.py wrote")
+    parser.add_argument("model", type=Path, help="npz file of edge-convert fit")
     parser.add_argument(
         "--data", type=Path, default=readings.DATA, help="CSV of readings (default: the office's)"
     )

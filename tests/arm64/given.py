@@ -21,7 +21,16 @@ AGENTS = 3
 def make(folder: Path) -> None:
     """Write NAME.eab, NAME-trace.npz and NAME-expected.npz for office, litert and onnxruntime."""
     random = np.random.default_rng(8)
-    _run(PROGRAMS / "python", ROOT / "examples/office/train.py", "-o", folder / "office.npz")
+    office = ROOT / "examples/office"
+    template = ("--template", office / "office.toml")
+    _run(
+        PROGRAMS / "edge-convert",
+        "fit",
+        office / "data/office_occupancy.csv",
+        *template,
+        "-o",
+        folder / "office.npz",
+    )
     _convert(folder / "office.npz", folder / "office.eab", "--name", "office")
     with np.load(folder / "office.npz") as model:
         outcomes = [

@@ -155,6 +155,8 @@ def _pauses(block: Block) -> Iterator[str]:
         if words[:2] == ["edge-agent", "run"]:
             config = words[words.index("--config") + 1]
             yield f'online "$(dirname {config})/$(sed -nE \'s/^socket = "(.*)"/\\1/p\' {config})"'
+        elif words[:2] == ["edge-agent", "record"]:
+            yield "subscribed 'Sending SUBACK to record-'"
         elif words[0] == "mosquitto_sub":
             yield f"subscribed {shlex.quote(words[words.index('-t') + 1])}"
 

@@ -19,7 +19,8 @@ from edge_agent.runtime.populations import Populations
 from edge_agent.testing.broker import MemoryBroker
 from edge_agent.testing.clock import ManualClock
 
-TRAIN = ROOT / "examples" / "office" / "train.py"
+OFFICE = ROOT / "examples" / "office"
+CONVERT = str(Path(sys.executable).parent / "edge-convert")
 DEVICE = '[device]\nname = "board"\nfleet = "home"\nprofile = "generic"\nstate_dir = "state"\n'
 READING = b'{"co2": 1000, "illuminance": 300}'
 
@@ -29,8 +30,16 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The office bundle, made by the quick start's commands."""
     folder = tmp_path_factory.mktemp("office")
     for command in (
-        [sys.executable, str(TRAIN), "-o", "office.npz"],
-        [str(Path(sys.executable).parent / "edge-convert"), "convert", "office.npz", "-o", "office.eab"],
+        [
+            CONVERT,
+            "fit",
+            OFFICE / "data/office_occupancy.csv",
+            "--template",
+            OFFICE / "office.toml",
+            "-o",
+            "office.npz",
+        ],
+        [CONVERT, "convert", "office.npz", "-o", "office.eab"],
     ):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / "office.eab"

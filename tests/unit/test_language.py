@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -105,12 +105,15 @@ MODULES = {
 RATE = re.compile(r"\b\w*_an?_(agent|tick|day|device|topic|second|minute|step|message)s?\b", re.IGNORECASE)
 
 
+FOLDERS = ("benchmarks", "docs", "edge_agent", "examples", "firmware_profiles", "systemd", "tests", "tools")
+
+
 def tracked(*patterns: str) -> list[str]:
-    """Return the files of the repository that match ``patterns``."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return [path for path in listed.stdout.splitlines() if (ROOT / path).is_file()]
+    """Return the files of the repository that match ``patterns``; a copy has no history to ask."""
+    paths = [path for path in ROOT.iterdir() if path.is_file()]
+    paths += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    names = [path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts]
+    return sorted(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
 
 
 def modules() -> list[str]:

@@ -36,11 +36,13 @@ recipe=$(cat pyproject.toml tools/*/pyproject.toml constraints.txt CMakeLists.tx
 if [ "$(cat "$root/venv/$form" 2>/dev/null)" != "$recipe" ]; then
     [ -x "$root/venv/bin/python" ] || run python3 -m venv /venv
     case $form in
-        short) wanted=(-e /src pytest pytest-timeout hypothesis) ;;
+        short) wanted=(-e /src pytest pytest-timeout hypothesis rich) ;;
         full) wanted=(-e '/src[dev]' -e /src/tools/edge_convert -e /src/tools/edge_hub) ;;
     esac
     run_pip install -c /src/constraints.txt scikit-build-core cmake ninja hatchling editables
     CFLAGS=-Werror run_pip install -c /src/constraints.txt --no-build-isolation "${wanted[@]}"
+    # The engine's tests read pymdp's models as the converter does; the reader needs numpy and rich alone.
+    [ "$form" = full ] || run_pip install --no-deps --no-build-isolation -e /src/tools/edge_convert
     echo "$recipe" >"$root/venv/$form"
 fi
 run sh -c 'cd /src && exec /venv/bin/python -m pytest "$@"' sh "$@"

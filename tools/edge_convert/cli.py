@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
-from edge_convert.commands import convert, evaluate, inspect, keygen, verify
+from edge_convert.commands import convert, evaluate, fit, inspect, keygen, verify
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="edge-convert", description=__doc__.splitlines()[0])
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (convert, inspect, verify, evaluate, keygen):
+    for command in (fit, convert, inspect, verify, evaluate, keygen):
         command.add(subparsers)
     return root
 

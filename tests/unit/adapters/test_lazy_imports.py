@@ -86,10 +86,10 @@ from edge_agent.adapters.lazy_imports import daemon_libraries
 with daemon_libraries():
     import dataclasses
     import numpy as np
+    print([type(sys.modules.get(name)) is types.ModuleType for name in ("inspect", "pickle", "ipaddress")])
     @dataclasses.dataclass(frozen=True, slots=True)
     class Point:
         x: int = 0
-print([type(sys.modules.get(name)) is types.ModuleType for name in ("inspect", "pickle", "ipaddress")])
 print(Point(3), np.concatenate([np.zeros(1), np.ones(1)]).sum())
 import inspect, pickle
 print("axis" in inspect.signature(np.mean).parameters, pickle.loads(pickle.dumps(np.arange(3))).tolist())

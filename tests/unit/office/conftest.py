@@ -3,5 +3,18 @@
 import sys
 from pathlib import Path
 
+import pytest
+
+from edge_convert.cli import main
+
 OFFICE = Path(__file__).parents[3] / "examples" / "office"
 sys.path.insert(0, str(OFFICE))
+
+
+@pytest.fixture(scope="session")
+def office_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The office's model, as the demo makes it."""
+    path = tmp_path_factory.mktemp("office") / "office.npz"
+    data = OFFICE / "data" / "office_occupancy.csv"
+    assert main(["fit", str(data), "--template", str(OFFICE / "office.toml"), "-o", str(path)]) == 0
+    return path

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 import evaluate
-import model
 import readings
-import train
-from agent import FloatAgents, digitize
+from agent import FloatAgents, digitize, load
 from controllers import OnOff, Schedule
 from rooms import Rooms
 
@@ -18,10 +16,8 @@ DATA = readings.load(readings.DATA)
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path: Path = tmp_path_factory.mktemp("office") / "office.npz"
-    model.save(train.train(DATA).arrays, path)
-    return model.load(path)
+def arrays(office_npz: Path) -> dict[str, Any]:
+    return load(office_npz)
 
 
 def test_beliefs_and_expected_free_energy_are_those_of_the_formulas(arrays: dict[str, Any]) -> None:

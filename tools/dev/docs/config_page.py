@@ -44,14 +44,14 @@ def page() -> str:
     """Return the page."""
     checks.checked_records()
     lines = [HEAD]
-    lines += _sections(TypeAdapter(records.Config).json_schema(), "", "##")
+    lines += sections(TypeAdapter(records.Config).json_schema(), "", "##")
     lines += [PROFILES]
-    lines += _sections(TypeAdapter(profile.Profile).json_schema(), "", "###")
+    lines += sections(TypeAdapter(profile.Profile).json_schema(), "", "###")
     lines += [SHIPPED, *_shipped()]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _sections(root: dict[str, Any], path: str, level: str) -> Iterator[str]:
+def sections(root: dict[str, Any], path: str, level: str) -> Iterator[str]:
     """Yield the lines of a table and, after it, of the tables in it."""
     rows, inner = [], []
     needed = root.get("required", [])
@@ -72,7 +72,7 @@ def _sections(root: dict[str, Any], path: str, level: str) -> Iterator[str]:
         full = f"{path}.{key}" if path else key
         yield from [f"{level} `{'[[' if many else '['}{full}{']]' if many else ']'}`", ""]
         yield from [sentence(inline(record.get("description", ""))), ""]
-        yield from _sections(record | {"$defs": root.get("$defs", {})}, full, level)
+        yield from sections(record | {"$defs": root.get("$defs", {})}, full, level)
 
 
 def _one(node: dict[str, Any]) -> dict[str, Any]:
@@ -98,13 +98,19 @@ def _kind(node: dict[str, Any]) -> str:
         return f"list of {len(node['prefixItems'])}: {', '.join(_kind(item) for item in node['prefixItems'])}"
     if "items" in node:
         return f"list of {_kind(node['items'])}"
+    if node.get("additionalProperties") is True:
+        return "table"
     if "additionalProperties" in node:
         return f"table of name = {_kind(node['additionalProperties'])}"
     word = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
-    bounds = [f"{sign}{node[key]:,}" for key, sign in _BOUNDS.items() if node.get(key, 2**53) < 2**53]
+    bounds = [
+        f"{sign}{node[key]:,}".removesuffix(".0")
+        for key, sign in _BOUNDS.items()
+        if node.get(key, 2**53) < 2**53
+    ]
     lengths = [f"{sign}{node[key]}" for key, sign in _LENGTHS.items() if node.get(key, 1) > 1]
     text = f" of {lengths[0]} characters" if lengths else ""
-    return word[node["type"]] + text + (f" {', '.join(bounds)}".replace(".0", "") if bounds else "")
+    return word[node["type"]] + text + (f" {', '.join(bounds)}" if bounds else "")
 
 
 def _default(key: str, node: dict[str, Any], needed: list[str]) -> str:

@@ -18,6 +18,7 @@ import bundle_page
 import cli_page
 import config_page
 import openapi_page
+import template_page
 from page_text import table
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +29,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/bundle.md": bundle_page.page,
     "reference/cli.md": cli_page.page,
     "reference/config.md": config_page.page,
+    "reference/template.md": template_page.page,
 }
 
 
