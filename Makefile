@@ -171,20 +171,24 @@ rollouts: setup ## test rollouts: bundles, keys, new populations, a killed hub, 
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest tests/broker/test_hub_driver.py tests/broker/test_rollout.py tests/broker/test_keys.py \
 		tests/broker/test_new_population.py tests/broker/test_tls_acl.py tests/broker/test_telemetry.py
 
-security-hub: setup build/security/.stamp ## test the hub's security: roles, sessions, tokens, sizes; schemathesis on its REST interface; bandit
+security-hub: setup build/security/.stamp ## test the hub's security: roles, sessions, tokens, sizes; a stolen hub; schemathesis, bandit, pip-audit
 	@tools/ensure_system.sh initdb mosquitto
-	.venv/bin/pytest tests/hub/test_access.py tests/hub/test_rest.py
+	.venv/bin/pytest tests/hub/test_access.py tests/hub/test_rest.py tests/hub/test_hostile_requests.py \
+		tests/hub/test_releases.py tests/unit/protocol/test_release_check.py tests/broker/test_compromised_hub.py
 	build/security/bin/bandit -q -ll -r tools/edge_hub
+	$(PY) tools/dev/audit_packages.py build/security/bin/pip-audit .venv/lib/python3*/site-packages
 	$(PY) -m tests.hub.fuzzed_rest build/security/bin/schemathesis $(or $(EXAMPLES),30)
 
 build/security/.stamp:
 	@[ -x build/security/bin/python ] || python3 -m venv build/security
-	build/security/bin/python -m pip --disable-pip-version-check -q install schemathesis==4.32.5 bandit==1.9.4
+	build/security/bin/python -m pip --disable-pip-version-check -q install schemathesis==4.32.5 bandit==1.9.4 \
+		pip-audit==2.9.0
 	@touch $@
 
-faults-hub: setup ## test the hub's faults: workers and service killed, broker and PostgreSQL stopped, a rollout that continues
-	@tools/ensure_system.sh initdb mosquitto
-	.venv/bin/pytest --timeout=1800 tests/hub/test_ingest.py tests/hub/test_service.py
+faults-hub: setup ## test the hub's faults: 30 kills, 20 restarts of broker and PostgreSQL, full disk, lock, clock, certificate
+	@tools/ensure_system.sh initdb mosquitto openssl
+	.venv/bin/pytest --timeout=1800 tests/hub/test_faults.py tests/hub/test_ingest.py tests/hub/test_service.py
+	$(PY) -m benchmarks.hub_faults $(if $(JSON),--json)
 
 faults-daemon: setup ## run the long fault tests of the daemon: 50 kills, floods of messages of all sizes, failing disks
 	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv

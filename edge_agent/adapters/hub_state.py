@@ -3,10 +3,10 @@
 Theory of operation. ``follower.json`` holds the document in force, keys, rollouts and commands. It may be
 unusable: truncated by a disk failure, set aside because the daemon failed with it, or written by another
 device whose card was copied. ``follower.floor.json`` is tiny: the highest version of a desired document and
-of the hub's keys that were ever in force here (`protocol.twin.Floor`), and whose it is. It only increases,
-and is written before the state that raises it, so it is never lower than the state. If one of the two files
-is lost, a replayed old document is still refused. If both are lost, an old document can be accepted again;
-the log then says so.
+of the hub's keys that were ever in force here, the newest releases (`protocol.twin.Floor`), and whose it is.
+It only increases, and is written before the state that raises it, so it is never lower than the state. If one
+of the two files is lost, a replayed old document is still refused. If both are lost, an old document can be
+accepted again; the log then says so.
 
 Unusable files are reported in the log and in the birth message, and are renamed, not removed.
 """
@@ -14,13 +14,14 @@ Unusable files are reported in the log and in the birth message, and are renamed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_agent.adapters.state_file import DamagedFileError, StateFile
-from edge_agent.errors import PlatformError
+from edge_agent.errors import PeerError, PlatformError
 from edge_agent.protocol.twin import NO_FLOOR, Floor, floor_of
+from edge_agent.wire import fields, releases
 from edge_agent.wire.documents import MOST_INTEGER
 
 STATE = "follower.json"
@@ -117,7 +118,7 @@ class HubState:
         """
         if above is not None:
             known = self._kept.raised(floor_of(above))
-            self._raise(Floor(min(known.version + 1, MOST_INTEGER), known.trust))
+            self._raise(replace(known, version=min(known.version + 1, MOST_INTEGER)))
         return Kept(None, self._kept, (self._set_aside(self._state, reason),))
 
     def write(self, state: Mapping[str, Any]) -> None:
@@ -129,14 +130,14 @@ class HubState:
             The disk is full or refuses.
         """
         self._raise(self._kept.raised(floor_of(state)))
-        self._state.write({**state, _BESIDE: asdict(self._kept)})
+        self._state.write({**state, _BESIDE: self._kept.state()})
 
     def _raise(self, floor: Floor, always: bool = False) -> None:
         before, self._kept = self._kept, floor
         if always or floor != before:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._floor.write({"owner": self._owner, "version": floor.version, "trust": floor.trust})
+                self._floor.write({"owner": self._owner, **floor.state()})
             except OSError as error:
                 self._kept = before
                 raise PlatformError(f"{self._folder}: {error.strerror}") from error
@@ -169,5 +170,8 @@ def _floor(entry: Mapping[str, Any], owner: str) -> Floor | None:
     match entry:
         case {"owner": str(kept), "version": int(version), "trust": int(trust)} if kept == owner:
             if 0 <= version <= MOST_INTEGER and 0 <= trust <= MOST_INTEGER:
-                return Floor(version, trust)
+                try:
+                    return Floor(version, trust, releases.of_state(fields.mapping(entry, "releases")))
+                except PeerError:
+                    return None
     return None

@@ -64,9 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; BudgetError (exit status 3) if it does not fit."""
     from edge_agent.commands.broker_settings import check_broker
     from edge_agent.commands.compose import compose
+    from edge_agent.services.kept_state import configured_trust, has_hub
 
     composed = compose(arguments.config, arguments.profile)
     check_broker(composed.settings.config, arguments.config)
+    if has_hub(composed.settings.config):
+        configured_trust(composed.settings.config)
     plan = composed.plan
     if arguments.json:
         print_json(

@@ -17,6 +17,7 @@ from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.config import records as config_records
 from edge_agent.config.records import Config
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
+from edge_agent.services.kept_state import configured_trust
 
 
 def add(subparsers: Any) -> None:
@@ -60,10 +61,27 @@ def examine(config: Path | None) -> list[Finding]:
     findings += doctor_checks.owners(Path(device["state_dir"]))
     findings.append(doctor_checks.budget((device["memory_mb"] or document["profile"]["memory_mb"]) * 2**20))
     if broker is not None:
-        findings += _broker(config_records.build(document["config"]), config)
+        built = config_records.build(document["config"])
+        findings += _broker(built, config)
+        if built.hub.keys:
+            findings.append(_hub_keys(built))
         names = [broker[key] for key in ("password_file", "key_file") if broker[key]]
         findings += doctor_checks.secrets([Path(name) for name in names])
     return findings
+
+
+def _hub_keys(config: Config) -> Finding:
+    """Say who may tell this device what to run."""
+    try:
+        trust = configured_trust(config)
+    except ConfigError as error:
+        return Finding("hub keys", False, str(error), "correct the file or hub.keys and hub.release_keys")
+    director = f"{trust.threshold} of {len(trust.keys)}"
+    if trust.has_release_keys:
+        release = f"{trust.release_threshold} of {len(trust.release_keys)}"
+        return Finding("hub keys", True, f"director {director}, release {release}")
+    found = f"{director}; whoever has them can run any bundle here (hub.release_keys separates the roles)"
+    return Finding("hub keys", True, found)
 
 
 def _broker(config: Config, path: Path) -> Iterator[Finding]:

@@ -33,6 +33,11 @@ profile = "{profile}"  # {board}
 # The password is the first line of /etc/edge-agent/credentials/broker (owner root, mode 0600).
 # password_file = "/run/credentials/edge-agent.service/secret_broker"
 
+# Public keys of the hub. The director's secret key lies on the hub, the release key on a person's machine.
+# [hub]
+# keys = ["director.pub"]
+# release_keys = ["release.pub"]
+
 # [[population]]
 # name = "office"
 # bundle = "bundles/office.eab"

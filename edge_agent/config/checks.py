@@ -147,7 +147,17 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
             if table.get(key):
                 table[key] = str(base / table[key])
     resolve_peers(document, base)
-    document["hub"]["keys"] = [str(base / key) for key in document["hub"]["keys"]]
+    for role in ("keys", "release_keys"):
+        document["hub"][role] = [str(base / key) for key in document["hub"][role]]
+
+
+def _check_hub_keys(hub: dict[str, Any]) -> None:
+    for role, key in (("keys", "threshold"), ("release_keys", "release_threshold")):
+        keys = set(hub[role])
+        if keys and hub[key] > len(keys):
+            raise ConfigError(f"hub.{key}: found {hub[key]}, expected at most {len(keys)}, the {role}")
+    if hub["release_keys"] and not hub["keys"]:
+        raise ConfigError("hub.keys: found none, expected the director's keys beside hub.release_keys")
 
 
 def _check_rules(document: dict[str, Any], path: Path) -> None:
@@ -157,11 +167,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
         check_name(document["device"]["name"], "device.name")
         check_name(document["device"]["fleet"], "device.fleet")
         _check_announced(document)
-        keys, threshold = document["hub"]["keys"], document["hub"]["threshold"]
-        if keys and threshold > len(set(keys)):
-            raise ConfigError(
-                f"hub.threshold: found {threshold}, expected at most {len(set(keys))}, the keys"
-            )
+        _check_hub_keys(document["hub"])
         names: set[str] = set()
         for number, population in enumerate(document["population"]):
             key = f"population[{number}]"

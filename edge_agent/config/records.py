@@ -105,9 +105,17 @@ class HubConfig:
     __pydantic_config__ = CHECKED
 
     keys: tuple[Text, ...] = ()
-    """Public key files of the hub (``edge-convert keygen``). The device accepts what these keys signed."""
+    """Public key files of the hub (``edge-convert keygen``). The device accepts what these keys signed. With
+    ``release_keys`` they are the director's: they sign documents and commands, and may lie on the hub.
+    """
     threshold: OneOrMore = 1
     """Number of keys that must have signed a document or command."""
+    release_keys: tuple[Text, ...] = ()
+    """Public key files of the release role, whose secret keys do not lie on the hub. The device then runs
+    only bundles and configurations that a release names (``edge-hub sign``). Empty: ``keys`` have both roles.
+    """
+    release_threshold: OneOrMore = 1
+    """Number of release keys that must have signed a release or a rotation."""
     confirm: bool = False
     """Keep telemetry until ``edge-hub ingest`` has confirmed it; false keeps it until the broker has
     acknowledged it. A broker that is killed can lose acknowledged messages (Mosquitto does); only true
@@ -314,12 +322,17 @@ def build(document: dict[str, Any]) -> Config:
     return Config(
         device=DeviceConfig(**document["device"]),
         broker=None if broker is None else BrokerConfig(**broker),
-        hub=HubConfig(**document["hub"] | {"keys": tuple(document["hub"]["keys"])}),
+        hub=_hub(document["hub"]),
         **_together(document),
         population=tuple(build_population(entry) for entry in document["population"]),
         recorder=RecorderConfig(**document["recorder"]),
         commands=tuple(document["commands"]),
     )
+
+
+def _hub(table: dict[str, Any]) -> HubConfig:
+    keys = {role: tuple(table[role]) for role in ("keys", "release_keys")}
+    return HubConfig(**table | keys)
 
 
 def _together(document: dict[str, Any]) -> dict[str, Any]:

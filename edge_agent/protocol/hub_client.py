@@ -196,6 +196,8 @@ class HubClient:
             body["refused"] = {"version": self.twin.refused.version, "reason": self.twin.refused.reason}
         if self.twin.document is not None:
             body["parameters"] = self.twin.document.get("parameters", {})
+        if self.twin.releases:
+            body["releases"] = {name: released.number for name, released in self.twin.releases.items()}
         return body
 
     def start(self, now: float, t: float) -> list[HubEffect]:
@@ -321,7 +323,7 @@ class HubClient:
         return effects
 
     def _desired(self, payload: bytes, now: float, t: float) -> list[HubEffect]:
-        outcome = self.twin.offer(payload, t)
+        outcome = self.twin.offer(payload, t, self.running)
         return self._adopt(outcome.document, now, t) if isinstance(outcome, Adopted) else []
 
     def _adopt(self, document: Document, now: float, t: float) -> list[HubEffect]:

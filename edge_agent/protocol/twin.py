@@ -10,17 +10,22 @@ without a clock that wakes up in 1970 cannot be fed documents that had expired b
 The file of the document in force may be damaged. A `Floor`, the highest versions of document and keys that
 the device has seen, is stored beside it. Nothing below it is accepted: neither a replayed old document nor
 one signed by replaced keys. The document at the floor itself is accepted again.
+
+With separate release keys a document must also ask only for what a release names (`release_check`). The
+newest release of each population is kept with the document and in the floor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError
-from edge_agent.wire import blocks, bodies, documents, messages
+from edge_agent.protocol.release_check import check_released
+from edge_agent.wire import blocks, bodies, documents, messages, releases
 from edge_agent.wire.documents import MOST_INTEGER, Document, Trust, shortened
+from edge_agent.wire.releases import Released
 from edge_agent.wire.topics import check_name
 
 TELEMETRY_SECONDS = (0.1, 86_400.0)
@@ -31,14 +36,25 @@ PROGRESS_BYTES = 768
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The highest version of a desired document and of the set of keys that were ever in force here."""
+    """The highest version of a desired document and of the set of keys that were ever in force here, and the
+    newest release of each population.
+    """
 
     version: int = 0
     trust: int = 0
+    releases: Mapping[str, Released] = field(default_factory=dict)
 
     def raised(self, other: Floor) -> Floor:
         """Return the higher of both in each."""
-        return Floor(max(self.version, other.version), max(self.trust, other.trust))
+        newest = releases.newer(self.releases, other.releases)
+        return Floor(max(self.version, other.version), max(self.trust, other.trust), newest)
+
+    def state(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        entry: dict[str, Any] = {"version": self.version, "trust": self.trust}
+        if self.releases:
+            entry["releases"] = {name: released.state() for name, released in self.releases.items()}
+        return entry
 
 
 NO_FLOOR = Floor()
@@ -48,10 +64,17 @@ def floor_of(state: Mapping[str, Any]) -> Floor:
     """Return the floor that a kept state of a hub client makes; parts that say nothing usable count as 0."""
     match state:
         case {"twin": {"trust": {"version": int(trust)}, "document": {"version": int(version)}}}:
-            return Floor(_bounded(version), _bounded(trust))
+            return Floor(_bounded(version), _bounded(trust), _releases(state))
         case {"twin": {"trust": {"version": int(trust)}}}:
-            return Floor(0, _bounded(trust))
+            return Floor(0, _bounded(trust), _releases(state))
     return Floor()
+
+
+def _releases(state: Mapping[str, Any]) -> dict[str, Released]:
+    try:
+        return releases.of_state(state["twin"].get("releases", {}))
+    except (PeerError, AttributeError):
+        return {}
 
 
 def _bounded(version: int) -> int:
@@ -108,12 +131,19 @@ class Twin:
         self._device = device
         self._floor = floor
         self.trust = trust
+        self.releases: dict[str, Released] = dict(floor.releases)
         self.document: Document | None = None
         self.refused: Refused | None = None
         self.counters = {"adopted": 0, "refused": 0}
         if state:
             learnt = Trust.of_state(trust.fleet, state["trust"])
-            self.trust = learnt if learnt.version > trust.version else trust
+            if learnt.version > trust.version:
+                # The configuration may separate the roles after rotations that did not.
+                self.trust = learnt
+                if not learnt.has_release_keys:
+                    release, threshold = trust.release_keys, trust.release_threshold
+                    self.trust = replace(learnt, release_keys=release, release_threshold=threshold)
+            self.releases = releases.newer(floor.releases, releases.of_state(state.get("releases", {})))
             self.document = state["document"]
             if self.document is not None:
                 self.trust.check(self.document, "the document in force", bodies.DESIRED)
@@ -134,12 +164,26 @@ class Twin:
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as JSON."""
-        return {"trust": self.trust.state(), "document": self.document}
+        state: dict[str, Any] = {"trust": self.trust.state(), "document": self.document}
+        if self.releases:
+            state["releases"] = {name: released.state() for name, released in self.releases.items()}
+        return state
 
-    def offer(self, payload: bytes, t: float) -> Adopted | Unchanged | Refused:
-        """Take a message on the desired topic in; ``t`` is Unix time."""
+    def signers(self, population: str, bundle: str) -> tuple[bytes, ...] | None:
+        """Return the keys of which one must have signed a bundle's file; None if a release names it."""
+        if not self.trust.has_release_keys:
+            return self.trust.keys
+        released = population in self.releases and bundle in self.releases[population].bundles
+        return None if released else self.trust.release_keys
+
+    def offer(
+        self, payload: bytes, t: float, running: Callable[[str], str] = lambda _population: ""
+    ) -> Adopted | Unchanged | Refused:
+        """Take a message on the desired topic in; ``t`` is Unix time, ``running`` returns the digest of the
+        bundle that a population runs.
+        """
         try:
-            outcome = self._judge(payload, t)
+            outcome = self._judge(payload, t, running)
         except PeerError as error:
             outcome = Refused(0, shortened(str(error)))
         if isinstance(outcome, Refused):
@@ -151,7 +195,9 @@ class Twin:
             self.counters["adopted"] += 1
         return outcome
 
-    def _judge(self, payload: bytes, t: float) -> Adopted | Unchanged | Refused:
+    def _judge(
+        self, payload: bytes, t: float, running: Callable[[str], str]
+    ) -> Adopted | Unchanged | Refused:
         body = messages.decode(payload).body
         trust = self.trust.rotated(body)
         document = trust.verified(body, documents.DESIRED)
@@ -182,6 +228,12 @@ class Twin:
             _check_contents(document)
             _check_parameters(document.get("parameters", {}))
             _check_size(document)
+            if trust.has_release_keys:
+                in_force = self.document.get("populations", {}) if self.document else {}
+                statements, now = body.get("releases", []), max(t, latest)
+                self.releases = check_released(
+                    trust, document, statements, self.releases, in_force, running, now
+                )
         except PeerError as error:
             return Refused(version, shortened(str(error)))
         return Adopted(document)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_agent.adapters.starts import StartCount
     from edge_agent.config.records import Config
     from edge_agent.protocol.hub_client import HubClient
+    from edge_agent.wire.documents import Trust
 
 log = logging.getLogger("edge_agent")
 
@@ -96,6 +97,26 @@ def has_hub(config: Config) -> bool:
     return config.broker is not None and bool(config.hub.keys)
 
 
+def configured_trust(config: Config) -> Trust:
+    """Return the hub's keys of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        A key file is missing or damaged, or a key has both roles.
+    """
+    from edge_agent.wire import signatures
+    from edge_agent.wire.documents import Trust
+
+    hub = config.hub
+    keys = tuple(signatures.load_public(Path(key)).raw for key in hub.keys)
+    release_keys = tuple(signatures.load_public(Path(key)).raw for key in hub.release_keys)
+    for path, raw in zip(hub.release_keys, release_keys, strict=True):
+        if raw in keys:
+            raise ConfigError(f"{path}: is in hub.keys and hub.release_keys, expected one role for each key")
+    return Trust(config.device.fleet, keys, hub.threshold, 0, release_keys, hub.release_threshold)
+
+
 def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str, int]]) -> HubClient:
     """Return the hub client, restored from the stored state.
 
@@ -109,14 +130,11 @@ def make_hub_client(config: Config, kept: Kept, configured: dict[str, tuple[str,
     from edge_agent.adapters.bundle_folder import BundleFolder
     from edge_agent.adapters.hub_state import BUNDLES
     from edge_agent.protocol.hub_client import HubClient
-    from edge_agent.wire import signatures
-    from edge_agent.wire.documents import Trust
     from edge_agent.wire.topics import DeviceTopics
 
-    keys = tuple(signatures.load_public(Path(key)).raw for key in config.hub.keys)
     return HubClient(
         DeviceTopics(config.device.fleet, config.device.name),
-        Trust(config.device.fleet, keys, config.hub.threshold),
+        configured_trust(config),
         configured,
         BundleFolder(Path(config.device.state_dir) / BUNDLES).had,
         random.Random(),  # noqa: S311 - spreads requests

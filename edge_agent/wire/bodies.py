@@ -151,6 +151,11 @@ REPORTED: Schema = {
         },
     ),
     "parameters": BodyField(dict, "name → value in force"),
+    "releases": BodyField(
+        dict,
+        "population → number of the newest release seen; missing if there is none",
+        each=BodyField(int, "a number", least=0, most=MAX_VERSION),
+    ),
 }
 
 STATE: Schema = {
@@ -177,6 +182,15 @@ ANNOUNCEMENT: Schema = {
     "qos": BodyField(int, "of the state", required=True),
 }
 
+_SIGNED_PART = BodyField(
+    dict,
+    "a signed document",
+    inside={
+        "doc": BodyField(bytes, "the document", required=True),
+        "signatures": BodyField(list, "of it", required=True, each=_SIGNATURES),
+    },
+)
+
 SIGNED: Schema = {
     "doc": BodyField(bytes, "the document: canonical JSON (sorted keys, no blanks, ASCII)", required=True),
     "signatures": BodyField(
@@ -188,14 +202,12 @@ SIGNED: Schema = {
     "rotations": BodyField(
         list,
         "signed documents of purpose 'keys', oldest first, each signed by the keys before it",
-        each=BodyField(
-            dict,
-            "a signed document",
-            inside={
-                "doc": BodyField(bytes, "the document", required=True),
-                "signatures": BodyField(list, "of it", required=True, each=_SIGNATURES),
-            },
-        ),
+        each=_SIGNED_PART,
+    ),
+    "releases": BodyField(
+        list,
+        "with a desired document: signed documents of purpose 'release' for its populations",
+        each=_SIGNED_PART,
     ),
 }
 
@@ -264,6 +276,37 @@ KEYS: Schema = {
     "version": BodyField(int, "version; must increase", required=True, least=0, most=MAX_VERSION),
     "keys": BodyField(list, "public keys in hex (64 digits)", required=True, each=_TEXT),
     "threshold": BodyField(int, "number of keys that must sign", required=True, least=0, most=MAX_COUNT),
+    "release_keys": BodyField(
+        list,
+        "public keys in hex of the release role; keys are then the director's; missing: release keys stay "
+        "as they are, if there are any",
+        each=_TEXT,
+    ),
+    "release_threshold": BodyField(
+        int, "number of release keys that must sign; 1 if missing", least=0, most=MAX_COUNT
+    ),
+}
+
+RELEASE: Schema = {
+    "fleet": BodyField(str, "the fleet it is for", required=True),
+    "population": BodyField(str, "the population it is for", required=True),
+    "bundle": BodyField(str, "digest of the bundle that is released", required=True),
+    "number": BodyField(
+        int,
+        "of the release; the highest that a device has seen for a population decides",
+        required=True,
+        least=1,
+        most=MAX_VERSION,
+    ),
+    "issued": BodyField(float, "when it was signed", required=True, unit="Unix s"),
+    "allows": BodyField(
+        list, "digests of older bundles that the director may go back to", most=32, each=_TEXT
+    ),
+    "config": BodyField(dict, "configuration of a new population"),
+    "devices": BodyField(list, "names of the devices it is for; missing: all of the fleet", each=_TEXT),
+    "expires": BodyField(
+        float, "a device that has not seen it until then refuses it; 0 or missing: never", unit="Unix s"
+    ),
 }
 
 COMMAND: Schema = {

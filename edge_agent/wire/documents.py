@@ -6,6 +6,10 @@ how many of them must have signed, and a version. A rotation is a document of pu
 the keys it takes the place of; a message carries all rotations, oldest first, so that a device that slept
 through some can follow them. Trust only moves forward, and is kept by the device.
 
+Keys have one role or two. With *release* keys, these alone sign releases (`wire.releases`) and rotations, and
+the other keys, the *director's*, sign desired documents and commands. Without them the keys have both roles.
+A rotation that names release keys separates the roles; none joins them again.
+
 What is in a document must be reportable: a device says in ``up/reported`` what is in force, so what msgpack
 cannot carry (`body_checks.check_plain`) is refused before anything is kept. Otherwise a device would fail at
 each start to say what it keeps.
@@ -28,6 +32,9 @@ from edge_agent.wire.signatures import PUBLIC_KEY_BYTES, PublicKey, SecretKey
 DESIRED = "edge-agent desired 1"
 COMMAND = "edge-agent command 1"
 KEYS = "edge-agent keys 1"
+RELEASE = "edge-agent release 1"
+BY_RELEASE_KEYS = frozenset({KEYS, RELEASE})
+"""Purposes that the director's keys do not sign."""
 
 MAX_KEYS = 16
 MAX_ROTATIONS = 64
@@ -68,17 +75,26 @@ class Trust:
     """The keys whose documents a device of a fleet accepts.
 
     ``keys`` are raw public keys; ``threshold`` of them must have signed; ``version`` counts rotations.
+    ``release_keys`` and ``release_threshold`` are those of the release role; without release keys, ``keys``
+    have both roles.
     """
 
     fleet: str
     keys: tuple[bytes, ...]
     threshold: int = 1
     version: int = 0
+    release_keys: tuple[bytes, ...] = ()
+    release_threshold: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.threshold <= len(set(self.keys)):
-            found = f"{self.threshold} of {len(set(self.keys))}"
-            raise ConfigError(f"hub keys: threshold is {found} keys, expected 1 to the number of keys")
+        _check_threshold(self.keys, self.threshold)
+        if self.release_keys:
+            _check_threshold(self.release_keys, self.release_threshold)
+
+    @property
+    def has_release_keys(self) -> bool:
+        """Whether the roles are separate."""
+        return bool(self.release_keys)
 
     def opened(self, body: Mapping[str, Any], purpose: str, schema: bodies.Schema) -> Document:
         """Return the document in ``body`` once enough keys are found to have signed it.
@@ -135,14 +151,32 @@ class Trust:
         for rotation in body.get("rotations", ())[:MAX_ROTATIONS]:
             if _version(rotation) <= trust.version:
                 continue
-            document = trust.opened(rotation, KEYS, bodies.KEYS)
-            keys = _keys(document)
-            trust = Trust(trust.fleet, keys, _threshold(document, keys), document["version"])
+            trust = trust._after(trust.opened(rotation, KEYS, bodies.KEYS))
         return trust
+
+    def _after(self, document: Document) -> Trust:
+        """Return the trust that a rotation leads to; release keys that it does not name stay."""
+        keys = _keys(document, "keys")
+        threshold = _threshold(document["threshold"], keys)
+        release, release_threshold = self.release_keys, self.release_threshold
+        if "release_keys" in document:
+            release = _keys(document, "release_keys")
+            release_threshold = _threshold(document.get("release_threshold", 1), release)
+        if set(keys) & set(release):
+            raise PeerError("rotations: a key is among keys and release_keys, expected one role for each")
+        return Trust(self.fleet, keys, threshold, document["version"], release, release_threshold)
 
     def state(self) -> dict[str, Any]:
         """Return what a device keeps, as JSON."""
-        return {"keys": [k.hex() for k in self.keys], "threshold": self.threshold, "version": self.version}
+        state = {
+            "keys": [key.hex() for key in self.keys],
+            "threshold": self.threshold,
+            "version": self.version,
+        }
+        if self.release_keys:
+            state["release_keys"] = [key.hex() for key in self.release_keys]
+            state["release_threshold"] = self.release_threshold
+        return state
 
     @classmethod
     def of_state(cls, fleet: str, state: Mapping[str, Any]) -> Trust:
@@ -155,21 +189,36 @@ class Trust:
         """
         keys = tuple(bytes.fromhex(k) for k in state["keys"])
         threshold = integer(state, "threshold", 1, MAX_KEYS)
-        return cls(fleet, keys, threshold, integer(state, "version", 0, MOST_INTEGER))
+        version = integer(state, "version", 0, MOST_INTEGER)
+        release = tuple(bytes.fromhex(k) for k in state.get("release_keys", ()))
+        return cls(
+            fleet, keys, threshold, version, release, integer(state, "release_threshold", 1, MAX_KEYS, 1)
+        )
 
     def _verified(self, body: Mapping[str, Any], purpose: str) -> bytes:
         bodies.check(bodies.SIGNED, body, purpose)
         text: bytes = body["doc"]
         message = _message(purpose, text)
+        keys, threshold, role = self.keys, self.threshold, ""
+        if self.release_keys:
+            role = "director "
+            if purpose in BY_RELEASE_KEYS:
+                keys, threshold, role = self.release_keys, self.release_threshold, "release "
         signers: set[bytes] = set()
         for item in body["signatures"][:MAX_KEYS]:
             key = item["key"]
-            if key in self.keys and PublicKey(key, "").verifies(message, item["signature"]):
+            if key in keys and PublicKey(key, "").verifies(message, item["signature"]):
                 signers.add(key)
-        if len(signers) < self.threshold:
-            found = f"{len(signers)} of the {self.threshold} signatures needed"
-            raise PeerError(f"{purpose}: {found} are by keys that are believed")
+        if len(signers) < threshold:
+            found = f"{len(signers)} of the {threshold} signatures needed"
+            raise PeerError(f"{purpose}: {found} are by {role}keys that are believed")
         return text
+
+
+def _check_threshold(keys: tuple[bytes, ...], threshold: int) -> None:
+    if not 1 <= threshold <= len(set(keys)):
+        found = f"{threshold} of {len(set(keys))}"
+        raise ConfigError(f"hub keys: threshold is {found} keys, expected 1 to the number of keys")
 
 
 def _message(purpose: str, text: bytes) -> bytes:
@@ -197,9 +246,9 @@ def version_of(document: Mapping[str, Any]) -> int:
     return 0
 
 
-def _keys(document: Document) -> tuple[bytes, ...]:
+def _keys(document: Document, role: str) -> tuple[bytes, ...]:
     keys: list[bytes] = []
-    for text in document["keys"][:MAX_KEYS]:
+    for text in document[role][:MAX_KEYS]:
         try:
             raw = bytes.fromhex(text)
         except ValueError as error:
@@ -210,8 +259,7 @@ def _keys(document: Document) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def _threshold(document: Document, keys: tuple[bytes, ...]) -> int:
-    threshold: int = document["threshold"]
+def _threshold(threshold: int, keys: tuple[bytes, ...]) -> int:
     if not 1 <= threshold <= len(set(keys)):
         raise PeerError(f"rotations: threshold {threshold} of {len(set(keys))} keys")
     return threshold

@@ -138,7 +138,7 @@ class Device:
     def said(self, topic: str) -> list[bytes]:
         return [payload for where, payload in self.heard if where == topic]
 
-    def drive(self, room: int, co2: int, fan: str) -> None:
+    def drive(self, room: int, co2: int, fan: str, seconds: float = PATIENCE) -> None:
         """Repeat a reading until it has convinced the room's agent."""
         wanted = b'{"fan": "%s"}' % fan.encode()
 
@@ -146,7 +146,7 @@ class Device:
             self.client.publish(f"z/room-{room}", b'{"co2": %d}' % co2)
             return self.said(f"z/room-{room}/set")[-1:] == [wanted]
 
-        self.until(convinced)
+        self.until(convinced, seconds)
 
     def hang_up(self) -> None:
         assert self.process is not None

@@ -13,6 +13,7 @@ import uvicorn
 from edge_agent.testing.mosquitto import free_port
 from edge_hub.api import app, passwords
 from edge_hub.api.hub import Hub
+from edge_hub.api.request_limits import TimedRequests
 from edge_hub.database import accounts
 from edge_hub.database.engine import Database
 from edge_hub.domain import secrets
@@ -24,12 +25,17 @@ KEPT = passwords.make(PASSWORD)
 class Service:
     """A running service; `client` gives callers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, http: type[TimedRequests] = TimedRequests) -> None:
         self.hub = Hub(database)
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
-            app.make(self.hub), host="127.0.0.1", port=self.port, log_level="warning", lifespan="on"
+            app.make(self.hub),
+            host="127.0.0.1",
+            port=self.port,
+            log_level="warning",
+            lifespan="on",
+            http=http,
         )
         self._server = uvicorn.Server(config)
         self._loop = asyncio.new_event_loop()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.wire import signatures
 from edge_hub.cli import main
 from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
@@ -98,11 +100,11 @@ def lab(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Lab]:
     end_all(made.processes.values())
 
 
-def admin(process: Process) -> httpx.Client:
+def admin(process: Process, trust: ssl.SSLContext | bool = True) -> httpx.Client:
     """Follow the link that the first start prints."""
     found = re.search(r"/setup#(\S+)", process.text())
     assert found is not None, process.text()
-    client = httpx.Client(base_url=f"{process.address}/api/v1", timeout=30)
+    client = httpx.Client(base_url=f"{process.address}/api/v1", timeout=30, verify=trust)
     answer = client.post("/setup", json={"code": found[1], "user": "ann", "password": PASSWORD})
     assert answer.status_code == 201, answer.text
     client.headers["X-CSRF-Token"] = answer.json()["csrf"]
@@ -229,6 +231,31 @@ def test_a_rollout_survives_the_service_being_killed_and_ends_on_every_device(st
     again.close()
 
 
+def test_a_rollout_runs_once_the_owner_of_the_release_key_has_signed(start: Any, lab: Lab) -> None:
+    release, public = lab.folder / "release.key", lab.folder / "release.key.pub"
+    signatures.save(signatures.generate("release"), release)
+    lab.hub_lines = f"release_keys = {[str(public)]}"
+    client = admin(process := start("--sign", str(lab.key), "--release-key", str(public)))
+    lab.boot("pi1")
+    until(lambda: client.get("/devices", params={"filter": "online"}).json()["devices"])
+    path = lab.bundle("second", fan.model())
+    digest = client.post("/bundles", content=path.read_bytes()).json()["digest"]
+    plan = {"fleet": "lab", "bundle": digest, "population": "rooms", "canary": "100%", "gates": GATES}
+    id_ = client.post("/rollouts", json=plan).json()["id"]
+    assert client.post(f"/rollouts/{id_}/approve").status_code == 409
+
+    token = lab.folder / "token"
+    token.touch(0o600)
+    token.write_text(client.post("/tokens", json={"name": "x", "role": "operator"}).json()["token"])
+    service = ["--hub", process.address, "--token-file", str(token)]
+    words = ["--fleet", "lab", "--population", "rooms", "--sign", str(release)]
+    assert main(["sign", str(path), *words, *service]) == 0
+    assert client.post(f"/rollouts/{id_}/approve").status_code == 202
+    found = until(lambda: _ended(client, id_), 180)
+    assert found["state"]["members"]["pi1"]["state"] == "committed"
+    client.close()
+
+
 def test_who_joins_a_group_gets_what_the_group_has(start: Any, lab: Lab) -> None:
     process = start("--sign", str(lab.key))
     client = admin(process)
@@ -292,6 +319,8 @@ def test_a_broker_that_is_away_is_said_and_waited_for(start: Any, mosquitto: Mos
         (("--data", "x.db", *TLS, "none"), "", "none: No such file"),
         (("--data", "x.db", *TLS, "open"), "", "open: mode is 0644, expected 0600"),
         (("--data", "x.db", *TLS, "closed"), "", "cert: no usable certificate and key"),
+        (("--data", "x.db", "--sign", "hub", "--release-key", "hub.pub"), "", "hub.pub: is a key of --sign"),
+        (("--data", "x.db", "--release-key", "hub.pub", "--release-threshold", "2"), "", "found 2 of 1 keys"),
         ((), "data = 3", "data: found 3, expected a text"),
         ((), "nothing = 3", "nothing: found a key that is no option"),
         ((), "no_ingest = 1", "no_ingest: found 1, expected true or false"),
@@ -304,6 +333,7 @@ def test_what_is_wrong_with_the_options_is_said_in_one_line(
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "hub.toml"
     config.write_text(text)
+    signatures.save(signatures.generate("hub"), tmp_path / "hub")
     for name, mode in (("open", 0o644), ("closed", 0o600)):
         Path(name).touch()
         Path(name).chmod(mode)

@@ -250,6 +250,16 @@ def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
     assert two.acquire()
 
 
+def test_a_lease_from_before_the_clock_was_set_back_is_over(database: Database) -> None:
+    killed, other, third = (leases.Lease(database, "jobs") for _ in range(3))
+    assert killed.acquire()
+    assert not other.acquire()
+    with database.write() as connection:
+        sql.run(connection, "UPDATE leases SET expires = expires + 3600")
+    assert other.acquire()
+    assert not third.acquire()
+
+
 def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "hub.db"))
     migrate(database)

@@ -44,6 +44,7 @@ SAME_NAME = {
                 "groups",
                 "idempotency",
                 "rejected",
+                "releases",
                 "rollouts",
             ),
             "database/ has the table, api/ its routes, jobs/ what runs on it",

@@ -63,7 +63,9 @@ def generated() -> str:
     lines += ["### Gates", "", "A device knows these `gates` of a document and ignores others:", ""]
     lines += table(bodies.GATES)
     lines += ["### Rotation of the hub's keys", "", "Each of `rotations` is a signed document with:", ""]
-    return "\n".join([*lines, *table(bodies.KEYS)])
+    lines += table(bodies.KEYS)
+    lines += ["### Releases", "", "Each of `releases` is a document signed by the release keys, with:", ""]
+    return "\n".join([*lines, *table(bodies.RELEASE)])
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "ingest",
     "keys",
     "retire",
+    "sign",
     "migrate",
     "serve",
 )

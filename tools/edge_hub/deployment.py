@@ -136,6 +136,9 @@ class Deployment:
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
+        if reason := self._forbids(device, previous):
+            self.rollout.not_reverted(device, reason)
+            return
         if not previous or self._store.bundle(previous).exists():
             try:
                 self._publish(device, previous)
@@ -147,6 +150,17 @@ class Deployment:
             # Without the old bundle's blocks it can't be described; the device keeps the old one if it
             # has it.
             self.rollout.not_reverted(device, f"the hub does not hold {previous[:12]}")
+
+    def _forbids(self, device: str, previous: str) -> str:
+        """Return why a device that committed would refuse the old bundle, "" if it would not."""
+        known = self.fleet.devices.get(device)
+        number = known.reported.get("releases", {}).get(self.rollout.population) if known else None
+        committed = self._running(device) == self.rollout.bundle
+        if number is None or not previous or not committed:
+            return ""
+        if self._desired.allows(self.rollout.population, previous, number):
+            return ""
+        return f"release {number} does not allow bundle {previous[:12]}"
 
     def _running(self, device: str) -> str:
         known = self.fleet.devices.get(device)

@@ -21,8 +21,9 @@ from edge_agent.wire.documents import Document
 from edge_agent.wire.messages import Message
 from edge_agent.wire.signatures import SecretKey
 from edge_agent.wire.topics import DeviceTopics
-from edge_hub import rotations
+from edge_hub import releases, rotations
 from edge_hub.connection import Connection
+from edge_hub.signed_json import Signed
 
 
 class Desired:
@@ -40,6 +41,8 @@ class Desired:
         What a device must follow to believe those keys.
     expires : float
         Seconds a document is valid.
+    known_releases : sequence of Signed
+        The fleet's releases; those of a document's populations go with it.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Desired:
         keys: Sequence[SecretKey],
         known: Sequence[rotations.Rotation],
         expires: float,
+        known_releases: Sequence[Signed] = (),
     ) -> None:
         self._link = link
         self._fleet = fleet
@@ -56,6 +60,7 @@ class Desired:
         self._rotations = known
         self._makers = rotations.makers(fleet, known, keys)
         self._expires = expires
+        self._releases = known_releases
         self._documents: dict[str, Document] = {}
         self._foreign: dict[str, str] = {}
 
@@ -112,10 +117,16 @@ class Desired:
         }
         check_plain(document, DeviceTopics(self._fleet, device).desired)
         body = documents.signed(document, documents.DESIRED, self._keys, self._rotations)
+        if going := releases.chosen(self._releases, document["populations"], device):
+            body["releases"] = going
         topic = DeviceTopics(self._fleet, device).desired
         self._link.publish(topic, messages.encode(Message(body, t=now)), retain=True)
         self._documents[device] = document
         return int(document["version"])
+
+    def allows(self, population: str, bundle: str, number: int) -> bool:
+        """Whether a release of at least ``number`` is known that lets a population run a bundle."""
+        return releases.names_bundle(self._releases, population, bundle, {}, number)
 
     def _opened(self, device: str, body: Mapping[str, Any]) -> Document:
         reasons: list[str] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import bodies, messages, topics
-from edge_hub import absent, connection, rotations
+from edge_hub import absent, connection, releases, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
 from edge_hub.device_selector import select
@@ -53,7 +53,8 @@ def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) 
     with connection.Connection(
         arguments, (f"{fleet}/up/reported", f"{fleet}/down/desired"), quiet=arguments.wait
     ) as link:
-        desired = Desired(link, arguments.fleet, signers, known, arguments.expires)
+        stored = releases.load(HubStore(arguments.state), arguments.fleet)
+        desired = Desired(link, arguments.fleet, signers, known, arguments.expires, stored)
         while not link.settled:
             link.insist()
             for message in link.messages(min(arguments.wait, 0.2)):

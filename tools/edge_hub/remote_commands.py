@@ -12,6 +12,7 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_hub.deployment import summary
 from edge_hub.remote import RemoteHub, follow, selected, wait_for_replies
 from edge_hub.rollout import FleetRollout
+from edge_hub.signed_json import Signed, to_plain
 
 
 def devices(arguments: argparse.Namespace) -> int:
@@ -49,13 +50,17 @@ def command(arguments: argparse.Namespace, values: dict[str, Any]) -> int:
     return EXIT_DONE if all(reply["state"] == "done" for reply in replies) else EXIT_FAILED
 
 
-def deploy(arguments: argparse.Namespace, gates: dict[str, float], config: dict[str, Any]) -> int:
+def deploy(
+    arguments: argparse.Namespace, gates: dict[str, float], config: dict[str, Any], release: Signed | None
+) -> int:
     """Upload a bundle, let the service roll it out, and watch until it has ended."""
     if not arguments.population:
         raise ConfigError("--population: found none, expected the name of one with --hub")
     if arguments.url:
         raise ConfigError("--url: not with --hub: the service serves the bundle itself")
     hub = RemoteHub(arguments)
+    if release is not None:
+        hub.post("/releases", to_plain(release))
     wanted = {
         "fleet": arguments.fleet,
         "bundle": hub.upload(arguments.bundle)["digest"],

@@ -40,10 +40,15 @@ class BundlePort(Protocol):
     def download(self, cut: Cut) -> None:
         """Begin to fetch ``cut.url``; `Fetched` follows."""
 
-    def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes]) -> None:
-        """Begin to verify a complete bundle, signed by one of ``signers``; `Verified` follows."""
+    def verify(self, config: PopulationConfig, bundle: str, signers: Collection[bytes] | None) -> None:
+        """Begin to verify a complete bundle; `Verified` follows.
 
-    def admit(self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes]) -> None:
+        One of ``signers`` must have signed its file, unless that is None: a release names its digest.
+        """
+
+    def admit(
+        self, name: str, config: Mapping[str, Any], bundle: str, signers: Collection[bytes] | None
+    ) -> None:
         """Begin to check what a new population is made of, and to verify its bundle; `Verified` follows."""
 
     def path(self, bundle: str) -> str:

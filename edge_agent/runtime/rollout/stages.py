@@ -142,7 +142,10 @@ class RolloutStages:
         return self._client.failed(population, bundle, reason, *self._now())
 
     def _verify(self, population: str, bundle: str) -> Effects:
-        group, signers = self._populations.groups.get(population), self._client.twin.trust.keys
+        group, signers = (
+            self._populations.groups.get(population),
+            self._client.twin.signers(population, bundle),
+        )
         config = self._client.asked_for(population)
         if group is not None:
             self._bundles.verify(group.config, bundle, signers)

@@ -24,6 +24,7 @@ GIVEN = Path("/root/given")
 ALWAYS = (
     "install.readme",
     "install.profile",
+    "install.two_ticks_per_second",
     "life.ready_without_a_broker",
     "life.acts_when_the_broker_comes",
     "life.memory",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 import tomllib
 
-from board_checks import CONFIG, DROP_INS, GIVEN, STATE, run, unit
+from board_checks import CONFIG, DROP_INS, GIVEN, STATE, UNIT, run, status, unit, wait_until
 
 MODEL = GIVEN / "model"
 DEVICE_TREE = "/sys/firmware/devicetree/base/model"
@@ -30,3 +30,12 @@ def profile() -> object:
     assert int(shown["MemoryHigh"]) == 56 << 20, shown
     assert not STATE.exists() or STATE.owner() == "edge-agent"
     return shown
+
+
+def two_ticks_per_second() -> object:
+    """The README's agents step on arrivals; the checks that follow count ticks, also without a reading."""
+    text = CONFIG.read_text()
+    assert text.count('step = "arrival"') == 1, text
+    CONFIG.write_text(text.replace('step = "arrival"', 'rate_hz = 2.0\ntick = "ignore"'))
+    run("systemctl", "restart", UNIT)
+    return {"tick_s": wait_until("a tick", lambda: status()["populations"]["office"]["ticks"] > 0)}

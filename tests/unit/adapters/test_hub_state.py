@@ -17,6 +17,7 @@ from edge_agent.adapters.hub_state import BUNDLES, FLOOR, STATE, HubState
 from edge_agent.adapters.starts import FILE, LIMIT, UP_S, StartCount
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.twin import Floor
+from edge_agent.wire.releases import Released
 
 OWNER = "f/d"
 
@@ -246,3 +247,20 @@ def test_a_board_without_a_name_for_its_start_counts_all(tmp_path: Path) -> None
     assert starts.board_boot(tmp_path / "none") == ""
     assert starts.board_boot()
     assert [count(tmp_path, "").begin() for _ in range(LIMIT + 1)] == [*[False] * LIMIT, True]
+
+
+def test_the_newest_releases_outlive_the_state(tmp_path: Path) -> None:
+    released = {"climate": {"number": 7, "bundles": ["a" * 64, "b" * 64], "config": ""}}
+    files = HubState(tmp_path, OWNER)
+    files.write({"twin": {"trust": {"version": 1}, "document": None, "releases": released}})
+    (tmp_path / STATE).unlink()
+    kept = HubState(tmp_path, OWNER).read()
+    assert kept.floor.releases == {"climate": Released(7, ("a" * 64, "b" * 64))}
+    files = HubState(tmp_path, OWNER)
+    files.read()
+    files.write({"twin": {"trust": {"version": 1}, "document": None}})
+    assert HubState(tmp_path, OWNER).read().floor.releases["climate"].number == 7
+    floor = {"owner": OWNER, "version": 1, "trust": 1, "releases": {"x": 1}}
+    (tmp_path / FLOOR).write_text(json.dumps(floor))
+    (line,) = HubState(tmp_path, OWNER).read().lost
+    assert line.startswith(f"{FLOOR}: not a floor of this device")

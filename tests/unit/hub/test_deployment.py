@@ -17,6 +17,7 @@ from rich.console import Console
 from edge_agent.wire import blocks, bodies, messages
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics, parse
+from edge_hub import releases
 from edge_hub.block_server import MOST_UNSENT
 from edge_hub.connection import Incoming
 from edge_hub.deployment import Deployment
@@ -93,6 +94,31 @@ def test_a_pause_begins_no_wave_until_somebody_resumes(desk: Desk) -> None:
 
     states = desk.run(pause_and_commit, look, second_commits)
     assert (states[1], states[-1]) == ("paused", "done")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_who_committed_is_sent_back_only_if_the_newest_release_allows_it(desk: Desk, allowed: bool) -> None:
+    """A device with release keys refuses anything else, so the hub must not count it as reverted."""
+    document = {"fleet": "f", "population": "rooms", "bundle": desk.new, "number": 7, "issued": NOW}
+    known = [
+        releases.make(document | {"allows": [desk.old] if allowed else []}, [STRANGER]),
+        releases.make(document | {"bundle": desk.old, "number": 6}, [STRANGER]),
+    ]
+    ours = Desired(desk.link, "f", [HUB], [], 60.0, known)  # type: ignore[arg-type]
+    desk.deployment = Deployment(desk.rollout, desk.store, desk.link, ours, lambda: NOW)  # type: ignore[arg-type]
+
+    def commits() -> None:
+        version = desk.link.document()["version"]
+        desk.link.waiting.append(desk.reports(TOPICS, desk.new, version, releases={"rooms": 7}))
+
+    assert desk.run(commits, desk.asks("abort"))[-1] == "aborted"
+    member = desk.rollout.members["pi"]
+    wanted = desk.link.document()["populations"]["rooms"]["bundle"]
+    if allowed:
+        assert (member.state, wanted) == ("reverted", desk.old)
+    else:
+        assert (member.state, wanted) == ("committed", desk.new)
+        assert member.reason == f"not sent back: release 7 does not allow bundle {desk.old[:12]}"
 
 
 def test_a_bundle_that_the_hub_does_not_hold_is_not_sent_back(desk: Desk) -> None:

@@ -16,7 +16,18 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Message, Scope
 
 from edge_agent import __version__
-from edge_hub.api import accounts, audit, bundles, commands, devices, groups, health, rollouts, streams
+from edge_hub.api import (
+    accounts,
+    audit,
+    bundles,
+    commands,
+    devices,
+    groups,
+    health,
+    releases,
+    rollouts,
+    streams,
+)
 from edge_hub.api.access import COOKIE, FindCaller, guard
 from edge_hub.api.hub import Hub
 from edge_hub.api.idempotency import Idempotent
@@ -65,6 +76,7 @@ def make(hub: Hub) -> Litestar:
             *accounts.HANDLERS,
             *bundles.HANDLERS,
             *groups.HANDLERS,
+            *releases.HANDLERS,
             *rollouts.HANDLERS,
             *commands.HANDLERS,
             *audit.HANDLERS,

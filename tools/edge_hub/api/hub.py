@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from litestar import Request, Response
 
+from edge_agent.wire.documents import Trust
 from edge_hub.api.answers import Answers, respond
 from edge_hub.api.broadcast import Broadcast
 from edge_hub.database.accounts import Caller
@@ -39,13 +40,15 @@ class CommandSender(Protocol):
 class Hub:
     """The service as its handlers see it.
 
-    ``secure`` says that browsers reach it by TLS. ``troubles`` are asked by ``/readyz``: each returns what is
-    wrong with a part, "" for nothing.
+    ``secure`` says that browsers reach it by TLS. ``release_trust`` returns whose releases a fleet's devices
+    believe, None if the hub's keys have both roles. ``troubles`` are asked by ``/readyz``: each returns what
+    is wrong with a part, "" for nothing.
     """
 
     database: Database
     secure: bool = False
     sender: CommandSender | None = None
+    release_trust: Callable[[str], Trust | None] = lambda _fleet: None
     troubles: list[Callable[[], str]] = field(default_factory=list)
     gauges: list[Callable[[], dict[str, float]]] = field(default_factory=list)
     answers: Answers = field(default_factory=Answers)

@@ -14,6 +14,7 @@ from edge_agent.wire import bodies
 from edge_hub.api.hub import Hub, caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
 from edge_hub.api.problems import ProblemError, known
+from edge_hub.api.releases import is_released
 from edge_hub.api.schemas import (
     NewRollout,
     Rollout,
@@ -58,6 +59,8 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
     if unknown:
         raise ConfigError(f"gates: found {unknown[0]!r}, expected one of {', '.join(bodies.GATES)}")
     found = known(bundles.one(hub.database, data.bundle), f"bundle {data.bundle}")
+    if data.approve:
+        _check_released(hub, data.fleet, data.population, data.bundle, data.config)
     text = data.filter
     with hub.database.write() as connection:
         if data.group:
@@ -122,6 +125,9 @@ async def steer_rollout(
             )
         if not allowed:
             raise ProblemError(409, f"rollout {id_}: is {status}; {action} is not possible")
+        if action == "approve":
+            config = json.loads(found["state"])["config"]
+            _check_released(hub, found["fleet"], found["population"], found["bundle"], config)
         now = hub.now()
         with hub.database.write() as connection:
             if action == "approve":
@@ -135,6 +141,14 @@ async def steer_rollout(
 
     row = await hub.change(change)
     return Response(Rollout(**row), status_code=202)
+
+
+def _check_released(hub: Hub, fleet: str, population: str, bundle: str, config: dict[str, Any]) -> None:
+    if not is_released(hub, fleet, population, bundle, config):
+        what = f"bundle {bundle[:12]} has no release for population {population}"
+        raise ProblemError(
+            409, f"{what}; sign it with the release keys (edge-hub sign) and upload that first"
+        )
 
 
 def _rollout(hub: Hub, id_: str) -> dict[str, Any]:

@@ -158,6 +158,49 @@ class BundleDetail(Struct):
     manifest: dict[str, Any]
 
 
+class Signature(Struct, forbid_unknown_fields=True):
+    """A signature: public key and Ed25519 signature in hex."""
+
+    key: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    signature: Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
+
+
+class NewRelease(Struct, forbid_unknown_fields=True):
+    """A release as ``edge-hub sign`` writes it: the document's canonical JSON, and who signed it."""
+
+    doc: Annotated[str, Meta(min_length=1, max_length=200_000, pattern="^[ -~]*$")]
+    signatures: Annotated[list[Signature], Meta(min_length=1, max_length=16)]
+
+
+class Release(Struct):
+    """A release that was uploaded; ``allows`` are older bundles that may be gone back to."""
+
+    id: str
+    fleet: str
+    population: str
+    bundle: str
+    number: int
+    uploaded: float
+    uploaded_by: str
+    allows: list[str]
+    devices: list[str]
+    config: dict[str, Any]
+    issued: float
+    expires: float
+
+
+class WantedRelease(Struct):
+    """A proposed rollout whose bundle has no release yet."""
+
+    rollout: str
+    fleet: str
+    population: str
+    bundle: str
+    name: str
+    config: dict[str, Any]
+    devices: int
+
+
 class NewRollout(Struct, forbid_unknown_fields=True):
     """A rollout to be made: to the devices of a filter or a group."""
 

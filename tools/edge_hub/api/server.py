@@ -21,9 +21,11 @@ import uvicorn
 import uvloop
 
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
+from edge_agent.wire.documents import Trust
 from edge_agent.wire.signatures import SecretKey
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
+from edge_hub.api.request_limits import TimedRequests
 from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
 from edge_hub.ingest.registrar import Registrar
@@ -53,6 +55,7 @@ class Settings:
     certificate: Path | None = None
     certificate_key: Path | None = None
     proxies: str = ""
+    release_trust: Callable[[str], Trust | None] = lambda _fleet: None
 
 
 class Ingest:
@@ -129,6 +132,7 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     director = Director(database, bundles, arguments, keys)
     hub.troubles.append(director.trouble)
     hub.sender = director if keys else None
+    hub.release_trust = settings.release_trust
     parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director]
     if settings.ingest:
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
@@ -185,6 +189,7 @@ def _config(hub: Hub, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="none",
+        http=TimedRequests,
         lifespan="on",
         ws="websockets-sansio",
         ws_max_size=4096,

@@ -25,7 +25,7 @@ from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError, PeerError
 from edge_agent.wire import bundle, topics
 from edge_agent.wire.body_checks import check_plain
 from edge_agent.wire.population_topics import check_population_topics
-from edge_hub import absent, connection, deployment, rotations
+from edge_hub import absent, connection, deployment, releases, rotations
 from edge_hub.commands.devices import collect
 from edge_hub.desired import Desired
 from edge_hub.device_selector import select
@@ -33,6 +33,7 @@ from edge_hub.fleet import Device
 from edge_hub.hub_folder import HubStore, default_folder
 from edge_hub.rejected import printable
 from edge_hub.rollout import MIN_SUCCESS, STATES, FleetRollout, Member, parse_shares, waves
+from edge_hub.signed_json import Signed
 from edge_hub.tables import drawn
 
 
@@ -47,6 +48,12 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         type=Path,
         metavar="TOML",
         help="configuration of a new population, for devices that do not have it",
+    )
+    parser.add_argument(
+        "--release",
+        type=Path,
+        metavar="FILE",
+        help="the release (edge-hub sign), for devices with release keys; it is stored",
     )
     parser.add_argument(
         "--url", default="", help="http, https or file URL from which devices fetch the bundle"
@@ -123,11 +130,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--population: found none, expected the name of the new one")
     if arguments.population:
         topics.check_name(arguments.population, "--population")
-    config = _config(arguments.new, arguments.population)
+    config = population_config(arguments.new, arguments.population)
+    release = _release(arguments, found.digest, config)
     if arguments.hub:
         from edge_hub import remote_commands
 
-        return remote_commands.deploy(arguments, gates, config)
+        return remote_commands.deploy(arguments, gates, config, release)
     store = HubStore(arguments.state)
     rotations.signers(arguments.sign, arguments.fleet, rotations.load(store, arguments.fleet))
     heard = collect(arguments)
@@ -135,6 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
     devices = select(heard.devices.values(), arguments.to)
     population = arguments.population or _only_population(devices)
     store.keep_bundle(arguments.bundle, found.digest)
+    if release is not None:
+        releases.keep(store, arguments.fleet, release)
     id_ = f"{found.name}-{found.digest[:8]}-{secrets.token_hex(2)}"
     names = [device.name for device in devices]
     members = {name: Member() for name in names}
@@ -159,7 +169,8 @@ def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) 
     ):
         if not ours:
             raise ConfigError(f"rollout {rollout.id}: another process runs it already")
-        desired = Desired(link, arguments.fleet, keys, known, arguments.expires)
+        stored = releases.load(store, arguments.fleet)
+        desired = Desired(link, arguments.fleet, keys, known, arguments.expires, stored)
         job = deployment.Deployment(rollout, store, link, desired)
         job.run(lambda r: show(r, arguments.json))
     show_devices(rollout, arguments.json)
@@ -210,7 +221,31 @@ def _say(text: str, end: str = "\n") -> None:
         closed_pipe.discard_output()
 
 
-def _config(path: Path | None, name: str) -> dict[str, Any]:
+def _release(arguments: argparse.Namespace, digest: str, config: dict[str, Any]) -> Signed | None:
+    """Return the release of ``--release``, checked to be one of what is deployed."""
+    if arguments.release is None:
+        return None
+    signed = releases.read(arguments.release)
+    document = releases.document_of(signed, str(arguments.release))
+    expected = {"fleet": arguments.fleet, "bundle": digest}
+    if arguments.population:
+        expected["population"] = arguments.population
+    for key, value in expected.items():
+        if document[key] != value:
+            raise ConfigError(f"{arguments.release}: {key}: found {document[key]!r}, expected {value!r}")
+    if config and document.get("config") != config:
+        raise ConfigError(f"{arguments.release}: config: found another one than {arguments.new}")
+    return signed
+
+
+def population_config(path: Path | None, name: str) -> dict[str, Any]:
+    """Return the configuration of a new population, {} without a file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, not TOML, or holds what a population of the hub can't have.
+    """
     if path is None:
         return {}
     try:

@@ -4,13 +4,17 @@
 the hub's folder. Every later document of this hub contains it. ``send`` signs each device's desired document
 with the new keys and waits until the devices report that they have accepted them. New bundles must then be
 signed with a new key.
+
+``rotate --new-release`` separates the roles: ``--new`` are then the director's keys, which sign documents and
+commands and may lie on the hub, and the release keys sign releases (``edge-hub sign``) and later rotations. A
+later rotation changes one role: ``--new`` the director's, ``--new-release`` the release keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,28 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--threshold", type=int, default=1, help="rotate: number of keys that must sign; default: 1"
     )
+    parser.add_argument(
+        "--new-release",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="rotate: a new public release key; repeatable",
+    )
+    parser.add_argument(
+        "--release-threshold",
+        type=int,
+        default=1,
+        help="rotate: number of release keys that must sign; default: 1",
+    )
+    parser.add_argument(
+        "--old",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="rotate: a director's public key until now, if the first rotation is signed by release keys",
+    )
     document_change.add_arguments(parser)
     add_runner_arguments(parser)
     parser.set_defaults(run=run)
@@ -56,9 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
     if not signers:
         raise ConfigError("--sign: found no key, expected the secret keys that the devices believe now")
     new: list[PublicKey] = [signatures.load_public(path) for path in arguments.new]
+    release = [signatures.load_public(path) for path in arguments.new_release]
+    old = [signatures.load_public(path) for path in arguments.old]
+    threshold, trust = arguments.threshold, rotations.trusted(arguments.fleet, known)
+    if not new and release and trust is not None and trust.has_release_keys:
+        new, threshold = [PublicKey(raw, "") for raw in trust.keys], trust.threshold  # the director stays
     if not new:
         raise ConfigError("--new: found no key, expected the public key that is to be believed")
-    known = [*known, rotations.rotate(arguments.fleet, known, signers, new, arguments.threshold)]
+    rotation = rotations.rotate(
+        arguments.fleet, known, signers, new, threshold, release, arguments.release_threshold, old
+    )
+    known = [*known, rotation]
     rotations.save(store, arguments.fleet, known)
     _show(arguments, known)
     return EXIT_DONE
@@ -70,15 +104,27 @@ def _show(arguments: argparse.Namespace, known: list[rotations.Rotation]) -> Non
         "fleet": arguments.fleet,
         "version": trust.version if trust else 0,
         "threshold": trust.threshold if trust else None,
-        "keys": [PublicKey(raw, "").fingerprint for raw in trust.keys] if trust else None,
+        "keys": _fingerprints(trust.keys) if trust else None,
     }
+    if trust and trust.has_release_keys:
+        found |= {
+            "release_keys": _fingerprints(trust.release_keys),
+            "release_threshold": trust.release_threshold,
+        }
     if arguments.json:
         print(json.dumps(found))
     elif trust is None:
         print(f"{arguments.fleet}: never rotated; devices believe the keys of their configuration")
     else:
-        keys = ", ".join(PublicKey(raw, "").fingerprint for raw in trust.keys)
-        print(f"{arguments.fleet}: rotation {trust.version}: {trust.threshold} of {keys}")
+        keys = f"{trust.threshold} of {', '.join(_fingerprints(trust.keys))}"
+        if trust.has_release_keys:
+            release = f"{trust.release_threshold} of {', '.join(_fingerprints(trust.release_keys))}"
+            keys = f"director {keys}; release {release}"
+        print(f"{arguments.fleet}: rotation {trust.version}: {keys}")
+
+
+def _fingerprints(keys: Sequence[bytes]) -> list[str]:
+    return [PublicKey(raw, "").fingerprint for raw in keys]
 
 
 def _send(arguments: argparse.Namespace, known: list[rotations.Rotation]) -> int:

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import ConfigError
 from edge_hub import connection
 from edge_hub.broker import Broker, address
-from edge_hub.hub_folder import default_folder
+from edge_hub.hub_folder import HubStore, default_folder
+
+if TYPE_CHECKING:
+    from edge_agent.wire.signatures import SecretKey
 
 DEFAULT_LISTEN = "127.0.0.1:8321"
 
@@ -44,6 +47,17 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         default=[],
         metavar="KEY",
         help="secret key file: lets the hub send commands and roll out",
+    )
+    parser.add_argument(
+        "--release-key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="public release key file: a rollout is approved once edge-hub sign has released its bundle",
+    )
+    parser.add_argument(
+        "--release-threshold", type=int, default=1, help="release keys that must have signed; default: 1"
     )
     parser.add_argument("--expires", type=float, default=7 * 86_400.0, help="seconds a document is valid")
     parser.add_argument(
@@ -85,6 +99,7 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
     import time
 
     from edge_agent.wire import signatures
+    from edge_hub import releases, rotations
     from edge_hub.api import server
     from edge_hub.database import setup
     from edge_hub.database.engine import Database
@@ -93,6 +108,8 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
     if not arguments.verbose:
         logging.getLogger("edge_hub").setLevel(logging.INFO)
     keys = [signatures.load_secret(path) for path in arguments.sign]
+    release = _release_keys(arguments, keys)
+    store = HubStore(arguments.state)
     broker = Broker.of(arguments)
     with Database(arguments.data) as database:
         if database.sqlite and database.revision() != HEAD:
@@ -110,6 +127,9 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             certificate=arguments.tls_certificate,
             certificate_key=arguments.tls_key,
             proxies=arguments.proxies,
+            release_trust=lambda fleet: releases.trust_of(
+                fleet, rotations.load(store, fleet), release, arguments.release_threshold
+            ),
         )
         scheme = "https" if arguments.tls_certificate else "http"
         shown = f"[{host}]" if ":" in host else host
@@ -120,6 +140,26 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             link = f"{scheme}://{shown}:{port}/setup#{code}"
             print(f"edge-hub: make the first admin within an hour: {link}", flush=True)
         return server.run(database, broker, settings, keys)
+
+
+def _release_keys(arguments: argparse.Namespace, keys: list[SecretKey]) -> list[bytes]:
+    """Return the release keys.
+
+    Raises
+    ------
+    ConfigError
+        One is a key of ``--sign``, which lies here, or more must sign than there are.
+    """
+    from edge_agent.wire import signatures
+
+    found = [signatures.load_public(path).raw for path in arguments.release_key]
+    for path, raw in zip(arguments.release_key, found, strict=True):
+        if raw in {key.public.raw for key in keys}:
+            raise ConfigError(f"{path}: is a key of --sign, expected release keys that do not lie on the hub")
+    if found and not 1 <= arguments.release_threshold <= len(set(found)):
+        threshold, number = arguments.release_threshold, len(set(found))
+        raise ConfigError(f"--release-threshold: found {threshold} of {number} keys, expected 1 to {number}")
+    return found
 
 
 def _check_certificate(certificate: Path, key: Path) -> None:

@@ -3,6 +3,10 @@
 Theory of operation. A lease is a row with its holder and when it ends, by the database's own clock, so that
 the machines' clocks need not agree. The holder renews it well before it ends; a holder that was killed is
 followed by another after at most the lease's length. Whoever can't renew must stop what the lease is for.
+
+If the clock is set back, the lease of a holder that was killed would last until the old time comes again. So
+a lease that ends much later than a holder asks for is over too. A holder that is alive stops once it can't
+renew.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ RENEW_S = 1.0
 _TAKE = (
     "INSERT INTO leases (name, holder, expires) VALUES (?, ?, {now} + ?) ON CONFLICT (name) DO UPDATE "
     "SET holder = excluded.holder, expires = excluded.expires "
-    "WHERE leases.holder = excluded.holder OR leases.expires < {now}"
+    "WHERE leases.holder = excluded.holder OR leases.expires < {now} OR leases.expires > {now} + ?"
 )
 _SQLITE = _TAKE.format(now="(julianday('now') - 2440587.5) * 86400.0")
 _POSTGRESQL = _TAKE.format(now="extract(epoch FROM clock_timestamp())")
@@ -58,7 +62,7 @@ class Lease:
         PlatformError
             The database is not there; `held` stays true until the lease ends.
         """
-        values = (self._name, self.holder, self._seconds)
+        values = (self._name, self.holder, self._seconds, 2 * max(self._seconds, LENGTH_S))
         before = time.monotonic()
         with self._database.write() as connection:
             done = sql.run(connection, _SQLITE if self._database.sqlite else _POSTGRESQL, values)

@@ -93,6 +93,13 @@ def take_request(database: Database, id_: str) -> str:
     return str(what)
 
 
+def proposed(database: Database) -> list[dict[str, Any]]:
+    """Return the rollouts that wait for somebody to approve them, the oldest first."""
+    query = select(rollouts).where(rollouts.c.status == PROPOSED).order_by(rollouts.c.created).limit(500)
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def open_ids(database: Database) -> list[tuple[str, str]]:
     """Return (id, fleet) of the rollouts that a runner should have."""
     query = select(rollouts.c.id, rollouts.c.fleet).where(

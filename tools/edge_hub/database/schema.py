@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -247,4 +247,17 @@ replies = Table(
     Column("reason", Text, nullable=False),
     Column("result", Text, nullable=False),
     Column("answered", Double),
+)
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("fleet", Text, nullable=False),
+    Column("population", Text, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("doc", Text, nullable=False),
+    Column("signatures", Text, nullable=False),
+    Column("uploaded", Double, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
 )

@@ -55,11 +55,19 @@ _SQLITE = (
     "(outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_POSTGRESQL = (
+# A partition's index knows no other day: a message that was far off by the hub's clock before that was set,
+# and came again after it, is looked for where it would be.
+_NEW = (
     "INSERT INTO telemetry (outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
     "SELECT * FROM unnest(%b::int[], %b::bigint[], %b::bigint[], "
     "%b::int[], %b::int[], %b::float8[], %b::float8[], %b::bool[], %b::bigint[], %b::bytea[]) "
+    "AS new (outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
+    "WHERE NOT EXISTS (SELECT 1 FROM telemetry_day_{unset} AS old WHERE {same}) "
+    "AND (new.day <> {unset} OR NOT EXISTS (SELECT 1 FROM telemetry AS old WHERE {same})) "
     "ON CONFLICT DO NOTHING"
+)
+_POSTGRESQL = _NEW.format(
+    unset=UNSET, same="old.outbox_id = new.outbox_id AND old.seq = new.seq AND old.stamp = new.stamp"
 )
 _LATEST = (
     "INSERT INTO latest (device_id, heard, t, rss) VALUES (?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET "

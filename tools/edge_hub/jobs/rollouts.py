@@ -22,7 +22,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
 from edge_hub import rotations
 from edge_hub.connection import Connection
-from edge_hub.database import devices, leases, rollouts
+from edge_hub.database import devices, leases, releases, rollouts
 from edge_hub.database.engine import Database
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
@@ -166,7 +166,8 @@ class RolloutRunner:
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
             with Connection(arguments, topics) as link:
-                desired = Desired(link, fleet, self._keys, known, arguments.expires)
+                stored = releases.of_fleet(self._database, fleet)
+                desired = Desired(link, fleet, self._keys, known, arguments.expires, stored)
                 Deployment(rollout, store, link, desired).run(_log)
             rollouts.end(self._database, id_, time.time())
         except StoppedError:
