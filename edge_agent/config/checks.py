@@ -219,6 +219,11 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(
                 f"{place}.stamp: found {observe['stamp']!r}, expected it to begin with '/', and source 'mqtt'"
             )
+        if observe["reduce"] != "last" and observe["source"] != "mqtt":
+            raise ConfigError(
+                f"{place}.reduce: found {observe['reduce']!r}, expected source 'mqtt', "
+                f"not {observe['source']!r}"
+            )
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
         for item, source in enumerate(observe["availability"]):

@@ -188,6 +188,10 @@ class ObserveConfig:
     """What it means when a tick has no reading. unknown: the modality is not observed in that tick.
     unchanged: the sensor reports on change, so its last value counts in each tick until it is ``stale_s``
     old. Unset: unknown; unchanged for a network, which needs every number."""
+    reduce: Literal["mean", "max", "last"] = "last"
+    """What stands for a tick in which a sensor reports more than once: its newest reading, or the mean or the
+    largest number of the 64 newest, in the modality's unit. mean and max need source mqtt and a modality with
+    bin edges or a network's number, and take 1 KiB of memory per agent."""
     stamp: str = ""
     """Where in the JSON message (RFC 6901) the time is at which the reading was made, e.g. /last_seen: Unix
     time in seconds or milliseconds, or ISO 8601. A reading counts in the tick in which it was made. Empty

@@ -106,6 +106,7 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
         check_output(act, output, f"{where}.act[{number}]", config.bundle)
     found = tuple(channels(observe, binding, names, config.name, config.act))
     _check_wakes(config, found, where)
+    _check_reduce(config, binding, where)
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
 
@@ -151,6 +152,25 @@ def _check_wakes(config: PopulationConfig, found: Sequence[Channel], where: str)
             f"{where}.step: found {config.step!r}, but no reading is an arrival: each observe entry has "
             "wakes = false or reads what a control sets; expected wakes = true in one of them"
         )
+
+
+def _check_reduce(config: PopulationConfig, binding: Binding, where: str) -> None:
+    """Check that the readings of a modality can be reduced to one number, in one way."""
+    ways: dict[int, str] = {}
+    for number, entry in enumerate(config.observe):
+        key = f"{where}.observe[{number}]"
+        column = binding.modality(entry.modality, f"{key}.modality")
+        modality = binding.modalities[column]
+        if entry.reduce != "last" and modality.size and not modality.edges:
+            raise ConfigError(
+                f"{key}.reduce: found {entry.reduce!r}, expected 'last': modality {modality.name} of "
+                f"{config.bundle} has no bin edges"
+            )
+        if ways.setdefault(column, entry.reduce) != entry.reduce:
+            raise ConfigError(
+                f"{key}.reduce: found {entry.reduce!r}, expected {ways[column]!r} as for the other readings "
+                f"of modality {modality.name}"
+            )
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:

@@ -118,7 +118,9 @@ class Daemon:
     def start(self) -> None:
         """Resume what the last run left, and connect."""
         if self._checkpoints is not None:
-            self._checkpoints.resume(self._populations.groups)
+            self._checkpoints.resume(self._populations.groups, self._clock)
+            for name in self._checkpoints.resumed:
+                self._schedule.resume(name)
         if self._recording_file is not None:
             self._recorder.start(self._recording_file, self._populations.groups)
         for speaker in self._speakers:
@@ -193,5 +195,5 @@ class Daemon:
 
     def _checkpoint(self) -> None:
         if self._checkpoints is not None:
-            pause = self._checkpoints.write(self._populations.groups)
+            pause = self._checkpoints.write(self._populations.groups, self._clock)
             self._scheduler.set_period(CHECKPOINT, pause, self._clock.monotonic())

@@ -9,6 +9,8 @@ a task of their own. Tasks are called ``step NAME``, ``decide NAME``, ``watch NA
 
 from __future__ import annotations
 
+import math
+
 from edge_agent.protocol.ports import Clock
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.populations import Populations
@@ -74,6 +76,13 @@ class StepSchedule:
         if group.redecides:
             pause = self.slowed * min(1.0 / group.rate_hz, DECIDE_S)
             self._scheduler.set_period(f"{DECIDE} {name}", pause, now)
+
+    def resume(self, name: str) -> None:
+        """Let the ticks of a population end when they would have if the daemon had not been off."""
+        now, group = self._clock.monotonic(), self._populations.groups[name]
+        if group.on_time and group.opened is not None:
+            period = 1.0 / group.rate_hz
+            self.align(name, group.opened + (math.floor((now - group.opened) / period) + 1) * period)
 
     def align(self, name: str, deadline: float) -> None:
         """Let the steps of a population be counted from ``deadline``."""

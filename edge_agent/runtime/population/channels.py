@@ -57,9 +57,29 @@ class ValueField(NamedTuple):
     wake: Wake = Wake.ARRIVAL
     stamp: tuple[str, ...] = ()
     """Where the time is at which the reading was made; empty: it is the time of arrival."""
+    reduced: bool = False
+    """Whether the mean or the largest of a tick's readings stands for it."""
+
+    @property
+    def needs_each(self) -> bool:
+        """Whether a reading counts although a newer one has arrived."""
+        return self.reduced or bool(self.stamp)
 
     def read(self, document: Any) -> float | Fault | None:
         """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
+        value = self.value(document)
+        return value if value is None or isinstance(value, Fault) else self.modality.encode(value)
+
+    @staticmethod
+    def number(value: Any) -> float | Fault:
+        """Return a value that has a bin by its edges as a number."""
+        try:
+            return float(value)
+        except OverflowError:
+            return Fault.OUT_OF_RANGE
+
+    def value(self, document: Any) -> Any:
+        """Return the reading in the modality's unit, as JSON gives it, or its label; a Fault or None."""
         value = resolve(document, self.pointer)
         if value is _MISSING:
             return Fault.NO_SUCH_KEY
@@ -68,13 +88,13 @@ class ValueField(NamedTuple):
         if self.values and isinstance(value, str | int | float):
             name = text_of(value)
             if name in self.values:
-                return self.modality.encode(self.values[name])
+                return self.values[name]
         if (self.scale != 1.0 or self.offset != 0.0) and isinstance(value, int | float):
             try:
                 value = value * self.scale + self.offset
             except OverflowError:
                 return Fault.OUT_OF_RANGE
-        return self.modality.encode(value)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,7 @@ def channels(
             entry.values,
             _wake(entry, pattern, commands, names),
             parse_pointer(entry.stamp),
+            entry.reduce != "last",
         )
         patterns.setdefault(pattern, []).append(field)
         for source in entry.availability:

@@ -2,12 +2,12 @@
 
 Theory of operation. Inputs (`runtime.population.inputs`) are stored as observations. At the end of each tick
 `Group.step` closes it for all agents: the model infers and plans, its shadow is compared, records go to the
-history, and actions are returned. If ticks have passed since (the daemon was busy, or the population
-suspended), their transitions are applied first, each with the readings that were made in it. Within a tick
-`Group.decide` lets agents with new readings decide again; the model starts from the beliefs at the boundary
-and the action that stood there, so nothing of it changes the step that closes the tick. Where an arrival is a
-tick, and for networks, `Group.step` steps the agents with new observations only. Agents whose observations
-are all stale, and all agents of a suspended population, get the safe value instead of an action
+history, and actions are returned. If ticks have passed since (the daemon was busy or off, or the population
+suspended), `Group.pass_ticks` applies their transitions first, each with the readings that were made in it.
+Within a tick `Group.decide` lets agents with new readings decide again; the model starts from the beliefs at
+the boundary and the action that stood there, so nothing of it changes the step that closes the tick. Where an
+arrival is a tick, and for networks, `Group.step` steps the agents with new observations only. Agents whose
+observations are all stale, and all agents of a suspended population, get the safe value instead of an action
 (`runtime.population.safe_state`).
 """
 
@@ -56,8 +56,6 @@ class Step(NamedTuple):
     """(n, F), SAFE for those to be held safe."""
     executed: Executed | None = None
     """What those that are held safe do instead, if there are such."""
-    passed: tuple[NDArray[Any], ...] = ()
-    """What all agents observed (N, M) in each tick that passed before this one without a step."""
 
 
 POLL_S = 1.0
@@ -82,7 +80,7 @@ def columns(
 ) -> tuple[Column, ...]:
     """Return what `Group` needs of the arena beside the model's and the history's columns."""
     return (
-        *Observations.columns(size, modalities, dtype),
+        *Observations.columns(config, size, modalities, dtype),
         *SafeState.columns(size),
         *actuators.columns(config, size),
     )
@@ -203,7 +201,6 @@ class Group:
         agents = self._everyone if subset is None else subset
         if not agents.size:
             return None
-        passed = tuple(self._pass(now, boundary))
         observed, silent = self.observations.collect(subset, now, boundary)
         self.observations.close(subset, boundary)
         self.counters.ticks += 1
@@ -216,14 +213,20 @@ class Group:
         self._safe_state.note(agents, silent)
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
         if not silent.any():
-            return Step(agents, observed, chosen, actions, None, passed)
+            return Step(agents, observed, chosen, actions)
         actions = actions.copy()
         actions[silent] = SAFE
-        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]), passed)
+        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]))
 
-    def _pass(self, now: float, boundary: float) -> Iterator[NDArray[Any]]:
-        """Make up for the ticks between the last that was closed and the one that ends at ``boundary``."""
-        if boundary == math.inf:
+    def pass_ticks(self, now: float, boundary: float) -> Iterator[NDArray[Any]]:
+        """Make up for the ticks between the last that was closed and the one that ends at ``boundary``.
+
+        Yields
+        ------
+        ndarray, shape (N, M)
+            What all agents observed in each of them.
+        """
+        if self.suspended or boundary == math.inf:
             return
         period = 1.0 / self.rate_hz
         count = 0 if self.opened is None else max(round((boundary - self.opened) / period) - 1, 0)
@@ -328,6 +331,10 @@ class Group:
         self.model_port.restore(beliefs)
         self.counters.resume_from(counters)
         self.opened = None
+
+    def reopen(self, opened: float) -> None:
+        """Continue the tick that began at ``opened``, monotonic seconds; readings made before are late."""
+        self.opened = self.observations.closed = opened
 
     def exchange(self) -> None:
         """Exchange the acting model and its shadow."""

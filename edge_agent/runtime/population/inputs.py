@@ -109,6 +109,15 @@ class Inputs:
                 self._reach(channel, channel.reachable, topic, agent, payload)
         return known
 
+    def needs_each(self, topic: str) -> bool:
+        """Whether a message on ``topic`` counts although a newer one has arrived."""
+        return any(
+            field.needs_each
+            for channel in self._channels
+            if topic in channel.agents and channel.reachable is None
+            for field in channel.fields
+        )
+
     def bulk(self, payload: bytes, arrived: float) -> None:
         """Take in a bulk message: the bins of all agents."""
         try:
@@ -157,21 +166,24 @@ class Inputs:
             return
         where, count = (slice(None), self._size) if agent < 0 else (agent, 1)
         for field in channel.fields:
-            code = field.read(document)
-            if code is None:  # not observed: what was stays until it is stale
+            value = field.value(document)
+            if value is None:  # not observed: what was stays until it is stale
                 continue
-            if isinstance(code, Fault):
-                self.faults[code] += 1
+            code = value if isinstance(value, Fault) else field.modality.encode(value)
+            number = field.number(value) if field.reduced and not isinstance(code, Fault) else None
+            if isinstance(code, Fault) or isinstance(number, Fault):
+                self.faults[code if isinstance(code, Fault) else Fault.OUT_OF_RANGE] += 1
                 continue
             if not field.stamp:
-                self._observations.set(where, field.column, code, arrived, field.wake)
+                self._observations.set(where, field.column, code, arrived, field.wake, number)
             else:
                 made = unix_time(resolve(document, field.stamp))
                 if isinstance(made, Fault):
                     self.faults[made] += 1
                     continue
                 age = max(unix - made, 0.0)  # a clock that is ahead makes no reading of the future
-                self._observations.set_stamped(where, field.column, code, arrived - age, field.wake)
+                made = arrived - age
+                self._observations.set_stamped(where, field.column, code, made, field.wake, number)
             self._counters.observations += count
 
     def _reach(

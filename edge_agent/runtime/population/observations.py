@@ -2,7 +2,8 @@
 
 Theory of operation. Bins lie in an int16 column (N, M), beside the time at which each reading was made: its
 stamp if it has one, else its arrival. Of several readings of a tick the newest by that time stands for the
-tick; of two with the same stamp the larger bin. A reading counts once: in the decisions of its tick and in
+tick; of two with the same stamp the larger bin. With ``reduce`` it is their mean or the largest
+(`runtime.population.tick_readings`). A reading counts once: in the decisions of its tick and in
 the step that closes it. After that it counts as not observed, or, where silence means "unchanged", again in
 each tick until it is older than ``stale_s``. A stamped reading of a tick that is closed is late and counts in
 no tick. An agent is fresh from when it was heard from (or something changed, if the population steps on
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,10 +22,16 @@ from numpy.typing import DTypeLike, NDArray
 from edge_agent.config.records import PopulationConfig
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.population.binding import Binding, Wake
+from edge_agent.runtime.population.tick_readings import TickReadings
 
 NEVER = -1e18
 BULK_STALE_S = 300.0
 """Of modalities that no ``observe`` entry names."""
+
+
+def reductions(config: PopulationConfig) -> dict[str, Literal["mean", "max"]]:
+    """Return the modalities of whose readings the mean or the largest stands for a tick."""
+    return {entry.modality: entry.reduce for entry in config.observe if entry.reduce != "last"}
 
 
 class Observations:
@@ -65,11 +72,16 @@ class Observations:
             self._fed.append(column)
             if entry.silence is not None:
                 self._unchanged[column] = entry.silence == "unchanged"
+        self._reduced: dict[int, TickReadings] = {}
+        for place, (name, reduce) in enumerate(reductions(config).items()):
+            column = binding.modality(name, f"population {config.name}: observe")
+            numbers, made = arrays["tick_numbers"][place], arrays["tick_made"][place]
+            self._reduced[column] = TickReadings(reduce, binding.modalities[column], numbers, made)
         if config.bulk and not self._fed:
             self._fed = list(range(len(binding.modalities)))
 
     @staticmethod
-    def columns(size: int, modalities: int, dtype: DTypeLike) -> tuple[Column, ...]:
+    def columns(config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike) -> tuple[Column, ...]:
         """Return what it needs of the arena."""
         return (
             Column("observations", (size, modalities), dtype),
@@ -77,12 +89,24 @@ class Observations:
             Column("made", (size, modalities), np.float64),
             Column("counted", (size, modalities), np.bool_),
             Column("fresh", (size,), np.bool_),
+            *TickReadings.columns(size, len(reductions(config))),
         )
 
     def set(
-        self, where: int | slice, column: int, code: float, arrived: float, wake: Wake = Wake.ARRIVAL
+        self,
+        where: int | slice,
+        column: int,
+        code: float,
+        arrived: float,
+        wake: Wake = Wake.ARRIVAL,
+        number: float | None = None,
     ) -> None:
-        """Take in what one agent, or a slice of them, observes in one modality."""
+        """Take in what one agent, or a slice of them, observes in one modality.
+
+        ``number`` is the reading in the modality's unit, if it is reduced with others of the tick.
+        """
+        if number is not None:
+            self._reduced[column].add(self._rows(where), number, arrived, stamped=False)
         if wake is Wake.NEVER:
             pass
         elif self._on_change or wake is Wake.CHANGE:
@@ -94,13 +118,22 @@ class Observations:
         self._counted[where, column] = False
 
     def set_stamped(
-        self, where: int | slice, column: int, code: float, made: float, wake: Wake = Wake.ARRIVAL
+        self,
+        where: int | slice,
+        column: int,
+        code: float,
+        made: float,
+        wake: Wake = Wake.ARRIVAL,
+        number: float | None = None,
     ) -> None:
-        """Take in a reading that was made at ``made``, unless there is a newer one."""
-        rows = np.arange(len(self._fresh))[where].reshape(-1)
+        """Take in a reading that was made at ``made``, unless there is a newer one; ``number`` as `set`."""
+        rows, late = self._rows(where), made <= self.closed
+        if number is not None and not late:
+            news = self._reduced[column].add(rows, number, made, stamped=True)
+            if wake is Wake.ARRIVAL and not self._on_change:
+                self._fresh[rows] |= news
         before, known = self._made[rows, column], self._codes[rows, column]
         rows = rows[(made > before) | ((made == before) & (code > known))]
-        late = made <= self.closed
         self.late += len(rows) if late else 0
         for row in rows.tolist():
             self.set(row, column, code, made, Wake.NEVER if late else wake)
@@ -110,6 +143,8 @@ class Observations:
         """Discard a modality's observation of one agent, or of a slice of them, until the next reading."""
         self._codes[where, column] = self._binding.missing
         self._made[where, column] = NEVER
+        if column in self._reduced:
+            self._reduced[column].discard(where)
 
     def set_all(self, codes: NDArray[Any], arrived: float) -> int:
         """Take in bins (N, M), return how many; what is not observed leaves what was."""
@@ -119,6 +154,8 @@ class Observations:
         np.copyto(self._codes, codes, where=known)
         self._made[known] = arrived
         self._counted[known] = False
+        for column, readings in self._reduced.items():
+            readings.discard(known[:, column])
         return int(np.count_nonzero(known))
 
     @property
@@ -147,12 +184,17 @@ class Observations:
         np.copyto(observed, codes)
         stands = self._unchanged & (made >= now - self._stale_s)
         observed[(self._counted[rows] & ~stands) | (made > until)] = self._binding.missing
+        for column, readings in self._reduced.items():
+            has, reduced = readings.reduced(rows, until)
+            observed[has, column] = reduced
         return observed, self._silence(made, now)
 
     def close(self, agents: NDArray[np.intp] | None, until: float) -> None:
         """End the tick of ``agents`` (None: all): their readings made up to ``until`` have counted."""
         rows = slice(None) if agents is None else agents
         self._counted[rows] |= self._made[rows] <= until
+        for readings in self._reduced.values():
+            readings.close(rows, until)
 
     def answered(self, agents: NDArray[np.intp]) -> NDArray[np.float64]:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""
@@ -169,6 +211,9 @@ class Observations:
         """Return what an agent observes now, for people."""
         row = self._codes[agent].tolist()
         return [m.text(code) for m, code in zip(self._binding.modalities, row, strict=True)]
+
+    def _rows(self, where: int | slice) -> NDArray[np.intp]:
+        return np.arange(len(self._fresh))[where].reshape(-1)
 
     def _silence(self, made: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
         if not self._fed:

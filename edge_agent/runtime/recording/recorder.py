@@ -235,10 +235,12 @@ class Recorder:
         """Record one step that was made; ``groups`` begin the next segment when this one is full."""
         if self._file is None:
             return
-        for observed in step.passed:
-            content = {"kind": "pass", "population": name, "observed": observed.tobytes()}
-            self._write(frame(content))
         self._write_and_rotate(step_frame(name, tick, step, len(groups[name].names)), groups)
+
+    def record_passed(self, name: str, observed: NDArray[Any]) -> None:
+        """Record what all agents observed (N, M) in a tick that passed without a step."""
+        if self._file is not None:
+            self._write(frame({"kind": "pass", "population": name, "observed": observed.tobytes()}))
 
     def decide(self, name: str, tick: int, decision: Step, groups: Mapping[str, Group]) -> None:
         """Record decisions within a tick; ``groups`` as for `step`."""

@@ -138,5 +138,5 @@ def test_a_will_that_would_be_too_long_is_without_populations(bundle: Path) -> N
 def test_a_population_that_went_hears_nothing_and_gives_its_topic_back(bundle: Path) -> None:
     town = Town(bundle, 3)
     town.populations.change([], ["p1"])
-    town.subscriptions.deliver({"z/p1": b"700", "z/p2": b"700"}, 0.0, 0.0)
+    town.subscriptions.deliver([("z/p1", b"700"), ("z/p2", b"700")], 0.0, 0.0)
     assert (town.subscriptions.unknown, town.populations.groups["p2"].counters.observations) == (1, 1)

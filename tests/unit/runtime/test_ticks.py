@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import json
+import statistics
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.records import ActConfig, ObserveConfig
+from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig
 from edge_agent.runtime.population.channels import unix_time
 from edge_agent.runtime.population.group import MAX_PASSED
 from edge_agent.testing.clock import ManualClock
@@ -189,3 +191,92 @@ def test_a_reading_without_a_time_is_counted_and_ignored(stamp: Any) -> None:
     made.say("z/room-0", b'{"co2": 700}')
     assert made.status.status()["populations"]["rooms"]["faults"] == {"bad_stamp": 2}
     assert made.model.decided == []
+
+
+def reading(value: float, second: float, start: float) -> bytes:
+    return json.dumps({"co2": value, "made": start + second}).encode()
+
+
+@pytest.mark.parametrize(
+    ("reduce", "said", "seen"),
+    [
+        ("last", (500, 1500, 800), 1),
+        ("mean", (500, 1500, 800), 1),  # 933 ppm
+        ("mean", (500, 1500, 1200), 2),  # 1067 ppm
+        ("mean", (599.9, 600.1), 1),
+        ("max", (500, 1500, 800), 2),
+        ("max", (500, 700, 550), 1),
+    ],
+)
+@pytest.mark.parametrize("stamp", ["", "/made"])
+def test_the_mean_or_the_largest_reading_stands_for_a_tick(
+    reduce: str, said: tuple[float, ...], seen: int, stamp: str
+) -> None:
+    made = house("rate", observe=(co2(reduce=reduce, stamp=stamp),))
+    start = made.clock.time()
+    made.after(30.0)
+    for second, value in enumerate(said):  # all of them before the loop's next turn
+        made.broker.publish("z/room-0", reading(value, second, start), qos=0)
+    made.after(TICK_S)
+    made.say("z/room-0", reading(450, 70.0, start))
+    made.after(2 * TICK_S)
+    assert ticks(made) == [[seen, -1], [0, -1], NOTHING]  # a tick's readings are gone with it
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max", "last"])
+@given(data=st.data())
+def test_any_order_and_repetition_is_the_same_mean_and_largest(reduce: str, data: st.DataObject) -> None:
+    numbers = st.floats(300, 1700)
+    readings = data.draw(st.dictionaries(st.integers(0, 57), numbers, min_size=1, max_size=6))
+    more = data.draw(st.lists(st.sampled_from(sorted(readings)), max_size=4))
+    order = data.draw(st.permutations([*readings, *more]))
+    made = house(observe=(co2(stamp="/made", reduce=reduce),))
+    start = made.clock.time()
+    made.after(58.0)
+    for second in order:
+        made.broker.publish("z/room-0", reading(readings[second], second, start), qos=0)
+    made.after(2.5)
+    for second in order:  # late: the tick is closed
+        made.say("z/room-0", reading(1700, second, start))
+    made.after(TICK_S)
+    values = [readings[second] for second in sorted(readings)]
+    stands = {"mean": statistics.fmean(values), "max": max(values), "last": values[-1]}[reduce]
+    assert ticks(made) == [[bisect.bisect_right((600, 1000), stands), -1], NOTHING]
+
+
+def test_of_a_flood_the_newest_readings_are_reduced() -> None:
+    made = house("rate", observe=(co2(stamp="/made", reduce="max"),))
+    start = made.clock.time()
+    made.after(58.0)
+    made.say("z/room-0", reading(1500, 0.0, start))
+    for n in range(64):
+        made.say("z/room-0", reading(700, 1.0 + n / 2, start))
+    made.say("z/room-0", reading(1500, 0.5, start))
+    made.after(2.0)
+    assert ticks(made) == [[1, -1]]
+
+
+def test_readings_of_an_offline_device_are_not_reduced() -> None:
+    gone = AvailabilityConfig(topic="z/{agent}/availability", pointer="", value="online")
+    made = house("rate", observe=(co2(reduce="mean", availability=(gone,)),))
+    made.say("z/room-0", HIGH)
+    made.say("z/room-0/availability", b"offline")
+    made.say("z/room-0", LOW)
+    made.after(TICK_S)
+    assert ticks(made) == [[1, -1]]
+
+
+def test_a_late_message_of_the_same_turn_does_not_replace_a_newer_reading() -> None:
+    made = house("rate", observe=(co2(stamp="/made"),))
+    start = made.clock.time()
+    made.after(30.0)
+    for second, value in ((20.0, 1500), (10.0, 700)):
+        made.broker.publish("z/room-0", reading(value, second, start), qos=0)
+    made.after(TICK_S)
+    assert ticks(made) == [[2, -1]]
+
+
+def test_a_number_that_is_too_large_to_reduce_is_a_fault() -> None:
+    made = house("rate", observe=(co2(reduce="mean"),))
+    made.say("z/room-0", b'{"co2": 1' + b"0" * 400 + b"}")
+    assert made.status.status()["populations"]["rooms"]["faults"] == {"out_of_range": 1}
