@@ -209,9 +209,9 @@ class Group:
         energy = self.model_port.free_energy if subset is None else self.model_port.free_energy[agents]
         if self.shadow is not None:
             self.shadow.follow(agents, subset, observed, chosen, energy)
-        self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
-        self._safe_state.note(agents, silent)
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
+        self.history.append(agents, self.counters.ticks, time_ms, observed, actions, energy)
+        self._safe_state.note(agents, silent)
         if not silent.any():
             return Step(agents, observed, chosen, actions)
         actions = actions.copy()

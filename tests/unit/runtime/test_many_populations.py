@@ -118,7 +118,7 @@ def test_a_message_is_looked_up_once_however_many_populations_there_are(bundle: 
     for count in (FEW, MANY):
         town = Town(bundle, count)
         take = town.subscriptions.deliver
-        counts.append(calls(lambda take=take: take({"z/p7": b"700", "nobody/s": b"1"}, 0.0, 0.0)))
+        counts.append(calls(lambda take=take: take([("z/p7", b"700"), ("nobody/s", b"1")], 0.0, 0.0)))
         assert town.populations.groups["p7"].counters.observations == 1
         assert town.subscriptions.unknown == 1
     assert counts[0] == counts[1]

@@ -30,7 +30,7 @@ def make(step: Any = "arrival", unchanged: bool = True) -> Observations:
         for m, stale in enumerate(STALE_S)
     )
     config = PopulationConfig(name="rooms", bundle="b", size=SIZE, step=step, observe=observe)
-    columns = Observations.columns(SIZE, len(BINS), np.int16)
+    columns = Observations.columns(config, SIZE, len(BINS), np.int16)
     arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
     return Observations(config, Binding({}, BINS, (2,), "b"), arrays)
 
@@ -102,8 +102,8 @@ def test_a_step_takes_what_was_said_since_the_last_one_and_what_stands(
 
 
 def test_without_observe_entries_only_a_bulk_population_falls_silent() -> None:
-    columns = Observations.columns(SIZE, len(BINS), np.int16)
     for bulk, silent in ((True, [0, 1]), (False, [])):
-        arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
         config = PopulationConfig(name="rooms", bundle="b", size=SIZE, bulk=bulk)
+        columns = Observations.columns(config, SIZE, len(BINS), np.int16)
+        arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
         assert Observations(config, Binding({}, BINS, (2,), "b"), arrays).silent(0.0).tolist() == silent
