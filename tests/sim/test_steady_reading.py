@@ -1,6 +1,6 @@
 """A steady reading does not make a fan chatter: the configurations of the README and the quick start.
 
-The agent's beliefs are those of the float64 reference, stepped once per tick with the model before conversion.
+The agent's beliefs are those of the float64 reference, stepped once per tick with the unquantized model.
 """
 
 from __future__ import annotations

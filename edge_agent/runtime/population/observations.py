@@ -3,11 +3,11 @@
 Theory of operation. Bins lie in an int16 column (N, M), beside the time at which each reading was made: its
 stamp if it has one, else its arrival. Of several readings of a tick the newest by that time stands for the
 tick; of two with the same stamp the larger bin. With ``reduce`` it is their mean or the largest
-(`runtime.population.tick_readings`). A reading counts once: in the decisions of its tick and in
-the step that closes it. After that it counts as not observed, or, where silence means "unchanged", again in
-each tick until it is older than ``stale_s``. A stamped reading of a tick that is closed is late and counts in
-no tick. An agent is fresh from when it was heard from (or something changed, if the population steps on
-change) until its actions are out, and silent when all of its modalities that somebody feeds are stale.
+(`runtime.population.tick_readings`). A reading counts once: in the decisions of its tick and in the step that
+closes it. After that it counts as not observed, or, where silence means "unchanged", again in each tick until
+it is older than ``stale_s``. A stamped reading of a tick that is closed is late and counts in no tick. An
+agent is fresh from when it was heard from (or something changed, if the population steps on change) until its
+actions are out, and silent when all of its modalities that somebody feeds are stale.
 """
 
 from __future__ import annotations

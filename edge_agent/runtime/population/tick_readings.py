@@ -59,7 +59,7 @@ class TickReadings:
         news = np.zeros(len(rows), np.bool_)
         for place, row in enumerate(rows.tolist()):
             times, numbers = self._made[row], self._numbers[row]
-            same = np.flatnonzero(times == made) if stamped else ()
+            same = np.flatnonzero((times == made) & stamped)
             slot = int(same[0]) if len(same) else int(times.argmin())
             if (numbers[slot] < number) if len(same) else (times[slot] < made):
                 times[slot], numbers[slot] = made, number

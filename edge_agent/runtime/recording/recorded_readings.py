@@ -111,8 +111,8 @@ def _add(steps: _Steps, entry: Mapping[str, Any], binding: Binding, size: int) -
                 actions[place[agent]] = row
     if steps.ticks and tick + steps.offset < steps.ticks[-1][-1]:
         steps.offset = int(steps.ticks[-1][-1]) + RESTART_TICKS - tick
-    for place, passed in enumerate(steps.passed):
-        steps.ticks.append(np.full(size, tick + steps.offset - len(steps.passed) + place))
+    for number, passed in enumerate(steps.passed):
+        steps.ticks.append(np.full(size, tick + steps.offset - len(steps.passed) + number))
         steps.agents.append(np.arange(size))
         steps.observed.append(_array(passed, "observed", dtype, (size, shape[1])))
         steps.actions.append(np.full((size, shape[2]), -1, np.int64))
