@@ -33,11 +33,12 @@ LEVELS = {"off": 0, "low": 1, "medium": 2, "high": 3}
 
 
 def provisioned(folder: Path) -> str:
-    """Return the first configuration of a board, with its example in force."""
+    """Return the first configuration of a board, with its example in force, but without the hub's keys."""
     config = folder / "provisioned.toml"
     command = [sys.executable, "-m", "edge_agent", "provision", "--config", str(config)]
     subprocess.run([*command, "--drop-ins", str(folder / "drop-ins")], check=True, stdout=subprocess.DEVNULL)
-    return re.sub(r"^# ?(?=[\[\w]+.*[\]=])", "", config.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^# ?(?=[\[\w]+.*[\]=])", "", config.read_text(), flags=re.MULTILINE)
+    return re.sub(r"^\[hub\]\n(\w+ = .*\n)+", "", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
