@@ -153,7 +153,7 @@ def test_a_silent_sensor_leads_to_the_safe_action_and_a_stuck_one_to_nothing(dev
     def observed() -> bool:  # readings that come faster than the daemon looks are one observation
         for _ in range(100):
             device.client.publish("z/room-1", b'{"co2": 500}')
-        return device.status()["populations"]["rooms"]["observations"] > 10
+        return bool(device.status()["populations"]["rooms"]["observations"] > 10)
 
     device.until(observed)
     assert device.status()["populations"]["rooms"]["steps"] <= steps + 1

@@ -278,16 +278,20 @@ class Group:
         return count
 
     def delay(self, step: Step) -> Executed | None:
-        """Tell the models what agents execute whose new actions wait or are not taken; None if none are."""
+        """Tell the models what agents execute whose new actions wait, are not taken or are overridden; None
+        if none are.
+        """
         agents = step.agents
         rows = np.where(step.actions == SAFE, step.chosen, step.actions)
-        waiting = (rows != step.chosen).any(axis=1)
+        others = (rows != step.chosen).any(axis=1)
+        held = self._safe_state.holds(agents)
+        rows[held] = self._safe_state.executed(agents[held]).actions
         for actuator in self.actuators:
-            late = actuator.waits(agents)
+            other = actuator.differs(agents)
             for column in actuator.columns:
-                rows[late, column] = actuator.doing(agents[late])
-            waiting |= late
-        return self._execute(Executed(agents[waiting], rows[waiting])) if waiting.any() else None
+                rows[other, column] = actuator.doing(agents[other])
+            others |= other
+        return self._execute(Executed(agents[others], rows[others])) if others.any() else None
 
     def release(self, sink: Sink, now: float) -> Executed | None:
         """Send the waiting actions whose dwell is over; return what the model was told, if it was.

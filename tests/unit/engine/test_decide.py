@@ -60,6 +60,8 @@ def test_beliefs_within_the_first_tick_are_bayes_rule_from_D() -> None:
     expected, _ = reference.infer(arrays(), [np.full(4, 0.25), np.full(2, 0.5)], observed[0])
     np.testing.assert_allclose(within.beliefs(0)[5], expected[0], atol=5e-3)
     np.testing.assert_array_equal(within.beliefs(0)[6], once.beliefs(0)[6])  # D
+    assert within.likeliest(0, 5) == (expected[0].argmax(), pytest.approx(expected[0].max(), abs=5e-3))
+    assert within.likeliest(0, 6) == (0, pytest.approx(0.25))  # D
 
 
 def test_a_checkpoint_within_a_tick_is_that_of_its_boundary() -> None:
