@@ -384,7 +384,11 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
 def build_observe(entry: dict[str, Any]) -> ObserveConfig:
     """Return the record of a checked ``observe`` entry, which an earlier version may have written."""
     availability = tuple(AvailabilityConfig(**item) for item in entry.get("availability", ()))
-    return ObserveConfig(**entry | {"availability": availability})
+    read = entry | {"availability": availability}
+    hold = read.pop("hold", None)  # of a version before ``silence``
+    if hold is not None:
+        read["silence"] = "unchanged" if hold else "unknown"
+    return ObserveConfig(**read)
 
 
 def build_population(entry: dict[str, Any]) -> PopulationConfig:

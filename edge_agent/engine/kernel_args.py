@@ -45,8 +45,13 @@ def log_habits(model: StoredModel) -> NDArray[np.float32]:
     return np.log(np.maximum(model.E.astype(np.float64), least)).astype(np.float32)
 
 
+def lanes(size: int) -> int:
+    """Return the lanes per tile of a population of ``size``."""
+    return 4 if size <= 4 else 16 if size <= 16 else 64
+
+
 def core(
-    model: StoredModel, arrays: Mapping[str, NDArray[Any]], lanes: int, size: int, threads: int, seed: int
+    model: StoredModel, arrays: Mapping[str, NDArray[Any]], size: int, threads: int, seed: int
 ) -> _kernel.Core:
     """Return the kernel's side of a population, with ``arrays`` by name."""
     return _kernel.Core(
@@ -65,7 +70,7 @@ def core(
         arrays["free_energy"],
         arrays["scratch"],
         strip_rows(model),
-        lanes,
+        lanes(size),
         size,
         threads,
         seed & (2**64 - 1),

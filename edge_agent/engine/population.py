@@ -43,10 +43,6 @@ def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
     return Arena(total(columns)).allocate("population", columns)
 
 
-def _lanes(size: int) -> int:
-    return 4 if size <= 4 else 16 if size <= 16 else 64
-
-
 class Population:
     """``size`` agents of one model.
 
@@ -103,7 +99,7 @@ class Population:
         self._base = TickBase(self._belief, arrays["base"], arrays["open"]) if redecides else None
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.policy_len, True
-        self._core = kernel_args.core(model, arrays, _lanes(size), size, threads, seed)
+        self._core = kernel_args.core(model, arrays, size, threads, seed)
         self._plan()
 
     @staticmethod
@@ -121,17 +117,16 @@ class Population:
             raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
         if not 1 <= threads <= 64:
             raise ConfigError(f"threads: {threads}, expected 1 to 64")
-        lanes = _lanes(size)
+        lanes = kernel_args.lanes(size)
         tiles = -(-size // lanes)
         states, factors = sum(model.num_states), len(model.B)
-        wide = max(16, chosen().lanes)
         floats = _kernel.thread_floats(
             states,
             sum(model.code_rows),
             sum(model.num_obs),
             len(model.A),
             factors,
-            wide,
+            max(16, chosen().lanes),
             kernel_args.strip_rows(model),
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
@@ -352,27 +347,20 @@ class Population:
 
     def likeliest(self, f: int, agent: int) -> tuple[int, float]:
         """Return the most probable state of factor ``f`` for one agent, and its probability."""
-        tile, lane = divmod(agent, self._belief.shape[2])
-        first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
-        row = np.ascontiguousarray(self._belief[tile, first : first + n, lane])[np.newaxis]
-        fourth = codes_from_bytes(row, self.model.belief_bits[f])[0].astype(np.float64) ** 4
-        opened = self._base is not None and bool(self._base.opened[tile, lane])
-        if self._action[tile, f, lane] == START and not opened:
-            fourth = np.asarray(self.model.D[f], np.float64)
-        state = int(fourth.argmax())
-        return state, float(fourth[state] / fourth.sum())
+        beliefs = self.beliefs(f, [agent])[0]
+        return int(beliefs.argmax()), float(beliefs.max())
 
-    def beliefs(self, f: int) -> NDArray[np.float32]:
-        """Return the beliefs about factor ``f``, float32 (N, S_f); D before the first observation."""
+    def beliefs(self, f: int, agents: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Return the beliefs about factor ``f``, float32 (n, S_f); D before the first observation."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
         first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
-        tiles = self._belief[:, first : first + n].transpose(0, 2, 1).reshape(-1, n)[: self.size]
-        codes = codes_from_bytes(tiles, self.model.belief_bits[f])
+        codes = codes_from_bytes(self._belief[tile, first : first + n, lane], self.model.belief_bits[f])
         fourth = codes.astype(np.uint64 if codes.itemsize == 1 else np.float64) ** 4
         out = (fourth / fourth.sum(axis=1, keepdims=True)).astype(np.float32)
-        fresh = self._action[:, f] == START
+        fresh = self._action[tile, f, lane] == START
         if self._base is not None:
-            fresh &= ~self._base.opened
-        fresh = fresh.reshape(-1)[: self.size]
+            fresh &= ~self._base.opened[tile, lane]
         out[fresh] = self.model.D[f]
         return np.asarray(out)
 
