@@ -217,6 +217,9 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             f"{key}.home_assistant.override_s: found {population['home_assistant']['override_s']:g}, "
             "expected 0 with bulk: bulk messages carry the agents' own decisions"
         )
+    reduced = {
+        entry["modality"]: entry["reduce"] for entry in population["observe"] if entry["reduce"] != "last"
+    }
     for index, observe in enumerate(population["observe"]):
         place = f"{key}.observe[{index}]"
         needed = {"mqtt": "topic", "file": "path", "trace": "path", "plugin": "plugin"}[observe["source"]]
@@ -235,6 +238,7 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             )
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        _check_uncertainty(observe, place, reduced)
         for item, source in enumerate(observe["availability"]):
             where = f"{place}.availability[{item}]"
             if observe["source"] != "mqtt":
@@ -244,6 +248,29 @@ def _check_population(population: dict[str, Any], key: str) -> None:
                     f"{where}.pointer: found {source['pointer']!r}, expected it to begin with '/'"
                 )
             check_fields(source["topic"], f"{where}.topic", {"agent", "index", "population"})
+
+
+def _check_uncertainty(observe: dict[str, Any], place: str, reduced: dict[str, str]) -> None:
+    """Check what says that observations are distributions over outcomes; ``reduced`` names the modalities of
+    which the mean or the largest reading counts.
+    """
+    keys = ("probabilities", "uncertainty", "uncertainty_pointer")
+    stated = [key for key in keys if observe[key]]
+    if not stated:
+        return
+    if observe["source"] != "mqtt":
+        raise ConfigError(
+            f"{place}.{stated[0]}: found with source {observe['source']!r}, expected source 'mqtt'"
+        )
+    if observe["modality"] in reduced:
+        found = f"found with reduce {reduced[observe['modality']]!r} of modality {observe['modality']}"
+        raise ConfigError(f"{place}.{stated[0]}: {found}, expected reduce 'last'")
+    others = [*stated[1:], *(k for k in ("scale", "offset", "values") if observe[k] not in (1.0, 0.0, {}))]
+    if observe["probabilities"] and others:
+        raise ConfigError(f"{place}.probabilities: found with {others[0]}, expected it alone")
+    pointer = observe["uncertainty_pointer"]
+    if pointer and not pointer.startswith("/"):
+        raise ConfigError(f"{place}.uncertainty_pointer: found {pointer!r}, expected it to begin with '/'")
 
 
 def _check_text(value: Any, key: str = "") -> None:

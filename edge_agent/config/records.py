@@ -191,11 +191,24 @@ class ObserveConfig:
     reduce: Literal["mean", "max", "last"] = "last"
     """What stands for a tick in which a sensor reports more than once: its newest reading, or the mean or the
     largest number of the 64 newest, in the modality's unit. mean and max need source mqtt and a modality with
-    bin edges or a network's number, and take 1 KiB of memory per agent."""
+    bin edges or a network's number, take 1 KiB of memory per agent, and go with certain readings alone."""
     stamp: str = ""
     """Where in the JSON message (RFC 6901) the time is at which the reading was made, e.g. /last_seen: Unix
     time in seconds or milliseconds, or ISO 8601. A reading counts in the tick in which it was made. Empty
     takes the time of arrival."""
+    probabilities: bool = False
+    """The value is an array with a probability for each outcome of the modality; it is normalised."""
+    uncertainty: Positive | None = None
+    """Standard deviation of the reading, in its own unit (before ``scale``): the reading counts as a normal
+    distribution over the modality's bins. The modality needs edges in the bundle's io."""
+    uncertainty_pointer: str = ""
+    """JSON pointer to that standard deviation in the same message; 0 is a certain reading. A message without
+    it takes ``uncertainty``; without that too, the reading is ignored."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its observations are distributions over outcomes."""
+        return self.probabilities or self.uncertainty is not None or bool(self.uncertainty_pointer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

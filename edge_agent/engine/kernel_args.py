@@ -37,6 +37,20 @@ def strip_rows(model: StoredModel) -> int:
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
+def scratch_floats(model: StoredModel) -> int:
+    """Return the scratch floats of one thread, whole cache lines."""
+    floats = _kernel.thread_floats(
+        sum(model.num_states),
+        sum(model.code_rows),
+        sum(model.num_obs),
+        len(model.A),
+        len(model.B),
+        max(16, chosen().lanes),
+        strip_rows(model),
+    )
+    return -(-floats // 16) * 16
+
+
 def log_habits(model: StoredModel) -> NDArray[np.float32]:
     """Return ln E."""
     if model.E is None:

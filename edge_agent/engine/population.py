@@ -18,21 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import edge_agent.engine._kernel as _kernel
 from edge_agent.engine import kernel_args, payload, snapshot
 from edge_agent.engine.input_checks import (
     evidence_tables,
     executed_actions,
+    factor_beliefs,
     outcomes,
     soft_tables,
     start_codes,
 )
-from edge_agent.engine.isa import chosen
 from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
 from edge_agent.engine.snapshot import START, STILL
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.engine.tick_base import TickBase
-from edge_agent.errors import ConfigError, ObservationError
+from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Allocate, Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
 
@@ -119,24 +118,13 @@ class Population:
             raise ConfigError(f"threads: {threads}, expected 1 to 64")
         lanes = kernel_args.lanes(size)
         tiles = -(-size // lanes)
-        states, factors = sum(model.num_states), len(model.B)
-        floats = _kernel.thread_floats(
-            states,
-            sum(model.code_rows),
-            sum(model.num_obs),
-            len(model.A),
-            factors,
-            max(16, chosen().lanes),
-            kernel_args.strip_rows(model),
-        )
-        values = sum(3 * len(t.palette) for t in model.tensors)
         return (
             Column("belief", (tiles, sum(model.code_rows), lanes), np.uint8),
             *(TickBase.columns(tiles, sum(model.code_rows), lanes) if redecides else ()),
-            Column("action", (tiles, factors, lanes), np.uint8),
+            Column("action", (tiles, len(model.B), lanes), np.uint8),
             Column("free_energy", (size,), np.float32),
-            Column("tables", (values,), np.float32),
-            Column("scratch", (threads, -(-floats // 16) * 16), np.float32),
+            Column("tables", (sum(3 * len(t.palette) for t in model.tensors),), np.float32),
+            Column("scratch", (threads, kernel_args.scratch_floats(model)), np.float32),
         )
 
     def step(self, observations: ArrayLike, agents: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -163,8 +151,15 @@ class Population:
         self._return_to_base()
         return self._stepped(observations, numbers)
 
-    def decide(self, observations: ArrayLike, agents: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Choose actions within a tick, from all that it has shown so far; arguments and result as ``step``.
+    def decide(
+        self,
+        observations: ArrayLike,
+        agents: ArrayLike | None = None,
+        *,
+        soft: Mapping[int, ArrayLike] | None = None,
+    ) -> NDArray[np.int64]:
+        """Choose actions within a tick, from all that it has shown so far; arguments and result as
+        ``step_with``.
 
         The next ``decide`` or ``step`` starts again from what the last ``step`` left, so that observations
         count once. Actions drawn are those that ``step`` would draw; contradictions are not counted.
@@ -176,7 +171,9 @@ class Population:
         core, standing, energy = self._core, self._action.copy(), self._free_energy.copy()
         tick, contradictions = core.tick, core.contradictions
         try:
-            return self._stepped(observations, numbers)
+            if not soft:
+                return self._stepped(observations, numbers)
+            return np.asarray(self._stepped_with(observations, numbers, soft))
         finally:
             self._action[:], self._free_energy[:] = standing, energy
             core.tick, core.contradictions = tick, contradictions
@@ -226,6 +223,16 @@ class Population:
         """
         numbers = None if agents is None else agent_numbers(agents, self.size)
         self._return_to_base()
+        return self._stepped_with(observations, numbers, soft, evidence, act)
+
+    def _stepped_with(
+        self,
+        observations: ArrayLike,
+        numbers: NDArray[np.int64] | None,
+        soft: Mapping[int, ArrayLike] | None,
+        evidence: Mapping[int, ArrayLike] | None = None,
+        act: bool = True,
+    ) -> NDArray[np.int64] | None:
         table = outcomes(self.model, observations, numbers, self.size)
         out = self._core.run(
             table[np.newaxis],
@@ -368,14 +375,7 @@ class Population:
         """Set the beliefs about factor ``f``, float (n, S_f): the prior of the next observation."""
         self._return_to_base()
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
-        values = np.asarray(beliefs, dtype=np.float64)
-        n = self.model.num_states[f]
-        if values.shape != (len(numbers), n):
-            raise ObservationError(f"beliefs: shape {values.shape}, expected ({len(numbers)}, {n})")
-        off = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1)
-        off |= np.abs(values.sum(axis=1) - 1.0) > 1e-4
-        if off.any():
-            raise ObservationError(f"beliefs: agent {numbers[off][0]}, factor {f}: not a distribution")
+        values = factor_beliefs(beliefs, numbers, f, self.model.num_states[f])
         first, rows = sum(self.model.code_rows[:f]), self.model.code_rows[f]
         tile, lane = np.divmod(numbers, self._belief.shape[2])
         place = tile[:, np.newaxis], np.arange(first, first + rows), lane[:, np.newaxis]

@@ -66,8 +66,8 @@ class PopulationTick:
         if group.inputs.feeds and group.config.step == "rate":
             group.inputs.poll(min(self._clock.monotonic(), boundary))
         start = self._clock.monotonic()
-        for observed in group.pass_ticks(start, boundary):
-            self._recorder.record_passed(name, observed)
+        for observed, soft in group.pass_ticks(start, boundary):
+            self._recorder.record_passed(name, observed, soft)
         if shared is not None:
             shared.before(name, group, self._recorder)
         step = group.step(start, int(self._clock.time() * 1000), boundary)

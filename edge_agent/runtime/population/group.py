@@ -19,14 +19,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
-from edge_agent.runtime.population import actuators
+from edge_agent.runtime.population import actuators, spread
 from edge_agent.runtime.population.actuators import SAFE, Sink
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import Channel
@@ -38,6 +38,7 @@ from edge_agent.runtime.population.observations import Observations
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.runtime.population.safe_state import Executed, Hold, SafeState
 from edge_agent.runtime.population.shadow import Shadow
+from edge_agent.runtime.population.spread import Distributions, SpreadTable
 from edge_agent.runtime.population.suspension import SuspendReason
 
 
@@ -56,6 +57,8 @@ class Step(NamedTuple):
     """(n, F), SAFE for those to be held safe."""
     executed: Executed | None = None
     """What those that are held safe do instead, if there are such."""
+    soft: Distributions | None = None
+    """Distributions in place of bins, where observations were uncertain."""
 
 
 POLL_S = 1.0
@@ -75,12 +78,11 @@ def redecides(config: PopulationConfig, binding: Binding) -> bool:
     return config.step != "rate" and config.tick != "arrival" and binding.infers
 
 
-def columns(
-    config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike = np.int16
-) -> tuple[Column, ...]:
+def columns(config: PopulationConfig, size: int, binding: Binding) -> tuple[Column, ...]:
     """Return what `Group` needs of the arena beside the model's and the history's columns."""
     return (
-        *Observations.columns(config, size, modalities, dtype),
+        *Observations.columns(config, size, len(binding.modalities), binding.dtype),
+        *SpreadTable.columns(config, binding, size),
         *SafeState.columns(size),
         *actuators.columns(config, size),
     )
@@ -204,27 +206,30 @@ class Group:
         observed, silent = self.observations.collect(subset, now, boundary)
         self.observations.close(subset, boundary)
         self.counters.ticks += 1
-        chosen = np.asarray(self.model_port.step(observed, subset), np.int16)
+        soft = self.observations.distributions(subset, observed)
+        chosen = np.asarray(spread.step(self.model_port, observed, subset, soft), np.int16)
         self.counters.steps += len(agents)
         energy = self.model_port.free_energy if subset is None else self.model_port.free_energy[agents]
         if self.shadow is not None:
-            self.shadow.follow(agents, subset, observed, chosen, energy)
+            self.shadow.follow(agents, subset, observed, chosen, energy, soft)
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
         self.history.append(agents, self.counters.ticks, time_ms, observed, actions, energy)
         self._safe_state.note(agents, silent)
         if not silent.any():
-            return Step(agents, observed, chosen, actions)
+            return Step(agents, observed, chosen, actions, soft=soft)
         actions = actions.copy()
         actions[silent] = SAFE
-        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]))
+        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]), soft)
 
-    def pass_ticks(self, now: float, boundary: float) -> Iterator[NDArray[Any]]:
+    def pass_ticks(self, now: float, boundary: float) -> Iterator[tuple[NDArray[Any], Distributions | None]]:
         """Make up for the ticks between the last that was closed and the one that ends at ``boundary``.
 
         Yields
         ------
         ndarray, shape (N, M)
-            What all agents observed in each of them.
+            The bins that all agents observed in one of them.
+        mapping of modality to ndarray (N, O), or None
+            Distributions in place of bins.
         """
         if self.suspended or boundary == math.inf:
             return
@@ -236,12 +241,13 @@ class Group:
             until = boundary - tick * period
             observed, _ = self.observations.collect(None, now, until)
             self.observations.close(None, until)
-            self.model_port.infer(observed)
+            soft = self.observations.distributions(None, observed)
+            spread.infer(self.model_port, observed, soft)
             if self.shadow is not None:
-                self.shadow.model_port.infer(observed)
+                spread.infer(self.shadow.model_port, observed, soft)
             self.counters.ticks += 1
             self.passed += 1
-            yield observed.copy()
+            yield observed.copy(), soft
 
     def decide(self, now: float) -> Step | None:
         """Let agents with new readings decide within the tick; None if there are none."""
@@ -252,12 +258,13 @@ class Group:
         if not agents.size:
             return None
         observed, silent = self.observations.collect(agents, now)
-        chosen = np.asarray(self.model_port.decide(observed, agents), np.int16)
+        soft = self.observations.distributions(agents, observed)
+        chosen = np.asarray(spread.decide(self.model_port, observed, agents, soft), np.int16)
         self.counters.steps += len(agents)
         self._safe_state.note(agents, silent)
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen).copy()
         actions[silent] = SAFE
-        return Step(agents, observed, chosen, actions)
+        return Step(agents, observed, chosen, actions, soft=soft)
 
     def publish(
         self,

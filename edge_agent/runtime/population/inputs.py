@@ -169,7 +169,7 @@ class Inputs:
             value = field.value(document)
             if value is None:  # not observed: what was stays until it is stale
                 continue
-            code = value if isinstance(value, Fault) else field.modality.encode(value)
+            code = value if isinstance(value, Fault) else field.encode(value, document)
             number = field.number(value) if field.reduced and not isinstance(code, Fault) else None
             if isinstance(code, Fault) or isinstance(number, Fault):
                 self.faults[code if isinstance(code, Fault) else Fault.OUT_OF_RANGE] += 1

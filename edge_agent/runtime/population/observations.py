@@ -7,7 +7,9 @@ tick; of two with the same stamp the larger bin. With ``reduce`` it is their mea
 closes it. After that it counts as not observed, or, where silence means "unchanged", again in each tick until
 it is older than ``stale_s``. A stamped reading of a tick that is closed is late and counts in no tick. An
 agent is fresh from when it was heard from (or something changed, if the population steps on change) until its
-actions are out, and silent when all of its modalities that somebody feeds are stale.
+actions are out, and silent when all of its modalities that somebody feeds are stale. Where observations may
+be distributions, those lie in a column of their own beside the bins that stand for them
+(`runtime.population.spread`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from edge_agent.config.records import PopulationConfig
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.population.binding import Binding, Wake
+from edge_agent.runtime.population.spread import Distributions, Spread, SpreadTable
 from edge_agent.runtime.population.tick_readings import TickReadings
 
 NEVER = -1e18
@@ -62,6 +65,7 @@ class Observations:
         """The end of the last closed tick, monotonic seconds."""
         self.late = 0
         """Readings of closed ticks, since the start."""
+        self._spread = SpreadTable(config, binding, arrays["spread"]) if "spread" in arrays else None
         self._on_change = config.step == "change"
         self._stale_s = np.full(len(binding.modalities), BULK_STALE_S)
         self._unchanged = np.full(len(binding.modalities), binding.dtype is np.float32)
@@ -96,7 +100,7 @@ class Observations:
         self,
         where: int | slice,
         column: int,
-        code: float,
+        said: float | Spread,
         arrived: float,
         wake: Wake = Wake.ARRIVAL,
         number: float | None = None,
@@ -107,6 +111,7 @@ class Observations:
         """
         if number is not None:
             self._reduced[column].add(self._rows(where), number, arrived, stamped=False)
+        code, weights = said if isinstance(said, Spread) else (said, None)
         if wake is Wake.NEVER:
             pass
         elif self._on_change or wake is Wake.CHANGE:
@@ -116,17 +121,20 @@ class Observations:
         self._codes[where, column] = code
         self._made[where, column] = arrived
         self._counted[where, column] = False
+        if self._spread is not None:
+            self._spread.set(where, column, weights)
 
     def set_stamped(
         self,
         where: int | slice,
         column: int,
-        code: float,
+        said: float | Spread,
         made: float,
         wake: Wake = Wake.ARRIVAL,
         number: float | None = None,
     ) -> None:
         """Take in a reading that was made at ``made``, unless there is a newer one; ``number`` as `set`."""
+        code = said.code if isinstance(said, Spread) else said
         rows, late = self._rows(where), made <= self.closed
         if number is not None and not late:
             news = self._reduced[column].add(rows, number, made, stamped=True)
@@ -136,7 +144,7 @@ class Observations:
         rows = rows[(made > before) | ((made == before) & (code > known))]
         self.late += len(rows) if late else 0
         for row in rows.tolist():
-            self.set(row, column, code, made, Wake.NEVER if late else wake)
+            self.set(row, column, said, made, Wake.NEVER if late else wake)
             self._counted[row, column] = late
 
     def lose(self, where: int | slice, column: int) -> None:
@@ -156,6 +164,8 @@ class Observations:
         self._counted[known] = False
         for column, readings in self._reduced.items():
             readings.discard(known[:, column])
+        if self._spread is not None:
+            self._spread.clear(known)
         return int(np.count_nonzero(known))
 
     @property
@@ -195,6 +205,12 @@ class Observations:
         self._counted[rows] |= self._made[rows] <= until
         for readings in self._reduced.values():
             readings.close(rows, until)
+
+    def distributions(self, agents: NDArray[np.intp] | None, observed: NDArray[Any]) -> Distributions | None:
+        """Return the distributions behind the bins that `collect` gave for ``agents``; None if there are
+        none.
+        """
+        return None if self._spread is None else self._spread.of(agents, observed)
 
     def answered(self, agents: NDArray[np.intp]) -> NDArray[np.float64]:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""

@@ -2,7 +2,8 @@
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
-``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``decide`` frame
+``step`` frame holds tick, agents (empty: all), observations (distributions beside the bins that stand for
+them) and the actions that came out; a ``decide`` frame
 the same of decisions within a tick, which leave beliefs as they were; a ``pass`` frame what was observed in a
 tick that passed without a step; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.safe_state import Executed
+from edge_agent.runtime.population.spread import Distributions
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
 
@@ -40,13 +42,16 @@ _OF: dict[str, BodyField] = {
     "kind": BodyField(str, "one of FRAMES", required=True),
     "population": BodyField(str, "name", required=True),
 }
+_SOFT: dict[str, BodyField] = {
+    "soft": BodyField(dict, "modality to distributions observed, float32 LE [n, O]; zeros: the outcome"),
+}
 _STEP: dict[str, BodyField] = {
     "tick": BodyField(int, "of the population", required=True),
     "agents": BodyField(bytes, "int32 LE, who stepped; empty: all", required=True),
     "observed": BodyField(bytes, "int16 LE [n, M]; float32 of a network", required=True),
     "actions": BodyField(bytes, "int16 LE [n, F]", required=True),
     "shape": BodyField(list, "[n, M, F]", required=True),
-}
+} | _SOFT
 FRAMES: Mapping[str, bodies.Schema] = {
     "begin": _OF
     | {
@@ -65,7 +70,7 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "held": BodyField(bytes, "int32 LE, whose actions were others than they chose"),
         "executed": BodyField(bytes, "int16 LE [held, F]; -1 not known"),
     },
-    "pass": _OF | {"observed": BodyField(bytes, "int16 LE [N, M]", required=True)},
+    "pass": _OF | {"observed": BodyField(bytes, "int16 LE [N, M]", required=True)} | _SOFT,
     "act": _OF
     | {
         "held": BodyField(bytes, "int32 LE, who is held safe", required=True),
@@ -177,6 +182,7 @@ def step_frame(name: str, tick: int, step: Step, size: int, kind: str = "step") 
     everyone = len(step.agents) == size
     return frame(
         _held(step.executed)
+        | _soft(step.soft)
         | {
             "kind": kind,
             "population": name,
@@ -192,6 +198,12 @@ def step_frame(name: str, tick: int, step: Step, size: int, kind: str = "step") 
 def act_frame(name: str, executed: Executed) -> bytes:
     """Return the frame of what agents did between two steps instead of what they chose."""
     return frame(_held(executed) | {"kind": "act", "population": name})
+
+
+def _soft(soft: Distributions | None) -> dict[str, Any]:
+    if soft is None:
+        return {}
+    return {"soft": {str(m): weights.astype("<f4").tobytes() for m, weights in soft.items()}}
 
 
 def _held(executed: Executed | None) -> dict[str, Any]:
@@ -247,10 +259,13 @@ class Recorder:
             return
         self._write_and_rotate(step_frame(name, tick, step, len(groups[name].names)), groups)
 
-    def record_passed(self, name: str, observed: NDArray[Any]) -> None:
-        """Record what all agents observed (N, M) in a tick that passed without a step."""
+    def record_passed(self, name: str, observed: NDArray[Any], soft: Distributions | None) -> None:
+        """Record what all agents observed (N, M), ``soft`` in place of bins, in a tick that passed without a
+        step.
+        """
         if self._file is not None:
-            self._write(frame({"kind": "pass", "population": name, "observed": observed.tobytes()}))
+            content = {"kind": "pass", "population": name, "observed": observed.tobytes()}
+            self._write(frame(_soft(soft) | content))
 
     def decide(self, name: str, tick: int, decision: Step, groups: Mapping[str, Group]) -> None:
         """Record decisions within a tick; ``groups`` as for `step`."""
