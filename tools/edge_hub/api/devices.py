@@ -10,6 +10,7 @@ from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
+    DeviceCount,
     DeviceDetail,
     DevicePage,
     FleetSummary,
@@ -50,6 +51,16 @@ async def list_devices(
         return {"devices": found.rows, "after": found.after}
 
     return await hub.answer(request, compute)
+
+
+@get("/devices/count", opt=READ, summary="How many devices fit")
+async def count_devices(
+    request: Request[Any, Any, Any],
+    filter_: Annotated[str, QueryParameter(name="filter", max_length=filters.MAX_LENGTH)] = "",
+) -> Response[DeviceCount]:
+    """Return how many devices fit ``filter``, as ``/devices`` has it."""
+    hub, terms = hub_of(request), filters.parse(filter_)
+    return await hub.answer(request, lambda: devices.count(hub.database, terms, hub.now()))
 
 
 @get("/fleets", opt=READ, summary="Fleets with their numbers of devices")
@@ -180,6 +191,7 @@ async def list_rejected(
 
 HANDLERS = [
     list_devices,
+    count_devices,
     list_fleets,
     list_populations,
     get_device,
