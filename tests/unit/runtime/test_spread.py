@@ -244,6 +244,16 @@ def test_a_stale_distribution_does_not_count_beside_a_fresh_one(model: Model) ->
     np.testing.assert_allclose(belief(rooms, 0), float64.predict(arrays, before, [chosen])[0], atol=6e-3)
 
 
+def test_a_bulk_message_s_bins_replace_distributions(model: Model) -> None:
+    rooms = group(model)
+    tell(rooms, 0, 980.0, [3.0, 1.0])
+    rooms.observations.set_all(np.array([[3, -1], [-1, -1], [-1, -1]], np.int16), 10.2)
+    step = stepped(rooms, 10.5)
+    assert step.observed.tolist() == [[3, 0]]
+    assert step.soft is not None
+    assert set(step.soft) == {1}
+
+
 def test_a_population_without_such_entries_has_no_room_for_them(model: Model) -> None:
     plain = tuple(ObserveConfig(modality=e.modality, topic=e.topic, pointer=e.pointer) for e in OBSERVE)
     sizes = []

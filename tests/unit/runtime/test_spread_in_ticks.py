@@ -122,12 +122,12 @@ def test_a_tick_that_passes_takes_its_distributions(model: Model, silence: str) 
     rooms = Rooms(model, silence)
     tell(rooms.group, 0, 980.0, [3.0, 1.0], now=1.0)
     first = rooms.close(TICK_S)
-    tell(rooms.group, 0, 1250.0, [0.1, 0.9], now=15.0)
-    rooms.close(4 * TICK_S)  # two ticks passed
-    observed: list[NDArray[np.float64] | int] = [normal(1250.0), np.array([0.1, 0.9])]
+    tell(rooms.group, 0, 1010.0, [0.45, 0.55], now=15.0)
+    rooms.close(3 * TICK_S)  # one tick passed
+    observed: list[NDArray[np.float64] | int] = [normal(1010.0), np.array([0.45, 0.55])]
     nothing: list[NDArray[np.float64] | int] = [-1, -1]
     beliefs = after(model, list(model.arrays().D), [normal(980.0), np.array([0.75, 0.25])])
-    for number in range(3):
+    for number in range(2):
         prior = predicted(model, beliefs, int(first.chosen[0, 0]))
         counts = number == 0 or silence == "unchanged"
         beliefs = after(model, prior, observed if counts else nothing)
