@@ -87,6 +87,13 @@ class NetworkPort:
             actions[whole] = self._population.step(x[whole], who[whole])
         return actions
 
+    def infer(self, observations: NDArray[Any]) -> None:
+        """Do nothing: a network does not predict."""
+
+    def decide(self, observations: NDArray[Any], agents: NDArray[np.intp]) -> NDArray[Any]:
+        """Return ``step``: for a network each observation is a tick."""
+        return self.step(observations, agents)
+
     def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
         """Do nothing: a network does not predict what its actions bring about."""
 

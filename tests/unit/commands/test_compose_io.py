@@ -24,7 +24,7 @@ class Group:
         self.binding = Binding({"modalities": [{"name": "co2"}, {"name": "door"}]}, [3, 2], [2], "b.eab")
         self.names = ["hall", "lab"]
         self.fed: list[tuple[int, Any]] = []
-        self.rate_hz = 1.0
+        self.poll_s = 1.0
         self.inputs = SimpleNamespace(feed=self.feed)
 
     def feed(self, _entry: ObserveConfig, column: int, source: Any) -> None:
