@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import MIB
 from edge_agent.neural.network import NeuralModel
 from edge_agent.neural.network_population import MAX_BATCH, NeuralPopulation
 from edge_agent.runtime.population.actuators import SAFE
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.wire.bundle_kinds import ONNX, TFLITE
 
 LIBRARY_BYTES = {
