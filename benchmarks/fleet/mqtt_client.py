@@ -25,7 +25,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
-from edge_hub.ingest.mqtt_stream import packet, text_field
+from edge_agent.wire.mqtt_packets import packet, text_field
 
 _CONNACK, _PUBLISH, _PUBACK = 0x20, 0x30, 0x40
 _WILL_RETAIN, _WILL_QOS_1, _WILL, _CLEAN = 0x20, 0x08, 0x04, 0x02
