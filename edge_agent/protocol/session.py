@@ -34,6 +34,7 @@ How a main loop uses it::
                 case Online() | Offline(): ...
         effects = []
         # publish with  effects += session.publish(Publication(...))  while session.credit > 0
+        client.flush()                               # what was published leaves
         # then wait on the wake descriptor until session.deadline
 """
 
@@ -275,6 +276,22 @@ class Session:
         self._waiting.append((token, publication))
         return token, self._fill(now)
 
+    def note_sent(self, size: int) -> bool:
+        """Count a QoS 0 message of ``size`` bytes that the caller sends; False if there is no connection, and
+        the message is dropped.
+        """
+        if self.state is not SessionState.ONLINE:
+            self.counters.dropped += 1
+            return False
+        self.counters.sent += 1
+        self.counters.bytes_sent += size
+        return True
+
+    def note_received(self, size: int) -> None:
+        """Count a message of ``size`` bytes that needs no acknowledgement and that the caller delivers."""
+        self.counters.received += 1
+        self.counters.bytes_received += size
+
     def subscribe(self, *subscriptions: Subscription) -> list[Effect]:
         """Add topics, now and on every connect to come; one that is there is asked for anew."""
         for subscription in subscriptions:
@@ -375,8 +392,7 @@ class Session:
         return MQTT_311 if self._version == MQTT_5 else MQTT_5
 
     def _on_received(self, message: Received) -> list[Effect]:
-        self.counters.received += 1
-        self.counters.bytes_received += len(message.payload)
+        self.note_received(len(message.payload))
         effects: list[Effect] = [Deliver(message)]
         if message.acknowledge is not None:
             effects.append(Acknowledge(message.acknowledge))

@@ -136,6 +136,8 @@ class Daemon:
         if self._dispatch is not None and self._subscriptions is not None:
             self._deliver_messages(self._dispatch, self._subscriptions, woken_at)
         self._run_due(self._clock.monotonic())
+        if self._dispatch is not None:
+            self._dispatch.flush()
         for speaker in self._speakers:
             speaker.run_once()
         deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
