@@ -289,12 +289,14 @@ class Group:
         if none are.
         """
         agents = step.agents
+        differs = [actuator.differs(agents) for actuator in self.actuators]
+        if step.actions is step.chosen and not any(other.any() for other in differs):
+            return None
         rows = np.where(step.actions == SAFE, step.chosen, step.actions)
         others = (rows != step.chosen).any(axis=1)
         held = self._safe_state.holds(agents)
         rows[held] = self._safe_state.executed(agents[held]).actions
-        for actuator in self.actuators:
-            other = actuator.differs(agents)
+        for actuator, other in zip(self.actuators, differs, strict=True):
             for column in actuator.columns:
                 rows[other, column] = actuator.doing(agents[other])
             others |= other

@@ -83,6 +83,9 @@ class Observations:
             self._reduced[column] = TickReadings(reduce, binding.modalities[column], numbers, made)
         if config.bulk and not self._fed:
             self._fed = list(range(len(binding.modalities)))
+        self._fed_stale_s = self._stale_s[self._fed]
+        self._all_fed = self._fed == list(range(len(binding.modalities)))
+        self._stands = bool(self._unchanged.any())
 
     @staticmethod
     def columns(config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike) -> tuple[Column, ...]:
@@ -192,8 +195,12 @@ class Observations:
         codes, made = self._codes[rows], self._made[rows]
         observed = self._scratch[: len(codes)]
         np.copyto(observed, codes)
-        stands = self._unchanged & (made >= now - self._stale_s)
-        observed[(self._counted[rows] & ~stands) | (made > until)] = self._binding.missing
+        absent = self._counted[rows]
+        if self._stands:
+            absent = absent & ~(self._unchanged & (made >= now - self._stale_s))
+        if until < math.inf:
+            absent = absent | (made > until)
+        observed[absent] = self._binding.missing
         for column, readings in self._reduced.items():
             has, reduced = readings.reduced(rows, until)
             observed[has, column] = reduced
@@ -234,5 +241,5 @@ class Observations:
     def _silence(self, made: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
         if not self._fed:
             return np.zeros(len(made), np.bool_)
-        late = made[:, self._fed] < now - self._stale_s[self._fed]
-        return np.asarray(late.all(axis=1))
+        heard = made if self._all_fed else made[:, self._fed]
+        return np.asarray((heard < now - self._fed_stale_s).all(axis=1))
