@@ -59,6 +59,8 @@ class Observations:
         self._made = arrays["made"]
         self._counted = arrays["counted"]
         self._fresh = arrays["fresh"]
+        self._any_fresh: bool | None = None
+        """Whether an agent is fresh; None: the column has to be looked through."""
         self._codes[:] = binding.missing
         self._made[:] = NEVER
         self.closed = NEVER
@@ -119,8 +121,10 @@ class Observations:
             pass
         elif self._on_change or wake is Wake.CHANGE:
             self._fresh[where] |= self._codes[where, column] != code
+            self._any_fresh = None
         else:
             self._fresh[where] = True
+            self._any_fresh = True
         self._codes[where, column] = code
         self._made[where, column] = arrived
         self._counted[where, column] = False
@@ -143,6 +147,7 @@ class Observations:
             news = self._reduced[column].add(rows, number, made, stamped=True)
             if wake is Wake.ARRIVAL and not self._on_change:
                 self._fresh[rows] |= news
+                self._any_fresh = None
         before, known = self._made[rows, column], self._codes[rows, column]
         rows = rows[(made > before) | ((made == before) & (code > known))]
         self.late += len(rows) if late else 0
@@ -162,6 +167,7 @@ class Observations:
         known = self._binding.observed(codes)
         changed = known & (codes != self._codes) if self._on_change else known
         self._fresh |= changed.any(axis=1)
+        self._any_fresh = None
         np.copyto(self._codes, codes, where=known)
         self._made[known] = arrived
         self._counted[known] = False
@@ -174,7 +180,9 @@ class Observations:
     @property
     def any_fresh(self) -> bool:
         """Whether an agent was heard from since its last step."""
-        return bool(self._fresh.any())
+        if self._any_fresh is None:
+            self._any_fresh = bool(self._fresh.any())
+        return self._any_fresh
 
     def fresh(self) -> NDArray[np.intp]:
         """Return the agents that were heard from since their last step."""
@@ -183,6 +191,7 @@ class Observations:
     def discard_fresh(self) -> None:
         """Discard which agents have new observations."""
         self._fresh[:] = False
+        self._any_fresh = False
 
     def collect(
         self, agents: NDArray[np.intp] | None, now: float, until: float = math.inf
@@ -191,7 +200,7 @@ class Observations:
 
         Readings made after ``until`` do not count yet.
         """
-        rows = slice(None) if agents is None else agents
+        rows = _rows(agents)
         codes, made = self._codes[rows], self._made[rows]
         observed = self._scratch[: len(codes)]
         np.copyto(observed, codes)
@@ -208,7 +217,7 @@ class Observations:
 
     def close(self, agents: NDArray[np.intp] | None, until: float) -> None:
         """End the tick of ``agents`` (None: all): their readings made up to ``until`` have counted."""
-        rows = slice(None) if agents is None else agents
+        rows = _rows(agents)
         self._counted[rows] |= self._made[rows] <= until
         for readings in self._reduced.values():
             readings.close(rows, until)
@@ -223,6 +232,7 @@ class Observations:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""
         heard = agents[self._fresh[agents]]
         self._fresh[heard] = False
+        self._any_fresh = None
         times = np.asarray(self._made[heard].max(axis=1))
         return times[times > NEVER]  # a discarded observation has no time
 
@@ -243,3 +253,10 @@ class Observations:
             return np.zeros(len(made), np.bool_)
         heard = made if self._all_fed else made[:, self._fed]
         return np.asarray((heard < now - self._fed_stale_s).all(axis=1))
+
+
+def _rows(agents: NDArray[np.intp] | None) -> slice | NDArray[np.intp]:
+    """Return what selects the rows of ``agents`` (None: all): of all and of one, a view."""
+    if agents is None:
+        return slice(None)
+    return slice(int(agents[0]), int(agents[0]) + 1) if agents.size == 1 else agents
