@@ -29,7 +29,7 @@ from edge_agent.testing.mosquitto import Mosquitto, free_port
 from tests.broker.brokers import only_3_1_1
 
 AGENTS, RATE, LONE, ROUNDS = 200, 4000.0, 200, 3
-TOPICS, TOPICS_RATE, TOPICS_HZ = 1000, 2000.0, 300
+TOPICS, TOPICS_RATE, TOPICS_HZ = 1000, 2000.0, 334
 NO_LIMITS = ("allow_anonymous true", "max_queued_messages 0", "set_tcp_nodelay true")
 MAKE_CA = Path(__file__).parents[1] / "tools/mosquitto/make_ca.sh"
 ECHO = """

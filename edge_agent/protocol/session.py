@@ -264,11 +264,10 @@ class Session:
             To be carried out.
         """
         if publication.qos == 0:
-            if self.state is not SessionState.ONLINE:
-                self.counters.dropped += 1
+            if not self.note_sent(len(publication.payload)):
                 return 0, []
             token = self._token()
-            return token, [self._send(token, publication)]
+            return token, [Send(publication, token)]
         if len(self._waiting) >= self.settings.waiting:
             self.counters.dropped += 1
             return 0, []
@@ -277,18 +276,15 @@ class Session:
         return token, self._fill(now)
 
     def note_sent(self, size: int) -> bool:
-        """Count a QoS 0 message of ``size`` bytes that the caller sends; False if there is no connection, and
-        the message is dropped.
-        """
-        if self.state is not SessionState.ONLINE:
-            self.counters.dropped += 1
-            return False
-        self.counters.sent += 1
-        self.counters.bytes_sent += size
-        return True
+        """Count a QoS 0 message of ``size`` bytes that the caller sends; False: offline, so it is dropped."""
+        online = self.state is SessionState.ONLINE
+        self.counters.sent += online
+        self.counters.bytes_sent += size * online
+        self.counters.dropped += not online
+        return online
 
     def note_received(self, size: int) -> None:
-        """Count a message of ``size`` bytes that needs no acknowledgement and that the caller delivers."""
+        """Count a message of ``size`` bytes; one without acknowledgement the caller delivers itself."""
         self.counters.received += 1
         self.counters.bytes_received += size
 

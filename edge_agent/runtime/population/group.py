@@ -262,8 +262,10 @@ class Group:
         chosen = np.asarray(spread.decide(self.model_port, observed, agents, soft), np.int16)
         self.counters.steps += len(agents)
         self._safe_state.note(agents, silent)
-        actions = keep_within_margin(self.model_port, self.actuators, agents, chosen).copy()
-        actions[silent] = SAFE
+        actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
+        if silent.any():
+            actions = actions.copy()
+            actions[silent] = SAFE
         return Step(agents, observed, chosen, actions, soft=soft)
 
     def publish(
