@@ -106,6 +106,11 @@ class LoopMqttClient(PahoClient):
             return -math.inf
         return self._misc_at
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for room to be written."""
+        return self._served is not None and self._served.unsent
+
     def send(self, topic: str, payload: bytes, retain: bool) -> bool:
         """Publish at QoS 0; return whether there was room for it."""
         return self._served is not None and self._served.send(topic, payload, retain)
@@ -117,9 +122,9 @@ class LoopMqttClient(PahoClient):
             return
         if served.unsent:
             served.flush()
-        if self._served is not None and served.unsent is not self._watches_writes:
-            self._watches_writes = served.unsent
-            self._loop.watch_writes(served.socket(), served.unsent)
+        if self._served is not None and self.unsent is not self._watches_writes:
+            self._watches_writes = self.unsent
+            self._loop.watch_writes(served.socket(), self.unsent)
 
     def disconnect(self) -> None:
         """End the connection in good order."""
