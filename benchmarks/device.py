@@ -60,15 +60,19 @@ class Device:
         The broker's; without one there is no broker.
     device : str
         More lines of the [device] section.
+    broker : str
+        More lines of the [broker] section.
     """
 
-    def __init__(self, folder: Path, population: str, port: int | None = None, device: str = "") -> None:
+    def __init__(
+        self, folder: Path, population: str, port: int | None = None, device: str = "", broker: str = ""
+    ) -> None:
         grid_bundle(folder / "grid.eab")
-        broker = "" if port is None else f'[broker]\nhost = "127.0.0.1"\nport = {port}\n'
+        section = "" if port is None else f'[broker]\nhost = "127.0.0.1"\nport = {port}\n{broker}'
         self._socket = folder / "s"
         (folder / "device.toml").write_text(
             f'[device]\nname = "dev"\nfleet = "bench"\nstate_dir = "state"\nsocket = "s"\n{device}\n'
-            f"{broker}{population}"
+            f"{section}{population}"
         )
         self.started = time.monotonic()
         self._log = (folder / "log").open("ab")

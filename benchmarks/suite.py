@@ -49,6 +49,7 @@ PLAN = {
     "memory": Plan(1, 60.0),
     "startup": Plan(7),
     "daemon": Plan(1, 10.0),
+    "latency": Plan(1, 4.0, apart=True),
     "link": Plan(3, once=("outbox", "replay", "bundle", "herd")),
     "coalition": Plan(3, once=("optimum", "agreement")),
     "fusion": Plan(3, once=("belief", "engine", "bytes", "terse")),

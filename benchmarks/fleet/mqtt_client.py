@@ -25,7 +25,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
-from edge_hub.ingest.mqtt_stream import packet, text_field
+from edge_agent.wire.mqtt_packets import packet, publish_0, text_field
 
 _CONNACK, _PUBLISH, _PUBACK = 0x20, 0x30, 0x40
 _WILL_RETAIN, _WILL_QOS_1, _WILL, _CLEAN = 0x20, 0x08, 0x04, 0x02
@@ -98,6 +98,14 @@ class AsyncMqttClient:
             body += struct.pack("!H", self._last_id)
         first = _PUBLISH | publication.qos << 1 | publication.retain
         self._write(packet(first, body + publication.payload))
+
+    def send(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Publish at QoS 0; the transport has room for all."""
+        self._write(publish_0(topic, payload, retain))
+        return True
+
+    def flush(self) -> None:
+        """Nothing waits for this call: the transport writes by itself."""
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for topics."""

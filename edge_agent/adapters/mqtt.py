@@ -18,6 +18,7 @@ the limit at connect and sends no such packet.
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import sys
 import threading
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.connection_errors import refusal_text, trouble_text
-from edge_agent.adapters.limited_client import LimitedClient
+from edge_agent.adapters.limited_client import LimitedClient, OneConnection
 from edge_agent.adapters.packet_lengths import OversizeError, PacketLengths
 from edge_agent.adapters.paho_loader import (
     Client,
@@ -112,7 +113,7 @@ class InboxCounters:
     oversize_disconnects: int = 0
 
 
-class _Inbox:
+class Inbox:
     """Events between paho's thread and ours, with a limit on the bytes of messages.
 
     ``room_s`` is how long a QoS 0 message waits for room, ``patience_s`` how long any other.
@@ -175,9 +176,10 @@ class PahoClient:
     def __init__(self, settings: MqttSettings, wake: Callable[[], None]) -> None:
         self._settings = settings
         self._context = _tls(settings)
-        self._inbox = _Inbox(settings.inbox_bytes, wake)
+        self._wake = wake
+        self._inbox = self._make_inbox()
         self._attempt = 0
-        self._client: LimitedClient | None = None
+        self._client: OneConnection | None = None
         self._tokens: dict[int, int] = {}
         self._ended = True
         self._gone = threading.Event()
@@ -191,7 +193,12 @@ class PahoClient:
     @property
     def limited(self) -> bool:
         """Whether the lengths of the present connection's packets are checked."""
-        return self._client is not None and self._client.lengths.packets > 0
+        return self._client is not None and self._client.limited
+
+    @property
+    def deadline(self) -> float:
+        """When `events` has something to do without a call of ``wake``, monotonic seconds."""
+        return math.inf
 
     def connect(self, will: Publication | None, version: int) -> None:
         """Begin one attempt; see the port. Without a will the broker announces nothing."""
@@ -211,7 +218,7 @@ class PahoClient:
             client.connect_async(*where, clean_start=not kept, properties=properties)
         else:
             client.connect_async(*where)
-        client.loop_start()
+        self._open(client)
 
     def disconnect(self) -> None:
         """End the connection in good order."""
@@ -225,6 +232,15 @@ class PahoClient:
         """
         self.disconnect()
         return self._gone.wait(seconds)
+
+    def send(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Publish at QoS 0; return whether there was room for it."""
+        if self._client is not None:
+            self._client.publish(topic, payload, 0, retain)
+        return True
+
+    def flush(self) -> None:
+        """Send what was published; paho's thread does so by itself."""
 
     def publish(self, publication: Publication, token: int) -> None:
         """Send; at QoS 1 an `Acked` follows."""
@@ -272,6 +288,9 @@ class PahoClient:
         for attempt, event in self._inbox.drain():
             if attempt != self._attempt or self._ended:
                 continue
+            if event.__class__ is Received:
+                events.append(event)
+                continue
             if isinstance(event, Disconnected):
                 self._ended = True
                 self._abandon()
@@ -292,15 +311,21 @@ class PahoClient:
         if client is not None:
             client.disconnect()
 
-    def _make(self, attempt: int, will: Publication | None, version: int) -> LimitedClient:
-        # Our own `Session` keeps the in-flight window: paho's must never be the one that holds back.
+    def _make_inbox(self) -> Inbox:
+        return Inbox(self._settings.inbox_bytes, self._wake)
+
+    def _make_client(self, version: int) -> OneConnection:
         settings = self._settings
-        client = LimitedClient(
-            PacketLengths(settings.max_packet),
-            client_id=settings.client_id,
-            version=version,
-            clean=not settings.keep_session,
-        )
+        lengths = PacketLengths(settings.max_packet)
+        return LimitedClient(lengths, settings.client_id, version, clean=not settings.keep_session)
+
+    def _open(self, client: OneConnection) -> None:
+        """Connect, and serve the connection."""
+        client.loop_start()
+
+    def _make(self, attempt: int, will: Publication | None, version: int) -> OneConnection:
+        # Our own `Session` keeps the in-flight window: paho's must never be the one that holds back.
+        settings, client = self._settings, self._make_client(version)
         client.max_inflight_messages_set(0)
         if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
@@ -317,7 +342,7 @@ class PahoClient:
         ) -> None:
             nonlocal reached
             reached = True
-            if not client.lengths.packets:
+            if not client.limited:
                 log.error("this paho-mqtt does not let packet lengths be checked; install 2.1 or 2.2")
             if code.is_failure:
                 unsupported = code.value == _UNSUPPORTED_VERSION
@@ -335,8 +360,8 @@ class PahoClient:
             _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None
         ) -> None:
             gone.set()
-            trouble = client.lengths.refused or client.trouble
-            if client.lengths.refused is not None:
+            trouble = client.refused or client.trouble
+            if client.refused is not None:
                 inbox.counters.oversize_disconnects += 1
             why = str(code) if trouble is None else trouble_text(trouble)
             # A broker that hangs up instead of answering most often does not know this version.

@@ -25,6 +25,17 @@ class OversizeError(ConnectionError):
     """The broker sent a packet that this device doesn't read; the connection must end."""
 
 
+def too_long(what: str, length: int, limit: int, topic: bytes | None = None) -> OversizeError:
+    """Return the error for a packet or message of ``length`` bytes, with its topic if that was read."""
+    where = "" if topic is None else f" on topic {topic.decode('utf-8', 'replace')!r}"
+    return OversizeError(f"the broker sent a {what} of {length} bytes{where}, expected at most {limit}")
+
+
+def with_qos_2() -> OversizeError:
+    """Return the error for a message with QoS 2."""
+    return OversizeError("the broker sent a message with QoS 2, which was not asked for")
+
+
 class PacketLengths:
     """Where in the broker's stream of packets the reader is.
 
@@ -64,8 +75,9 @@ class PacketLengths:
                 self._topic += piece
                 at += len(piece)
                 if not self._topic_needs():
-                    name = self._topic[_LENGTH_BYTES:].decode("utf-8", "replace")
-                    self._refuse(f"a message of {self._length} bytes on topic {name!r}")
+                    name = bytes(self._topic[_LENGTH_BYTES:])
+                    self.refused = too_long("message", self._length, self._limit, name)
+                    raise self.refused
             elif self._body:
                 step = min(self._body, len(data) - at)
                 self._body -= step
@@ -88,13 +100,12 @@ class PacketLengths:
         command, self._command = self._command, None
         publish = command & _TYPE == _PUBLISH
         if publish and command & _QOS_2:
-            self.refused = OversizeError("the broker sent a message with QoS 2, which was not asked for")
+            self.refused = with_qos_2()
             raise self.refused
         self._body = self._length
         if self._length <= self._limit:
             return
-        what = "message" if publish else "packet"
-        self.refused = OversizeError(self._text(f"a {what} of {self._length} bytes"))
+        self.refused = too_long("message" if publish else "packet", self._length, self._limit)
         if not publish:
             raise self.refused
         self._topic = bytearray()
@@ -104,10 +115,3 @@ class PacketLengths:
         if len(topic) < _LENGTH_BYTES:
             return _LENGTH_BYTES - len(topic)
         return _LENGTH_BYTES + int.from_bytes(topic[:_LENGTH_BYTES]) - len(topic)
-
-    def _refuse(self, what: str) -> None:
-        self.refused = OversizeError(self._text(what))
-        raise self.refused
-
-    def _text(self, what: str) -> str:
-        return f"the broker sent {what}, expected at most {self._limit}"

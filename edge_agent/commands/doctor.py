@@ -12,6 +12,7 @@ from edge_agent.adapters import doctor_checks, retained_check
 from edge_agent.adapters.config_files import Reading
 from edge_agent.adapters.doctor_checks import Finding
 from edge_agent.adapters.login import log_in
+from edge_agent.adapters.looped_client import replaces_io
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.output import add_output_options, print_json
 from edge_agent.config import records as config_records
@@ -99,6 +100,14 @@ def _broker(config: Config, path: Path) -> Iterator[Finding]:
     yield doctor_checks.login(f"{settings.host}:{settings.port}", login)
     if not login.reason:
         yield retained_check.retained_messages(settings, config.device.fleet, config.device.name)
+    if not replaces_io():
+        yield Finding(
+            "message path",
+            False,
+            "this paho-mqtt does not let its connection be served by the daemon's loop, so a message costs "
+            "three times the processor time",
+            "install paho-mqtt 2.1 or 2.2",
+        )
     if not login.limited:
         yield Finding(
             "packet lengths",

@@ -140,7 +140,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     notifier = Notifier.from_environment()
     closing.callback(notifier.close)
     watchdog = Watchdog(notifier, status.summary)
-    code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_pass, server)
+    code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_pass, server, client)
     if starts is not None:
         (starts.end if code == EXIT_DONE else starts.fail)()
     return code
@@ -153,14 +153,19 @@ def _recording_file(config: RecorderConfig) -> RecordingFile | None:
 
 
 def _client(config: Config, path: Path, loop: Loop) -> PahoClient | None:
+    from edge_agent.adapters.looped_client import replaces_io
     from edge_agent.adapters.mqtt import PahoClient
+    from edge_agent.adapters.mqtt_loop import LoopMqttClient
 
     if config.broker is None:
         return None
-    client = PahoClient(mqtt_settings(config.broker, client_id(config), path), loop.wake)
+    settings = mqtt_settings(config.broker, client_id(config), path)
     if line := expired(config.broker):
         log.warning("%s", line)
-    return client
+    if replaces_io():
+        return LoopMqttClient(settings, loop)
+    log.warning("this paho-mqtt serves its connection itself, which costs more; install 2.1 or 2.2")
+    return PahoClient(settings, loop.wake)
 
 
 def _serve(
@@ -172,6 +177,7 @@ def _serve(
     summary: Callable[[], str],
     after_pass: Sequence[Callable[[], None]],
     server: ControlServer,
+    client: PahoClient | None,
 ) -> int:
     """Run the loop until a signal ends it; ``after_pass`` is called after every turn."""
     ending: list[int] = []
@@ -196,6 +202,9 @@ def _serve(
             for call in after_pass:
                 call()
             server.tick()
+            if client is not None:
+                client.flush()
+                deadline = min(deadline, client.deadline)
             woken_at = loop.wait(min(deadline, server.deadline))
     except Exception:  # the outermost loop
         log.exception("unhandled exception; all agents are set to their safe values")

@@ -292,8 +292,8 @@ class PopulationConfig:
     step: Literal["rate", "arrival", "change"] = "rate"
     """rate: all agents decide at the end of each tick. arrival: an agent also decides again when one of its
     observations arrives, from all that the tick has shown; change: when one changes. A tick ends on time in
-    each case, and a reading counts once. Within a tick at most 10 decisions per second are made, or
-    ``rate_hz`` if that is more."""
+    each case, and a reading counts once. Within a tick at most 333 decisions per second are made, or
+    ``rate_hz`` if that is more, and fewer where they would take more than a quarter of a core."""
     rate_hz: Rate | None = None
     """Ticks per second. Unset: those of the bundle; a bundle without a tick needs it."""
     tick: Literal["bundle", "ignore", "arrival"] = "bundle"

@@ -14,6 +14,8 @@ def agent_numbers(agents: ArrayLike, size: int) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise ObservationError(f"agents: {array.dtype} of shape {array.shape}, expected integers (n,)")
     numbers = np.ascontiguousarray(array, dtype=np.int64)
+    if numbers.size == 1 and 0 <= int(numbers[0]) < size:
+        return numbers
     off = (numbers < 0) | (numbers >= size)
     if off.any():
         raise ObservationError(f"agents: {numbers[off][0]}, expected 0 to {size - 1}")

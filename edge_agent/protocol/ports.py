@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 MQTT_311 = 4
 MQTT_5 = 5
@@ -81,8 +81,7 @@ class Acked:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message arrived. With ``acknowledge`` set, the broker repeats it until `MqttClient.acknowledge`."""
 
     topic: str
@@ -106,6 +105,12 @@ class MqttClient(Protocol):
 
     def publish(self, publication: Publication, token: int) -> None:
         """Send; at QoS 1 an `Acked` with the token follows unless the connection ends."""
+
+    def send(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Publish at QoS 0 without properties; return whether there was room for it."""
+
+    def flush(self) -> None:
+        """Send what was published since the last call."""
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for the topics."""

@@ -34,6 +34,7 @@ How a main loop uses it::
                 case Online() | Offline(): ...
         effects = []
         # publish with  effects += session.publish(Publication(...))  while session.credit > 0
+        client.flush()                               # what was published leaves
         # then wait on the wake descriptor until session.deadline
 """
 
@@ -263,17 +264,29 @@ class Session:
             To be carried out.
         """
         if publication.qos == 0:
-            if self.state is not SessionState.ONLINE:
-                self.counters.dropped += 1
+            if not self.note_sent(len(publication.payload)):
                 return 0, []
             token = self._token()
-            return token, [self._send(token, publication)]
+            return token, [Send(publication, token)]
         if len(self._waiting) >= self.settings.waiting:
             self.counters.dropped += 1
             return 0, []
         token = self._token()
         self._waiting.append((token, publication))
         return token, self._fill(now)
+
+    def note_sent(self, size: int) -> bool:
+        """Count a QoS 0 message of ``size`` bytes that the caller sends; False: offline, so it is dropped."""
+        online = self.state is SessionState.ONLINE
+        self.counters.sent += online
+        self.counters.bytes_sent += size * online
+        self.counters.dropped += not online
+        return online
+
+    def note_received(self, size: int) -> None:
+        """Count a message of ``size`` bytes; one without acknowledgement the caller delivers itself."""
+        self.counters.received += 1
+        self.counters.bytes_received += size
 
     def subscribe(self, *subscriptions: Subscription) -> list[Effect]:
         """Add topics, now and on every connect to come; one that is there is asked for anew."""
@@ -375,8 +388,7 @@ class Session:
         return MQTT_311 if self._version == MQTT_5 else MQTT_5
 
     def _on_received(self, message: Received) -> list[Effect]:
-        self.counters.received += 1
-        self.counters.bytes_received += len(message.payload)
+        self.note_received(len(message.payload))
         effects: list[Effect] = [Deliver(message)]
         if message.acknowledge is not None:
             effects.append(Acknowledge(message.acknowledge))

@@ -136,6 +136,8 @@ class Daemon:
         if self._dispatch is not None and self._subscriptions is not None:
             self._deliver_messages(self._dispatch, self._subscriptions, woken_at)
         self._run_due(self._clock.monotonic())
+        if self._dispatch is not None:
+            self._dispatch.flush()
         for speaker in self._speakers:
             speaker.run_once()
         deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
@@ -175,12 +177,17 @@ class Daemon:
 
     def _run(self, task: Task) -> None:
         kind, _, name = task.name.partition(" ")
-        if kind == STEP:
-            if self._governor is not None:
-                self._governor.note(task)
-            self._tick.step(name, task.jitter, math.inf if task.on_request else task.deadline - task.period)
-        elif kind == DECIDE:
-            self._tick.decide(name)
+        if kind in (STEP, DECIDE):
+            start = self._clock.monotonic()
+            if kind == DECIDE:
+                self._tick.decide(name)
+            else:
+                if self._governor is not None:
+                    self._governor.note(task)
+                boundary = math.inf if task.on_request else task.deadline - task.period
+                self._tick.step(name, task.jitter, boundary)
+            if task.on_request:
+                self._schedule.rest(kind, name, self._clock.monotonic() - start)
         elif kind == POLL:
             self._populations.groups[name].inputs.poll(self._clock.monotonic())
             self._schedule.request()

@@ -106,7 +106,13 @@ class MqttDispatch:
         """Process new events; return (topic, payload) of sensor topics: the newest of each, or all."""
         now = self._clock.monotonic()
         for event in self._client.events():
-            self._effects += self.session.handle(event, now)
+            if isinstance(event, Received) and event.acknowledge is None:
+                if self._effects:
+                    self._run()
+                self.session.note_received(len(event.payload))
+                self._deliver(event)
+            else:
+                self._effects += self.session.handle(event, now)
         self._effects += self.session.tick(now)
         self._run()
         pending, self._pending = self._pending, {}
@@ -119,6 +125,16 @@ class MqttDispatch:
         self._effects += effects
         self._run()
         return token != 0
+
+    def send(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Publish at QoS 0; return whether the message is on its way."""
+        if not self.session.note_sent(len(payload)):
+            return False
+        return self._client.send(topic, payload, retain)
+
+    def flush(self) -> None:
+        """Let what was published leave now."""
+        self._client.flush()
 
     def stop(self) -> None:
         """Disconnect from the broker after the goodbye message."""

@@ -74,6 +74,12 @@ class Scheduler:
         task = self._tasks[name]
         task.deadline = min(task.deadline, max(now, task.earliest))
 
+    def rest(self, name: str, until: float) -> None:
+        """Let a task that runs on request not run before ``until``."""
+        task = self._tasks[name]
+        if task.on_request:
+            task.earliest = max(task.earliest, until)
+
     def due(self, now: float) -> list[Task]:
         """Return what is due, in the order of deadlines, and set the next deadlines."""
         ready = sorted((t for t in self._tasks.values() if t.deadline <= now), key=lambda t: t.deadline)

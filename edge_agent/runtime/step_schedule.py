@@ -1,10 +1,12 @@
 """Scheduler tasks of each population: step, watch for stale observations, read sources.
 
-Theory of operation. A population steps at the end of each tick. One that steps on arrival also decides within
-ticks when agents were heard from, `DECIDE_S` apart at least, or a tick if that is shorter. Where an arrival
-is a tick, it steps when agents were heard from, a period apart at least. Each `WATCH_S` a population is
-watched: who has fallen silent is held safe. Sources of a population that does not step at a rate are read in
-a task of their own. Tasks are called ``step NAME``, ``decide NAME``, ``watch NAME`` and ``poll NAME``.
+Theory of operation. A population steps at the end of each tick. One that steps on arrival also decides
+within ticks when agents were heard from, `DECIDE_S` apart at least, or a tick if that is shorter. Where an
+arrival is a tick, it steps when agents were heard from, a period apart at least. Both are followed by a rest
+of `REST` times as long as they took, so that a flood of arrivals takes at most a quarter of a core. Each
+`WATCH_S` a population is watched: who has fallen silent is held safe. Sources of a population that does not
+step at a rate are read in a task of their own. Tasks are called ``step NAME``, ``decide NAME``, ``watch
+NAME`` and ``poll NAME``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.scheduler import Scheduler
 
 WATCH_S = 1.0
-DECIDE_S = 0.1
+DECIDE_S = 0.003
+REST = 3.0
 STEP, DECIDE, WATCH, POLL = "step", "decide", "watch", "poll"
 
 
@@ -68,6 +71,12 @@ class StepSchedule:
         for name, group in self._populations.groups.items():
             if group.wants_step:
                 self._scheduler.request(f"{DECIDE if group.redecides else STEP} {name}", now)
+
+    def rest(self, kind: str, name: str, took: float) -> None:
+        """Let the population pause after a step or decision that was asked for and ``took`` seconds."""
+        task = f"{kind} {name}"
+        if task in self._scheduler:
+            self._scheduler.rest(task, self._clock.monotonic() + REST * took)
 
     def renew(self, name: str) -> None:
         """Let a population step at its configured rate from now on, or as much slower as all do."""

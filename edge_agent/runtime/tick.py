@@ -62,7 +62,7 @@ class PopulationTick:
         """Close a tick of a population that ended at ``boundary``, ``jitter`` seconds late."""
         groups, shared = self._populations.groups, self._shared
         group = groups[name]
-        group.jitter.add(np.array([jitter]))
+        group.jitter.add_one(jitter)
         if group.inputs.feeds and group.config.step == "rate":
             group.inputs.poll(min(self._clock.monotonic(), boundary))
         start = self._clock.monotonic()

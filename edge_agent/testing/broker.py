@@ -265,6 +265,14 @@ class MemoryClient:
         if self.open:
             self._broker.travel(self, 1, self._leave)
 
+    def send(self, topic: str, payload: bytes, retain: bool) -> bool:
+        """Publish at QoS 0; there is always room."""
+        self.publish(Publication(topic, payload, 0, retain), 0)
+        return True
+
+    def flush(self) -> None:
+        """Nothing waits to be sent."""
+
     def publish(self, publication: Publication, token: int) -> None:
         """Send; at QoS 1 an `Acked` follows."""
 

@@ -1,11 +1,12 @@
 """A simulated device as a process: ``device_process.py [HOST:]PORT DEVICE FOLDER PUBLIC_KEY OLD_DIGEST``."""
 
 import sys
-import threading
 from pathlib import Path
 
 from edge_agent.adapters.bundle_folder import BundleFolder
-from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.loop import Loop
+from edge_agent.adapters.mqtt import MqttSettings
+from edge_agent.adapters.mqtt_loop import LoopMqttClient
 from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
 from edge_agent.adapters.state_file import StateFile
 from edge_agent.adapters.system_clock import SystemClock
@@ -20,7 +21,8 @@ from edge_agent.wire.topics import DeviceTopics
 
 def main(address: str, name: str, folder: str, key: str, old: str) -> None:
     host, _, port = address.rpartition(":")
-    wake = threading.Event()
+    loop = Loop()
+    client = LoopMqttClient(MqttSettings(host or "127.0.0.1", name, int(port)), loop)
     topics = DeviceTopics("lab", name)
     clock = SystemClock()
     blocks = BundleFolder(Path(folder))
@@ -37,13 +39,13 @@ def main(address: str, name: str, folder: str, key: str, old: str) -> None:
         steps = int(seconds * 1000)
         return Health(steps, steps // 10, 0, int(steps * evaluation["contradiction_rate"]), 1.0, 1.0, steps)
 
-    store = SqliteOutboxStore(Path(folder) / "outbox.db", wake.set)
+    store = SqliteOutboxStore(Path(folder) / "outbox.db", loop.wake)
     outbox = Outbox(
         OutboxSettings(flush_seconds=0.05, confirm=True, confirm_seconds=2.0), topics.telemetry, store
     )
     device = SimulatedDevice(
         topics,
-        PahoClient(MqttSettings(host or "127.0.0.1", name, int(port)), wake.set),
+        client,
         clock,
         blocks,
         StateFile(Path(folder) / "follower.json"),
@@ -57,9 +59,9 @@ def main(address: str, name: str, folder: str, key: str, old: str) -> None:
     device.telemetry.seconds = 0.02
     device.start()
     while True:
-        wake.clear()
         device.run_once()
-        wake.wait(max(0.0, device.deadline - clock.monotonic()))
+        client.flush()
+        loop.wait(min(device.deadline, client.deadline))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_hub.cli import main
+from tests.support.loop_wake import LoopWake
 from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker
@@ -36,8 +37,20 @@ def broker(ca: Path, tmp_path: Path) -> Iterator[Mosquitto]:
     broker.stop()
 
 
+on_loop = False
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["thread", "loop"])
+def _client(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test with paho's own thread, and with the client of the daemon's loop."""
+    global on_loop
+    on_loop = request.param
+    yield
+    on_loop = False
+
+
 def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str = "") -> SessionLoop:
-    wake = threading.Event()
+    wake = LoopWake() if on_loop else threading.Event()
     settings = MqttSettings(
         broker.host,
         name or certificate,
@@ -53,7 +66,8 @@ def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str
         [Subscription(f) for f in filters],
         random.Random(0),
     )
-    pump = SessionLoop(session, PahoClient(settings, wake.set), SystemClock(), wake)
+    client = wake.connect(settings) if isinstance(wake, LoopWake) else PahoClient(settings, wake.set)
+    pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
     return pump
 
@@ -92,6 +106,24 @@ def test_a_device_speaks_for_itself_alone(broker: Mosquitto, ca: Path) -> None:
         lambda: device.session.counters.refused + device.session.counters.acked == len(FORBIDDEN) + 6
     )
     assert device.session.counters.refused == len(FORBIDDEN) + 1
+    device.stop()
+    hub.stop()
+
+
+def test_messages_of_all_sizes_arrive_whole_and_in_order_both_ways(broker: Mosquitto, ca: Path) -> None:
+    down, up = "edge/v1/lab/pi1/down/command", "edge/v1/lab/pi1/up/telemetry"
+    device = join(broker, ca, "pi1", down)
+    hub = join(broker, ca, "hub", up)
+    for one in (device, hub):
+        one.until(lambda one=one: one.session.counters.acked == 1)  # type: ignore[misc]
+    sent = [b"%d," % number + bytes(number * number * 7 % 40_000) for number in range(60)]
+    for sender, receiver, topic in ((hub, device, down), (device, hub, up)):
+        for number, payload in enumerate(sent, 1):
+            assert sender.client.send(topic, payload, False)
+            if number % 6 == 0:
+                sender.client.flush()
+                receiver.until(lambda n=number, r=receiver: len(r.messages) == n)  # type: ignore[misc]
+        assert [m.payload for m in receiver.messages] == sent
     device.stop()
     hub.stop()
 

@@ -11,6 +11,7 @@ first byte of its input as a choice: the bytes as they are, or the bytes as cont
 
 TARGETS = (
     "wire",
+    "mqtt",
     "hub",
     "bundle",
     "config",

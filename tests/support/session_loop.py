@@ -92,3 +92,4 @@ class SessionLoop:
                     self.history.append("online")
                 case Offline(reason):
                     self.history.append(f"offline: {reason}")
+        self.client.flush()

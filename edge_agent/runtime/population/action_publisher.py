@@ -89,4 +89,6 @@ class ActionPublisher:
         if self._dispatch is None:
             return False
         topic = act.topic.format(agent=agent, index=index)
-        return self._dispatch.publish(Publication(topic, payload.encode(), qos=act.qos, retain=act.retain))
+        if act.qos == 0:
+            return self._dispatch.send(topic, payload.encode(), act.retain)
+        return self._dispatch.publish(Publication(topic, payload.encode(), act.qos, act.retain))

@@ -26,6 +26,8 @@ from edge_agent.memory.arena import Column
 UNKNOWN = -1
 SAFE = -2
 MARGIN = 0.05
+FEW = 4
+"""Of so many agents actions are compared one by one: arrays take longer."""
 MAX_DWELL_S = 60.0
 """Longest default dwell: the time that a fan should run before it is switched again."""
 
@@ -185,7 +187,9 @@ class Actuator:
         """Send actions that are numbers of this control's values; return how many were sent."""
         self._waiting[agents] = UNKNOWN
         count = 0
-        for agent, action in self._wanted(agents, actions, now):
+        few = len(agents) <= FEW
+        wanted = self._wanted_of_few(agents, actions, now) if few else self._wanted(agents, actions, now)
+        for agent, action in wanted:
             if sink(self.config, self._names[agent], agent, self._payload(agent, action)):
                 self._sent[agent] = action
                 if action != SAFE:
@@ -222,6 +226,21 @@ class Actuator:
             self.delayed += int(np.count_nonzero(early))
             wanted &= ~early
         return zip(agents[wanted].tolist(), actions[wanted].tolist(), strict=True)
+
+    def _wanted_of_few(
+        self, agents: NDArray[np.intp], actions: NDArray[np.int16], now: float
+    ) -> Iterator[tuple[int, int]]:
+        """Yield as `_wanted`, without arrays."""
+        for agent, action in zip(agents.tolist(), actions.tolist(), strict=True):
+            if action == SAFE and not self.config.safe:
+                continue
+            if self.config.on_change and action == self._sent[agent]:
+                continue
+            if action != SAFE and now - self._acted_at[agent] < self._dwell_s:
+                self._waiting[agent] = action
+                self.delayed += 1
+                continue
+            yield agent, action
 
     def _payload(self, agent: int, action: int) -> str:
         if self._same and action in self._payloads:

@@ -262,8 +262,10 @@ class Group:
         chosen = np.asarray(spread.decide(self.model_port, observed, agents, soft), np.int16)
         self.counters.steps += len(agents)
         self._safe_state.note(agents, silent)
-        actions = keep_within_margin(self.model_port, self.actuators, agents, chosen).copy()
-        actions[silent] = SAFE
+        actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
+        if silent.any():
+            actions = actions.copy()
+            actions[silent] = SAFE
         return Step(agents, observed, chosen, actions, soft=soft)
 
     def publish(
@@ -289,12 +291,14 @@ class Group:
         if none are.
         """
         agents = step.agents
+        differs = [actuator.differs(agents) for actuator in self.actuators]
+        if step.actions is step.chosen and not any(other.any() for other in differs):
+            return None
         rows = np.where(step.actions == SAFE, step.chosen, step.actions)
         others = (rows != step.chosen).any(axis=1)
         held = self._safe_state.holds(agents)
         rows[held] = self._safe_state.executed(agents[held]).actions
-        for actuator in self.actuators:
-            other = actuator.differs(agents)
+        for actuator, other in zip(self.actuators, differs, strict=True):
             for column in actuator.columns:
                 rows[other, column] = actuator.doing(agents[other])
             others |= other

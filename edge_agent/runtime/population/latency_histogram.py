@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST = 1e-5
 _BUCKETS_PER_DECADE = 16
 _BUCKETS = 112  # up to 100 s
+_FEW = 4  # fewer take less time one by one
 
 
 class Histogram:
@@ -24,12 +27,20 @@ class Histogram:
 
     def add(self, seconds: NDArray[np.float64]) -> None:
         """Count durations."""
-        if seconds.size == 0:
+        if seconds.size <= _FEW:
+            for duration in seconds.tolist():
+                self.add_one(duration)
             return
         place = np.log10(np.maximum(seconds, _SMALLEST) / _SMALLEST) * _BUCKETS_PER_DECADE
         index = np.minimum(place.astype(np.int64), _BUCKETS - 1)
         self._counts += np.bincount(index, minlength=_BUCKETS)
         self.largest = max(self.largest, float(seconds.max()))
+
+    def add_one(self, seconds: float) -> None:
+        """Count a duration."""
+        place = int(math.log10(max(seconds, _SMALLEST) / _SMALLEST) * _BUCKETS_PER_DECADE)
+        self._counts[min(place, _BUCKETS - 1)] += 1
+        self.largest = max(self.largest, seconds)
 
     def quantile(self, q: float) -> float:
         """Return the upper end of the bucket in which quantile ``q`` lies, seconds; 0 without durations."""

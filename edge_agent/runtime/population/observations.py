@@ -68,6 +68,8 @@ class Observations:
         self._made = arrays["made"]
         self._counted = arrays["counted"]
         self._fresh = arrays["fresh"]
+        self._any_fresh: bool | None = None
+        """Whether an agent is fresh; None: the column has to be looked through."""
         self._codes[:] = binding.missing
         self._made[:] = NEVER
         self.closed = NEVER
@@ -92,6 +94,9 @@ class Observations:
             self._reduced[column] = TickReadings(reduce, binding.modalities[column], numbers, made)
         if config.bulk and not self._fed:
             self._fed = list(range(len(binding.modalities)))
+        self._fed_stale_s = self._stale_s[self._fed]
+        self._all_fed = self._fed == list(range(len(binding.modalities)))
+        self._stands = bool(self._unchanged.any())
 
     @staticmethod
     def columns(config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike) -> tuple[Column, ...]:
@@ -125,8 +130,10 @@ class Observations:
             pass
         elif self._on_change or wake is Wake.CHANGE:
             self._fresh[where] |= self._codes[where, column] != code
+            self._any_fresh = None
         else:
             self._fresh[where] = True
+            self._any_fresh = True
         self._codes[where, column] = code
         self._made[where, column] = arrived
         self._counted[where, column] = False
@@ -149,6 +156,7 @@ class Observations:
             news = self._reduced[column].add(rows, number, made, stamped=True)
             if wake is Wake.ARRIVAL and not self._on_change:
                 self._fresh[rows] |= news
+                self._any_fresh = None
         before, known = self._made[rows, column], self._codes[rows, column]
         rows = rows[(made > before) | ((made == before) & (code > known))]
         self.late += len(rows) if late else 0
@@ -168,6 +176,7 @@ class Observations:
         known = self._binding.observed(codes)
         changed = known & (codes != self._codes) if self._on_change else known
         self._fresh |= changed.any(axis=1)
+        self._any_fresh = None
         np.copyto(self._codes, codes, where=known)
         self._made[known] = arrived
         self._counted[known] = False
@@ -180,7 +189,9 @@ class Observations:
     @property
     def any_fresh(self) -> bool:
         """Whether an agent was heard from since its last step."""
-        return bool(self._fresh.any())
+        if self._any_fresh is None:
+            self._any_fresh = bool(self._fresh.any())
+        return self._any_fresh
 
     def fresh(self) -> NDArray[np.intp]:
         """Return the agents that were heard from since their last step."""
@@ -189,6 +200,7 @@ class Observations:
     def discard_fresh(self) -> None:
         """Discard which agents have new observations."""
         self._fresh[:] = False
+        self._any_fresh = False
 
     def collect(
         self, agents: NDArray[np.intp] | None, now: float, until: float = math.inf
@@ -197,12 +209,16 @@ class Observations:
 
         Readings made after ``until`` do not count yet.
         """
-        rows = slice(None) if agents is None else agents
+        rows = _rows(agents)
         codes, made = self._codes[rows], self._made[rows]
         observed = self._scratch[: len(codes)]
         np.copyto(observed, codes)
-        stands = self._unchanged & (made >= now - self._stale_s)
-        observed[(self._counted[rows] & ~stands) | (made > until)] = self._binding.missing
+        absent = self._counted[rows]
+        if self._stands:
+            absent = absent & ~(self._unchanged & (made >= now - self._stale_s))
+        if until < math.inf:
+            absent = absent | (made > until)
+        observed[absent] = self._binding.missing
         for column, readings in self._reduced.items():
             has, reduced = readings.reduced(rows, until)
             observed[has, column] = reduced
@@ -210,7 +226,7 @@ class Observations:
 
     def close(self, agents: NDArray[np.intp] | None, until: float) -> None:
         """End the tick of ``agents`` (None: all): their readings made up to ``until`` have counted."""
-        rows = slice(None) if agents is None else agents
+        rows = _rows(agents)
         self._counted[rows] |= self._made[rows] <= until
         for readings in self._reduced.values():
             readings.close(rows, until)
@@ -225,6 +241,7 @@ class Observations:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""
         heard = agents[self._fresh[agents]]
         self._fresh[heard] = False
+        self._any_fresh = None
         times = np.asarray(self._made[heard].max(axis=1))
         return times[times > NEVER]  # a discarded observation has no time
 
@@ -243,5 +260,12 @@ class Observations:
     def _silence(self, made: NDArray[np.float64], now: float) -> NDArray[np.bool_]:
         if not self._fed:
             return np.zeros(len(made), np.bool_)
-        late = made[:, self._fed] < now - self._stale_s[self._fed]
-        return np.asarray(late.all(axis=1))
+        heard = made if self._all_fed else made[:, self._fed]
+        return np.asarray((heard < now - self._fed_stale_s).all(axis=1))
+
+
+def _rows(agents: NDArray[np.intp] | None) -> slice | NDArray[np.intp]:
+    """Return what selects the rows of ``agents`` (None: all): of all and of one, a view."""
+    if agents is None:
+        return slice(None)
+    return slice(int(agents[0]), int(agents[0]) + 1) if agents.size == 1 else agents

@@ -2,7 +2,7 @@
 
 import threading
 
-from edge_agent.adapters.mqtt import EVENT_BYTES, _Inbox
+from edge_agent.adapters.mqtt import EVENT_BYTES, Inbox
 from edge_agent.protocol.ports import Disconnected, Received
 
 SIZE = EVENT_BYTES + 1 + 6
@@ -11,7 +11,7 @@ LARGE = [Received("t", bytes(6), qos, False) for qos in (0, 0, 1)]
 
 def test_the_inbox_holds_no_more_bytes_of_qos_0_than_it_may() -> None:
     woken: list[None] = []
-    inbox = _Inbox(SIZE + 4, lambda: woken.append(None), room_s=0.0, patience_s=0.0)
+    inbox = Inbox(SIZE + 4, lambda: woken.append(None), room_s=0.0, patience_s=0.0)
     for event in (*LARGE, Disconnected("gone")):
         inbox.put(1, event)
     assert [event for _, event in inbox.drain()] == [LARGE[0], LARGE[2], Disconnected("gone")]
@@ -22,7 +22,7 @@ def test_the_inbox_holds_no_more_bytes_of_qos_0_than_it_may() -> None:
 
 
 def test_messages_without_a_byte_take_room_too() -> None:
-    inbox = _Inbox(10 * SIZE, lambda: None, room_s=0.0)
+    inbox = Inbox(10 * SIZE, lambda: None, room_s=0.0)
     for _ in range(1000):
         inbox.put(1, Received("t", b"", 0, False))
     assert len(inbox.drain()) <= 10 * SIZE // EVENT_BYTES
@@ -31,7 +31,7 @@ def test_messages_without_a_byte_take_room_too() -> None:
 
 def test_a_sender_of_qos_1_waits_until_the_loop_has_taken() -> None:
     woken = threading.Event()
-    inbox = _Inbox(SIZE, woken.set, patience_s=60.0)
+    inbox = Inbox(SIZE, woken.set, patience_s=60.0)
     sender = threading.Thread(target=lambda: [inbox.put(1, LARGE[2]) for _ in range(5)])
     sender.start()
     taken = 0

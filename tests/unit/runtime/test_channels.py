@@ -149,3 +149,46 @@ def test_a_modality_without_edges_takes_the_bin_itself() -> None:
     plain = Modality("0", 4, "", (), ())
     assert [plain.encode(value) for value in (0, 3, 2.0, True, "1")] == [0, 3, 2, 1, 1]
     assert [plain.encode(value) for value in (4, -1, 1.5)] == [Fault.OUT_OF_RANGE] * 3
+
+
+def plainly(payload: bytes) -> object:
+    """What a payload says by the standard library's reader: JSON, else text."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return payload.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return Fault.NOT_JSON
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+spaces = st.text(" \t\r\n", max_size=3)
+pieces = st.sampled_from(
+    ["ON", "21.5 °C", "-", "0", "007", "1e5", "NaN", "-Infinity", "nul", '"a', "{", "[1]x", "\v1"]
+)
+texts = st.one_of(
+    documents.map(json.dumps), documents.map(lambda d: json.dumps(d, ensure_ascii=False)), pieces, st.text()
+)
+
+
+@given(spaces, texts, spaces, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"]))
+def test_payloads_are_read_as_the_standard_library_reads_them(
+    before: str, text: str, after: str, encoding: str
+) -> None:
+    payload = (before + text + after).encode(encoding, "surrogatepass")
+    assert repr(parse(payload)) == repr(plainly(payload))
+
+
+@given(st.binary(max_size=20))
+def test_bytes_are_read_as_the_standard_library_reads_them(payload: bytes) -> None:
+    assert repr(parse(payload)) == repr(plainly(payload))
+
+
+@pytest.mark.parametrize("payload", [b"[" * 30_000, b'{"a":' * 10_000, b"9" * 5000, b"-" + b"1" * 5000, b""])
+def test_what_is_deep_or_long_is_read_alike_too(payload: bytes) -> None:
+    assert repr(parse(payload)) == repr(plainly(payload))

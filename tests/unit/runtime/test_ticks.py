@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import json
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,12 +70,39 @@ def test_an_arrival_decides_at_once_from_all_that_the_tick_has_shown() -> None:
     assert ticks(made, 1) == [[2, 1]]
 
 
-def test_a_flood_decides_ten_times_a_second_at_most() -> None:
-    made = house()
-    for n in range(200):
+def flood(made: Any, milliseconds: int) -> int:
+    """Say something every millisecond; return how many decisions that made."""
+    for n in range(milliseconds):
         made.say("z/room-0", b'{"co2": %d}' % (500 + n))
-        made.after(0.01)
-    assert 18 <= len(made.model.decided) <= 22
+        made.after(0.001)
+    return len(made.model.decided)
+
+
+def test_a_flood_decides_every_three_milliseconds_at_most() -> None:
+    assert 600 / 4 <= flood(house(), 600) <= 600 / 3 + 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"tick": "arrival", "rate_hz": 100.0}], ids=["decide", "step"])
+def test_a_flood_takes_no_more_than_a_quarter_of_the_time(settings: dict[str, Any]) -> None:
+    made = house(**settings)
+    busy = 0.0
+
+    def slowly(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def work(*arguments: Any) -> Any:
+            nonlocal busy
+            if len(arguments) == 2:  # of agents that were heard from
+                made.clock.advance(0.02)
+                busy += 0.02
+            return answer(*arguments)
+
+        return work
+
+    made.model.decide, made.model.step = slowly(made.model.decide), slowly(made.model.step)
+    start = made.clock.monotonic()
+    while made.clock.monotonic() < start + 4.0:
+        made.say("z/room-0", HIGH)
+        made.after(0.001)
+    assert 0.2 <= busy / (made.clock.monotonic() - start) <= 0.26
 
 
 @pytest.mark.parametrize(("silence", "seen"), [("unknown", NOTHING), ("unchanged", [2, -1])])

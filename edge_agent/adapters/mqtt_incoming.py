@@ -1,0 +1,123 @@
+"""Separates the QoS 0 messages of a connection from its other packets, which are paho's to read. No I/O.
+
+Theory of operation. `MqttIncoming` holds the bytes that have been read from the broker and are not taken yet.
+`take` returns what is complete, in order: messages with QoS 0 as events, other packets as their bytes. A
+packet above the limit is refused as soon as its fixed header and topic are there, and a message with QoS 2 at
+once, as by `adapters.packet_lengths`. `take` stops when it has returned as many bytes as there is room for,
+so that a flood of small messages does not become more events than the loop has memory for.
+"""
+
+from __future__ import annotations
+
+from edge_agent.adapters.packet_lengths import OversizeError, too_long, with_qos_2
+from edge_agent.errors import PeerError
+from edge_agent.protocol.ports import Received
+from edge_agent.wire.mqtt_packets import PUBLISH, QOS, RETAIN, TYPE, long_length, read_publish
+
+EVENT_BYTES = 256  # measured: a message in the inbox beside its payload and topic
+_QOS_2 = 0x04
+_LENGTH_BYTES = 2  # before a topic
+
+
+class MqttIncoming:
+    """The bytes of one connection.
+
+    Parameters
+    ----------
+    limit : int
+        The most bytes of a packet after its fixed header.
+    max_payload : int
+        The most bytes of a message; longer ones are dropped and counted.
+    properties : bool
+        Whether the connection is one of MQTT 5.
+    """
+
+    def __init__(self, limit: int, max_payload: int, properties: bool) -> None:
+        self.packets = 0
+        """Packets taken."""
+        self.too_long = 0
+        """Messages that were dropped for their length."""
+        self.ready = False
+        """Whether `take` has more to return at once."""
+        self._limit = limit
+        self._max_payload = max_payload
+        self._properties = properties
+        self._held = b""
+        self._failure: OversizeError | PeerError | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes from the broker."""
+        self._held = self._held + data if self._held else data
+
+    def take(self, room: int) -> list[Received | bytes]:
+        """Return messages with QoS 0, and the bytes of other packets, until they have ``room`` bytes.
+
+        Raises
+        ------
+        OversizeError
+            A packet is too long, or is one that was not asked for. What came before it was returned first.
+        PeerError
+            This is not MQTT.
+        """
+        found: list[Received | bytes] = []
+        if self._failure is None:
+            self._take(found, room)
+        if self._failure is not None:
+            self.ready = bool(found)
+            if not found:
+                raise self._failure
+        return found
+
+    def _take(self, found: list[Received | bytes], room: int) -> None:
+        buffer, at, end = self._held, 0, len(self._held)
+        self.ready = False
+        try:
+            while end - at >= 2:
+                first, length, body = buffer[at], buffer[at + 1], at + 2
+                if length & 0x80:
+                    length, body = long_length(buffer, at + 1, end)
+                    if not body:
+                        break
+                unwanted = length > self._limit or (first & TYPE == PUBLISH and first & _QOS_2)
+                if unwanted and not self._refuse(first, length, buffer[body:end]):
+                    break
+                stop = body + length
+                if stop > end:
+                    break
+                if room <= 0:
+                    self.ready = True
+                    break
+                if first & (TYPE | QOS) == PUBLISH:
+                    self._message(found, first, buffer, body, length)
+                else:
+                    found.append(buffer[at:stop])
+                room -= EVENT_BYTES + length
+                self.packets += 1
+                at = stop
+        except (OversizeError, PeerError) as error:
+            self._failure, at = error, end
+        self._held = buffer[at:]
+
+    def _message(
+        self, found: list[Received | bytes], first: int, buffer: bytes, body: int, length: int
+    ) -> None:
+        topic, _, payload = read_publish(first, buffer, body, length, self._properties)
+        if len(payload) > self._max_payload:
+            self.too_long += 1
+            return
+        try:
+            name = topic.decode()
+        except UnicodeDecodeError as error:
+            raise PeerError(f"broker: topic {topic!r} is not UTF-8") from error
+        found.append(Received(name, payload, 0, bool(first & RETAIN)))
+
+    def _refuse(self, first: int, length: int, rest: bytes) -> bool:
+        """Raise OversizeError; return False as long as the topic to be named is not complete."""
+        if first & TYPE == PUBLISH:
+            if first & _QOS_2:
+                raise with_qos_2()
+            size = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
+            if len(rest) < _LENGTH_BYTES or len(rest) < size:
+                return False
+            raise too_long("message", length, self._limit, rest[_LENGTH_BYTES:size])
+        raise too_long("packet", length, self._limit)
