@@ -34,6 +34,11 @@ def strip_rows(model: StoredModel) -> int:
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
+def search_nodes(model: StoredModel) -> int:
+    """Nodes that a sophisticated search has memory for, 0 without one."""
+    return model.options.si_max_nodes if model.options.sophisticated else 0
+
+
 def log_habits(model: StoredModel) -> NDArray[np.float32]:
     """Return ln E."""
     if model.E is None:
@@ -63,6 +68,15 @@ def options(model: StoredModel) -> tuple[Any, ...]:
         np.concatenate(rows),
         np.concatenate(flat),
         np.cumsum([w.size for w in flat[:-1]], dtype=np.int64),
+        (
+            search_nodes(model),
+            chosen.si_max_branching,
+            chosen.si_policy_prune_threshold,
+            chosen.si_observation_prune_threshold,
+            chosen.si_entropy_stop_threshold,
+            chosen.si_neg_efe_stop_threshold,
+            chosen.si_prune_penalty,
+        ),
     )
 
 

@@ -91,7 +91,7 @@ class Population:
         self._belief[:] = 255
         self._action[:] = START
         self._selection = (SELECTIONS.index(selection), int(stochastic))
-        self.horizon, self.epistemic = model.policy_len, True
+        self.horizon, self.epistemic = model.depth, True
         self._core = _kernel.Core(
             chosen().name,
             tuple(kernel_args.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
@@ -140,6 +140,8 @@ class Population:
             factors,
             wide,
             kernel_args.strip_rows(model),
+            len(model.policies),
+            kernel_args.search_nodes(model),
         )
         values = sum(3 * len(t.palette) for t in model.tensors)
         return (
@@ -280,9 +282,9 @@ class Population:
         Parameters
         ----------
         horizon : int, optional
-            1 to the model's ``policy_len``; default all of it.
+            1 to the model's ``depth``; default all of it.
         """
-        self.horizon = self.model.policy_len if horizon is None else horizon
+        self.horizon = self.model.depth if horizon is None else horizon
         self.epistemic = epistemic
         self._plan()
 
@@ -301,7 +303,13 @@ class Population:
     def _plan(self) -> None:
         program = self._preferring.plan(self.horizon, self.epistemic)
         self._core.set_plan(
-            program.ops, program.fold, program.lists, program.values, program.penalties, *self._selection
+            program.ops,
+            program.fold,
+            program.lists,
+            program.values,
+            program.penalties,
+            self.horizon,
+            *self._selection,
         )
 
     def reset(self, agents: ArrayLike | None = None) -> None:

@@ -73,8 +73,10 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
         np.array(kernel_args.options(model)[:4], "<f4"),
-        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model)], "<i4"),
-        *kernel_args.options(model)[8:],
+        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model), model.depth], "<i4"),
+        *kernel_args.options(model)[8:11],
+        np.array(kernel_args.options(model)[11][:2], "<i4"),
+        np.array(kernel_args.options(model)[11][2:], "<f4"),
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))

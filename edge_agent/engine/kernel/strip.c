@@ -1,8 +1,7 @@
 /* One tick of one strip of LANES agents. Compiled once an instruction set and width; see CMakeLists.txt.
  *
  * Planning starts from the beliefs as they are stored, so whoever asks for G later gets what the step used. */
-#include "factors.h"
-#include "plan.h"
+#include "search.h"
 
 void STRIP(const Model *m, const Strip *s, float *scratch) {
     float *beliefs = scratch, *prior = at(scratch, m->states), *work = at(scratch, 2 * (int64_t)m->states);
@@ -13,6 +12,14 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
         else infer_iterated(m, s, prior, beliefs, work);
     }
     if (!s->plan) return;
+    if (m->options.search.max_nodes) {
+        float *found, *shares;
+        search_strip(m, s, scratch, &found, &shares);
+        if (s->G) hand_out(found, m->policies, s->active, s->G);
+        if (s->q_pi) hand_out(shares, m->policies, s->active, s->q_pi);
+        if (s->choose) act(m, s, shares, at(scratch, m->states));
+        return;
+    }
     run_plan(m, s->plan, s->active, scratch);
     float *values = at(scratch, s->plan->values);
     if (s->G) hand_out(values, m->policies, s->active, s->G);
