@@ -5,6 +5,10 @@ depend on the machine's speed: ratios to a baseline of the same run, and sizes o
 The change is the deterioration as a share of the previous value. A figure is a regression if it exceeds
 `TOLERANCE` and the spread of the release's own runs. An apparent regression is measured `REPEATS` more times
 in fresh processes, and the median of all runs decides, so that noise of other processes is not reported.
+
+Where a benchmark's method or the program of its baseline changes, the release is measured anew at its own
+commit, and its figures take the place of the old ones: the agents' warm-up in ``scale``, the NumPy loop in
+``step`` (``engine/reference.py``, which became faster), and the growth in ``memory``, which had one run.
 """
 
 from __future__ import annotations

@@ -7,9 +7,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.output import add_output_options, print_json, print_table, size_text
+
+if TYPE_CHECKING:
+    from edge_agent.commands.compose import Composed
 
 
 def add(subparsers: Any) -> None:
@@ -36,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_broker(composed.settings.config, arguments.config)
     if has_hub(composed.settings.config):
         configured_trust(composed.settings.config)
-    plan = composed.plan
+    plan, shown = composed.plan, _shown_agents(composed)
     if arguments.json:
         print_json(
             {
+                "home_assistant": shown,
                 "budget": plan.budget,
                 "total": plan.total,
                 "arena": plan.arena,
@@ -61,5 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
             f"({composed.settings.profile.board}), "
             + (f"{size_text(free)} free" if free >= 0 else f"{plan.missing} bytes missing")
         )
+        for row in shown:
+            print(
+                f"home assistant: {row['population']}: {row['agents']} of {row['size']} agents, "
+                f"{row['entities']} entities, at most {row['messages_per_s']:g} messages per second"
+            )
     plan.check(composed.budget_source)
     return 0
+
+
+def _shown_agents(composed: Composed) -> list[dict[str, Any]]:
+    """Return what the agents in Home Assistant cost, a row per population that shows some."""
+    from edge_agent.commands.compose import shown_agents
+
+    sizes = {item.config.name: len(item.names) for item in composed.prepared}
+    return [
+        {
+            "population": name,
+            "size": sizes[name],
+            "agents": shown.agents,
+            "entities": shown.agents * shown.entities.per_agent,
+            "messages_per_s": round(shown.messages_per_s, 2),
+        }
+        for name, shown in shown_agents(composed).items()
+    ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_agent.config.records import Config
     from edge_agent.memory.budget import Plan
     from edge_agent.runtime.assembly import Prepared
+    from edge_agent.runtime.reporting.agent_entities import Shown
 
 log = logging.getLogger("edge_agent")
 
@@ -37,6 +38,7 @@ DAEMON_LIBRARIES = (
     "edge_agent.runtime.daemon",
 )
 PEERING = "edge_agent.runtime.peers.coordinator"
+AGENT_STATES = "edge_agent.runtime.reporting.agent_states"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def _load_for(config: Config) -> None:
         importlib.import_module("nacl.signing")
     if config.peers is not None:
         importlib.import_module(PEERING)
+    if _shows_agents(config):
+        importlib.import_module(AGENT_STATES)
     for population in config.population:
         if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
             restore_libraries()
@@ -134,7 +138,12 @@ def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
                 log.error("hub: %s; the configured bundles run", error)
             else:
                 return composed
-    return _planned(settings, state, base)
+    composed = _planned(settings, state, base)
+    if _shows_agents(settings.config):
+        from edge_agent.runtime.reporting.agent_entities import check_room
+
+        check_room(settings.config, shown_agents(composed), str(settings.config_path))
+    return composed
 
 
 def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
@@ -147,3 +156,17 @@ def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
         check_shares(settings.config, prepared, str(settings.config_path))
     plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
     return Composed(settings, prepared, plan, state)
+
+
+def shown_agents(composed: Composed) -> dict[str, Shown]:
+    """Return what Home Assistant will show of which population."""
+    if not _shows_agents(composed.config):
+        return {}
+    from edge_agent.runtime.reporting.agent_entities import PopulationView, planned_agents
+
+    views = (PopulationView(item.config, item.binding, item.model, item.names) for item in composed.prepared)
+    return planned_agents(composed.config, views)
+
+
+def _shows_agents(config: Config) -> bool:
+    return any(entry.home_assistant is not None for entry in config.population)

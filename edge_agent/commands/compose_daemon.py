@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.peers.loans import LoanKeys
     from edge_agent.runtime.population.actuators import Sink
     from edge_agent.runtime.population.checkpoint import Checkpoints, StateStore
+    from edge_agent.runtime.reporting.agent_states import AgentStates
     from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
     from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
     from edge_agent.runtime.rollout.bundle_port import BundlePort
@@ -102,8 +103,8 @@ class DaemonBuilder:
             machine = Session(session or SessionSettings(), self.birth.message, [], rng)
             self.dispatch = MqttDispatch(machine, client, clock)
             self.subscriptions = Subscriptions(self.topics, populations, self.dispatch)
-        publisher = ActionPublisher(self.topics, sinks or {}, clock, self.dispatch)
-        self.tick = PopulationTick(populations, publisher, self.recorder, clock)
+        self.actions = ActionPublisher(self.topics, sinks or {}, clock, self.dispatch)
+        self.tick = PopulationTick(populations, self.actions, self.recorder, clock)
         self.status = Status(
             populations,
             self.schedule,
@@ -222,9 +223,13 @@ class DaemonBuilder:
 
     def show_home_assistant(self, prefix: str, seconds: float, store: StateStore | None = None) -> None:
         """Announce the device to Home Assistant; an empty prefix takes an earlier announcement back."""
-        if self.dispatch is None:
+        dispatch = self.dispatch
+        if dispatch is None:
             return
         from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+
+        def make_agents() -> AgentStates:
+            return self._show_agents(dispatch, store)
 
         publisher = HomeAssistantPublisher(
             prefix,
@@ -233,12 +238,29 @@ class DaemonBuilder:
             store=store,
             populations=self.populations,
             schedule=self.schedule,
-            dispatch=self.dispatch,
+            dispatch=dispatch,
             clock=self.clock,
             figures=self._device_figures,
+            make_agents=make_agents,
         )
         self.home_assistant = publisher
         self._speakers.append(publisher)
+
+    def _show_agents(self, dispatch: MqttDispatch, store: StateStore | None) -> AgentStates:
+        """Make what shows agents in Home Assistant and takes overrides from there."""
+        from edge_agent.runtime.population.overrides import Overrides
+        from edge_agent.runtime.reporting.agent_states import AgentStates
+
+        populations = self.populations
+        overrides = Overrides(populations, self.actions, self.recorder, self.clock, self.online, store)
+        states = AgentStates(self.topics, populations, overrides, dispatch, self.clock)
+        self.actions.watchers.append(states.decided)
+        self.status.sections["overrides"] = overrides.status
+        populations.added += [overrides.begin, states.begin]
+        populations.resumed.append(overrides.begin)
+        populations.suspended.insert(0, overrides.lift)  # before safe values are sent
+        dispatch.listen_pattern(self.topics.override("+"), overrides.message, 1)
+        return states
 
     def build(
         self,
@@ -260,6 +282,7 @@ class DaemonBuilder:
             self.populations.exchanged.append(self.peers.changed)
         if self.home_assistant is not None:
             self.populations.changed.append(self.home_assistant.changed)
+            self.populations.exchanged.append(self.home_assistant.changed)
         if self.dispatch is not None:
             self.populations.changed.append(self._announce)
             self.populations.adopted.append(self._announce)

@@ -1,8 +1,8 @@
-"""``edge-agent init``: writes a configuration from Zigbee2MQTT's list of devices.
+"""``edge-agent init``: writes a configuration for Zigbee2MQTT's devices or Home Assistant's entities.
 
-Theory of operation. The list of devices is a retained message of the broker. `config.zigbee_things` selects
-from it what the bundle's model can observe and control. The file is written only if it passes
-``edge-agent check``. An existing file is kept unless ``--force`` is given.
+Theory of operation. Both are retained messages of the broker. `config.zigbee_things` and
+`config.statestream_things` select from them what the bundle's model can observe and control. The file is
+written only if it passes ``edge-agent check``. An existing file is kept unless ``--force`` is given.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,23 @@ from edge_agent.errors import ConfigError, PlatformError
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 STALE_S = 1800.0
 STALE_TICKS = 2.0
+DISCOVERY_PREFIX = "homeassistant"
+OVERRIDE_S = 3600.0
 
 
 def add(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("init", help="write a configuration for the devices of Zigbee2MQTT")
-    parser.add_argument(
-        "--zigbee2mqtt", action="store_true", required=True, help="read the list of a running Zigbee2MQTT"
+    parser = subparsers.add_parser(
+        "init", help="write a configuration for the devices of Zigbee2MQTT or Home Assistant"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--zigbee2mqtt", action="store_true", help="read the devices of a running Zigbee2MQTT"
+    )
+    source.add_argument(
+        "--homeassistant-statestream",
+        action="store_true",
+        help="read the entities that Home Assistant's integration mqtt_statestream publishes",
     )
     parser.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="the model (.eab)")
     parser.add_argument(
@@ -41,27 +52,31 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help="file whose first line is the password"
     )
-    parser.add_argument("--base", default="zigbee2mqtt", metavar="TOPIC", help="Zigbee2MQTT's base_topic")
+    parser.add_argument(
+        "--base",
+        metavar="TOPIC",
+        help="base_topic of Zigbee2MQTT (default: zigbee2mqtt) or mqtt_statestream (default: homeassistant)",
+    )
     parser.add_argument(
         "--agent",
         action="append",
         default=[],
         metavar="DEVICE",
-        help="make this device an agent (repeatable)",
+        help="make this device, or the entities DEVICE_..., an agent (repeatable)",
     )
     parser.add_argument(
         "--property",
         action="append",
         default=[],
         metavar="NAME=PROPERTY",
-        help="property of a modality or control of another name (repeatable)",
+        help="property, or end of the entities' names, of a modality or control of another name (repeatable)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file and print its agents."""
-    from edge_agent.adapters.retained_message import retained_message
+    from edge_agent.adapters import board
     from edge_agent.commands.broker_settings import mqtt_settings
     from edge_agent.config import zigbee_things
     from edge_agent.config.records import BrokerConfig
@@ -70,7 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.config
     if target.exists() and not arguments.force:
         raise ConfigError(f"{target}: the file exists; --force overwrites it, --config names another")
-    said = dict(_property(text) for text in arguments.property)
     model, _ = models.load_model(arguments.bundle)
     binding = models.bind(model, str(arguments.bundle))
     controls = [output.control for output in binding.outputs]
@@ -82,14 +96,15 @@ def run(arguments: argparse.Namespace) -> int:
     broker = BrokerConfig(
         host=arguments.host, port=arguments.port, username=arguments.username, password_file=password
     )
-    topic = f"{arguments.base}/bridge/devices"
-    expected = "Zigbee2MQTT's list of devices (--base is its base_topic)"
-    payload = retained_message(mqtt_settings(broker, "init"), topic, expected)
     stale_s = STALE_S if binding.tick_s is None else max(STALE_S, STALE_TICKS * binding.tick_s)
-    found, lines = zigbee_things.populations(
-        zigbee_things.read_devices(payload, topic), wanted, arguments.base, stale_s, arguments.agent, said
-    )
-    text = "\n".join(_text(arguments, broker, found)) + "\n"
+    name = arguments.name or board.device_name()
+    settings = mqtt_settings(broker, "init")
+    if arguments.zigbee2mqtt:
+        found, lines = _zigbee2mqtt(arguments, settings, wanted, stale_s)
+    else:
+        broker = replace(broker, home_assistant=DISCOVERY_PREFIX)
+        found, lines = _statestream(arguments, settings, wanted, stale_s, name)
+    text = "\n".join(_text(arguments, name, broker, found)) + "\n"
     beside = target.with_name(f".{target.name}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +123,41 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{_name(number, found)}: {', '.join(population['agents'])}: observes {shown}; acts on {moved}")
     print(f"{target} written")
     return 0
+
+
+def _zigbee2mqtt(
+    arguments: argparse.Namespace, settings: Any, wanted: Any, stale_s: float
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the populations for Zigbee2MQTT's devices, and a line for each device that was omitted."""
+    from edge_agent.adapters.retained_message import retained_message
+    from edge_agent.config import zigbee_things
+
+    base = arguments.base or "zigbee2mqtt"
+    topic = f"{base}/bridge/devices"
+    expected = "Zigbee2MQTT's list of devices (--base is its base_topic)"
+    things = zigbee_things.read_devices(retained_message(settings, topic, expected), topic)
+    said = dict(_property(text) for text in arguments.property)
+    return zigbee_things.populations(things, wanted, base, stale_s, arguments.agent, said)
+
+
+def _statestream(
+    arguments: argparse.Namespace, settings: Any, wanted: Any, stale_s: float, name: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the populations for Home Assistant's entities, and a line for each agent that was omitted."""
+    from edge_agent.adapters.retained_message import retained_messages
+    from edge_agent.config import statestream_things
+
+    base = arguments.base or "homeassistant"
+    expected = "the states that mqtt_statestream publishes (--base is its base_topic)"
+    messages = retained_messages(settings, f"{base}/+/+/+", expected)
+    entities = statestream_things.read_entities(messages, base)
+    said = dict(_property(text) for text in arguments.property)
+    found, lines = statestream_things.populations(
+        entities, wanted, base, stale_s, name, arguments.agent, said
+    )
+    for population in found:
+        population["home_assistant"] = {"override_s": OVERRIDE_S}
+    return found, lines
 
 
 def _check(path: Path) -> None:
@@ -129,17 +179,21 @@ def _name(number: int, found: Sequence[Any]) -> str:
     return "rooms" if len(found) == 1 else f"rooms-{number}"
 
 
-def _text(arguments: argparse.Namespace, broker: Any, found: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _text(
+    arguments: argparse.Namespace, name: str, broker: Any, found: Sequence[dict[str, Any]]
+) -> Iterator[str]:
     from edge_agent.adapters import board
 
     yield "# Written by `edge-agent init`. `edge-agent check` checks it."
-    yield from ("[device]", f"name = {_toml(arguments.name or board.device_name())}")
+    yield from ("[device]", f"name = {_toml(name)}")
     yield from (f"profile = {_toml(board.profile(board.model()))}", "")
     yield from ("[broker]", f"host = {_toml(broker.host)}", f"port = {broker.port}")
     if broker.username:
         yield f"username = {_toml(broker.username)}"
     if broker.password_file:
         yield f"password_file = {_toml(broker.password_file)}"
+    if broker.home_assistant:
+        yield f"home_assistant = {_toml(broker.home_assistant)}"
     for number, population in enumerate(found, 1):
         yield from ("", "[[population]]", f"name = {_toml(_name(number, found))}")
         yield f"bundle = {_toml(str(arguments.bundle.absolute()))}"
@@ -149,6 +203,9 @@ def _text(arguments: argparse.Namespace, broker: Any, found: Sequence[dict[str, 
             for entry in population[section]:
                 yield from ("", f"[[population.{section}]]")
                 yield from (f"{key} = {_toml(value)}" for key, value in entry.items())
+        if "home_assistant" in population:
+            yield from ("", "[population.home_assistant]")
+            yield from (f"{key} = {_toml(value)}" for key, value in population["home_assistant"].items())
 
 
 def _key(name: str) -> str:

@@ -175,6 +175,10 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
                 raise ConfigError(f"{key}.name: found {population['name']!r} twice, expected unique names")
             names.add(population["name"])
             _check_population(population, key)
+            if population["home_assistant"] and not (document["broker"] or {}).get("home_assistant"):
+                raise ConfigError(
+                    f"{key}.home_assistant: found a table, expected none without broker.home_assistant"
+                )
             for index, act in enumerate(population["act"]):
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
             check_population_topics(population, population["name"], key)
@@ -208,6 +212,11 @@ def _check_population(population: dict[str, Any], key: str) -> None:
         raise ConfigError(f"{key}.size: found {size}, expected {len(agents)}, the length of agents")
     elif len(set(agents)) != len(agents):
         raise ConfigError(f"{key}.agents: found a name twice, expected unique names")
+    if population["bulk"] and (population["home_assistant"] or {}).get("override_s"):
+        raise ConfigError(
+            f"{key}.home_assistant.override_s: found {population['home_assistant']['override_s']:g}, "
+            "expected 0 with bulk: bulk messages carry the agents' own decisions"
+        )
     for index, observe in enumerate(population["observe"]):
         place = f"{key}.observe[{index}]"
         needed = {"mqtt": "topic", "file": "path", "trace": "path", "plugin": "plugin"}[observe["source"]]

@@ -226,6 +226,26 @@ class ActConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HomeAssistantConfig:
+    """Entities of a population's agents in Home Assistant; ``broker.home_assistant`` must be set. Without
+    this section only the population's diagnostic sensors are shown.
+    """
+
+    __pydantic_config__ = CHECKED
+
+    agents: OneOrMore = 20
+    """Maximum number of agents that are shown, the first ones of the population. Each has a sensor per
+    control (its decision) and a sensor per named hidden factor (its likeliest state).
+    """
+    interval_s: Positive = 5.0
+    """Minimum seconds between two state messages of one agent."""
+    override_s: NotNegative = 0.0
+    """Seconds for which a value that a user selects replaces the agent's decision; longest time that a
+    message may ask for. 0 accepts no overrides.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PopulationConfig:
     """Agents that share one model."""
 
@@ -265,6 +285,8 @@ class PopulationConfig:
     """Destinations of actions. The actions of a control that is not listed are not sent."""
     share: tuple[ShareConfig, ...] = ()
     """Hidden factors whose evidence is exchanged with peers."""
+    home_assistant: HomeAssistantConfig | None = None
+    """Entities of the agents in Home Assistant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,14 +365,17 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
 
 
 def build_observe(entry: dict[str, Any]) -> ObserveConfig:
-    """Return the record of a checked ``observe`` entry."""
-    availability = tuple(AvailabilityConfig(**item) for item in entry["availability"])
+    """Return the record of a checked ``observe`` entry, which an earlier version may have written."""
+    availability = tuple(AvailabilityConfig(**item) for item in entry.get("availability", ()))
     return ObserveConfig(**entry | {"availability": availability})
 
 
 def build_population(entry: dict[str, Any]) -> PopulationConfig:
-    """Return the record of a checked population."""
-    agents = entry["agents"]
+    """Return the record of a checked population.
+
+    What an earlier version wrote lacks the keys that were added since; these have their defaults.
+    """
+    agents, shown = entry["agents"], entry.get("home_assistant")
     return PopulationConfig(
         **entry
         | {
@@ -358,5 +383,6 @@ def build_population(entry: dict[str, Any]) -> PopulationConfig:
             "observe": tuple(build_observe(item) for item in entry["observe"]),
             "act": tuple(ActConfig(**item | {"command": tuple(item["command"])}) for item in entry["act"]),
             "share": _shares(entry["share"]),
+            "home_assistant": None if shown is None else HomeAssistantConfig(**shown),
         }
     )

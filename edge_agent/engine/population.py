@@ -340,6 +340,17 @@ class Population:
         tile, lane = np.divmod(numbers, self._belief.shape[2])
         return np.ascontiguousarray(self._belief[tile, :, lane])
 
+    def likeliest(self, f: int, agent: int) -> tuple[int, float]:
+        """Return the most probable state of factor ``f`` for one agent, and its probability."""
+        tile, lane = divmod(agent, self._belief.shape[2])
+        first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
+        row = np.ascontiguousarray(self._belief[tile, first : first + n, lane])[np.newaxis]
+        fourth = codes_from_bytes(row, self.model.belief_bits[f])[0].astype(np.float64) ** 4
+        if self._action[tile, f, lane] == START:
+            fourth = np.asarray(self.model.D[f], np.float64)
+        state = int(fourth.argmax())
+        return state, float(fourth[state] / fourth.sum())
+
     def beliefs(self, f: int) -> NDArray[np.float32]:
         """Return the beliefs about factor ``f``, float32 (N, S_f); D before the first observation."""
         first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]

@@ -160,6 +160,10 @@ def make_plan(
         fixed.append(Line(item.config.name, "objects", POPULATION_BYTES))
         if item.topic_bytes:
             fixed.append(Line(item.config.name, "topic table", item.topic_bytes))
+    if any(item.config.home_assistant is not None for item in populations):
+        from edge_agent.runtime.reporting.agent_entities import memory_lines
+
+        fixed += memory_lines(config, [(item.config, len(item.names)) for item in populations])
     fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)
     fixed += [
         Line("link", "inbox", INBOX_BYTES),

@@ -73,6 +73,8 @@ class Populations:
         """Called when a population has gone, also when another took its place."""
         self.suspended: list[GroupListener] = []
         """Called when a population gets its first reason to be suspended."""
+        self.resumed: list[GroupListener] = []
+        """Called when a population has lost its last reason to be suspended."""
         self.restarted: list[GroupListener] = []
         """Called when model or beliefs of a population are others than its last step left."""
         self.changed: list[Callable[[], None]] = []
@@ -261,7 +263,11 @@ class Populations:
 
     def resume(self, name: str, reason: SuspendReason) -> None:
         """Remove a reason; the population steps again when there is none left."""
-        self._reasons.get(name, set()).discard(reason)
+        reasons, group = self._reasons.get(name, set()), self._groups.get(name)
+        last = reasons == {reason}
+        reasons.discard(reason)
+        if last and group is not None:
+            _tell(self.resumed, name, group)
 
     def reasons(self, name: str) -> frozenset[SuspendReason]:
         """Return why a population is suspended, also of one that is not here now."""

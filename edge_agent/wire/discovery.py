@@ -1,16 +1,17 @@
-"""Home Assistant's device discovery: one retained JSON message that describes a device and its sensors.
+"""Home Assistant's device discovery: one retained JSON message that describes a device and its entities.
 
 Theory of operation. Home Assistant listens on ``PREFIX/device/NODE/OBJECT/config`` (NODE is the fleet, OBJECT
-the device) for ``{device, origin, components, state_topic, ...}``; every component is a sensor whose template
-takes one value out of the JSON state that the device publishes on ``up/state``. The device is available while
-the last state says ``online``, which is false in the state of an orderly stop.
-
-Values expire: a device that fell silent is shown as unavailable, whatever became of it. A component that is
-gone is announced once more with its platform alone, which removes it; an empty message removes the device.
-Nothing here can be commanded: commands to a device must be signed.
-
-Sources: home-assistant.io, "MQTT", "Device discovery payload", "Discovery topic" and "Birth and last will
-messages"; "MQTT Sensor".
+the device) for ``{device, origin, components, state_topic, ...}``. A component of the device or of a
+population is a diagnostic sensor whose template takes one value out of the JSON state that the device
+publishes on ``up/state``; components of agents are in `wire.agent_discovery`. The device is available
+according to the newer message of two topics: the state, whose ``online`` is false in the state of an orderly
+stop, and the birth message, which the broker publishes as the will when the daemon is killed. The birth
+message is msgpack. Home Assistant is told to decode it as latin-1, which accepts any bytes, and the template
+looks for the key ``online`` followed by msgpack's false, 0xc2; the JSON of states is ASCII, so it is the same
+in latin-1. Values also expire: a board without power is shown as unavailable even if the broker publishes no
+will. A component that is gone is announced once more with its platform alone, which removes it; an empty
+message removes the device. Sources: home-assistant.io, "MQTT", "Device discovery payload", "Discovery topic",
+"Using availability topics"; "MQTT Sensor"; msgpack's specification, "bool format family".
 
 An identifier joins fleet, device, population and key by ``:``, which no name contains: different names make
 different identifiers. A template yields None, which Home Assistant shows as unknown, where the state lacks a
@@ -20,7 +21,7 @@ key.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_agent.wire.topics import DeviceTopics
@@ -29,6 +30,12 @@ EXPIRES_AFTER = 3.0
 """A value is believed for so many intervals between states."""
 MAX_BYTES = 200_000
 """Of an announcement, without what it removes; a broker may refuse messages of more than 256 KB."""
+HEAD_BYTES = 2_000
+"""Of these, for everything but components."""
+ENCODING = "latin-1"
+"""How Home Assistant decodes all messages of the device; see above."""
+Components = dict[str, dict[str, Any]]
+"""Components by their ids."""
 
 _DEVICE: Mapping[str, tuple[str, dict[str, str]]] = {
     "rss": (
@@ -64,38 +71,17 @@ def status_topic(prefix: str) -> str:
     return f"{prefix}/status"
 
 
-def components(topics: DeviceTopics, population: str = "") -> tuple[str, ...]:
-    """Return the ids of a population's components; without one, those of the device itself."""
+def component_ids(topics: DeviceTopics, population: str = "") -> tuple[str, ...]:
+    """Return the ids of a population's diagnostic sensors; without one, those of the device itself."""
     base = (topics.fleet, topics.device, *([population] if population else []))
     return tuple(":".join((*base, key)) for key in (_POPULATION if population else _DEVICE))
 
 
-def announcement(
-    topics: DeviceTopics, version: str, profile: str, populations: Collection[str], seconds: float
-) -> dict[str, Any]:
-    """Return the message of a device whose state comes every ``seconds``."""
-    found: dict[str, Any] = {}
-    for population in ("", *populations):
-        found |= _sensors(topics, population, seconds)
-    return {
-        "device": {
-            "identifiers": [f"edge-agent:{topics.fleet}:{topics.device}"],
-            "name": topics.device,
-            "manufacturer": "edge-agent",
-            "model": profile,
-            "sw_version": version,
-        },
-        "origin": {"name": "edge-agent", "sw_version": version},
-        "components": found,
-        "state_topic": topics.state,
-        "availability_topic": topics.state,
-        "availability_template": "{{ 'online' if value_json.get('online', true) else 'offline' }}",
-        "qos": 0,
-    }
+def diagnostics(topics: DeviceTopics, population: str, seconds: float) -> Components:
+    """Return the diagnostic sensors of a population; with an empty name, those of the device itself.
 
-
-def _sensors(topics: DeviceTopics, population: str, seconds: float) -> dict[str, Any]:
-    """Return the components of a population; with an empty name, those of the device itself."""
+    ``seconds`` is the interval between states.
+    """
     kinds = _POPULATION if population else _DEVICE
     place = f".get('populations', {{}}).get('{population}', {{}})" if population else ""
     return {
@@ -106,29 +92,71 @@ def _sensors(topics: DeviceTopics, population: str, seconds: float) -> dict[str,
             "value_template": f"{{{{ value_json{place}.get('{key}') }}}}",
             "expire_after": round(EXPIRES_AFTER * seconds) + 1,
             "entity_category": "diagnostic",
+            "encoding": ENCODING,
             **fields,
         }
-        for id_, (key, (name, fields)) in zip(components(topics, population), kinds.items(), strict=True)
+        for id_, (key, (name, fields)) in zip(component_ids(topics, population), kinds.items(), strict=True)
     }
 
 
-def fitting(topics: DeviceTopics, populations: Iterable[str], seconds: float) -> tuple[str, ...]:
-    """Return as many of the first populations as an announcement of `MAX_BYTES` has room for."""
-    found, room = [], MAX_BYTES - len(encode(announcement(topics, "", "", (), seconds)))
-    for population in populations:
-        room -= len(encode(_sensors(topics, population, seconds)))
+def announcement(
+    topics: DeviceTopics, version: str, profile: str, components: Components, gone: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the message of a device; ``gone`` are the ids to remove, with their platforms."""
+    removed = {id_: {"platform": platform} for id_, platform in gone.items()}
+    return {
+        "device": {
+            "identifiers": [f"edge-agent:{topics.fleet}:{topics.device}"],
+            "name": topics.device,
+            "manufacturer": "edge-agent",
+            "model": profile,
+            "sw_version": version,
+        },
+        "origin": {"name": "edge-agent", "sw_version": version},
+        "components": {**removed, **components},
+        "state_topic": topics.state,
+        "availability": [
+            {
+                "topic": topics.state,
+                "value_template": "{{ 'online' if value_json.get('online', true) else 'offline' }}",
+            },
+            {
+                "topic": topics.birth,
+                "value_template": "{{ 'offline' if 'online\\xc2' in value else 'online' }}",
+            },
+        ],
+        "qos": 0,
+    }
+
+
+def gone_component(topics: DeviceTopics, id_: str, platform: str) -> dict[str, Any]:
+    """Return a component that was announced earlier, complete enough to be discovered and then removed."""
+    found: dict[str, Any] = {
+        "platform": platform,
+        "unique_id": id_,
+        "value_template": "{{ None }}",
+        "encoding": ENCODING,
+    }
+    if platform == "select":
+        found |= {"options": ["-"], "command_topic": topics.override("-")}
+    return found
+
+
+def fitting(groups: Iterable[Components], taken: int = HEAD_BYTES) -> tuple[Components, int]:
+    """Return the components of as many of the first groups as `MAX_BYTES` has room for, and how many those
+    are; ``taken`` bytes are in use already.
+    """
+    found: Components = {}
+    room, count = MAX_BYTES - taken, 0
+    for components in groups:
+        room -= len(encode(components))
         if room < 0:
             break
-        found.append(population)
-    return tuple(found)
-
-
-def without(message: Mapping[str, Any], gone: Iterable[str]) -> dict[str, Any]:
-    """Return ``message`` so that it also removes the components ``gone``."""
-    removed = {id_: {"platform": "sensor"} for id_ in gone}
-    return {**message, "components": {**removed, **message["components"]}}
+        found |= components
+        count += 1
+    return found, count
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """Return a message as JSON."""
-    return json.dumps(message, separators=(",", ":")).encode("utf-8")
+    """Return a message as JSON, in ASCII."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii")

@@ -70,6 +70,16 @@ CHANNELS: tuple[TopicRow, ...] = (
         bodies.STATE,
     ),
     TopicRow(
+        "edge/v1/FLEET/DEVICE/up/state/POPULATION/INDEX",
+        "device",
+        "Home Assistant",
+        0,
+        False,
+        "The state of an agent in JSON, without the envelope. Published when it changes, at most once per "
+        "home_assistant.interval_s, and at least once per minute. Needs population.home_assistant.",
+        bodies.AGENT_STATE,
+    ),
+    TopicRow(
         "edge/v1/FLEET/DEVICE/up/fetch",
         "device",
         "hub",
@@ -136,6 +146,16 @@ CHANNELS: tuple[TopicRow, ...] = (
         False,
         "Observations for a whole population, as arrays.",
         None,
+    ),
+    TopicRow(
+        "edge/v1/FLEET/DEVICE/in/POPULATION/override",
+        "Home Assistant",
+        "device",
+        1,
+        False,
+        "A value that replaces an agent's decision for a time, in JSON, without the envelope. Not signed. "
+        "Accepted with home_assistant.override_s above 0.",
+        bodies.OVERRIDE,
     ),
     TopicRow(
         "edge/v1/FLEET/peer/DEVICE/presence",

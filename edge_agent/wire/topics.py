@@ -8,6 +8,7 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/up/reported``                yes       1    what runs now
 ``edge/v1/FLEET/DEVICE/up/reply/ID``                no        1    the answer to command ID
 ``edge/v1/FLEET/DEVICE/up/state``                   no        0    current state in JSON, for Home Assistant
+``edge/v1/FLEET/DEVICE/up/state/POPULATION/INDEX``  no        0    an agent's state, for Home Assistant
 ``edge/v1/FLEET/DEVICE/up/fetch``                   no        1    requests bundle blocks
 ``edge/v1/FLEET/DEVICE/out/POPULATION``             no        0    bulk actions, arrays
 ``edge/v1/FLEET/DEVICE/down/desired``               yes       1    what should run, signed
@@ -15,6 +16,7 @@ topic                                               retained  QoS  what
 ``edge/v1/FLEET/DEVICE/down/block``                 no        1    bundle blocks
 ``edge/v1/FLEET/DEVICE/down/confirm``               no        1    telemetry that the hub has stored
 ``edge/v1/FLEET/DEVICE/in/POPULATION``              no        0    bulk observations, arrays
+``edge/v1/FLEET/DEVICE/in/POPULATION/override``     no        1    a value instead of an agent's decision
 ``edge/v1/FLEET/peer/DEVICE/presence``              yes       1    roster entry
 ``edge/v1/FLEET/peer/DEVICE/evidence``              no        0    shared beliefs
 ``edge/v1/FLEET/peer/DEVICE/handover``              no        1    populations lent to another device, signed
@@ -166,6 +168,14 @@ class DeviceTopics:
     def reply(self, command_id: str) -> str:
         """Return the topic of the answer to one command."""
         return f"{self.prefix}/up/reply/{command_id}"
+
+    def agent_state(self, population: str, index: int) -> str:
+        """Return the topic of one agent's state, in JSON."""
+        return f"{self.state}/{population}/{index}"
+
+    def override(self, population: str) -> str:
+        """Return the topic of overrides for one population; ``+`` stands for any."""
+        return f"{self.prefix}/in/{population}/override"
 
     def bulk_in(self, population: str) -> str:
         """Return the topic of bulk observations for one population."""

@@ -119,7 +119,7 @@ def test_retiring_leaves_a_forged_document_alone_and_says_so(mosquitto, tmp_path
     words += ["--wait", "0.3", "--answers", "0.1", "--broker", f"127.0.0.1:{mosquitto.port}"]
     assert main(["retire", "rooms", *words]) == 1
     assert capsys.readouterr().out == "pi: rooms still there\n"
-    assert "not told: edge/v1/lab/pi/down/desired: " in caplog.text
+    assert "not sent: edge/v1/lab/pi/down/desired: " in caplog.text
     with connection.Connection(arguments(mosquitto, "devices"), (T.desired,)) as link:
         (kept,) = link.messages(5.0)
     assert kept.payload == forged

@@ -7,6 +7,7 @@ earlier was said for a reason.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ fleet = "lab"
 state_dir = "state"
 socket = "s"
 telemetry_s = {seconds}
+spare_kb = 1024
 [broker]
 host = "127.0.0.1"
 port = {port}
@@ -61,6 +63,13 @@ ROOMS = {
     "rooms_bad_readings": (None, None, "total_increasing"),
     "rooms_latency": ("duration", "ms", "measurement"),
 }
+SHOWN = """
+[population.home_assistant]
+agents = 2
+interval_s = 1
+override_s = {}
+"""
+SENSORS = {f"rooms_{n}_{what}" for n in (0, 1) for what in ("fan", "air")}
 GONE = "unavailable"
 
 
@@ -68,23 +77,23 @@ class Site:
     """Home Assistant, a broker, and daemons."""
 
     def __init__(self, folder: Path, broker: Mosquitto, home_assistant: HomeAssistant) -> None:
-        self._folder, self._broker = folder, broker
+        self._folder, self.broker = folder, broker
         self.home_assistant = home_assistant
         self.daemons: list[DaemonProcess] = []
 
     def configuration(self, device: str, prefix: str = "homeassistant", **sizes: int) -> str:
-        text = CONFIG.format(device=device, port=self._broker.port, prefix=prefix, seconds=TELEMETRY_S)
+        text = CONFIG.format(device=device, port=self.broker.port, prefix=prefix, seconds=TELEMETRY_S)
         return text + "".join(POPULATION.format(name=name, size=size) for name, size in sizes.items())
 
-    def daemon(self, device: str, **sizes: int) -> DaemonProcess:
-        made = DaemonProcess(self._folder / device, self.configuration(device, **sizes))
+    def daemon(self, device: str, more: str = "", **sizes: int) -> DaemonProcess:
+        made = DaemonProcess(self._folder / device, self.configuration(device, **sizes) + more)
         self.daemons.append(made)
         made.start()
         return made
 
-    def shown(self, device: str) -> dict[str, dict[str, Any]]:
+    def shown(self, device: str, platform: str = "sensor") -> dict[str, dict[str, Any]]:
         """Return the entities of a device by their names without the device's."""
-        start = f"sensor.{device}_"
+        start = f"{platform}.{device}_"
         states = self.home_assistant.states()
         return {id_.removeprefix(start): entity for id_, entity in states.items() if id_.startswith(start)}
 
@@ -99,6 +108,33 @@ class Site:
             return found.keys() == names and all((value != GONE) == available for value in found.values())
 
         return seen
+
+
+class Commands:
+    """A client at the broker: it publishes readings and keeps the commands to the fans."""
+
+    def __init__(self, port: int) -> None:
+        self.received: list[tuple[str, str]] = []
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_message = lambda _client, _data, message: self.received.append(
+            (message.topic, message.payload.decode())
+        )
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe("rooms/+/set")
+        self._client.loop_start()
+        assert subscribed.wait(10)
+
+    def publish(self, topic: str, text: str) -> None:
+        self._client.publish(topic, text, qos=1).wait_for_publish(10)
+
+    def fan(self, agent: str) -> list[str]:
+        return [text for topic, text in self.received if topic == f"rooms/{agent}/set"]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
 
 
 def own(lines: str) -> list[str]:
@@ -121,6 +157,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     finally:
         home_assistant.remove()
         broker.stop()
+
+
+@pytest.fixture
+def commands(site: Site) -> Iterator[Commands]:
+    made = Commands(site.broker.port)
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +258,7 @@ def test_a_state_of_an_older_version_is_no_error(site: Site) -> None:
     daemon = site.daemon("old", rooms=3)
     until(site.sees("old", {*DEVICE, *ROOMS}), "its entities are available")
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", site._broker.port)
+    client.connect("127.0.0.1", site.broker.port)
     client.loop_start()
     client.publish("edge/v1/lab/old/up/state", b'{"rss": 7, "populations": {}}').wait_for_publish(5)
     until(lambda: site.values("old").get("memory") == "7", "the state is shown")
@@ -223,3 +266,93 @@ def test_a_state_of_an_older_version_is_no_error(site: Site) -> None:
     client.disconnect()
     client.loop_stop()
     daemon.stop()
+
+
+def test_agents_are_shown_with_their_decisions_and_likeliest_states(site: Site, commands: Commands) -> None:
+    site.daemon("shows", SHOWN.format(600), rooms=3)
+    until(site.sees("shows", {*DEVICE, *ROOMS, *SENSORS}), "its entities are available")
+    for _ in range(3):
+        commands.publish("rooms/rooms-0", '{"co2": 1500}')
+        until(lambda: site.values("shows")["rooms_0_air"] == "bad", "the likeliest state is shown")
+    until(lambda: site.values("shows")["rooms_0_fan"] == "on", "the decision is shown")
+    shown = site.shown("shows")
+    fan, air = shown["rooms_0_fan"]["attributes"], shown["rooms_0_air"]["attributes"]
+    assert (fan["device_class"], fan["options"], fan["sent"]) == ("enum", ["off", "on"], "on")
+    assert (air["device_class"], air["options"]) == ("enum", ["good", "bad"])
+    assert 0.5 < air["probability"] <= 1.0
+    assert site.shown("shows", "select").keys() == {"rooms_0_fan_override", "rooms_1_fan_override"}
+    selects = [f"select.shows_rooms_{number}_fan_override" for number in (0, 1)]
+    entities = [*(f"sensor.shows_{name}" for name in (*SENSORS, *DEVICE, *ROOMS)), *selects]
+    until(lambda: site.home_assistant.categories().keys() >= {*entities}, "the registry is written")
+    categories = site.home_assistant.categories()
+    for entity in entities:
+        diagnostic = entity.removeprefix("sensor.shows_") in (*DEVICE, *ROOMS)
+        assert categories[entity] == ("diagnostic" if diagnostic else None), entity
+
+
+def test_an_override_replaces_the_decision_until_it_is_taken_back(site: Site, commands: Commands) -> None:
+    site.daemon("obeys", SHOWN.format(600), rooms=3)
+    select = "select.obeys_rooms_0_fan_override"
+    until(lambda: site.home_assistant.states().get(select, {}).get("state") == "auto", "the select is there")
+    assert site.home_assistant.states()[select]["attributes"]["options"] == ["auto", "off", "on"]
+    commands.publish("rooms/rooms-0", '{"co2": 500}')
+    until(lambda: commands.fan("rooms-0") == ["off"], "it has decided")
+    site.home_assistant.call("select/select_option", {"entity_id": select, "option": "on"})
+    until(lambda: commands.fan("rooms-0") == ["off", "on"], "the value is sent")
+    until(lambda: site.home_assistant.states()[select]["state"] == "on", "the override is shown")
+    shown = site.home_assistant.states()
+    assert shown[select]["attributes"]["until"]
+    assert shown["sensor.obeys_rooms_0_fan"]["state"] == "off"  # what it decided
+    until(lambda: site.shown("obeys")["rooms_0_fan"]["attributes"]["sent"] == "on", "what was sent is shown")
+    site.home_assistant.call("select/select_option", {"entity_id": select, "option": "auto"})
+    until(lambda: commands.fan("rooms-0") == ["off", "on", "off"], "its own decision is sent")
+    until(lambda: site.home_assistant.states()[select]["state"] == "auto", "the end is shown")
+
+
+def test_an_override_ends_by_itself_and_survives_a_kill(site: Site, commands: Commands) -> None:
+    daemon = site.daemon("keeps", SHOWN.format(600), rooms=3)
+    select = "select.keeps_rooms_0_fan_override"
+    until(lambda: site.home_assistant.states().get(select, {}).get("state") == "auto", "the select is there")
+    topic = "edge/v1/lab/keeps/in/rooms/override"
+    body = '{"agent": "rooms-0", "control": "fan", "value": "on", "seconds": %d}'
+    commands.publish(topic, body % 500)
+    until(lambda: site.home_assistant.states()[select]["state"] == "on", "the override is shown")
+    until(lambda: (daemon.folder / "state/overrides.json").exists(), "it is written down")
+    daemon.kill()
+    until(lambda: site.home_assistant.states()[select]["state"] == GONE, "the kill is seen")
+    daemon.start()
+    until(lambda: site.home_assistant.states()[select]["state"] == "on", "the override goes on")
+    commands.publish(topic, body % 3)
+    until(lambda: site.home_assistant.states()[select]["state"] == "auto", "it has ended by itself")
+
+
+def test_a_value_that_cannot_be_is_refused_in_one_line(site: Site, commands: Commands) -> None:
+    daemon = site.daemon("refuses", SHOWN.format(600), rooms=3)
+    select = "select.refuses_rooms_0_fan_override"
+    until(lambda: site.home_assistant.states().get(select, {}).get("state") == "auto", "the select is there")
+    topic = "edge/v1/lab/refuses/in/rooms/override"
+    commands.publish(topic, '{"agent": "rooms-0", "control": "fan", "value": "up"}')
+    line = f"{topic}: value: found 'up', expected one of auto, off, on"
+    until(lambda: line in (daemon.folder / "log").read_text(), "the line is in the log")
+    site.home_assistant.call("select/select_option", {"entity_id": select, "option": "on"})
+    until(lambda: site.home_assistant.states()[select]["state"] == "on", "the next value is taken")
+
+
+def test_a_kill_is_seen_before_one_and_a_half_intervals(site: Site) -> None:
+    """`until` gives up after half an interval."""
+    daemon = site.daemon("dies", SHOWN.format(600), rooms=3)
+    names = {*DEVICE, *ROOMS, *SENSORS}
+    until(site.sees("dies", names), "its entities are available")
+    daemon.kill()
+    until(site.sees("dies", names, available=False), "its entities are unavailable", 1.5 * TELEMETRY_S)
+    daemon.start()
+    until(site.sees("dies", names), "its entities are available again")
+
+
+def test_agents_that_are_no_longer_shown_are_gone(site: Site) -> None:
+    daemon = site.daemon("hides", SHOWN.format(600), rooms=3)
+    until(site.sees("hides", {*DEVICE, *ROOMS, *SENSORS}), "its entities are available")
+    daemon.configure(site.configuration("hides", rooms=3))
+    daemon.hang_up()
+    until(site.sees("hides", {*DEVICE, *ROOMS}), "the sensors of agents are gone")
+    until(lambda: not site.shown("hides", "select"), "the selects are gone")

@@ -34,7 +34,7 @@ logger:
   logs:
     homeassistant.components.mqtt: info
 """
-START_S = 240.0
+START_S = 600.0
 """Seconds for a start; the first one with MQTT installs what that needs."""
 
 
@@ -64,7 +64,7 @@ class HomeAssistant:
         """End it in good order."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(START_S)
             self._process = None
 
     def remove(self) -> None:
@@ -86,6 +86,18 @@ class HomeAssistant:
     def states(self) -> dict[str, dict[str, Any]]:
         """Return all entities by their identifiers."""
         return {entity["entity_id"]: entity for entity in self.ask("/api/states")}
+
+    def call(self, service: str, data: dict[str, Any]) -> None:
+        """Call a service, as a user does who selects an option."""
+        self.ask(f"/api/services/{service}", data)
+
+    def categories(self) -> dict[str, str | None]:
+        """Return each entity's category, from the file to which the registry is written after a while."""
+        path = self._folder / ".storage/core.entity_registry"
+        if not path.exists():
+            return {}
+        entities = json.loads(path.read_text(encoding="utf-8"))["data"]["entities"]
+        return {entity["entity_id"]: entity["entity_category"] for entity in entities}
 
     def ask(self, path: str, body: Any = None, form: bool = False) -> Any:
         """Ask for a resource, or send ``body`` to it; return the answer."""

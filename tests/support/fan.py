@@ -14,6 +14,7 @@ from edge_agent.wire.signatures import SecretKey
 META: dict[str, Any] = {
     "modalities": [{"name": "co2", "unit": "ppm", "edges": [800]}],
     "controls": [{"name": "fan", "values": ["off", "on"]}],
+    "factors": [{"name": "air", "states": ["good", "bad"]}],
 }
 SEEN = [[0.95, 0.05], [0.05, 0.95]]
 NEVER_BAD = [[1.0, 1.0], [0.0, 0.0]]

@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", type=float, default=10.0, help="seconds to wait for reports")
 
 
-def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) -> dict[str, dict[str, Any]]:
-    """Tell the devices that are meant and not done yet; return what each reports in the end."""
+def send(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) -> dict[str, dict[str, Any]]:
+    """Send chosen devices a change that they have not reported yet; return what each reports in the end."""
     known = rotations.load(HubStore(arguments.state), arguments.fleet)
     signers = rotations.signers(arguments.sign, arguments.fleet, known)
     heard = collect(arguments)
@@ -65,13 +65,13 @@ def tell(arguments: argparse.Namespace, changes: Changes, fulfilled: Fulfilled) 
             try:
                 desired.publish(name, changes(desired.of(name)), version, time.time())
             except PeerError as error:
-                log.warning("not told: %s", error)
+                log.warning("not sent: %s", error)
         end = time.monotonic() + arguments.answers
         while not all(map(fulfilled, reports.values())) and (left := end - time.monotonic()) > 0:
             for message in link.messages(left):
                 with rejected.around(message.topic, message.payload):
                     _note(message, desired, reports)
-    rejected.tell()
+    rejected.warn()
     return reports
 
 

@@ -66,8 +66,8 @@ class Rejected:
             log.exception("unforeseen, with a message on %r", topic)
             self._note(topic, payload, f"unforeseen {type(error).__name__}: {error}")
 
-    def tell(self) -> None:
-        """Say on standard error how many there were, if any."""
+    def warn(self) -> None:
+        """Print on standard error how many there were, if any."""
         if self.count:
             print(f"edge-hub: {self.count} messages rejected, the last: {self.last}", file=sys.stderr)
 

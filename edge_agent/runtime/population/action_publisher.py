@@ -7,7 +7,7 @@ sink does not take, since there is no broker or it is away, is tried again with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class ActionPublisher:
     def __init__(
         self, topics: DeviceTopics, sinks: Mapping[str, Sink], clock: Clock, dispatch: MqttDispatch | None
     ) -> None:
+        self.watchers: list[Callable[[Group, NDArray[np.intp], NDArray[np.int16]], None]] = []
+        """Called with the population, agents (n,) and actions (n, F) that are to be published."""
         self._topics = topics
         self._sinks: dict[str, Sink] = {"mqtt": self._to_mqtt, **sinks}
         self._clock = clock
@@ -50,6 +52,8 @@ class ActionPublisher:
     def publish(self, group: Group, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> None:
         """Send actions (n, F) of a population one by one, as far as they are new."""
         group.publish(agents, actions, self._send, self._clock.monotonic)
+        for watcher in self.watchers:
+            watcher(group, agents, actions)
 
     def release(self, group: Group) -> Executed | None:
         """Send a population's waiting actions whose dwell is over; return what the agents execute now."""

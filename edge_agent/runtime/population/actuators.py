@@ -3,8 +3,9 @@
 Theory of operation. An `Actuator` stores the last action sent for each agent (a column in the arena), so that
 only changes are sent. After a reconnect it is cleared, so that everything is sent again. Within ``dwell_s``
 of an agent's last action the next one waits; it is sent when that time is over, unless another one replaced
-it. The safe value does not wait. A payload that does not depend on the agent is formatted once. The sink
-decides where the payload goes (MQTT, a file, a command).
+it. The safe value does not wait. An overridden agent (`runtime.population.overrides`) executes another action
+than it chose; its own choice is kept, and waits when the override ends. A payload that does not depend on the
+agent is formatted once. The sink decides where the payload goes (MQTT, a file, a command).
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Actuator:
         self._waiting = waiting
         self._acted_at = acted_at
         self._dwell_s = dwell_s
+        self._overrides: dict[int, int] = {}
+        self._own: dict[int, int] = {}
         self._same = "{agent}" not in config.template and "{index" not in config.template
         self._payloads: dict[int, str] = {}
         self._check()
@@ -102,17 +105,40 @@ class Actuator:
         action = int(self._sent[agent])
         if action == UNKNOWN:
             return "-"
-        return f"{self.config.safe} (safe)" if action == SAFE else str(self.control.values[action])
+        return f"{self.config.safe} (safe)" if action == SAFE else text_of(self.control.values[action])
+
+    def override(self, agent: int, action: int) -> None:
+        """Let ``agent`` execute ``action`` until the override ends; the next `release` sends it."""
+        waiting = self._waiting[agent]
+        self._own.setdefault(agent, int(self._sent[agent] if waiting == UNKNOWN else waiting))
+        self._overrides[agent] = action
+        self._waiting[agent] = action
+        self._acted_at[agent] = -np.inf
+
+    def overrides(self, agent: int, action: int) -> bool:
+        """Whether ``agent`` was sent ``action`` because of an override."""
+        return self._overrides.get(agent) == action == int(self._sent[agent])
+
+    def end_override(self, agent: int) -> None:
+        """Let ``agent`` execute its own choice again; the next `release` sends it."""
+        if self._overrides.pop(agent, None) is not None:
+            self._waiting[agent] = self._own.pop(agent)
+            self._acted_at[agent] = -np.inf
+
+    def lift_overrides(self) -> None:
+        """Forget all overrides, sending nothing: the population is suspended and gets its safe values."""
+        self._overrides.clear()
+        self._own.clear()
 
     def held(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         """Return the actions (n,) that ``agents`` execute while they are held safe; UNKNOWN: none of ours."""
         if self._part is not None:  # the column is made of several controls: no one knows them all
             return np.full(len(agents), UNKNOWN, np.int16)
         if not self.config.safe:
-            return np.maximum(self._sent[agents], UNKNOWN)
+            return self._overridden(agents, np.maximum(self._sent[agents], UNKNOWN))
         values = self.control.texts()
         code = values.index(self.config.safe) if self.config.safe in values else UNKNOWN
-        return np.full(len(agents), code, np.int16)
+        return self._overridden(agents, np.full(len(agents), code, np.int16))
 
     def doing(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
         """Return the actions (n,) last sent to ``agents``; UNKNOWN: none, or no action of the model."""
@@ -125,7 +151,22 @@ class Actuator:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
         if self._part is not None:
             actions = np.where(actions < 0, actions, self._part[np.maximum(actions, 0)])
-        return self._send(agents, actions, sink, now)
+        for row in self._overridden_rows(agents):
+            if actions[row] != SAFE or self.config.safe:
+                self._own[int(agents[row])] = int(actions[row])
+        return self._send(agents, self._overridden(agents, actions), sink, now)
+
+    def _overridden_rows(self, agents: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows of ``agents`` that are overridden."""
+        return np.flatnonzero(np.isin(agents, list(self._overrides))) if self._overrides else agents[:0]
+
+    def _overridden(self, agents: NDArray[np.intp], actions: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Return ``actions`` (n,) of this control, those of overridden agents replaced."""
+        rows = self._overridden_rows(agents)
+        if rows.size:
+            actions = actions.copy()
+            actions[rows] = [self._overrides[agent] for agent in agents[rows].tolist()]
+        return actions
 
     def _send(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, now: float) -> int:
         """Send actions that are numbers of this control's values; return how many were sent."""
@@ -139,14 +180,22 @@ class Actuator:
                 count += 1
         return count
 
-    def waits(self, agents: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return for which of ``agents`` an action waits (n,)."""
-        return np.asarray(self._waiting[agents] != UNKNOWN)
+    def differs(self, agents: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which of ``agents`` execute another action than they chose: theirs waits, or is
+        overridden.
+        """
+        found = np.asarray(self._waiting[agents] != UNKNOWN)
+        found[self._overridden_rows(agents)] = True
+        return found
 
     def release(self, sink: Sink, now: float) -> tuple[NDArray[np.intp], int]:
-        """Send the actions whose dwell is over; return their agents (n,), and how many were sent."""
+        """Send the actions whose dwell is over; return the agents (n,) that execute them now, and how many
+        were sent.
+        """
         agents = np.flatnonzero((self._waiting != UNKNOWN) & (now - self._acted_at >= self._dwell_s))
-        return agents, self._send(agents, self._waiting[agents], sink, now)
+        actions = self._waiting[agents]
+        count = self._send(agents, actions, sink, now)
+        return agents[self._sent[agents] == actions], count
 
     def _wanted(
         self, agents: NDArray[np.intp], actions: NDArray[np.int16], now: float

@@ -185,15 +185,17 @@ class Group:
         return count
 
     def delay(self, agents: NDArray[np.intp], chosen: NDArray[np.int16]) -> Executed | None:
-        """Tell the models what ``agents`` execute while their actions wait; None if no action waits."""
+        """Tell the models what ``agents`` execute whose actions wait or are overridden; None if none are."""
         rows = chosen.copy()
-        waiting = np.zeros(len(agents), np.bool_)
+        held = self._safe_state.holds(agents)
+        rows[held] = self._safe_state.executed(agents[held]).actions
+        others = np.zeros(len(agents), np.bool_)
         for actuator in self.actuators:
-            late = actuator.waits(agents)
+            other = actuator.differs(agents)
             for column in actuator.columns:
-                rows[late, column] = actuator.doing(agents[late])
-            waiting |= late
-        return self._execute(Executed(agents[waiting], rows[waiting])) if waiting.any() else None
+                rows[other, column] = actuator.doing(agents[other])
+            others |= other
+        return self._execute(Executed(agents[others], rows[others])) if others.any() else None
 
     def release(self, sink: Sink, now: float) -> Executed | None:
         """Send the waiting actions whose dwell is over; None if there are none."""

@@ -65,6 +65,10 @@ class SafeState:
         """Take note which of ``agents`` are held from now on."""
         self._held[agents] = held
 
+    def holds(self, agents: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which of ``agents`` are held (n,)."""
+        return np.asarray(self._held[agents])
+
     def begin(self, agents: NDArray[np.intp]) -> NDArray[np.intp]:
         """Hold ``agents``; return those that were not held before."""
         new = agents[~self._held[agents]]

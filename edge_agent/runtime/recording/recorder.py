@@ -5,8 +5,9 @@ zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, se
 ``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
 a ``believe`` frame holds what it takes over from peers; an ``act`` frame, or the step's own, what those did
-who were held safe. From the beliefs and the observations the engine must give the same actions, bit for bit,
-on any machine.
+who were held safe, whose actions waited, or who were overridden. An ``override`` frame states that a user
+replaced an agent's decision, or ended that; what the agent executes follows in ``act`` frames. From the
+beliefs and the observations the engine must give the same actions, bit for bit, on any machine.
 
 The file is bounded by segments: when the present one reaches half the limit it becomes the old one, whose
 predecessor goes, and a new one begins with fresh ``begin`` frames, so each segment can be replayed by
@@ -68,6 +69,15 @@ FRAMES: Mapping[str, bodies.Schema] = {
     | {
         "factor": BodyField(int, "whose beliefs", required=True),
         "beliefs": BodyField(bytes, "float32 LE [N, S]", required=True),
+    },
+    "override": _OF
+    | {
+        "agent": BodyField(str, "its name", required=True),
+        "control": BodyField(str, "its name", required=True),
+        "value": BodyField(
+            str, "what replaces the agent's decision; empty: the override ended", required=True
+        ),
+        "until": BodyField(float, "Unix time of its end; 0 if it ended", required=True, unit="s"),
     },
 }
 """What stands in frames; ``horizon`` (int or None) in begin and plan, ``names`` (text or list) in begin."""
@@ -239,6 +249,12 @@ class Recorder:
         """Note what agents of population ``name`` do from here on instead of what they chose."""
         if self._file is not None:
             self._write(act_frame(name, executed))
+
+    def override(self, name: str, agent: str, control: str, value: str, until: float) -> None:
+        """Note that a user replaces an agent's decision by ``value`` (empty: no longer)."""
+        if self._file is not None:
+            content = {"kind": "override", "population": name, "agent": agent, "control": control}
+            self._write(frame(content | {"value": value, "until": until}))
 
     def plan(self, name: str, horizon: int | None) -> None:
         """Note how far ahead population ``name`` plans from here on."""

@@ -96,6 +96,8 @@ def replay(
             running[name] = _begin(entry, find_model)
             found.populations[name] = int(entry["size"])
             continue
+        if entry["kind"] == "override":  # what followed from it is in other frames
+            continue
         if name not in running:
             raise ConfigError(f"recording: population {name} steps before it begins")
         if entry["kind"] in _CHANGES:

@@ -49,7 +49,7 @@ class Status:
     ) -> None:
         self.sections: dict[str, Section] = {}
         """Parts that not every device has: ``telemetry``, ``hub``, ``peers``, ``governor``,
-        ``checkpoint``.
+        ``checkpoint``, ``overrides``.
         """
         self._populations = populations
         self._schedule = schedule
@@ -96,6 +96,7 @@ class Status:
             "hub": self._section("hub"),
             "peers": self._section("peers"),
             "unknown_topics": 0 if self._subscriptions is None else self._subscriptions.unknown,
+            "overrides": self._section("overrides"),
             "governor": self._section("governor") or FULL,
             "checkpoint": self._section("checkpoint"),
             "recorder": asdict(recorder.counters) if recorder.counters.segments else None,

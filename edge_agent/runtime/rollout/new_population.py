@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from edge_agent.config.records import Config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.memory.budget import Line, Plan, region_bytes
 from edge_agent.runtime.assembly import POPULATION_BYTES, Prepared
@@ -70,10 +71,10 @@ class NewPopulations:
             self._populations.change([], [name])
 
     def _grown(self, item: Prepared) -> Plan:
-        return grown(self._populations.plan, item, self._populations.config.device.spare_kb)
+        return grown(self._populations.plan, item, self._populations.config)
 
 
-def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
+def grown(plan: Plan, item: Prepared, config: Config) -> Plan:
     """Return the plan of the next start, with ``item`` in it."""
     name, regions = item.config.name, item.regions(item.config.name)
     lines = [
@@ -84,7 +85,11 @@ def grown(plan: Plan, item: Prepared, spare_kb: int) -> Plan:
     ]
     runtime = models.runtime_lines([(name, item.model, len(item.names))])
     lines += [line for line in runtime if line not in plan.lines]
-    spare = region_bytes(regions[:2]) if spare_kb < 0 else 0
+    if item.config.home_assistant is not None:
+        from edge_agent.runtime.reporting.agent_entities import memory_lines
+
+        lines += memory_lines(config, [(item.config, len(item.names))])
+    spare = region_bytes(regions[:2]) if config.device.spare_kb < 0 else 0
     kept = [
         replace(line, nbytes=max(line.nbytes, spare)) if line.owner == SPARE else line for line in plan.lines
     ]

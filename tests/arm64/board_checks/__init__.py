@@ -82,7 +82,7 @@ def status() -> dict[str, Any]:
     return answer
 
 
-def wait_until(what: str, holds: Callable[[], object], seconds: float = 90) -> float:
+def wait_until(what: str, holds: Callable[[], object], seconds: float = 300) -> float:
     """Look again until it holds; return the seconds it took."""
     start = time.monotonic()
     while not holds():

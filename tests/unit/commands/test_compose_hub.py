@@ -63,6 +63,23 @@ def test_a_damaged_state_of_what_was_obeyed_leaves_the_configured_bundles(tmp_pa
         assert (tmp_path / "follower.json").read_text() == state  # who only looks changes nothing
 
 
+FIRST = """{"name": "halls", "bundle": "halls.eab", "size": 2, "agents": "{population}-{index}", "seed": 0,
+"step": "rate", "rate_hz": 1.0, "threads": 1, "priority": 5, "history_kb": 16, "bulk": false, "share": [],
+"observe": [{"source": "mqtt", "modality": "co2", "topic": "z/{agent}", "pointer": "/co2", "path": "",
+"plugin": "", "scale": 1.0, "offset": 0.0, "stale_s": 60.0, "hold": true}], "act": []}"""
+"""A population that the hub added, as a device kept it before there were the keys of later versions."""
+
+
+def test_populations_that_an_earlier_version_kept_are_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "device.toml").write_text(TEXT)
+    found = records.build(compile_files(tmp_path / "device.toml", "zero2w")["config"])
+    rooms, halls = followed(found, {"active": {}, "added": {"halls": json.loads(FIRST)}}).population
+    assert rooms == found.population[0]
+    assert (halls.name, halls.size, halls.observe[0].pointer) == ("halls", 2, "/co2")
+    assert halls.home_assistant is None
+    assert halls.observe[0].availability == ()
+
+
 def composed(folder: Path, text: str) -> Any:
     """Return a configuration as ``run`` has it, of a device without populations."""
     (folder / "device.toml").write_text(text.replace('"state"', json.dumps(str(folder / "state"))))

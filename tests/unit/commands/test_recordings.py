@@ -76,7 +76,7 @@ def test_an_explanation_names_what_was_seen_believed_and_weighed(
     assert main(["replay", "recording", "--explain", "2", "lab"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("lab observed co2 800.. ppm (surprise ")
-    assert lines[1].startswith("believed 0: ")
+    assert lines[1].startswith("believed air: bad ")
     assert lines[2].split()[0] == "policy"
     assert len(lines) == 2 + 1 + 2 + 1  # a policy an action
     assert lines[-1].startswith("did on: ")

@@ -31,6 +31,17 @@ def test_fresh_agents_hold_D(model) -> None:
     assert (population.free_energy == 0).all()
 
 
+def test_the_likeliest_state_is_that_of_the_beliefs(case, model) -> None:
+    population = Population(model, 3)
+    for t in range(4):
+        for f in range(len(model.B)):
+            for agent, belief in enumerate(population.beliefs(f)):
+                state, probability = population.likeliest(f, agent)
+                assert belief[state] == belief.max()
+                assert probability == pytest.approx(belief[state], rel=1e-6)
+        population.step(rows(case, t))
+
+
 def test_an_action_before_the_first_observation_leaves_D_the_prior(case, model) -> None:
     told, untold = Population(model, 3), Population(model, 3)
     told.act(np.zeros((3, len(model.B)), np.int64))

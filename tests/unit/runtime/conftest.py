@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ from edge_agent.memory.history import History
 from edge_agent.memory.history import columns as history_columns
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.daemon import Speaker
+from edge_agent.runtime.population.actuators import Sink
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import channels
 from edge_agent.runtime.population.checkpoint import Checkpoints
@@ -133,6 +134,7 @@ class House:
         checkpoints: Checkpoints | None = None,
         recording_file: RecordingFile | None = None,
         max_recording_bytes: int = 0,
+        sinks: Mapping[str, Sink] | None = None,
         **population: Any,
     ) -> None:
         self.clock = clock or ManualClock(start=100.0)
@@ -175,6 +177,7 @@ class House:
             client=self.broker.client("dev"),
             jitter=random.Random(1),
             max_recording_bytes=max_recording_bytes,
+            sinks=sinks,
         )
         if extend is not None:
             extend(self.builder)

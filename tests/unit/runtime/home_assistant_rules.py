@@ -5,12 +5,14 @@ seen there.
 it, and ignored otherwise; the same for an empty message and all components of the device; a message that
 arrives while a component is set up is dropped from that component on. ``entity.py``: the registry outlives a
 restart; an entity is unavailable until the availability topic says otherwise. ``sensor.py``: with
-``expire_after`` it is unavailable until the first state. ``async_render_with_possible_json_value``: a
+``expire_after`` it is unavailable until the first state. With several availability topics the latest message
+counts. ``async_render_with_possible_json_value``: a
 template that meets an undefined value is an error in the log.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -43,10 +45,13 @@ class HomeAssistant:
         if topic == self.topic:
             self._discover(payload, now)
         for id_, component in self.discovered.items():
-            if topic == component["state_topic"] and self._ready[id_] <= now:
+            if self._ready[id_] > now:
+                continue
+            if topic == component["state_topic"]:
                 self.states[id_] = self._render(component["value_template"], payload)
-            if topic == component["availability_topic"] and self._ready[id_] <= now:
-                self.available = self._render(component["availability_template"], payload) == "online"
+            for source in component["availability"]:
+                if topic == source["topic"]:
+                    self.available = self._render(source["value_template"], payload) == "online"
 
     def unavailable(self) -> set[str]:
         """Return the entities that are shown as unavailable."""
@@ -60,14 +65,14 @@ class HomeAssistant:
                 self._remove(id_)
             return
         message = json.loads(payload)
-        shared = {key: message[key] for key in ("state_topic", "availability_topic", "availability_template")}
+        shared = {key: message[key] for key in ("state_topic", "availability")}
         for id_, component in message["components"].items():
             if self._ready.get(id_, now) > now:
                 return
             if component.keys() != {"platform"}:
                 if id_ not in self.discovered:
                     self._ready[id_] = now + SETUP_S
-                self.discovered[id_] = component | shared
+                self.discovered[id_] = shared | component
                 self.registry.add(component["unique_id"])
             elif id_ in self.discovered:
                 self._remove(id_)
@@ -80,7 +85,10 @@ class HomeAssistant:
     def _render(self, template: str, payload: bytes) -> str:
         try:
             environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-            return environment.from_string(template).render(value_json=json.loads(payload))
+            values = {"value": payload.decode("latin-1")}
+            with contextlib.suppress(ValueError):
+                values["value_json"] = json.loads(payload)
+            return environment.from_string(template).render(values)
         except jinja2.UndefinedError as error:
             self.problems.append(f"{template}: {error}")
             return ""

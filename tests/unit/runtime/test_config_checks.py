@@ -12,6 +12,7 @@ from edge_agent.errors import ConfigError
 
 DEVICE = '[device]\nname = "a"\n'
 POPULATION = '[[population]]\nname = "p"\nbundle = "b.eab"\n'
+SHOWN = '[broker]\nhome_assistant = "ha"\n'
 SIZED = DEVICE + POPULATION + "size = 2\n"
 OBSERVE = SIZED + "[[population.observe]]\n"
 ACT = SIZED + "[[population.act]]\n"
@@ -50,6 +51,18 @@ BAD = [
     (
         '[device]\nname = "a.b"\n[broker]\nhome_assistant = "ha"\n' + SIZED.removeprefix(DEVICE),
         "device.name: found 'a.b', expected letters",
+    ),
+    (
+        SIZED + "\n[population.home_assistant]\nagents = 1",
+        "population[0].home_assistant: found a table, expected none without broker.home_assistant",
+    ),
+    (
+        DEVICE + SHOWN + POPULATION + "size = 2\nbulk = true\n[population.home_assistant]\noverride_s = 60.0",
+        "population[0].home_assistant.override_s: found 60, expected 0 with bulk",
+    ),
+    (
+        DEVICE + SHOWN + POPULATION + "size = 2\n[population.home_assistant]\nagents = 0",
+        "population[0].home_assistant.agents: found 0, expected greater than or equal to 1",
     ),
     (DEVICE + POPULATION, "population[0].size: missing"),
     (DEVICE + POPULATION + "size = -1", "population[0].size: found -1"),

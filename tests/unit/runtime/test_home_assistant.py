@@ -84,7 +84,7 @@ class Home:
         self._listen()
 
     def ids(self, *populations: str) -> set[str]:
-        return {id_ for name in ("", *populations) for id_ in discovery.components(TOPICS, name)}
+        return {id_ for name in ("", *populations) for id_ in discovery.component_ids(TOPICS, name)}
 
     def _listen(self) -> None:
         for publication in self.house.broker.log[self.read :]:

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_agent.wire import discovery
+from edge_agent.wire import bodies, discovery
+from edge_agent.wire.messages import Message, encode
 from edge_agent.wire.topics import DeviceTopics
 
 TOPICS = DeviceTopics("lab", "pi-1")
@@ -45,6 +46,7 @@ class Sensor(Strict):
     value_template: str
     expire_after: int = Field(gt=0)
     entity_category: Literal["diagnostic"]  # "config" is not allowed for a sensor
+    encoding: Literal["latin-1"]
     device_class: str | None = None
     state_class: Literal["measurement", "total", "total_increasing"] | None = None
     unit_of_measurement: str | None = None
@@ -54,18 +56,24 @@ class Removed(Strict):
     platform: Literal["sensor"]
 
 
+class Availability(Strict):
+    topic: Topic
+    value_template: str
+
+
 class Discovery(Strict):
     device: Device
     origin: Origin
     components: dict[str, Sensor | Removed]
     state_topic: Topic
-    availability_topic: Topic
-    availability_template: str
+    availability: list[Availability] = Field(min_length=1)
     qos: Literal[0, 1, 2]
 
 
 def announced(*populations: str) -> Discovery:
-    message = discovery.announcement(TOPICS, "1.2", "pi4b-1gb", populations, 10.0)
+    components, count = discovery.fitting(discovery.diagnostics(TOPICS, p, 10.0) for p in ("", *populations))
+    assert count == 1 + len(populations)
+    message = discovery.announcement(TOPICS, "1.2", "pi4b-1gb", components, {})
     return Discovery.model_validate_json(discovery.encode(message))
 
 
@@ -114,8 +122,20 @@ def test_what_a_state_lacks_is_unknown_and_no_error(state: dict[str, Any]) -> No
 )
 def test_the_device_is_available_until_a_state_denies_it(state: dict[str, Any], available: str) -> None:
     message = announced("rooms")
-    assert message.availability_topic == message.state_topic
-    assert rendered(message.availability_template, state) == available
+    assert message.availability[0].topic == message.state_topic
+    assert rendered(message.availability[0].value_template, state) == available
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_the_device_is_available_until_its_will_denies_it(online: bool) -> None:
+    running = {"online": ("0" * 64, 3)}
+    body = bodies.birth(online, "online", "1.2", "b00", "ä", running, 7, 194)  # rss: bytes 0xc2
+    payload = encode(Message(body, t=1.0)).decode("latin-1")
+    source = announced("rooms").availability[1]
+    assert source.topic == TOPICS.birth
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    shown = environment.from_string(source.value_template).render(value=payload)
+    assert shown == ("online" if online else "offline")
 
 
 @given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=2, max_size=2, unique=True))
@@ -124,32 +144,33 @@ def test_the_device_is_available_until_a_state_denies_it(state: dict[str, Any], 
 @example([("a", "b", "rss"), ("a", "b_rss", "agents")])
 def test_names_that_differ_make_ids_that_differ(names: list[tuple[str, str, str]]) -> None:
     found = [
-        set(discovery.components(DeviceTopics(fleet, device), population))
+        set(discovery.component_ids(DeviceTopics(fleet, device), population))
         for fleet, device, population in names
     ]
     assert not found[0] & found[1]
-    assert not found[0] & set(discovery.components(DeviceTopics(*names[1][:2])))
+    assert not found[0] & set(discovery.component_ids(DeviceTopics(*names[1][:2])))
     devices = {names[0][:2], names[1][:2]}
     identifiers = {
         identifier
         for fleet, device in devices
-        for message in [discovery.announcement(DeviceTopics(fleet, device), "1", "p", [], 10.0)]
+        for message in [discovery.announcement(DeviceTopics(fleet, device), "1", "p", {}, {})]
         for identifier in message["device"]["identifiers"]
     }
     assert len(identifiers) == len(devices)
 
 
 def test_what_is_gone_is_announced_with_its_platform_alone() -> None:
-    message = discovery.announcement(TOPICS, "1", "p", ["rooms"], 10.0)
-    gone = [*discovery.components(TOPICS, "halls"), *discovery.components(TOPICS, "rooms")]
-    found = Discovery.model_validate_json(discovery.encode(discovery.without(message, gone))).components
+    gone = dict.fromkeys((*discovery.component_ids(TOPICS, "halls"), "lab:pi-1:rooms:agents"), "sensor")
+    rooms = discovery.diagnostics(TOPICS, "rooms", 10.0)
+    message = discovery.announcement(TOPICS, "1", "p", rooms, gone)
+    found = Discovery.model_validate_json(discovery.encode(message)).components
     removed = {id_ for id_, component in found.items() if isinstance(component, Removed)}
-    assert removed == set(discovery.components(TOPICS, "halls"))
+    assert removed == set(discovery.component_ids(TOPICS, "halls"))
 
 
 @pytest.mark.parametrize("key", ["device", "origin", "components"])
 def test_the_schema_refuses_what_home_assistant_would(key: str) -> None:
-    message = discovery.announcement(TOPICS, "1", "p", ["rooms"], 10.0)
+    message = discovery.announcement(TOPICS, "1", "p", discovery.diagnostics(TOPICS, "rooms", 10.0), {})
     del message[key]
     with pytest.raises(ValidationError):
         Discovery.model_validate_json(json.dumps(message))

@@ -24,6 +24,7 @@ def test_every_topic_the_code_can_spell_is_described() -> None:
     }
     spelled -= {names.prefix}
     spelled |= {names.reply("ID"), names.bulk_in("POPULATION"), names.bulk_out("POPULATION")}
+    spelled |= {names.agent_state("POPULATION", 0)[:-1] + "INDEX", names.override("POPULATION")}
     assert spelled == {channel.topic for channel in CHANNELS}
 
 

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             for incoming in link.messages(left):
                 with rejected.around(incoming.topic, incoming.payload):
                     _note(incoming, answers)
-    rejected.tell()
+    rejected.warn()
     for name in names:
         answer = answers.get(name, {"ok": False, "reason": "no answer"})
         shown = {"device": name} | answer | {"device": name}

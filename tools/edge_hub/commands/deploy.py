@@ -174,7 +174,7 @@ def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) 
         job = deployment.Deployment(rollout, store, link, desired)
         job.run(lambda r: show(r, arguments.json))
     show_devices(rollout, arguments.json)
-    job.fleet.rejected.tell()
+    job.fleet.rejected.warn()
     return EXIT_DONE if rollout.succeeded else EXIT_FAILED
 
 

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if fleet.dropped:
         print(f"edge-hub: {fleet.dropped} messages dropped: too many at once", file=sys.stderr)
     if arguments.json:
-        fleet.rejected.tell()
+        fleet.rejected.warn()
     return EXIT_FAILED if missing or fleet.dropped else EXIT_DONE
 
 

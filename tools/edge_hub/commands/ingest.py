@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             "worker %s: %d stored, %d repeated, %d rejected",
             *(arguments.worker, archive.stored, archive.repeated, archive.rejected.count),
         )
-        archive.rejected.tell()
+        archive.rejected.warn()
         for row in archive.gaps():
             print(json.dumps(row) if arguments.json else _line(row))
         archive.close()

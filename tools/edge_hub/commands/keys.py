@@ -136,7 +136,7 @@ def _send(arguments: argparse.Namespace, known: list[rotations.Rotation]) -> int
     def believed(report: Mapping[str, Any]) -> int:
         return int(report.get("trust", 0))
 
-    reports = document_change.tell(arguments, lambda _: {}, lambda report: believed(report) >= version)
+    reports = document_change.send(arguments, lambda _: {}, lambda report: believed(report) >= version)
     for name, report in sorted(reports.items()):
         row = {"device": name, "trust": believed(report), "ok": believed(report) >= version}
         print(json.dumps(row) if arguments.json else f"{name}: believes rotation {row['trust']}")

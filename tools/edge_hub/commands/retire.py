@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     def gone(report: Mapping[str, Any]) -> bool:
         return name not in report.get("populations", {})
 
-    reports = document_change.tell(arguments, changes, gone)
+    reports = document_change.send(arguments, changes, gone)
     for device, report in sorted(reports.items()):
         verdict = "gone" if gone(report) else "still there"
         shown = {"device": device, "population": name, "ok": gone(report)}

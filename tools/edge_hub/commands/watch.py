@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connection.Connection(arguments, (f"edge/v1/{arguments.fleet}/+/up/#",)) as link:
         if arguments.json:
             _lines(link, fleet, end)
-            fleet.rejected.tell()
+            fleet.rejected.warn()
         else:
             _tables(link, fleet, end)
     return EXIT_DONE
