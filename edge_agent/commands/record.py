@@ -135,6 +135,9 @@ def _live(arguments: argparse.Namespace, config: Config, population: PopulationC
         if entry.source != "mqtt":
             said = f"observe[{number}]: source {entry.source} is not recorded, only mqtt is"
             print(f"edge-agent: population {population.name}: {said}", file=sys.stderr)
+        elif entry.probabilities:
+            said = f"observe[{number}]: probabilities are not recorded, only readings are"
+            print(f"edge-agent: population {population.name}: {said}", file=sys.stderr)
     # A second client with the daemon's name would make the broker end the daemon's connection.
     settings = mqtt_settings(config.broker, f"record-{client_id(config)}-{os.getpid()}", arguments.config)
     woken = threading.Event()

@@ -226,6 +226,7 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
+        _check_uncertainty(observe, place)
         for item, source in enumerate(observe["availability"]):
             where = f"{place}.availability[{item}]"
             if observe["source"] != "mqtt":
@@ -235,6 +236,24 @@ def _check_population(population: dict[str, Any], key: str) -> None:
                     f"{where}.pointer: found {source['pointer']!r}, expected it to begin with '/'"
                 )
             check_fields(source["topic"], f"{where}.topic", {"agent", "index", "population"})
+
+
+def _check_uncertainty(observe: dict[str, Any], place: str) -> None:
+    """Check what says that observations are distributions over outcomes."""
+    keys = ("probabilities", "uncertainty", "uncertainty_pointer")
+    stated = [key for key in keys if observe[key]]
+    if not stated:
+        return
+    if observe["source"] != "mqtt":
+        raise ConfigError(
+            f"{place}.{stated[0]}: found with source {observe['source']!r}, expected source 'mqtt'"
+        )
+    others = [*stated[1:], *(k for k in ("scale", "offset", "values") if observe[k] not in (1.0, 0.0, {}))]
+    if observe["probabilities"] and others:
+        raise ConfigError(f"{place}.probabilities: found with {others[0]}, expected it alone")
+    pointer = observe["uncertainty_pointer"]
+    if pointer and not pointer.startswith("/"):
+        raise ConfigError(f"{place}.uncertainty_pointer: found {pointer!r}, expected it to begin with '/'")
 
 
 def _check_text(value: Any, key: str = "") -> None:

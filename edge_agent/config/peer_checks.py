@@ -118,6 +118,13 @@ def _check_shares(population: dict[str, Any], key: str, period: float) -> None:
             f"{key}.rate_hz: found {population['rate_hz']:g}, expected {1.0 / period:g}:"
             " a step each fleet tick (peers.period_s)"
         )
+    for number, entry in enumerate(population["observe"]):
+        for name in ("probabilities", "uncertainty", "uncertainty_pointer"):
+            if entry[name]:
+                raise ConfigError(
+                    f"{key}.observe[{number}].{name}: found {entry[name]!r}, expected none where a factor is "
+                    "shared: evidence for peers is of outcomes"
+                )
     count = population["size"] or len(population["agents"])
     if count > _MOST_SHARED:
         raise ConfigError(

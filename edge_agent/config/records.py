@@ -185,6 +185,19 @@ class ObserveConfig:
     """Age in seconds at which the last value counts as not observed."""
     hold: bool = True
     """Use the last value in every step until it is stale; false uses it in one step only."""
+    probabilities: bool = False
+    """The value is an array with a probability for each outcome of the modality; it is normalised."""
+    uncertainty: Positive | None = None
+    """Standard deviation of the reading, in its own unit (before ``scale``): the reading counts as a normal
+    distribution over the modality's bins. The modality needs edges in the bundle's io."""
+    uncertainty_pointer: str = ""
+    """JSON pointer to that standard deviation in the same message; 0 is a certain reading. A message without
+    it takes ``uncertainty``; without that too, the reading is ignored."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its observations are distributions over outcomes."""
+        return self.probabilities or self.uncertainty is not None or bool(self.uncertainty_pointer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

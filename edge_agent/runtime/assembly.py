@@ -64,12 +64,11 @@ class Prepared:
     def regions(self, owner: str) -> Regions:
         """Return what it will need of the arena, by region: model, io, history."""
         agents, io, history = owners(owner)
-        size, modalities = len(self.names), len(self.binding.modalities)
-        dtype, controls = self.binding.dtype, len(self.binding.controls)
-        past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, dtype)
+        size, modalities, controls = len(self.names), len(self.binding.modalities), len(self.binding.controls)
+        past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, self.binding.dtype)
         return (
             (agents, models.columns(self.model, size, self.threads)),
-            (io, group_memory.columns(self.config, size, modalities, dtype)),
+            (io, group_memory.columns(self.config, size, self.binding)),
             (history, past),
         )
 

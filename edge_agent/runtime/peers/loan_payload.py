@@ -57,7 +57,7 @@ class LoanPayload:
 
 def movable(config: PopulationConfig) -> bool:
     """Whether another device could run the population."""
-    senses = all(entry.source == "mqtt" for entry in config.observe)
+    senses = all(entry.source == "mqtt" and not entry.spreads for entry in config.observe)
     acts = all(entry.sink == "mqtt" for entry in config.act)
     return senses and acts and not config.bulk and not config.share
 

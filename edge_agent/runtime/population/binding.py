@@ -32,6 +32,7 @@ class Fault(enum.Enum):
 
     NOT_JSON = "not_json"
     NOT_A_NUMBER = "not_a_number"
+    NOT_PROBABILITIES = "not_probabilities"
     OUT_OF_RANGE = "out_of_range"
     TOO_LONG = "too_long"
     NO_SUCH_KEY = "no_such_key"

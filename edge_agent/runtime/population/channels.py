@@ -8,6 +8,7 @@ and one JSON parse for any number of modalities. An invalid value is a `Fault`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -19,6 +20,13 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.population.binding import Binding, Fault, Modality, Wake, text_of
+from edge_agent.runtime.population.spread import (
+    Spread,
+    Uncertainty,
+    of_probabilities,
+    of_reading,
+    uncertainty,
+)
 
 MAX_PAYLOAD = 64 * 1024
 MAX_FILTERS = 64
@@ -55,9 +63,31 @@ class ValueField(NamedTuple):
     offset: float
     values: Mapping[str, str | bool | int | float] = {}
     wake: Wake = Wake.ARRIVAL
+    uncertainty: Uncertainty | None = None
 
     def read(self, document: Any) -> float | Fault | None:
         """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
+        value = self.value(document)
+        return value if value is None or isinstance(value, Fault) else self.modality.encode(value)
+
+    def encode(self, value: Any, document: Any) -> float | Spread | Fault:
+        """Return the bin of a value of this field in ``document``, or a distribution over the bins."""
+        if self.uncertainty is None:
+            return self.modality.encode(value)
+        if self.uncertainty.probabilities:
+            return of_probabilities(value, self.modality)
+        code, deviation = self.modality.encode(value), self._deviation(document, self.uncertainty)
+        if isinstance(code, Fault) or isinstance(deviation, Fault):
+            return code if isinstance(code, Fault) else deviation
+        if deviation == 0.0 or value in self.modality.labels:
+            return code
+        try:
+            return of_reading(int(code), float(value), deviation, self.modality.edges)
+        except OverflowError:
+            return Fault.OUT_OF_RANGE
+
+    def value(self, document: Any) -> Any:
+        """Return the reading in the modality's unit, as JSON gives it, or its label; a Fault or None."""
         value = resolve(document, self.pointer)
         if value is _MISSING:
             return Fault.NO_SUCH_KEY
@@ -66,13 +96,28 @@ class ValueField(NamedTuple):
         if self.values and isinstance(value, str | int | float):
             name = text_of(value)
             if name in self.values:
-                return self.modality.encode(self.values[name])
+                return self.values[name]
         if (self.scale != 1.0 or self.offset != 0.0) and isinstance(value, int | float):
             try:
                 value = value * self.scale + self.offset
             except OverflowError:
                 return Fault.OUT_OF_RANGE
-        return self.modality.encode(value)
+        return value
+
+    def _deviation(self, document: Any, stated: Uncertainty) -> float | Fault:
+        """Return the standard deviation of the reading in the modality's unit."""
+        found = None if stated.pointer is None else resolve(document, stated.pointer)
+        if found is None or found is _MISSING:
+            if not stated.deviation:
+                return Fault.NO_SUCH_KEY
+            found = stated.deviation
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            return Fault.NOT_A_NUMBER
+        try:
+            deviation = float(found) * abs(self.scale)
+        except OverflowError:
+            return Fault.OUT_OF_RANGE
+        return deviation if 0.0 <= deviation < math.inf else Fault.OUT_OF_RANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +183,7 @@ def channels(
             entry.offset,
             entry.values,
             _wake(entry, pattern, commands, names),
+            uncertainty(entry, modality, _pointer(entry), key.removesuffix(".modality"), binding.where),
         )
         patterns.setdefault(pattern, []).append(field)
         for source in entry.availability:
@@ -156,6 +202,10 @@ def _check_values(entry: ObserveConfig, modality: Modality, key: str, where: str
                 f"{key}.values.{name}: found {value!r}, expected a value of modality "
                 f"{modality.name} of {where}: {expected}"
             )
+
+
+def _pointer(entry: ObserveConfig) -> tuple[str, ...] | None:
+    return parse_pointer(entry.uncertainty_pointer) if entry.uncertainty_pointer else None
 
 
 def _wake(entry: ObserveConfig, pattern: str, commands: Sequence[ActConfig], names: AgentNames) -> Wake:

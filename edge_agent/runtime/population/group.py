@@ -14,14 +14,14 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import PopulationConfig
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
-from edge_agent.runtime.population import actuators
+from edge_agent.runtime.population import actuators, spread
 from edge_agent.runtime.population.actuators import SAFE, Sink
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import Channel
@@ -32,6 +32,7 @@ from edge_agent.runtime.population.observations import Observations
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.runtime.population.safe_state import Executed, Hold, SafeState
 from edge_agent.runtime.population.shadow import Shadow
+from edge_agent.runtime.population.spread import Distributions, SpreadTable
 from edge_agent.runtime.population.suspension import SuspendReason
 
 
@@ -49,14 +50,15 @@ class Step(NamedTuple):
     """(n, F), SAFE for those to be held safe."""
     executed: Executed | None = None
     """What those that are held safe do instead, if there are such."""
+    soft: Distributions | None = None
+    """Distributions in place of bins, where observations were uncertain."""
 
 
-def columns(
-    config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike = np.int16
-) -> tuple[Column, ...]:
+def columns(config: PopulationConfig, size: int, binding: Binding) -> tuple[Column, ...]:
     """Return what `Group` needs of the arena beside the model's and the history's columns."""
     return (
-        *Observations.columns(size, modalities, dtype),
+        *Observations.columns(size, len(binding.modalities), binding.dtype),
+        *SpreadTable.columns(config, binding, size),
         *SafeState.columns(size),
         *actuators.columns(config, size),
     )
@@ -153,18 +155,19 @@ class Group:
             return None
         observed, silent = self.observations.collect(subset, now)
         self.counters.ticks += 1
-        chosen = np.asarray(self.model_port.step(observed, subset), np.int16)
+        soft = self.observations.distributions(subset, observed)
+        chosen = np.asarray(spread.step(self.model_port, observed, subset, soft), np.int16)
         self.counters.steps += len(agents)
         energy = self.model_port.free_energy if subset is None else self.model_port.free_energy[agents]
         if self.shadow is not None:
-            self.shadow.follow(agents, subset, observed, chosen, energy)
+            self.shadow.follow(agents, subset, observed, chosen, energy, soft)
         self.history.append(agents, self.counters.ticks, time_ms, observed, chosen, energy)
         self._safe_state.note(agents, silent)
         if not silent.any():
-            return Step(agents, observed, chosen, chosen)
+            return Step(agents, observed, chosen, chosen, soft=soft)
         actions = chosen.copy()
         actions[silent] = SAFE
-        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]))
+        return Step(agents, observed, chosen, actions, self._execute_safe(agents[silent]), soft)
 
     def publish(
         self,

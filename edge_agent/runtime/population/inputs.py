@@ -146,9 +146,10 @@ class Inputs:
             return
         where, count = (slice(None), self._size) if agent < 0 else (agent, 1)
         for field in channel.fields:
-            code = field.read(document)
-            if code is None:  # not observed: what was stays until it is stale
+            value = field.value(document)
+            if value is None:  # not observed: what was stays until it is stale
                 continue
+            code = value if isinstance(value, Fault) else field.encode(value, document)
             if isinstance(code, Fault):
                 self.faults[code] += 1
                 continue

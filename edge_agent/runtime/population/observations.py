@@ -4,7 +4,8 @@ Theory of operation. Bins lie in an int16 column (N, M), beside the time at whic
 they are copied to a scratch column in which those older than their modality's ``stale_s`` count as not
 observed; those that hold for one step only are then gone. An agent is fresh from when it was heard from (or
 something changed, if the population steps on change) until its actions are out, and silent when all of its
-modalities that somebody feeds are stale.
+modalities that somebody feeds are stale. Where observations may be distributions, those lie in a column of
+their own beside the bins that stand for them (`runtime.population.spread`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from edge_agent.config.records import PopulationConfig
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.population.binding import Binding, Wake
+from edge_agent.runtime.population.spread import Distributions, Spread, SpreadTable
 
 NEVER = -1e18
 BULK_STALE_S = 300.0
@@ -47,6 +49,7 @@ class Observations:
         self._fresh = arrays["fresh"]
         self._codes[:] = binding.missing
         self._arrived[:] = NEVER
+        self._spread = SpreadTable(config, binding, arrays["spread"]) if "spread" in arrays else None
         self._on_change = config.step == "change"
         self._stale_s = np.full(len(binding.modalities), BULK_STALE_S)
         self._once: list[int] = []
@@ -71,9 +74,15 @@ class Observations:
         )
 
     def set(
-        self, where: int | slice, column: int, code: float, arrived: float, wake: Wake = Wake.ARRIVAL
+        self,
+        where: int | slice,
+        column: int,
+        said: float | Spread,
+        arrived: float,
+        wake: Wake = Wake.ARRIVAL,
     ) -> None:
         """Take in what one agent, or a slice of them, observes in one modality."""
+        code, weights = said if isinstance(said, Spread) else (said, None)
         if wake is Wake.NEVER:
             pass
         elif self._on_change or wake is Wake.CHANGE:
@@ -82,6 +91,8 @@ class Observations:
             self._fresh[where] = True
         self._codes[where, column] = code
         self._arrived[where, column] = arrived
+        if self._spread is not None:
+            self._spread.set(where, column, weights)
 
     def lose(self, where: int | slice, column: int) -> None:
         """Discard a modality's observation of one agent, or of a slice of them, until the next reading."""
@@ -95,6 +106,8 @@ class Observations:
         self._fresh |= changed.any(axis=1)
         np.copyto(self._codes, codes, where=known)
         self._arrived[known] = arrived
+        if self._spread is not None:
+            self._spread.clear(known)
         return int(np.count_nonzero(known))
 
     @property
@@ -120,6 +133,12 @@ class Observations:
         for column in self._once:
             self._codes[slice(None) if agents is None else agents, column] = self._binding.missing
         return observed, self._silence(arrived, now)
+
+    def distributions(self, agents: NDArray[np.intp] | None, observed: NDArray[Any]) -> Distributions | None:
+        """Return the distributions behind the bins that `collect` gave for ``agents``; None if there are
+        none.
+        """
+        return None if self._spread is None else self._spread.of(agents, observed)
 
     def answered(self, agents: NDArray[np.intp]) -> NDArray[np.float64]:
         """Take it that actions of ``agents`` are out; return when the fresh ones were heard from (n,)."""

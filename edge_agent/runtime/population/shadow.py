@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.runtime.population import spread
 from edge_agent.runtime.population.population_port import PopulationPort
+from edge_agent.runtime.population.spread import Distributions
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class Shadow:
         observed: NDArray[Any],
         chosen: NDArray[np.int16],
         energy: NDArray[np.float32],
+        soft: Distributions | None = None,
     ) -> None:
         """Step as the acting model did.
 
@@ -51,8 +54,10 @@ class Shadow:
             What the acting model chose.
         energy : ndarray, float32 (n,)
             Its free energy, nats.
+        soft : mapping of modality to ndarray (n, O), optional
+            Distributions that they saw in place of bins.
         """
-        differs = (chosen != self.model_port.step(observed, subset)).any(axis=1)
+        differs = (chosen != spread.step(self.model_port, observed, subset, soft)).any(axis=1)
         if differs.any():
             self.model_port.act(chosen[differs], agents[differs])
         self.steps += len(agents)

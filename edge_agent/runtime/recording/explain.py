@@ -66,8 +66,8 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     return Explanation(
         agent=moment.names[agent],
         observed=[
-            f"{modality.name} {modality.text(int(code))}"
-            for modality, code in zip(binding.modalities, moment.observed[row], strict=True)
+            f"{modality.name} {modality.text(int(code))}{_chance(moment, row, m, int(code))}"
+            for m, (modality, code) in enumerate(zip(binding.modalities, moment.observed[row], strict=True))
         ],
         free_energy=float(population.free_energy[agent]),
         beliefs={
@@ -77,6 +77,12 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
         options=sorted(options, key=lambda option: -option.posterior),
         chosen=_values(binding, moment.actions[row]),
     )
+
+
+def _chance(moment: Moment, row: int, modality: int, code: int) -> str:
+    """Return how probable an observed bin was, where a distribution was observed."""
+    weights = None if moment.soft is None else moment.soft.get(modality)
+    return "" if weights is None or not weights[row].any() else f" (probability {weights[row, code]:.3g})"
 
 
 def _values(binding: Binding, actions: Any) -> list[Any]:

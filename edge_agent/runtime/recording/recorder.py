@@ -2,7 +2,8 @@
 
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
-``step`` frame holds tick, agents (empty: all), observations and the actions that came out; a ``plan`` frame
+``step`` frame holds tick, agents (empty: all), observations (distributions beside the bins that stand for
+them) and the actions that came out; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
 a ``believe`` frame holds what it takes over from peers; an ``act`` frame, or the step's own, what those did
 who were held safe, whose actions waited, or who were overridden. An ``override`` frame states that a user
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.safe_state import Executed
+from edge_agent.runtime.population.spread import Distributions
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
 
@@ -57,6 +59,7 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "shape": BodyField(list, "[n, M, F]", required=True),
         "held": BodyField(bytes, "int32 LE, whose actions were others than they chose"),
         "executed": BodyField(bytes, "int16 LE [held, F]; -1 not known"),
+        "soft": BodyField(dict, "modality to distributions observed, float32 LE [n, O]; zeros: the outcome"),
     },
     "act": _OF
     | {
@@ -168,6 +171,7 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
     everyone = len(step.agents) == size
     return frame(
         _held(step.executed)
+        | _soft(step.soft)
         | {
             "kind": "step",
             "population": name,
@@ -183,6 +187,12 @@ def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
 def act_frame(name: str, executed: Executed) -> bytes:
     """Return the frame of what agents did between two steps instead of what they chose."""
     return frame(_held(executed) | {"kind": "act", "population": name})
+
+
+def _soft(soft: Distributions | None) -> dict[str, Any]:
+    if soft is None:
+        return {}
+    return {"soft": {str(m): weights.astype("<f4").tobytes() for m, weights in soft.items()}}
 
 
 def _held(executed: Executed | None) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.templates import check_fields
 from edge_agent.engine import Population
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population import models
+from edge_agent.runtime.population import models, spread
 from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
+from edge_agent.runtime.population.spread import Distributions
 
 if TYPE_CHECKING:
     from edge_agent.runtime.population.models import AnyModel
@@ -62,6 +63,7 @@ class Moment:
     observed: NDArray[Any]
     actions: NDArray[np.int16]
     agents: NDArray[np.intp]
+    soft: Distributions | None = None
 
 
 @dataclass(slots=True)
@@ -213,6 +215,23 @@ def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
         raise ConfigError(f"recording: tick {entry['tick']} is of shape {entry['shape']}, expected {shape}")
     observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), (n, shape[1]))
     agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
-    actions = running.population.step(observed, None if everyone else agents).astype(np.int16)
-    actions = actions.reshape(n, shape[2])
-    return Moment(running.population, binding, running.names, observed, actions, agents)
+    soft = _soft(entry, binding, n)
+    actions = spread.step(running.population, observed, None if everyone else agents, soft)
+    actions = actions.astype(np.int16).reshape(n, shape[2])
+    return Moment(running.population, binding, running.names, observed, actions, agents, soft)
+
+
+def _soft(entry: Mapping[str, Any], binding: Binding, n: int) -> Distributions | None:
+    """Return the distributions that stand in place of bins, None where there are none."""
+    found = entry.get("soft")
+    if found is None:
+        return None
+    sizes = {str(m): modality.size for m, modality in enumerate(binding.modalities)}
+    for key in found:
+        if key not in sizes:
+            raise ConfigError(
+                f"recording: {entry['kind']}: soft has modality {str(key)[:60]!r}, "
+                f"expected one of {', '.join(sizes)}"
+            )
+    where = {"kind": f"{entry['kind']}: soft"} | found
+    return {int(key): _array(where, key, "<f4", (n, sizes[key])) for key in found}

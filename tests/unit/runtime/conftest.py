@@ -96,7 +96,7 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
     size = len(item.names)
     model_port = build_mirror(item, arena, f"{owner}/agents")
     past = arena.allocate(f"{owner}/history", history_columns(item.config.history_kb * 1024, 2, 1))
-    arrays = arena.allocate(f"{owner}/io", columns(item.config, size, 2))
+    arrays = arena.allocate(f"{owner}/io", columns(item.config, size, item.binding))
     owners = (f"{owner}/agents", f"{owner}/io", f"{owner}/history")
     history = History(past, 2, 1)
     return Group(

@@ -133,6 +133,18 @@ BAD += [
         PEERS + P2 + "rate_hz = 2\nshare = [{factor = 'f'}]",
         "rate_hz: found 2, expected 1: a step each fleet tick",
     ),
+    (
+        PEERS + P2 + "share = [{factor = 'f'}]\nobserve = [{modality = 'm', topic = 't', uncertainty = 1.0}]",
+        "observe[0].uncertainty: found 1.0, expected none where a factor is shared",
+    ),
+    (
+        OBSERVE + 'modality = "m"\nsource = "file"\npath = "/x"\nuncertainty = 1.0',
+        "observe[0].uncertainty: found with source 'file', expected source 'mqtt'",
+    ),
+    (
+        OBSERVE + 'modality = "m"\ntopic = "t"\nprobabilities = true\nvalues = { a = 1 }',
+        "observe[0].probabilities: found with values, expected it alone",
+    ),
     (PEERS + P2 + "step = 'arrival'\nshare = [{factor = 'f'}]", "step: found 'arrival', expected 'rate'"),
     (PEERS + POPULATION + "size = 500\nshare = [{factor = 'f'}]", "size: found 500, expected at most 256"),
     (PEERS + f'place = "{"x" * 500}"\n' + P2, "peers.place: found 500 characters, expected at most"),
