@@ -39,7 +39,6 @@ GOLDEN = {
         "env_tmaze_simplified",
         "env_graph_world",
         "notebook_agent_demo",
-        "si_tmaze_2",
     ),
     "legacy": ("legacy_defaults", "legacy_C_over_time", "legacy_notebook_agent_demo", "legacy_env_tmaze"),
 }

@@ -1,7 +1,6 @@
 """Sophisticated inference: the kernel beside the reference, its bounds, and what is refused.
 
-That the reference decides as pymdp's search does is in tests/unit/convert/test_live_agents.py, on traces of
-live agents.
+That both decide as pymdp's search does is what ``make parity`` measures, on live agents (``si_...``).
 """
 
 from __future__ import annotations
