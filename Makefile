@@ -16,7 +16,7 @@ help: ## list the targets
 setup: .venv/.stamp ## create .venv with all dependencies for development
 
 # The kernels are built at installation: their sources are prerequisites. The Python files are used in place.
-DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e tools/edge_hub
+DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[oidc,otlp]'
 
 .venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
@@ -63,7 +63,7 @@ screenshots: setup ## make docs/images from a run of the demo
 
 test: setup lint ## run lint and all tests, with a real Mosquitto
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
-		promtool clang unshare $(ARM64_TOOLS)
+		promtool amtool haproxy pgbouncer clang unshare $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure all figures in ten minutes and write benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -141,13 +141,44 @@ wheels: setup ## build dist/*.whl: edge-agent per architecture (abi3, manylinux)
 deb: wheels ## build dist/*.deb for 64-bit boards with Debian or Raspberry Pi OS 12 (bookworm) and 13 (trixie)
 	tools/packaging/deb/build.sh bookworm arm64
 	tools/packaging/deb/build.sh trixie arm64
+	tools/packaging/deb/hub.sh bookworm arm64
+	tools/packaging/deb/hub.sh trixie arm64
+	tools/packaging/deb/hub.sh bookworm amd64
+	tools/packaging/deb/hub.sh trixie amd64
 
 wheelhouse: wheels ## collect the wheels that Dockerfile.arm64 installs in dist/wheelhouse-aarch64
-	tools/packaging/image/wheelhouse.sh
+	tools/packaging/image/wheelhouse.sh device
 
 image: wheelhouse ## build the container image dist/edge-agent_arm64.tar with buildah
 	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
-	tools/packaging/image/build.sh
+	tools/packaging/image/build.sh device
+
+hub-wheelhouse: wheels ## collect the wheels that deploy/hub/Dockerfile installs in dist/wheelhouse-hub
+	tools/packaging/image/wheelhouse.sh hub
+
+hub-image: hub-wheelhouse ## build the hub's container image dist/edge-hub_ARCH.tar with buildah
+	@tools/ensure_system.sh buildah mmdebstrap
+	tools/packaging/image/build.sh hub
+
+SCALE_OUT := haproxy initdb mosquitto openssl pgbouncer prometheus prometheus-alertmanager promtool
+
+scale-out: setup ## start the scale-out set of deploy/scale on this machine, until Ctrl-C
+	@tools/ensure_system.sh $(SCALE_OUT)
+	$(PY) -m deploy.scale.stack
+
+test-deploy: setup ## test the scale-out set: shards behind HAProxy, pgbouncer, workers, Prometheus, an alert
+	@tools/ensure_system.sh $(SCALE_OUT)
+	.venv/bin/pytest --timeout=900 tests/deploy/scale_out.py
+
+test-fleet-ray: setup build/ray/.stamp ## simulate a fleet on a Ray cluster of this machine, in a separate environment
+	@tools/ensure_system.sh mosquitto
+	build/ray/bin/python -m pytest -q -p no:cacheprovider tests/deploy/fleet_ray.py
+
+build/ray/.stamp: setup
+	@[ -x build/ray/bin/python ] || python3 -m venv build/ray
+	@[ -e $@ ] || build/ray/bin/python -m pip --disable-pip-version-check -q install ray==2.60.0
+	@$(PY) tools/parity/link.py build/ray .venv
+	@touch $@
 
 test-arm64: setup ## install and test on emulated boards: Cortex-A53, A72, A76
 	@tools/ensure_system.sh $(ARM64_TOOLS)

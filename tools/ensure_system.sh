@@ -21,6 +21,7 @@ declare -A package=(
     [unshare]="util-linux"
     [clang]="clang"
     [promtool]="prometheus"
+    [amtool]="prometheus-alertmanager"
     [dpkg-deb]="dpkg"
     [cpio]="cpio"
     [depmod]="kmod"

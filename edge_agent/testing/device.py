@@ -80,6 +80,8 @@ class SimulatedDevice:
         Of the backoff and of repeated requests.
     settings : SessionSettings
         Times and limits.
+    health_seconds : float
+        Seconds between two reports of how a bundle does.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class SimulatedDevice:
         outbox: Outbox | None = None,
         seed: int = 0,
         settings: SessionSettings | None = None,
+        health_seconds: float = 0.25,
     ) -> None:
         self.topics = topics
         self.outbox = outbox
@@ -103,7 +106,7 @@ class SimulatedDevice:
         self.commands: list[Command] = []
         self._client, self._clock, self._blocks, self._state_store = client, clock, blocks, state_store
         self._populations = dict(populations)
-        self._verify, self._health = verify, health
+        self._verify, self._health, self._health_seconds = verify, health, health_seconds
         rng = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self.hub_client = HubClient(topics, trust, populations, blocks.had, rng, state_store.read())
         self.acting = {name: self.hub_client.running(name) for name in populations}
@@ -117,25 +120,25 @@ class SimulatedDevice:
         """When `run_once` has something to do, monotonic seconds."""
         times = [self.session.deadline, self.hub_client.deadline, self.telemetry.deadline]
         times += [self.outbox.deadline] if self.outbox else []
-        times += [self._clock.monotonic() + 0.25] if self._watched else []
+        times += [self._clock.monotonic() + self._health_seconds] if self._watched else []
         return min(t for t in times if t is not None)
 
     def start(self) -> None:
         """Begin."""
         now = self._clock.monotonic()
         self._follow(self.hub_client.start(now, self._clock.time()))
-        self._perform(self.session.start(now))
+        self.perform(self.session.start(now))
 
     def stop(self) -> None:
         """Say goodbye."""
-        self._perform(self.session.stop(self._clock.monotonic()))
+        self.perform(self.session.stop(self._clock.monotonic()))
 
     def run_once(self) -> None:
         """Run one round of the main loop."""
         now, t = self._clock.monotonic(), self._clock.time()
         for event in self._client.events():
-            self._perform(self.session.handle(event, now))
-        self._perform(self.session.tick(now))
+            self.perform(self.session.handle(event, now))
+        self.perform(self.session.tick(now))
         for population, (bundle, since) in list(self._watched.items()):
             health = self._health(bundle, now - since)
             self._follow(self.hub_client.health(population, health, now, t))
@@ -146,7 +149,7 @@ class SimulatedDevice:
             body = self.telemetry.due(counters, 0, now)
             if body is not None:
                 self.outbox.append(body, t, now)
-            self._perform(self.outbox.advance(self.session, now, t))
+            self.perform(self.outbox.advance(self.session, now, t))
 
     def _birth(self, online: bool) -> Publication:
         populations = {n: (self.acting[n], size) for n, (_, size) in self._populations.items()}
@@ -154,7 +157,8 @@ class SimulatedDevice:
         payload = messages.encode(Message(body, t=self._clock.time()))
         return Publication(self.topics.birth, payload, retain=True)
 
-    def _perform(self, effects: list[Effect]) -> None:
+    def perform(self, effects: list[Effect]) -> None:
+        """Carry out the session's effects."""
         for effect in carry_out(effects, self._client):
             now, t = self._clock.monotonic(), self._clock.time()
             match effect:
@@ -178,7 +182,7 @@ class SimulatedDevice:
                 case Save(state):
                     self._state_store.write(state)
                 case Publish(publication):
-                    self._perform(self.session.publish(publication, now)[1])
+                    self.perform(self.session.publish(publication, now)[1])
                 case Write(cut, index, data):
                     self._blocks.write(cut, index, data)
                 case Download(cut):

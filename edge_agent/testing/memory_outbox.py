@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_agent.protocol.outbox_store import Batch, Contents, OutboxEntry, Range, Written, merged
 
 
 class MemoryOutboxStore:
-    """A `protocol.outbox_store.Store`.
+    """A `protocol.outbox_store.Store`; ``wake`` is called when a transaction has ended.
 
     Attributes
     ----------
@@ -18,8 +18,9 @@ class MemoryOutboxStore:
         While not empty, transactions end with this reason and change nothing.
     """
 
-    def __init__(self, name: str = "memory") -> None:
+    def __init__(self, name: str = "memory", wake: Callable[[], None] = lambda: None) -> None:
         self.name = name
+        self._wake = wake
         self.slow = False
         self.failing = ""
         self.entries: dict[int, OutboxEntry] = {}
@@ -50,6 +51,7 @@ class MemoryOutboxStore:
         if batch is None:
             return
         self._result = Written(self.failing)
+        self._wake()
         if self.failing:
             return
         for first, last in batch.remove:

@@ -30,6 +30,7 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_convert.readers import pymdp_npz
 from fidelity import agreement
 from fleet import FLEET, HEARTBEAT_S, HOST, Device, Hub, broker, fresh_directory, run_program
+from hub_service import HubService
 from playback import Playback, Share
 from rooms import Rooms, Score
 
@@ -64,6 +65,7 @@ def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
         seen["broker"], port = stack.enter_context(broker(directory / "broker"))
         console.print(f"broker: {seen['broker']}; {len(DEVICES)} devices with {BULK + SINGLE} rooms each")
         hub = stack.enter_context(Hub(directory, port, live))
+        service = stack.enter_context(HubService(directory, port))
         fleet = {
             name: stack.enter_context(Device(directory, name, port, BULK, SINGLE, SEED + number))
             for number, name in enumerate(DEVICES)
@@ -97,6 +99,7 @@ def play(directory: Path, console: Console, live: bool) -> dict[str, Any]:
         seen["status"] = {name: device.status() for name, device in fleet.items()}
         seen["exit"] = {name: device.stop() for name, device in fleet.items()}
         playback.close()
+        seen["service"] = {"address": service.address, "messages": service.messages()}
     seen["hub"] = hub.lines()
     record = playback.record
     chosen = np.linspace(0, BULK - 1, COMPARED_ROOMS).astype(int).tolist()
@@ -129,6 +132,8 @@ def summarize(seen: dict[str, Any]) -> dict[str, Any]:
     checks = {
         "the hub saw every device": {line["device"] for line in lines} == set(DEVICES),
         "the hub saw the killed device go and come back": _went_and_came_back(course),
+        "the hub's service stored telemetry of every device": set(DEVICES)
+        == {name for name, count in seen["service"]["messages"].items() if count},
         "nine decisions in ten arrived": record.decisions >= 0.9 * expected,
         "rooms with a fan of their own were told what to do": record.set_messages > 0,
         "the devices formed a coalition": seen["members"][0] == set(DEVICES),
@@ -141,6 +146,7 @@ def summarize(seen: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "broker": seen["broker"],
+        "hub": seen["service"],
         "devices": len(DEVICES),
         "rooms": len(DEVICES) * (BULK + SINGLE),
         "seconds": round(record.seconds, 1),
@@ -205,6 +211,11 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for name, score in summary["scores"].items():
         scores.add_row(name, f"{score['comfort']:.1%}", f"{score['kwh_per_room']:.2f}")
     console.print(scores)
+    stored = sum(summary["hub"]["messages"].values())
+    console.print(
+        f"The hub at {summary['hub']['address']} saw {len(summary['hub']['messages'])} devices and stored "
+        f"{stored} of their messages; it is stopped now."
+    )
     for name in summary["failed"]:
         console.print(f"[red]did not happen:[/] {name}")
 

@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 FLEET = "office"
 PATIENCE_S = 30.0
 HEARTBEAT_S = 2.0
-_PROGRAMS = Path(sys.executable).parent
+PROGRAMS = Path(sys.executable).parent
 
 DEVICE_TOML = """\
 [device]
@@ -117,7 +117,7 @@ def _amqtt(directory: Path) -> Iterator[tuple[str, int]]:
         encoding="ascii",
     )
     with (directory / "amqtt.log").open("w") as log:
-        process = subprocess.Popen([_PROGRAMS / "amqtt", "-c", config], stdout=log, stderr=log)
+        process = subprocess.Popen([PROGRAMS / "amqtt", "-c", config], stdout=log, stderr=log)
         try:
             await_port(port, process)
             yield "amqtt", port
@@ -195,7 +195,7 @@ class Device:
         """Start the daemon; it connects in its own time."""
         self._log = self._log_path.open("a")
         self._process = subprocess.Popen(
-            [_PROGRAMS / "edge-agent", "run", "--config", self._config], stdout=self._log, stderr=self._log
+            [PROGRAMS / "edge-agent", "run", "--config", self._config], stdout=self._log, stderr=self._log
         )
 
     def await_online(self) -> None:
@@ -231,7 +231,7 @@ class Device:
             The daemon does not answer; the message ends with the last line of its log.
         """
         asked = subprocess.run(
-            [_PROGRAMS / "edge-agent", "status", "--socket", self._socket, "--json"],
+            [PROGRAMS / "edge-agent", "status", "--socket", self._socket, "--json"],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -260,7 +260,7 @@ class Hub:
 
     def __init__(self, directory: Path, port: int, live: bool) -> None:
         self._path = directory / "hub.jsonl"
-        command = [_PROGRAMS / "edge-hub", "watch", "--broker", f"{HOST}:{port}", "--fleet", FLEET]
+        command = [PROGRAMS / "edge-hub", "watch", "--broker", f"{HOST}:{port}", "--fleet", FLEET]
         self._file = self._path.open("w")
         self._watching = [subprocess.Popen([*command, "--json"], stdout=self._file)]
         if live:
@@ -289,7 +289,7 @@ def run_program(program: str, *arguments: str | Path) -> None:
     subprocess.CalledProcessError
         It failed; what is wrong it said itself.
     """
-    subprocess.run([_PROGRAMS / program, *arguments], check=True)
+    subprocess.run([PROGRAMS / program, *arguments], check=True)
 
 
 def fresh_directory(path: Path) -> Path:

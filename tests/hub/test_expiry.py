@@ -10,7 +10,7 @@ from edge_hub.database.telemetry import Numbers
 from edge_hub.domain import secrets
 from edge_hub.domain.days import DAY_S
 from edge_hub.ingest import decode
-from edge_hub.jobs.maintenance import Maintenance
+from edge_hub.jobs.maintenance import Maintenance, Retention
 
 NOW = 1_790_000_000.0
 
@@ -37,7 +37,7 @@ def test_telemetry_goes_by_its_age(database: Database) -> None:
     expiry.telemetry(database, NOW - 30 * DAY_S)
     assert left(database) == [3, 4]
     if not database.sqlite:
-        days = partitions.existing(database)
+        days = partitions.existing(database, "telemetry")
         assert days == [int((NOW - 3 * DAY_S) // DAY_S), int(NOW // DAY_S)]
 
 
@@ -76,7 +76,7 @@ def test_a_sweep_does_all_of_it(database: Database) -> None:
         number = accounts.add_user(connection, "ann", "viewer", "", now)
         accounts.add_session(connection, secrets.digest("a"), number, "c", now, now - 1)
     store(database, [0.0])
-    Maintenance(database, keep_days=30).sweep(NOW + 100 * DAY_S)
+    Maintenance(database, Retention(days=30)).sweep(NOW + 100 * DAY_S)
     assert left(database) == []
     with database.read() as connection:
         assert sql.one(connection, "SELECT count(*) FROM sessions") == 0

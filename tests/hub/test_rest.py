@@ -1,6 +1,7 @@
 """The REST interface: pages, filters, answers, problems, idempotency, and the document of it all."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,7 @@ def test_one_device_with_its_gaps_and_series(service: Service) -> None:
     assert found["birth"] == {"n": 1}
     assert [(row["messages"], row["gaps"]) for row in found["gaps"]] == [(4, 2)]
     series = caller.get("/devices/lab/d001/series").json()
+    assert series["resolution"] == "raw"
     assert series["t"] == [NOW + n for n in (1, 2, 5, 6)]
     assert series["values"] == {"rss": [51, 52, 55, 55], "rooms/tick": [1, 2, 5, 5]}
     thinned = caller.get("/devices/lab/d001/series", params={"points": 2}).json()
@@ -406,6 +408,14 @@ def test_metrics_are_readable(service: Service) -> None:
     found = {s.name: s.value for family in text_string_to_metric_families(text) for s in family.samples}
     assert found["edge_hub_messages_stored_total"] == 7.0
     assert found["edge_fleet_devices"] == 3.0
+
+
+def test_devices_that_are_connected_and_not_heard_are_counted(service: Service) -> None:
+    fill(service.hub.database, 6)
+    service.hub.now = lambda: NOW + 298.5  # heard 298.5 s ago and more, one second between two devices
+    text = service.as_role("viewer", ["metrics"], 1e9).get(service.address + "/metrics").text
+    silent = dict(re.findall(r'^edge_fleet_silent{fleet="(\w+)"} (\S+)$', text, re.MULTILINE))
+    assert silent == {"home": "2.0", "lab": "1.0"}  # d002 and d004, d005; d003 is offline
 
 
 def test_the_document_in_the_repository_is_the_applications(tmp_path: Path) -> None:

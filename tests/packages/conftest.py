@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("CMakeLists.txt", "LICENSE", "README.md", "constraints.txt", "edge_agent", "firmware_profiles")
+SOURCES = (
+    "CMakeLists.txt",
+    "LICENSE",
+    "README.md",
+    "constraints.txt",
+    "deploy",
+    "edge_agent",
+    "firmware_profiles",
+)
 SOURCES += ("pyproject.toml", "systemd", "tools")
 
 

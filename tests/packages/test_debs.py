@@ -5,13 +5,17 @@ machine. The arm64 packages of Debian 12 are installed by ``tests/arm64``. What 
 ``build/debs`` under the digest of all that goes into it.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 
+from edge_agent.testing.mosquitto import free_port
 from tests.packages.conftest import ROOT, run, unless_kept
 from tests.support import fan
 
@@ -39,6 +43,7 @@ def debs(wheels: dict[str, Path]) -> Path:
             shutil.rmtree(DEBS, ignore_errors=True)
             for release in RELEASES:
                 run("tools/packaging/deb/build.sh", release, "amd64", DEBS)
+                run("tools/packaging/deb/hub.sh", release, "amd64", DEBS)
     return DEBS
 
 
@@ -117,6 +122,42 @@ def test_the_packages_of_the_release_run_and_go(debs: Path, board: Board) -> Non
     assert not etc.exists()
 
 
+def test_the_hubs_package_runs_as_its_user_and_goes(debs: Path, board: Board) -> None:
+    installed = board.install(package(debs, "edge-hub", RELEASES[board.release]))
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    enabled = board.root / "etc/systemd/system/multi-user.target.wants"
+    assert [unit.name for unit in enabled.glob("edge-hub*")] == ["edge-hub.service"]
+
+    port = free_port()
+    config = board.root / "etc/edge-hub/hub.toml"
+    config.write_text(config.read_text().replace(":8321", f":{port}"))
+    board.run("install", "-d", "-o", "edge-hub", "-m", "0700", "/var/lib/edge-hub")
+    unit = (board.root / "usr/lib/systemd/system/edge-hub.service").read_text()
+    (start,) = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)
+    words = ["setpriv", "--reuid=edge-hub", "--regid=edge-hub", "--clear-groups", "env"]
+    words += [*re.findall("^Environment=(.*)$", unit, re.MULTILINE), *start.split()]
+    inside = [ROOT / "tools/packaging/in_root.sh", board.root, *words]
+    hub = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert hub.stdout is not None
+        lines = [hub.stdout.readline(), hub.stdout.readline()]
+        assert f"http://127.0.0.1:{port}/" in lines[0], lines
+        assert "/setup#" in lines[1]
+        transport = httpx.HTTPTransport(retries=8)  # the address is printed just before it is served
+        with httpx.Client(transport=transport) as client:
+            assert client.get(f"http://127.0.0.1:{port}/healthz").json() == {"status": "ok"}
+    finally:
+        for process in psutil.Process(hub.pid).children(recursive=True):
+            process.terminate()  # unshare itself takes no notice of SIGTERM
+        hub.communicate(timeout=60)
+    assert (board.root / "var/lib/edge-hub/hub.db").stat().st_mode & 0o777 == 0o600
+
+    purged = board.apt("purge", "edge-hub")
+    assert purged.returncode == 0, purged.stderr
+    left = ("opt/edge-hub", "etc/edge-hub", "var/lib/edge-hub", "usr/bin/edge-hub")
+    assert [path for path in left if (board.root / path).exists()] == []
+
+
 def test_an_upgrade_of_debian_upgrades_the_package() -> None:
     """Of equal versions of edge-agent the newer release's package is the newer one."""
     older, newer = (f"0.1.0{suffix}" for suffix in RELEASES.values())
@@ -125,8 +166,8 @@ def test_an_upgrade_of_debian_upgrades_the_package() -> None:
 
 
 def test_no_other_release_is_built() -> None:
-    done = subprocess.run(
-        [ROOT / "tools/packaging/deb/build.sh", "buster"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr == "found buster, expected a Debian release: bookworm or trixie\n"
+    for script in ("build.sh", "hub.sh"):
+        words = [ROOT / "tools/packaging/deb" / script, "buster"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr == "found buster, expected a Debian release: bookworm or trixie\n"

@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "sign",
     "migrate",
     "serve",
+    "export",
 )
 
 

@@ -1,15 +1,18 @@
-"""hadolint accepts the Dockerfile."""
+"""hadolint accepts the Dockerfiles."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 HADOLINT = Path(sys.executable).parent / "hadolint"
 
 
-def test_the_recipe_is_clean() -> None:
-    found = subprocess.run([HADOLINT, ROOT / "Dockerfile.arm64"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["Dockerfile.arm64", "deploy/hub/Dockerfile"])
+def test_the_recipe_is_clean(name: str) -> None:
+    found = subprocess.run([HADOLINT, ROOT / name], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 
 

@@ -71,9 +71,10 @@ def test_an_open_sandbox_is_not_rated_safe(tmp_path: Path) -> None:
     assert analyze("security", "--offline=true", f"--threshold={THRESHOLD}", unit).returncode != 0
 
 
-def test_the_hubs_unit_is_understood_and_rated_safe(tmp_path: Path) -> None:
-    unit = tmp_path / "edge-hub.service"
-    unit.write_text((UNITS / "edge-hub.service").read_text().replace("/usr/bin/edge-hub", "/bin/true"))
+@pytest.mark.parametrize("name", ["edge-hub.service", "edge-hub-ingest@.service"])
+def test_the_hubs_units_are_understood_and_rated_safe(name: str, tmp_path: Path) -> None:
+    unit = tmp_path / name.replace("@", "@1")
+    unit.write_text((UNITS / name).read_text().replace("/usr/bin/edge-hub", "/bin/true"))
     assert complaints(unit) == ""
-    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / "edge-hub.service")
+    rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / name)
     assert rated.returncode == 0, rated.stdout

@@ -45,8 +45,7 @@ async def log_in(request: Request[Any, Any, Any], data: JSONBody[Login]) -> Resp
     """Begin a session: a cookie, and the token that writes carry."""
     hub = hub_of(request)
     now = hub.now()
-    address = request.client.host if request.client else ""
-    by_user, by_address = f"user {data.user}", f"address {address}"
+    by_user, by_address = f"user {data.user}", _address(request)
 
     def look() -> tuple[int, int, dict[str, Any] | None]:
         with hub.database.read() as connection:
@@ -58,8 +57,7 @@ async def log_in(request: Request[Any, Any, Any], data: JSONBody[Login]) -> Resp
 
     user_failures, address_failures, found = await hub.run(look)
     if user_failures >= TRIES_PER_USER or address_failures >= TRIES_PER_ADDRESS:
-        detail = f"Too many failed logins; try again in {WINDOW_S:g} s."
-        raise ProblemError(429, detail, {"Retry-After": f"{WINDOW_S:g}"})
+        raise _too_many()
     async with _VERIFYING:
         right = await hub.run(passwords.verify, found["password"] if found else "", data.password)
     if found is None or not right or found["disabled"]:
@@ -119,9 +117,53 @@ async def set_up(request: Request[Any, Any, Any], data: JSONBody[Setup]) -> Resp
     return await _begin(request, hub, await hub.change(change), "")
 
 
+async def check_failures(request: Request[Any, Any, Any], hub: Hub) -> None:
+    """Refuse an address from which too many logins failed lately.
+
+    Raises
+    ------
+    ProblemError
+        Too many (429).
+    """
+
+    def look() -> int:
+        with hub.database.read() as connection:
+            return accounts.failures(connection, (_address(request),), hub.now() - WINDOW_S)
+
+    if await hub.run(look) >= TRIES_PER_ADDRESS:
+        raise _too_many()
+
+
+async def note_failure(request: Request[Any, Any, Any], hub: Hub) -> None:
+    """Note that a login from the caller's address failed."""
+    now = hub.now()
+
+    def failed() -> None:
+        with hub.database.write() as connection:
+            accounts.add_failure(connection, (_address(request),), now, now - WINDOW_S)
+
+    await hub.run(failed)
+
+
+def _address(request: Request[Any, Any, Any]) -> str:
+    return f"address {request.client.host if request.client else ''}"
+
+
+def _too_many() -> ProblemError:
+    detail = f"Too many failed logins; try again in {WINDOW_S:g} s."
+    return ProblemError(429, detail, {"Retry-After": f"{WINDOW_S:g}"})
+
+
 async def _begin(
     request: Request[Any, Any, Any], hub: Hub, found: dict[str, Any], failures: str
 ) -> Response[Session]:
+    body, cookie = await begin(request, hub, found, failures)
+    return Response(body, status_code=201, cookies=[cookie], headers={"Cache-Control": "no-store"})
+
+
+async def begin(
+    request: Request[Any, Any, Any], hub: Hub, found: dict[str, Any], failures: str
+) -> tuple[Session, Cookie]:
     """Begin a session under a new identifier; the one that the browser had before ends."""
     secret, csrf, now = secrets.make(), secrets.make(), hub.now()
     until = now + SESSION_S
@@ -144,8 +186,7 @@ async def _begin(
         secure=hub.secure,
         samesite="strict",
     )
-    body = Session(found["name"], found["role"], csrf, until)
-    return Response(body, status_code=201, cookies=[cookie], headers={"Cache-Control": "no-store"})
+    return Session(found["name"], found["role"], csrf, until), cookie
 
 
 @get("/users", opt=ADMINS, summary="Users")

@@ -24,6 +24,7 @@ from edge_hub.api import (
     devices,
     groups,
     health,
+    openid_login,
     releases,
     rollouts,
     streams,
@@ -32,6 +33,7 @@ from edge_hub.api.access import COOKIE, FindCaller, guard
 from edge_hub.api.hub import Hub
 from edge_hub.api.idempotency import Idempotent
 from edge_hub.api.problems import HANDLERS as PROBLEMS
+from edge_hub.api.traces import Traced
 from edge_hub.domain.roles import VIEWER
 
 MAX_BODY = 1024 * 1024
@@ -74,6 +76,7 @@ def make(hub: Hub) -> Litestar:
         route_handlers=[
             *devices.HANDLERS,
             *accounts.HANDLERS,
+            *openid_login.HANDLERS,
             *bundles.HANDLERS,
             *groups.HANDLERS,
             *releases.HANDLERS,
@@ -87,7 +90,11 @@ def make(hub: Hub) -> Litestar:
         route_handlers=[api, *health.HANDLERS],
         state=State({"hub": hub}),
         guards=[guard],
-        middleware=[DefineMiddleware(FindCaller), DefineMiddleware(cast(Any, Idempotent))],
+        middleware=[
+            DefineMiddleware(cast(Any, Traced)),
+            DefineMiddleware(FindCaller),
+            DefineMiddleware(cast(Any, Idempotent)),
+        ],
         exception_handlers=PROBLEMS,
         before_send=[add_headers],
         lifespan=[lifespan],

@@ -8,7 +8,7 @@ from litestar import Request, Response, delete, get, put
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from edge_hub.api.hub import caller_of, hub_of
-from edge_hub.api.problems import known
+from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
     DeviceDetail,
     DevicePage,
@@ -17,13 +17,16 @@ from edge_hub.api.schemas import (
     Population,
     Rejected,
     Series,
+    TelemetryPage,
 )
 from edge_hub.database import audit, devices, history, rejected
 from edge_hub.database.gaps import gaps
 from edge_hub.domain import filters
+from edge_hub.domain.summaries import Statistic
 
 Fleet = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Limit = Annotated[int, QueryParameter(ge=1, le=devices.MAX_PAGE)]
+_AFTER = r"^(-?[0-9]{1,13}(\.[0-9]{1,17})?(e[+-]?[0-9]{1,3})?:[0-9]{1,10}:[0-9]{1,19})?$"
 READ = {"role": "viewer", "scope": "devices"}
 WRITE = {"role": "operator", "scope": "devices"}
 
@@ -83,16 +86,53 @@ async def get_series(
     since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
     until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
     points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
+    statistic: FromQuery[Statistic] = "last",
+    resolution: FromQuery[Literal["auto", "raw", "minute", "hour"]] = "auto",
 ) -> Response[Series]:
-    """Return memory and counters over time, thinned to at most ``points``."""
+    """Return memory and counters over time, thinned to at most ``points``, from messages or roll-ups."""
     hub = hub_of(request)
 
     def compute() -> dict[str, Any]:
         with hub.database.read() as connection:
             number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
-        return history.series(hub.database, number, since, until, points)
+        wanted = None if resolution == "auto" else resolution
+        return history.series(hub.database, number, since, until, points, statistic, wanted)
 
     return await hub.answer(request, compute)
+
+
+@get("/devices/{fleet:str}/{name:str}/telemetry", opt=READ, summary="What a device reported, page by page")
+async def get_telemetry(
+    request: Request[Any, Any, Any],
+    fleet: Fleet,
+    name: Fleet,
+    since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
+    until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
+    resolution: FromQuery[Literal["raw", "minute", "hour"]] = "raw",
+    after: Annotated[str, QueryParameter(pattern=_AFTER, max_length=100)] = "",
+    limit: Limit = 500,
+) -> Response[TelemetryPage]:
+    """Return the values in a device's messages or roll-ups from ``since`` until before ``until``."""
+    hub = hub_of(request)
+    key = _key(after)
+
+    def compute() -> dict[str, Any]:
+        with hub.database.read() as connection:
+            number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
+            found = history.page(connection, number, since, until, resolution, key, limit)
+        rows = [{"t": key[0], "values": values} for key, values in found]
+        return {"rows": rows, "after": ":".join(map(repr, found[-1][0])) if len(found) == limit else ""}
+
+    return await hub.answer(request, compute)
+
+
+def _key(after: str) -> tuple[float, int, int] | None:
+    if not after:
+        return None
+    t, outbox, seq = after.split(":")
+    if int(outbox) >= 2**31 or int(seq) >= 2**63:
+        raise ProblemError(400, "after: expected what a page gave")
+    return float(t), int(outbox), int(seq)
 
 
 @put("/devices/{fleet:str}/{name:str}/labels", opt=WRITE, summary="Set a device's labels")
@@ -144,6 +184,7 @@ HANDLERS = [
     list_populations,
     get_device,
     get_series,
+    get_telemetry,
     put_labels,
     delete_device,
     list_rejected,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from litestar import Request, Response, get
@@ -13,6 +14,9 @@ from edge_agent.errors import PlatformError
 from edge_hub.api.access import PUBLIC
 from edge_hub.api.hub import Hub, hub_of
 from edge_hub.database import devices
+from edge_hub.domain import filters
+
+SILENT_S = 300
 
 
 @get("/healthz", opt={"role": PUBLIC}, include_in_schema=True, summary="Whether the process lives")
@@ -72,7 +76,16 @@ class _Fleet:
             for row in devices.summary(hub.database):
                 family.add_metric([row["fleet"]], row[key])
             found.append(family)
-        return found
+        silent = GaugeMetricFamily(
+            "edge_fleet_silent",
+            f"devices that are connected and not heard for {SILENT_S} s",
+            labels=["fleet"],
+        )
+        wanted = filters.parse(f"online silent>{SILENT_S}")
+        counted = Counter(fleet for fleet, _ in devices.numbers_of(hub.database, wanted, hub.now()))
+        for row in devices.summary(hub.database):
+            silent.add_metric([row["fleet"]], counted[row["fleet"]])
+        return [*found, silent]
 
 
 def _metrics(hub: Hub) -> bytes:

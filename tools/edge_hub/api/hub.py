@@ -16,6 +16,7 @@ from edge_hub.api.answers import Answers, respond
 from edge_hub.api.broadcast import Broadcast
 from edge_hub.database.accounts import Caller
 from edge_hub.database.engine import POOL, Database
+from edge_hub.openid import OpenIdProvider
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Hub:
     secure: bool = False
     sender: CommandSender | None = None
     release_trust: Callable[[str], Trust | None] = lambda _fleet: None
+    openid: OpenIdProvider | None = None
     troubles: list[Callable[[], str]] = field(default_factory=list)
     gauges: list[Callable[[], dict[str, float]]] = field(default_factory=list)
     answers: Answers = field(default_factory=Answers)

@@ -96,8 +96,23 @@ class DeviceDetail(Struct):
 class Series(Struct):
     """Measurements of a device: ``t`` in Unix seconds, and a list of the same length for each series."""
 
+    resolution: Literal["raw", "minute", "hour"]
     t: list[float]
     values: dict[str, list[float | None]]
+
+
+class TelemetryRow(Struct):
+    """What one message, minute or hour says: ``t`` in Unix seconds, and the series that it holds."""
+
+    t: float
+    values: dict[str, float]
+
+
+class TelemetryPage(Struct):
+    """A page of what a device reported; ``after`` is for the next one, "" at the end."""
+
+    rows: list[TelemetryRow]
+    after: str
 
 
 class FleetSummary(Struct):
@@ -393,6 +408,12 @@ class Session(Struct):
     role: str
     csrf: str
     expires: float
+
+
+class OpenId(Struct):
+    """The OpenID provider by which people can log in (``/api/v1/oidc/login``), "" for none."""
+
+    issuer: str
 
 
 class AuditEntry(Struct):

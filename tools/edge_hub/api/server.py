@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -28,13 +28,15 @@ from edge_hub.api.hub import Hub
 from edge_hub.api.request_limits import TimedRequests
 from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
+from edge_hub.ingest.process import set_up_collector
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.bundle_cache import BundleCache
 from edge_hub.jobs.changes import POLL_S, Changes
 from edge_hub.jobs.director import Director
-from edge_hub.jobs.maintenance import Maintenance
+from edge_hub.jobs.maintenance import Maintenance, Retention
 from edge_hub.jobs.rollouts import RolloutRunner
+from edge_hub.openid import OpenIdProvider
 
 log = logging.getLogger("edge_hub")
 
@@ -51,11 +53,12 @@ class Settings:
     arguments: argparse.Namespace
     ingest: bool = True
     group: str = ""
-    keep_days: float = 30.0
+    keep: Retention = field(default_factory=Retention)
     certificate: Path | None = None
     certificate_key: Path | None = None
     proxies: str = ""
     release_trust: Callable[[str], Trust | None] = lambda _fleet: None
+    openid: OpenIdProvider | None = None
 
 
 class Ingest:
@@ -133,13 +136,16 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     hub.troubles.append(director.trouble)
     hub.sender = director if keys else None
     hub.release_trust = settings.release_trust
-    parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director]
+    hub.openid = settings.openid
+    maintenance = Maintenance(database, settings.keep)
+    parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director, maintenance]
     if settings.ingest:
+        set_up_collector()
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
         ingest.failed = failed
         hub.troubles.append(ingest.trouble)
         hub.gauges.append(ingest.gauges)
-        parts += [ingest, Maintenance(database, settings.keep_days)]
+        parts.append(ingest)
     if keys:
         runner = RolloutRunner(database, bundles, arguments, keys)
         hub.gauges.append(lambda: {"rollouts_running": runner.running})

@@ -10,6 +10,7 @@ command line counts more. At the first start a link is printed that makes the fi
 from __future__ import annotations
 
 import argparse
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from edge_hub.hub_folder import HubStore, default_folder
 
 if TYPE_CHECKING:
     from edge_agent.wire.signatures import SecretKey
+    from edge_hub.jobs.maintenance import Retention
+    from edge_hub.openid import OpenIdProvider
 
 DEFAULT_LISTEN = "127.0.0.1:8321"
 
@@ -66,6 +69,20 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--keep-days", type=float, default=30.0, help="days that telemetry is kept; default: 30"
     )
+    parser.add_argument(
+        "--keep-rollup-days",
+        type=float,
+        default=365.0,
+        metavar="DAYS",
+        help="days that roll-ups per minute and hour are kept; default: 365",
+    )
+    parser.add_argument(
+        "--keep-gb",
+        type=float,
+        default=0.0,
+        metavar="GB",
+        help="delete the oldest telemetry above this size; default: 0, no limit",
+    )
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve by TLS with this")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     parser.add_argument(
@@ -74,9 +91,40 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar="ADDRESSES",
         help="proxies in front that serve by TLS and whose X-Forwarded-For is believed",
     )
+    _add_openid_options(parser)
+    parser.add_argument(
+        "--otlp", default="", metavar="URL", help="send traces to this OpenTelemetry collector, by OTLP/HTTP"
+    )
     connection.add_arguments(parser)
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.set_defaults(run=lambda arguments: run(arguments, parser))
+
+
+def _add_openid_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--public-url", default="", metavar="URL", help="how browsers reach the hub; for --oidc-issuer"
+    )
+    parser.add_argument(
+        "--oidc-issuer", default="", metavar="URL", help="people log in by this OpenID provider"
+    )
+    parser.add_argument("--oidc-client-id", default="", metavar="ID", help="how the provider knows this hub")
+    parser.add_argument(
+        "--oidc-client-secret-file",
+        type=Path,
+        metavar="FILE",
+        help="a file whose first line is the secret of the client",
+    )
+    parser.add_argument(
+        "--oidc-role",
+        action="append",
+        default=[],
+        metavar="VALUE=ROLE",
+        help="who has this value in the claim has this role; without one nobody gets in",
+    )
+    parser.add_argument("--oidc-role-claim", default="groups", metavar="CLAIM", help="default: %(default)s")
+    parser.add_argument(
+        "--oidc-name-claim", default="preferred_username", metavar="CLAIM", help="default: %(default)s"
+    )
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -107,6 +155,10 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
 
     if not arguments.verbose:
         logging.getLogger("edge_hub").setLevel(logging.INFO)
+    if arguments.otlp:
+        from edge_hub import tracing
+
+        tracing.set_up(arguments.otlp)
     keys = [signatures.load_secret(path) for path in arguments.sign]
     release = _release_keys(arguments, keys)
     store = HubStore(arguments.state)
@@ -123,7 +175,8 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             arguments,
             ingest=not arguments.no_ingest,
             group=arguments.group,
-            keep_days=arguments.keep_days,
+            keep=_retention(arguments),
+            openid=_openid(arguments),
             certificate=arguments.tls_certificate,
             certificate_key=arguments.tls_key,
             proxies=arguments.proxies,
@@ -140,6 +193,55 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             link = f"{scheme}://{shown}:{port}/setup#{code}"
             print(f"edge-hub: make the first admin within an hour: {link}", flush=True)
         return server.run(database, broker, settings, keys)
+
+
+def _openid(arguments: argparse.Namespace) -> OpenIdProvider | None:
+    """Return the OpenID provider, None without --oidc-issuer.
+
+    Raises
+    ------
+    ConfigError
+        An option is missing or wrong, or others can read the file with the secret.
+    """
+    if not arguments.oidc_issuer:
+        return None
+    from edge_agent.wire import broker_login
+    from edge_hub.openid import OpenIdProvider
+
+    roles = {}
+    for text in arguments.oidc_role:
+        value, equals, role = text.rpartition("=")
+        if not equals:
+            raise ConfigError(f"--oidc-role: found {text!r}, expected VALUE=ROLE")
+        roles[value] = role
+    file = arguments.oidc_client_secret_file
+    return OpenIdProvider(
+        arguments.oidc_issuer,
+        arguments.oidc_client_id,
+        broker_login.password(file, "--oidc-client-secret-file") if file else "",
+        f"{arguments.public_url.rstrip('/')}/api/v1/oidc/callback",
+        roles,
+        arguments.oidc_role_claim,
+        arguments.oidc_name_claim,
+    )
+
+
+def _retention(arguments: argparse.Namespace) -> Retention:
+    """Return what is kept.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of its range, or roll-ups end before what they are made of.
+    """
+    from edge_hub.jobs.maintenance import Retention
+
+    for name, least in (("keep_days", 0.0), ("keep_rollup_days", arguments.keep_days), ("keep_gb", 0.0)):
+        value = getattr(arguments, name)
+        if not (math.isfinite(value) and value >= least):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: found {value:g}, expected a number of {least:g} or more")
+    return Retention(arguments.keep_days, arguments.keep_rollup_days, int(arguments.keep_gb * 1e9))
 
 
 def _release_keys(arguments: argparse.Namespace, keys: list[SecretKey]) -> list[bytes]:
@@ -207,7 +309,7 @@ def _typed(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
     elif isinstance(action.default, list):
         fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
         expected = "a list of texts"
-        value = [Path(item) for item in value] if fits else value
+        value = [Path(item) for item in value] if fits and action.type is Path else value
     elif action.type is float:
         expected, fits = "a number", isinstance(value, (int, float)) and not isinstance(value, bool)
     else:

@@ -39,9 +39,21 @@ def user(connection: Connection, name: str) -> dict[str, Any] | None:
     return dict(row) if row else None
 
 
-def add_user(connection: Connection, name: str, role: str, password: str, now: float) -> int:
-    """Add a user; ``password`` is its hash, "" for one that logs in elsewhere. Return its number."""
+def user_of_subject(connection: Connection, subject: str) -> dict[str, Any] | None:
+    """Return the user whom an OpenID provider identifies so, None if there is none."""
+    row = connection.execute(select(users).where(users.c.subject == subject)).mappings().first()
+    return dict(row) if row else None
+
+
+def add_user(
+    connection: Connection, name: str, role: str, password: str, now: float, subject: str = ""
+) -> int:
+    """Add a user; return its number.
+
+    ``password`` is its hash, "" for a user that an OpenID provider identifies as ``subject``.
+    """
     values = {"name": name, "role": role, "password": password, "created": now, "disabled": False}
+    values["subject"] = subject
     return int(connection.execute(insert(users).values(**values).returning(users.c.id)).scalar_one())
 
 

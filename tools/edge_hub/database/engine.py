@@ -3,7 +3,8 @@
 Theory of operation. ``--data`` names a SQLite file or a ``postgresql://`` address. SQLite is in WAL mode:
 readers never wait, and all writers of this process share one connection, so that they queue here instead of
 failing there; other processes are waited for (``busy_timeout``). Every commit is on disk before it returns
-(``synchronous=FULL``): what is acknowledged to the broker survives a power cut. PostgreSQL has a small pool.
+(``synchronous=FULL``): what is acknowledged to the broker survives a power cut. PostgreSQL has a small pool;
+``?prepare=no`` in its address keeps statements unprepared, as a pgbouncer that pools transactions needs it.
 What the database refuses because it is not there (stopped, locked, disk full) is a `PlatformError` and may be
 tried again; what it refuses because of the values is a `ValueRefusedError`.
 """
@@ -60,12 +61,15 @@ class Database:
             self._reader = _sqlite(self.url, "BEGIN", POOL)
             self._writer = _sqlite(self.url, "BEGIN IMMEDIATE", 1)
         else:
+            options: dict[str, Any] = {"connect_timeout": 5, "application_name": "edge-hub"}
+            if self.url.query.get("prepare") == "no":
+                options["prepare_threshold"] = None
             self._reader = self._writer = create_engine(
-                self.url,
+                self.url.difference_update_query(["prepare"]),
                 pool_size=POOL,
                 max_overflow=POOL,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": 5, "application_name": "edge-hub"},
+                connect_args=options,
             )
 
     @contextmanager
@@ -160,6 +164,8 @@ def address(data: str) -> URL:
         raise ConfigError("--data: found an address that can't be read, expected postgresql://…") from error
     if url.get_backend_name() != "postgresql":
         raise ConfigError(f"--data: found {url.drivername}://…, expected a file or postgresql://…")
+    if url.query.get("prepare", "no") != "no":
+        raise ConfigError(f"--data: prepare: found {url.query['prepare']!r}, expected no, or nothing")
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -1,29 +1,79 @@
-"""What is too old goes: a day's partition at once on PostgreSQL, a few rows at a time on SQLite.
+"""What is too old or too much goes: a partition at once on PostgreSQL, a few rows at a time on SQLite.
 
 Theory of operation. SQLite has one writer, so a long delete would hold ingest up: each step deletes at most
-`STEP` rows, the first that were stored, in a transaction of its own.
+`STEP` rows, the first that were stored, in a transaction of its own. Telemetry goes after it was rolled up
+(`edge_hub.jobs.maintenance`); roll-ups have an age of their own.
 """
 
 from __future__ import annotations
 
-from edge_hub.database import partitions, sql
+from collections.abc import Callable
+
+from edge_hub.database import partitions, rollups, sql
 from edge_hub.database.engine import Database
-from edge_hub.domain.days import DAY_S, UNSET
+from edge_hub.database.partitions import TELEMETRY
+from edge_hub.domain.days import DAY_S, UNSET, WEEK_S
 
 STEP = 500
 REJECTED_KEPT = 10_000
+_OLDEST = (
+    "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE start < ? ORDER BY start LIMIT ?)"
+)
 
 
 def telemetry(database: Database, before: float) -> int:
     """Delete telemetry from before Unix time ``before``; return rows deleted, or days on PostgreSQL."""
     if database.sqlite:
-        return _oldest_rows(database, before)
-    days = [day for day in partitions.existing(database) if day != UNSET and (day + 1) * DAY_S <= before]
+        return _oldest_rows(database, before, lambda: True)
+    days = [day for day in partitions.existing(database, TELEMETRY) if (day + 1) * DAY_S <= before]
     for day in days:
-        partitions.drop(database, day)
+        partitions.drop(database, TELEMETRY, day)
     with database.write() as connection:
         sql.run(connection, "DELETE FROM telemetry WHERE day = ? AND received < ?", (UNSET, before))
     return len(days)
+
+
+def telemetry_over(database: Database, limit: int, before: float) -> int:
+    """Delete the oldest telemetry while there is more than ``limit`` bytes; return rows or days deleted.
+
+    Parameters
+    ----------
+    database : Database
+        Of what.
+    limit : int
+        Bytes; on SQLite of the whole file without its free pages, on PostgreSQL of telemetry.
+    before : float
+        Unix seconds; what arrived later stays, on PostgreSQL its whole day.
+    """
+    if database.sqlite:
+        return _oldest_rows(database, before, lambda: used(database) > limit)
+    days = [day for day in partitions.existing(database, TELEMETRY) if (day + 1) * DAY_S <= before]
+    dropped = 0
+    while dropped < len(days) and used(database) > limit:
+        partitions.drop(database, TELEMETRY, days[dropped])
+        dropped += 1
+    return dropped
+
+
+def used(database: Database) -> int:
+    """Return the bytes that `telemetry_over` compares with its limit."""
+    if not database.sqlite:
+        return partitions.size(database, TELEMETRY)
+    with database.read() as connection:
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (int(sql.one(connection, f"PRAGMA {name}")) for name in names)
+    return (pages - free) * size
+
+
+def rolled_up(database: Database, before: float) -> None:
+    """Delete minutes and hours from before Unix time ``before``."""
+    for table in (rollups.MINUTES, rollups.HOURS):
+        if database.sqlite:
+            _oldest_periods(database, table, before)
+            continue
+        for week in partitions.existing(database, table):
+            if (week + 1) * WEEK_S <= before:
+                partitions.drop(database, table, week)
 
 
 def rejected(database: Database, before: float) -> None:
@@ -35,9 +85,9 @@ def rejected(database: Database, before: float) -> None:
         )
 
 
-def _oldest_rows(database: Database, before: float) -> int:
+def _oldest_rows(database: Database, before: float, go_on: Callable[[], bool]) -> int:
     total = 0
-    while True:
+    while go_on():
         with database.write() as connection:
             query = "SELECT rowid, received FROM telemetry ORDER BY rowid LIMIT ?"
             rows = sql.run(connection, query, (STEP,)).all()
@@ -50,4 +100,12 @@ def _oldest_rows(database: Database, before: float) -> int:
                 )
         total += len(old)
         if len(old) < STEP:
-            return total
+            break
+    return total
+
+
+def _oldest_periods(database: Database, table: str, before: float) -> None:
+    while True:
+        with database.write() as connection:
+            if sql.run(connection, _OLDEST.format(table=table), (before, STEP)).rowcount < STEP:
+                return

@@ -1,64 +1,206 @@
-"""A device's measurements over time, read from the messages themselves.
+"""A device's measurements over time: from the messages themselves, or from the roll-ups.
 
 Theory of operation. A message holds the counters that changed since the one before; what it does not hold
 stays. So a series is made by going through the messages in the order of their time and carrying each counter
-on. Of many messages, the last one of each of ``points`` equal parts of the time is shown.
+on. `points` equal parts of the time are shown, each by one figure of what happened in it.
+
+Hours are read where a part is an hour or longer, minutes where it is a minute or longer or the messages have
+been deleted, else the messages. What is newer than the last roll-up is read from the messages.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection
 
+from edge_hub.database import measurements, rollups, sql
 from edge_hub.database.engine import Database
-from edge_hub.database.schema import telemetry
+from edge_hub.domain import summaries
+from edge_hub.domain.summaries import Statistic, Summary
 
-MAX_MESSAGES = 200_000
+MAX_ROWS = 200_000
+"""Messages or roll-ups that one series is made of, the newest."""
 
-_decoder = msgspec.msgpack.Decoder()
+Resolution = Literal["raw", "minute", "hour"]
+Row = tuple[float, dict[str, Summary]]
+"""A time (Unix seconds; the start of a minute or hour), and what each series did."""
+_TABLES: dict[str, str] = {"minute": rollups.MINUTES, "hour": rollups.HOURS}
+
+_PAGE = (
+    "SELECT start, body FROM {table} WHERE device_id = ? AND start >= ? AND start < ? AND start > ? "
+    "ORDER BY start LIMIT ?"
+)
+_NEWEST = (
+    "SELECT start, body FROM {table} WHERE device_id = ? AND start >= ? AND start <= ? "
+    "ORDER BY start DESC LIMIT ?"
+)
+_BOUNDS = "SELECT min(start), max(start) FROM {table} WHERE device_id = ? AND start >= ? AND start <= ?"
 
 
-def series(database: Database, device: int, since: float, until: float, points: int) -> dict[str, Any]:
-    """Return ``t`` and the series ``rss`` and ``POPULATION/COUNTER``; None where nothing is known yet."""
-    column = telemetry.c["t"]
-    query = (
-        select(column, telemetry.c.body)
-        .where(telemetry.c.device_id == device, column >= since, column <= until)
-        .order_by(column.desc())
-        .limit(MAX_MESSAGES)
-    )
+class _Bounds(NamedTuple):
+    """First and last time within a range, None where there is nothing."""
+
+    raw: tuple[float, float] | None
+    minute: tuple[float, float] | None
+    hour: tuple[float, float] | None
+
+
+def series(
+    database: Database,
+    device: int,
+    since: float,
+    until: float,
+    points: int,
+    statistic: Statistic = "last",
+    resolution: Resolution | None = None,
+) -> dict[str, Any]:
+    """Return ``t``, ``resolution`` and the series ``rss`` and ``POPULATION/COUNTER``.
+
+    Parameters
+    ----------
+    database : Database
+        Of what.
+    device : int
+        The device's number.
+    since, until : float
+        Unix seconds.
+    points : int
+        At most so many values per series.
+    statistic : str
+        The figure of each part of the time: ``last``, ``min``, ``max`` or ``mean``.
+    resolution : str, optional
+        ``raw``, ``minute`` or ``hour``; without it, what suits the range.
+
+    Returns
+    -------
+    dict
+        ``values`` has None where nothing is known yet.
+    """
     with database.read() as connection:
-        rows = connection.execute(query).all()[::-1]
+        bounds = _bounds(connection, device, since, until)
+        chosen = resolution or _suitable(bounds, points)
+        rows = _rows(connection, device, since, until, chosen)
+    return {"resolution": chosen} | _thinned(rows, points, statistic)
+
+
+def page(
+    connection: Connection,
+    device: int,
+    since: float,
+    until: float,
+    resolution: Resolution,
+    after: tuple[float, int, int] | None,
+    limit: int,
+) -> list[tuple[tuple[float, int, int], dict[str, float]]]:
+    """Return what was reported from ``since`` until before ``until``, in the order of time, page by page.
+
+    A row is its key, by which the next page begins (``after``), and what was said of each series: in a
+    message the value, in a roll-up the last one.
+    """
+    key = after or (since, -1, -1)
+    if resolution == "raw":
+        query = (
+            "SELECT t, outbox_id, seq, body FROM telemetry WHERE device_id = ? AND t >= ? AND t < ? "
+            "AND (t, outbox_id, seq) > (?, ?, ?) ORDER BY t, outbox_id, seq LIMIT ?"
+        )
+        found = sql.run(connection, query, (device, key[0], until, *key, limit))
+        return [((t, outbox, seq), measurements.values(bytes(body))) for t, outbox, seq, body in found]
+    query = _PAGE.format(table=_TABLES[resolution])
+    begin = after[0] if after else -1e13  # before everything
+    found = sql.run(connection, query, (device, since, until, begin, limit))
+    return [
+        ((float(start), 0, 0), {name: s[4] for name, s in measurements.unpacked(bytes(body)).items()})
+        for start, body in found
+    ]
+
+
+def _bounds(connection: Connection, device: int, since: float, until: float) -> _Bounds:
+    values = (device, since, until)
+    raw = sql.run(
+        connection,
+        "SELECT min(t), max(t) FROM telemetry WHERE device_id = ? AND t >= ? AND t <= ? AND day > 0",
+        values,
+    ).one()
+    minute, hour = (
+        sql.run(connection, _BOUNDS.format(table=table), values).one()
+        for table in (rollups.MINUTES, rollups.HOURS)
+    )
+    return _Bounds(
+        *((float(low), float(high)) if low is not None else None for low, high in (raw, minute, hour))
+    )
+
+
+def _suitable(bounds: _Bounds, points: int) -> Resolution:
+    found = [bound for bound in bounds if bound is not None]
+    if not found:
+        return "raw"
+    first, last = min(low for low, _ in found), max(high for _, high in found)
+    part = (last - first) / points
+    # Roll-ups reach further back than what they are made of; a period begins before its first message.
+    minutes_begin = bounds.minute[0] if bounds.minute else last
+    raw_begins = bounds.raw[0] if bounds.raw else last
+    if bounds.hour and (
+        part >= rollups.HOUR_S or bounds.hour[0] + rollups.HOUR_S <= min(minutes_begin, raw_begins)
+    ):
+        return "hour"
+    if bounds.minute and (part >= rollups.MINUTE_S or minutes_begin + rollups.MINUTE_S <= raw_begins):
+        return "minute"
+    return "raw"
+
+
+def _rows(
+    connection: Connection, device: int, since: float, until: float, resolution: Resolution
+) -> list[Row]:
+    """Return what is there, in the order of time; behind the last roll-up the messages."""
+    rows: list[Row] = []
+    begin = since
+    if resolution != "raw":
+        query = _NEWEST.format(table=_TABLES[resolution])
+        found = sql.run(connection, query, (device, since, until, MAX_ROWS)).all()[::-1]
+        rows = [(float(start), measurements.unpacked(bytes(body))) for start, body in found]
+        if rows:
+            begin = rows[-1][0] + rollups.LENGTHS[_TABLES[resolution]]
+    query = (
+        "SELECT t, body FROM telemetry WHERE device_id = ? AND t >= ? AND t <= ? "
+        "ORDER BY t DESC, seq DESC LIMIT ?"
+    )
+    for t, body in sql.run(connection, query, (device, begin, until, MAX_ROWS)).all()[::-1]:
+        values = measurements.values(bytes(body))
+        rows.append((t, {name: summaries.of_value(value) for name, value in values.items()}))
+    return rows
+
+
+def _thinned(rows: list[Row], points: int, statistic: Statistic) -> dict[str, Any]:
     if not rows:
         return {"t": [], "values": {}}
     first, last = rows[0][0], rows[-1][0]
     width = max((last - first) / points, 1e-9)
     times: list[float] = []
-    shown: list[dict[str, float]] = []
-    now: dict[str, float] = {}
-    part = -1
-    for t, body in rows:
-        now = now | _values(body)
-        place = min(int((t - first) / width), points - 1)
-        if place == part:
-            times[-1], shown[-1] = t, now
+    parts: list[dict[str, Summary]] = []
+    place = -1
+    for t, found in rows:
+        part = min(int((t - first) / width), points - 1)
+        if part == place:
+            times[-1] = t
         else:
             times.append(t)
-            shown.append(now)
-            part = place
-    names = sorted(now)
-    return {"t": times, "values": {name: [found.get(name) for found in shown] for name in names}}
+            parts.append({})
+            place = part
+        summaries.add(parts[-1], found)
+    names = sorted({name for part_ in parts for name in part_})
+    return {"t": times, "values": {name: _carried(parts, name, statistic) for name in names}}
 
 
-def _values(payload: bytes) -> dict[str, float]:
-    body = _decoder.decode(payload)["body"]
-    found = {
-        f"{population}/{counter}": value
-        for population, counters in body.get("populations", {}).items()
-        for counter, value in counters.items()
-    }
-    if body.get("rss"):
-        found["rss"] = body["rss"]
-    return found
+def _carried(parts: list[dict[str, Summary]], name: str, statistic: Statistic) -> list[float | None]:
+    """Return one series; where a part says nothing, the last value before it stands."""
+    shown: list[float | None] = []
+    last: float | None = None
+    for part in parts:
+        summary = part.get(name)
+        if summary is None:
+            shown.append(last)
+        else:
+            shown.append(summaries.statistic(summary, statistic))
+            last = summary[4]
+    return shown

@@ -5,7 +5,8 @@ every message (``latest``, ``counters``) is apart from what is searched (``devic
 message in touches no index. Times are Unix seconds, sizes bytes. JSON is kept as text, messages as the bytes
 that arrived. ``telemetry.stamp`` is 0 where an outbox numbers messages; without one the time of the message
 in milliseconds tells messages of the same number apart. ``telemetry.day`` is the day of the message
-(`edge_hub.domain.days`), by which PostgreSQL partitions and SQLite deletes.
+(`edge_hub.domain.days`), by which PostgreSQL partitions and SQLite deletes. ``minutes`` and ``hours`` are
+roll-ups (`edge_hub.database.rollups`), by weeks likewise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0003"
+HEAD = "0005"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -97,6 +98,36 @@ telemetry = Table(
     Column("rss", BigInteger),
     Column("body", LargeBinary, nullable=False),
 )
+rollup_queue = Table(
+    "rollup_queue",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("minutes", LargeBinary, nullable=False),
+)
+hour_queue = Table(
+    "hour_queue",
+    metadata,
+    Column("device_id", Integer, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+)
+minutes = Table(
+    "minutes",
+    metadata,
+    Column("device_id", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("week", Integer, primary_key=True),
+    Column("messages", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+hours = Table(
+    "hours",
+    metadata,
+    Column("device_id", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("week", Integer, primary_key=True),
+    Column("messages", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
 skipped = Table(
     "skipped",
     metadata,
@@ -136,6 +167,7 @@ users = Table(
     Column("password", Text, nullable=False),
     Column("created", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("subject", Text, nullable=False),
 )
 sessions = Table(
     "sessions",

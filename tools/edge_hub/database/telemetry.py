@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
-from edge_hub.database import partitions, sql
+from edge_hub.database import partitions, rollups, sql
 from edge_hub.database.engine import Database
 from edge_hub.domain.days import UNSET
 
@@ -45,6 +46,9 @@ class Telemetry(NamedTuple):
     payload: bytes
 
 
+_KEY = itemgetter(0, 1, 2)
+Place = tuple[int, int]
+"""Numbers of a device and of its outbox."""
 Rejected = tuple[float, str, str, bytes]
 """Received (Unix seconds), topic, reason, payload."""
 KEPT_BYTES = 4096
@@ -89,7 +93,21 @@ class Numbers:
     def __init__(self) -> None:
         self.devices: dict[tuple[str, str], int] = {}
         self.outboxes: dict[tuple[int, str], int] = {}
+        self.places: dict[tuple[str, str, str], Place] = {}
         self.days: set[int] = {UNSET}
+
+    def find_places(
+        self, connection: Connection, batch: Iterable[Telemetry]
+    ) -> Mapping[tuple[str, str, str], Place]:
+        """Return the numbers of (fleet, device, outbox); those of the batch are among them."""
+        missing = {(m[0], m[1], m[2]) for m in batch} - self.places.keys()
+        if missing:
+            self.find_devices(connection, {(fleet, device) for fleet, device, _ in missing})
+            numbered = {key: (self.devices[key[0], key[1]], key[2]) for key in missing}
+            self.find_outboxes(connection, numbered.values())
+            for key, (device, outbox) in numbered.items():
+                self.places[key] = device, self.outboxes[device, outbox]
+        return self.places
 
     def find_devices(self, connection: Connection, names: Iterable[tuple[str, str]]) -> None:
         """Look the numbers of (fleet, name) up, and make those that are missing."""
@@ -102,26 +120,32 @@ class Numbers:
                 "ON CONFLICT DO NOTHING",
                 [(fleet, name, now, now) for fleet, name in missing],
             )
-        for name in missing:
-            query = "SELECT id FROM devices WHERE fleet = ? AND name = ?"
-            self.devices[name] = int(sql.one(connection, query, name))
+        for fleet in {fleet for fleet, _ in missing}:
+            wanted, names_ = sql.any_of(connection, [name for place, name in missing if place == fleet])
+            query = f"SELECT name, id FROM devices WHERE fleet = ? AND name {wanted}"  # noqa: S608 - no input
+            found = sql.run(connection, query, (fleet, names_)).all()
+            self.devices.update({(fleet, name): int(number) for name, number in found})
 
     def find_outboxes(self, connection: Connection, keys: Iterable[tuple[int, str]]) -> None:
         """Look the numbers of (device's number, outbox) up, and make those that are missing."""
         missing = sorted(key for key in keys if key not in self.outboxes)
+        if not missing:
+            return
         sql.many(
             connection,
             "INSERT INTO outboxes (device_id, outbox) VALUES (?, ?) ON CONFLICT DO NOTHING",
             missing,
         )
-        for key in missing:
-            query = "SELECT id FROM outboxes WHERE device_id = ? AND outbox = ?"
-            self.outboxes[key] = int(sql.one(connection, query, key))
+        wanted, devices = sql.any_of(connection, sorted({device for device, _ in missing}))
+        query = f"SELECT device_id, outbox, id FROM outboxes WHERE device_id {wanted}"  # noqa: S608 - no input
+        found = sql.run(connection, query, (devices,)).all()
+        self.outboxes.update({(device, outbox): int(number) for device, outbox, number in found})
 
     def forget(self) -> None:
         """Forget all: a transaction that may have made some was rolled back."""
         self.devices.clear()
         self.outboxes.clear()
+        self.places.clear()
         self.days = {UNSET}
 
 
@@ -156,25 +180,39 @@ def store(
 
 def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> None:
     if not database.sqlite:
-        partitions.make(database, numbers.days, {m.day for m in batch})
+        partitions.make(database, partitions.TELEMETRY, numbers.days, {m.day for m in batch})
     with database.write() as connection:
-        devices, outboxes = numbers.devices, numbers.outboxes
-        numbers.find_devices(connection, {(m.fleet, m.device) for m in batch})
-        numbers.find_outboxes(connection, {(devices[m.fleet, m.device], m.outbox) for m in batch})
+        places = numbers.find_places(connection, batch)
         rows = []
         told: set[tuple[int, int, int]] = set()
-        for m in batch:
-            device = devices[m.fleet, m.device]
-            outbox = outboxes[device, m.outbox]
-            rows.append(
-                (outbox, m.seq, m.stamp, m.day, device, m.t, m.received, m.historical, m.rss, m.payload)
-            )
-            if m.skipped:
-                told.update((outbox, first, last) for first, last in m.skipped)
+        touched: set[rollups.Minute] = set()
+        # Unpacked at once: a name per field costs more than all the rest of this loop.
+        for (
+            fleet,
+            name,
+            outbox,
+            seq,
+            stamp,
+            day,
+            t,
+            received,
+            historical,
+            rss,
+            skipped,
+            _,
+            _,
+            payload,
+        ) in batch:
+            device, place = places[fleet, name, outbox]
+            rows.append((place, seq, stamp, day, device, t, received, historical, rss, payload))
+            if day != UNSET:
+                touched.add((device, int(t // rollups.MINUTE_S)))
+            if skipped:
+                told.update((place, first, last) for first, last in skipped)
         if database.sqlite:
             sql.many(connection, _SQLITE, rows)
         else:
-            rows.sort(key=lambda row: row[:3])  # one order in every worker: no deadlocks
+            rows.sort(key=_KEY)  # one order in every worker: no deadlocks
             columns = tuple(list(column) for column in zip(*rows, strict=True))
             connection.exec_driver_sql(_POSTGRESQL, columns)
         sql.many(
@@ -182,6 +220,7 @@ def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> 
             "INSERT INTO skipped (outbox_id, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             sorted(told),
         )
+        rollups.note(connection, touched)
 
 
 def note_latest(

@@ -8,6 +8,7 @@ day 0, which is deleted by the time of arrival.
 from __future__ import annotations
 
 DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
 UNSET = 0
 AHEAD_DAYS = 1
 BACK_DAYS = 400

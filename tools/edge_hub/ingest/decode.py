@@ -14,12 +14,11 @@ import msgspec
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import messages
+from edge_hub.database.measurements import MAX_NAME, is_name
 from edge_hub.database.telemetry import Populations, Telemetry
 from edge_hub.domain import days
 
 MAX_SEQ = 2**63 - 1
-MAX_NAME = 128
-"""Characters of an outbox's or a population's name."""
 
 
 class _Telemetry(msgspec.Struct):
@@ -64,7 +63,7 @@ def telemetry(fleet: str, device: str, payload: bytes, received: float) -> Telem
         raise PeerError(f"message: v is {envelope.v}, expected {messages.VERSION}")
     if not 0 <= seq <= MAX_SEQ:
         raise PeerError(f"message: seq is {seq}, expected 0 to 2**63 - 1")
-    if not math.isfinite(t) or abs(t) > 1e12:
+    if not -1e12 <= t <= 1e12:  # NaN neither
         raise PeerError(f"message: t is {t}, expected Unix seconds")
     if not 0 <= body.rss <= MAX_SEQ:
         raise PeerError(f"message: rss is {body.rss}, expected bytes")
@@ -94,11 +93,7 @@ def telemetry(fleet: str, device: str, payload: bytes, received: float) -> Telem
 def named(populations: Populations) -> Populations:
     """Return counters without those whose names no database holds."""
     return {
-        name: {key: value for key, value in counters.items() if _is_name(key) and math.isfinite(value)}
+        name: {key: value for key, value in counters.items() if is_name(key) and math.isfinite(value)}
         for name, counters in populations.items()
-        if _is_name(name)
+        if is_name(name)
     }
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME and text.isprintable()

@@ -9,7 +9,7 @@ from typing import Any
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import bodies, messages, topics
 from edge_hub.database.devices import Birth
-from edge_hub.ingest.decode import MAX_NAME
+from edge_hub.database.measurements import MAX_NAME
 
 MAX_POPULATIONS = 1000
 MAX_JSON = 256 * 1024

@@ -30,7 +30,7 @@ import msgspec
 from edge_agent.errors import PeerError, PlatformError
 from edge_agent.wire import messages, topics
 from edge_agent.wire.topics import DeviceTopics
-from edge_hub import hub_messages
+from edge_hub import hub_messages, tracing
 from edge_hub.broker import Broker
 from edge_hub.database import telemetry
 from edge_hub.database.engine import Database
@@ -148,9 +148,10 @@ class Worker:
         while True:
             began = time.perf_counter()
             try:
-                bad = telemetry.store(self._database, self._numbers, batch, _topic) if batch else []
-                if rejected or bad:
-                    telemetry.put_aside(self._database, [*rejected, *bad])
+                with tracing.span("ingest batch", {"messages": len(batch), "rejected": len(rejected)}):
+                    bad = telemetry.store(self._database, self._numbers, batch, _topic) if batch else []
+                    if rejected or bad:
+                        telemetry.put_aside(self._database, [*rejected, *bad])
             except PlatformError as error:
                 if not self.database_away:
                     log.error("%s; messages wait at the broker until it is back", error)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
-from edge_hub import rotations
+from edge_hub import rotations, tracing
 from edge_hub.connection import Connection
 from edge_hub.database import devices, leases, releases, rollouts
 from edge_hub.database.engine import Database
@@ -165,7 +165,8 @@ class RolloutRunner:
             known = rotations.load(HubStore(arguments.state), fleet)
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
-            with Connection(arguments, topics) as link:
+            span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet})
+            with span, Connection(arguments, topics) as link:
                 stored = releases.of_fleet(self._database, fleet)
                 desired = Desired(link, fleet, self._keys, known, arguments.expires, stored)
                 Deployment(rollout, store, link, desired).run(_log)
@@ -182,3 +183,4 @@ class RolloutRunner:
 
 def _log(rollout: FleetRollout) -> None:
     log.info("rollout %s: %s, wave %d", rollout.id, rollout.status, rollout.wave + 1)
+    tracing.event("progress", {"status": rollout.status, "wave": rollout.wave + 1})
