@@ -301,15 +301,9 @@ class Population:
             self._plan()
 
     def _plan(self) -> None:
-        program = self._preferring.plan(self.horizon, self.epistemic)
+        plan = self._preferring.plan(self.horizon, self.epistemic)
         self._core.set_plan(
-            program.ops,
-            program.fold,
-            program.lists,
-            program.values,
-            program.penalties,
-            self.horizon,
-            *self._selection,
+            plan.ops, plan.fold, plan.lists, plan.values, plan.penalties, self.horizon, *self._selection
         )
 
     def reset(self, agents: ArrayLike | None = None) -> None:

@@ -191,11 +191,11 @@ def expected_free_energy(
     """Return the negative expected free energy [P] of every policy from beliefs ``qs``."""
     if model.options.sophisticated:
         depth = model.options.si_horizon if horizon is None else horizon
-        return sophisticated.search(_Steps(model, epistemic), model.options, list(qs), depth)
+        return sophisticated.search(_ModelSteps(model, epistemic), model.options, list(qs), depth)
     return _policy_values(model, qs, horizon, epistemic, [ambiguity(a) for a in model.A])
 
 
-class _Steps:
+class _ModelSteps:
     """One step of one agent, for a search."""
 
     def __init__(self, model: ModelArrays, epistemic: bool) -> None:
