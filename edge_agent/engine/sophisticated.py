@@ -62,9 +62,14 @@ class _Action:
 
 @dataclass(slots=True)
 class _Observation:
-    """``actions`` by the number of the policy, None of a leaf, whose ``value`` is 0."""
+    """``actions`` by the number of the policy, None of a leaf, whose ``value`` is 0.
 
-    qs: Beliefs
+    ``observation`` is still to be inferred from ``states``, when the node grows: leaves of the last level
+    never are. The root's is None: its states are a posterior.
+    """
+
+    states: Beliefs
+    observation: list[int] | None = None
     actions: dict[int, _Action] | None = None
     value: float = 0.0
 
@@ -107,11 +112,12 @@ def _grow(steps: Steps, options: AgentOptions, node: _Observation, room: int) ->
 
     It ends when there are as many as ``room``: the level is dropped then.
     """
-    values = steps.values(node.qs)
+    qs = node.states if node.observation is None else steps.infer(node.states, node.observation)
+    values = steps.values(qs)
     posterior = _softmax(options.gamma * values)
     node.actions, added = {}, 0
     for p in np.flatnonzero(posterior > options.si_policy_prune_threshold).tolist():
-        states = steps.predict(node.qs, p)
+        states = steps.predict(qs, p)
         action = node.actions[p] = _Action(float(values[p]))
         added += 1
         for probability, observation in _followed(steps.outcomes(states), options):
@@ -119,8 +125,7 @@ def _grow(steps: Steps, options: AgentOptions, node: _Observation, room: int) ->
             if added >= room:
                 return added
             if len(action.outcomes) < options.si_max_branching:
-                child = _Observation(steps.infer(states, observation))
-                action.outcomes.append(_Outcome(probability, child))
+                action.outcomes.append(_Outcome(probability, _Observation(states, observation)))
     return added
 
 
