@@ -1,12 +1,10 @@
 """pymdp's JAX agent and the best JAX we can write, on the golden models; run by the peers' own Python.
 
-Prints one JSON object a model: seconds a step of one pymdp agent (its functions, fused in one jit), the
-same in a ``lax.scan`` over observations that are known before (the strongest baseline for one agent: no
-call from Python between steps, which no device can do), and seconds an agent-step of a shared model over
-batches of beliefs, at the best batch size: ``vmap`` of those functions, and ``batched``, the same
-mathematics written for batches by hand. That one plans level by level, so that policies share prefixes,
-keeps the predicted beliefs of planning as the next prior, and runs 16 fixed-point iterations as pymdp
-does.
+Prints one JSON object a model: seconds a step of one pymdp agent (its functions, fused in one jit), and
+seconds an agent-step of a shared model over batches of beliefs, at the best batch size: ``vmap`` of those
+functions, and ``batched``, the same mathematics written for batches by hand. That one plans level by level,
+so that policies share prefixes, keeps the predicted beliefs of planning as the next prior, and runs 16
+fixed-point iterations as pymdp does.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from numpy.typing import NDArray
 from pymdp import control
 from pymdp.algos import run_factorized_fpi
 
-SCANNED = 256
 BATCHES = (64, 256, 1024, 4096)
 HIGHEST = partial(jnp.einsum, precision="highest")
 
@@ -41,8 +38,8 @@ def read(path: Path) -> Model:
     data = np.load(path)
 
     def series(letter: str) -> Arrays:
-        numbers = sorted(int(k[2:]) for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
-        return [jnp.asarray(data[f"{letter}_{i}"], jnp.float32) for i in numbers]
+        names = sorted(k for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
+        return [jnp.asarray(data[k], jnp.float32) for k in names]
 
     A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))
     return series("A"), series("B"), series("C"), series("D"), A_deps, B_deps, np.asarray(data["policies"])
@@ -82,18 +79,6 @@ def pymdp_step(model: Model) -> Step:
 def single(model: Model) -> float:
     """Time one agent, everything in one compiled call."""
     return best_time(jax.jit(pymdp_step(model)), model[3], jnp.zeros(len(model[0]), jnp.int32))
-
-
-def scanned(model: Model) -> float:
-    """Time one agent inside ``lax.scan``: many steps in one compiled call."""
-    advance = pymdp_step(model)
-
-    def run(prior: Arrays, observations: jax.Array) -> tuple[Arrays, jax.Array]:
-        out: tuple[Arrays, jax.Array] = jax.lax.scan(advance, prior, observations)
-        return out
-
-    drawn = np.random.default_rng(0).integers(0, [a.shape[0] for a in model[0]], (SCANNED, len(model[0])))
-    return best_time(jax.jit(run), model[3], jnp.asarray(drawn, jnp.int32)) / SCANNED
 
 
 def vmapped(model: Model, n: int) -> float:
@@ -184,7 +169,7 @@ def batched(model: Model, n: int) -> float:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         model = read(Path(sys.argv[1]) / f"{name}.npz")
-        results: dict[str, str | float] = {"model": name, "single": single(model), "scan": scanned(model)}
+        results: dict[str, str | float] = {"model": name, "single": single(model)}
         for label, peer in (("vmap", vmapped), ("batched", batched)):
             times = {n: peer(model, n) for n in BATCHES}
             best = min(times, key=times.__getitem__)

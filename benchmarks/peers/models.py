@@ -1,9 +1,7 @@
 """Our step beside pymdp's on the five golden models, right after each other in the same case.
 
-Targets are for JAX with one shared model and vmap over beliefs, the most that pymdp's own functions give,
-and for one agent in JAX; "in lax.scan" takes known observations in one call, which is the fair one-agent
-baseline of a simulation; "by hand" is the same mathematics rewritten for batches, "legacy" pymdp's NumPy
-agent.
+Targets are for JAX with one shared model and vmap over beliefs, the most that pymdp's own functions give, and
+for one agent in JAX; "by hand" is the same mathematics rewritten for batches, "legacy" pymdp's NumPy agent.
 """
 
 from __future__ import annotations
@@ -40,7 +38,6 @@ def model_case(name: str) -> Iterator[Figure]:
     yield compared(name, "batched", best, peer["vmap"], "JAX vmap over beliefs", TARGETS[name])
     yield _beside(name, "batched", best, peer["batched"], "JAX batched by hand")
     yield compared(name, "one agent", alone, peer["single"], "pymdp JAX, one agent", ALONE)
-    yield _beside(name, "one agent", alone, peer["scan"], "pymdp JAX, one agent in lax.scan")
     yield _beside(name, "one agent", alone, legacy, "pymdp legacy, one agent")
 
 
