@@ -38,8 +38,8 @@ def read(path: Path) -> Model:
     data = np.load(path)
 
     def series(letter: str) -> Arrays:
-        names = sorted(k for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
-        return [jnp.asarray(data[k], jnp.float32) for k in names]
+        numbers = sorted(int(k[2:]) for k in data.files if k[:2] == letter + "_" and k[2:].isdigit())
+        return [jnp.asarray(data[f"{letter}_{i}"], jnp.float32) for i in numbers]
 
     A_deps, B_deps = (json.loads(str(data[key])) for key in ("A_deps", "B_deps"))
     return series("A"), series("B"), series("C"), series("D"), A_deps, B_deps, np.asarray(data["policies"])
