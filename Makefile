@@ -63,7 +63,7 @@ screenshots: setup ## make docs/images from a run of the demo
 
 test: setup lint ## run lint and all tests, with a real Mosquitto
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
-		promtool amtool haproxy pgbouncer clang unshare $(ARM64_TOOLS)
+		promtool amtool haproxy pgbouncer clang unshare chromium $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure all figures in ten minutes and write benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -95,6 +95,12 @@ test-zigbee2mqtt: setup ## test the daemon with a real Zigbee2MQTT without a rad
 test-brokers: setup ## test the daemon with Mosquitto, amqtt, aedes, NATS and RabbitMQ, installed by apt, pip and npm
 	@tests/brokers/install.sh
 	.venv/bin/pytest tests/brokers/daemon.py
+
+test-web: setup ## test the hub's pages in Debian's Chromium: all stories, axe, figures (KEEP=1: pictures to docs/images)
+	@tools/ensure_system.sh mosquitto chromium
+	@mkdir -p build/web
+	EDGE_HUB_IMAGES=$(if $(KEEP),docs/images,build/web) .venv/bin/pytest --timeout=1800 tests/web/test_pages.py tests/web/stories.py
+	$(PY) -m benchmarks.pages $(if $(JSON),--json)
 
 MINUTES ?= 30
 SEED ?= 1

@@ -25,6 +25,7 @@ from edge_agent.protocol.ports import (
     Received,
     Subscription,
 )
+from edge_hub.ingest.mqtt_stream import packet, text_field
 
 _CONNACK, _PUBLISH, _PUBACK = 0x20, 0x30, 0x40
 _WILL_RETAIN, _WILL_QOS_1, _WILL, _CLEAN = 0x20, 0x08, 0x04, 0x02
@@ -90,22 +91,22 @@ class AsyncMqttClient:
 
     def publish(self, publication: Publication, token: int) -> None:
         """Publish at QoS 0 or 1."""
-        body = _text(publication.topic)
+        body = text_field(publication.topic)
         if publication.qos:
             self._last_id = self._last_id % 65_535 + 1
             self._tokens[self._last_id] = token
             body += struct.pack("!H", self._last_id)
         first = _PUBLISH | publication.qos << 1 | publication.retain
-        self._write(_packet(first, body + publication.payload))
+        self._write(packet(first, body + publication.payload))
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for topics."""
-        topics = b"".join(_text(s.filter) + bytes([s.qos]) for s in subscriptions)
-        self._write(_packet(0x82, b"\0\1" + topics))
+        topics = b"".join(text_field(s.filter) + bytes([s.qos]) for s in subscriptions)
+        self._write(packet(0x82, b"\0\1" + topics))
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Give topics up."""
-        self._write(_packet(0xA2, b"\0\1" + b"".join(map(_text, filters))))
+        self._write(packet(0xA2, b"\0\1" + b"".join(map(text_field, filters))))
 
     def acknowledge(self, acknowledge: int) -> None:
         """Acknowledge a message."""
@@ -152,10 +153,10 @@ class AsyncMqttClient:
     async def _connect(self, will: Publication) -> None:
         flags = _CLEAN | _WILL | _WILL_QOS_1 | (_WILL_RETAIN if will.retain else 0)
         head = (
-            _text("MQTT") + bytes([4, flags]) + b"\0\0"
+            text_field("MQTT") + bytes([4, flags]) + b"\0\0"
         )  # no keepalive: a device that is gone ends its socket
-        body = head + _text(self._name) + _text(will.topic)
-        hello = _packet(0x10, body + struct.pack("!H", len(will.payload)) + will.payload)
+        body = head + text_field(self._name) + text_field(will.topic)
+        hello = packet(0x10, body + struct.pack("!H", len(will.payload)) + will.payload)
         address = self._address
         name = (address.server_name or address.host) if address.tls else None
         try:
@@ -214,17 +215,3 @@ def _first_packet(buffer: bytes) -> tuple[int, int, int] | None:
             end = at + 1 + length
             return (buffer[0], at + 1, end) if end <= len(buffer) else None
     return None
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    length, head = len(body), bytearray([first])
-    while True:
-        length, byte = length >> 7, length & 0x7F
-        head.append(byte | (0x80 if length else 0))
-        if not length:
-            return bytes(head) + body
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode("utf-8")
-    return struct.pack("!H", len(raw)) + raw

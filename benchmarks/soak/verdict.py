@@ -10,6 +10,7 @@ machine's, not the daemon's, and told apart.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -72,15 +73,21 @@ def missed(samples: Sequence[Sample]) -> tuple[int, int, int]:
     return ticks, total, excused
 
 
-def descriptors(samples: Sequence[Sample]) -> int:
-    """Return by how much open descriptors grew over a life, at worst; only samples that are online count."""
-    worst = 0
+def descriptors(samples: Sequence[Sample]) -> tuple[int, list[str]] | None:
+    """Return by how much open descriptors grew over a life, at worst, and what the new ones refer to.
+
+    The least of a life's second half is compared with the most of its first half: while a bundle is tried,
+    a daemon has two sockets and a file more, and keeps the file. Samples that are offline do not count, and
+    a life shorter than `WARM_UP_S` is not judged: a trial may fill half of it. None: no life was longer.
+    """
+    found = []
     for life in lives(samples):
         online = [s.descriptors for s in life if s.status["broker"]["state"] == "online"]
-        if len(online) >= 4:
-            quarter = max(len(online) // 4, 1)
-            worst = max(worst, min(online[-quarter:]) - max(online[:quarter]))
-    return worst
+        if len(online) * INTERVAL_S >= WARM_UP_S:
+            half = len(online) // 2
+            most, least = max(online[:half], key=len), min(online[half:], key=len)
+            found.append((len(least) - len(most), sorted((Counter(least) - Counter(most)).elements())))
+    return max(found, default=None)
 
 
 def written_per_minute(samples: Sequence[Sample]) -> float:
@@ -94,7 +101,7 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
     unit, slope, limit = growth(samples)
     ticks, late, excused = missed(samples)
     own = late - excused
-    fds, disk = descriptors(samples), written_per_minute(samples)
+    disk = written_per_minute(samples)
     last = samples[-1].status
     failures = last["checkpoint"]["failed"] + last["telemetry"]["failures"] + last["telemetry"]["unreadable"]
     allowed = max(round(MAX_MISSED_SHARE * ticks), SPARE_MISSES)
@@ -103,7 +110,7 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
         Check(f"{name}: resident, last", f"{samples[-1].rss / MB:.1f} MB"),
         Check(f"{name}: deadlines missed", f"{own} of {ticks:,}", f"{allowed}", own <= allowed),
         Check(f"{name}: missed while the machine stood still", f"{excused}"),
-        Check(f"{name}: growth of descriptors", f"{fds:+d}", f"{MAX_DESCRIPTORS}", fds <= MAX_DESCRIPTORS),
+        _descriptors_of(name, samples),
         Check(
             f"{name}: written",
             f"{disk:.2f} MB per minute",
@@ -137,6 +144,15 @@ def loss(rows: Sequence[Mapping[str, Any]], devices: Sequence[str]) -> list[Chec
             ),
         ]
     return out
+
+
+def _descriptors_of(name: str, samples: Sequence[Sample]) -> Check:
+    what, found = f"{name}: growth of descriptors", descriptors(samples)
+    if found is None:
+        return Check(what, f"no life of {WARM_UP_S:g} s")
+    more, new = found
+    holds = more <= MAX_DESCRIPTORS
+    return Check(what, f"{more:+d}" + ("" if holds else f": {', '.join(new)}"), f"{MAX_DESCRIPTORS}", holds)
 
 
 def _word(holds: bool | None) -> str:

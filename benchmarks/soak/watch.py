@@ -24,12 +24,15 @@ POINT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One daemon at one moment; bytes, monotonic seconds; ``late``: the sampler itself was held up."""
+    """One daemon at one moment; bytes, monotonic seconds; ``late``: the sampler itself was held up.
+
+    ``descriptors`` has what each open descriptor refers to, sorted: a path, or a kind such as ``socket``.
+    """
 
     t: float
     pid: int
     rss: int
-    descriptors: int
+    descriptors: tuple[str, ...]
     written: int
     late: bool
     status: dict[str, Any]
@@ -78,12 +81,20 @@ class Watch(threading.Thread):
         about = Path(f"/proc/{process.pid}")
         try:
             rss = int((about / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            descriptors = len(list((about / "fd").iterdir()))
+            descriptors = tuple(sorted(_target(entry) for entry in (about / "fd").iterdir()))
             io = (about / "io").read_text()
         except (FileNotFoundError, ProcessLookupError):  # it was killed meanwhile
             return None
         written = int(io.split("\nwrite_bytes: ")[1].split("\n")[0])
         return Sample(time.monotonic(), process.pid, rss, descriptors, written, late, status)
+
+
+def _target(entry: Path) -> str:
+    """Return the path that a descriptor refers to, or its kind (``socket:[81]`` is a socket)."""
+    try:
+        return str(entry.readlink()).split(":[", 1)[0]
+    except FileNotFoundError:  # it was closed meanwhile
+        return "closed"
 
 
 def curve(samples: Sequence[Sample], since: float) -> list[list[Sequence[float]]]:

@@ -13,6 +13,19 @@ from edge_hub.domain.roles import ROLES
 from tests.hub.service import KEPT, PASSWORD, Service
 
 WANTED = {
+    ("GET", "/"): "public",
+    ("GET", "/agent/{fleet}/{name}"): "public",
+    ("GET", "/audit"): "public",
+    ("GET", "/device/{fleet}/{name}"): "public",
+    ("GET", "/login"): "public",
+    ("GET", "/models"): "public",
+    ("GET", "/models/{digest}"): "public",
+    ("GET", "/rollouts"): "public",
+    ("GET", "/rollouts/{id_}"): "public",
+    ("GET", "/setup"): "public",
+    ("GET", "/tokens"): "public",
+    ("GET", "/users"): "public",
+    ("GET", "/web/{path}"): "public",
     ("GET", "/healthz"): "public",
     ("GET", "/readyz"): "public",
     ("GET", "/metrics"): "viewer",
@@ -25,6 +38,7 @@ WANTED = {
     ("POST", "/api/v1/commands"): "operator",
     ("GET", "/api/v1/commands/{id_}"): "viewer",
     ("GET", "/api/v1/devices"): "viewer",
+    ("GET", "/api/v1/devices/count"): "viewer",
     ("GET", "/api/v1/devices/{fleet}/{name}"): "viewer",
     ("DELETE", "/api/v1/devices/{fleet}/{name}"): "operator",
     ("PUT", "/api/v1/devices/{fleet}/{name}/labels"): "operator",
@@ -69,6 +83,7 @@ VALUES = {
     "{fleet}": "f",
     "{name}": "n",
     "{id_}": "i",
+    "{path}": "main.js",
 }
 
 

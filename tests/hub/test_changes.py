@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from edge_agent.testing.clock import ManualClock
+from edge_hub.api import server
+from edge_hub.api.broadcast import Broadcast
+from edge_hub.api.hub import Hub
 from edge_hub.database import bundles
 from edge_hub.database.engine import Database
 from edge_hub.jobs.changes import OVERLAP_S, POLL_S, Changes
@@ -55,3 +59,48 @@ def test_rows_that_changed_long_ago_are_not_read_at_every_poll(database: Databas
     assert changes._bundles._seen == {}
     upload(database, "late", NOW + 60)
     assert digests(changes) == ["late"]
+
+
+class AskedRing(Broadcast):
+    """Counts how often it was asked for its viewers."""
+
+    asked = 0
+    _viewers = 0
+
+    @property
+    def viewers(self) -> int:  # type: ignore[override]
+        self.asked += 1
+        return self._viewers
+
+    @viewers.setter
+    def viewers(self, number: int) -> None:
+        self._viewers = number
+
+
+def test_the_first_to_watch_again_is_told_to_load_all(database: Database, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server, "POLL_S", 0.01)
+    ring = AskedRing()
+    hub = Hub(database, broadcast=ring)
+
+    async def until(condition: Any) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0)
+
+    async def watch() -> list[str]:
+        task = asyncio.create_task(server._tell_changes(hub))
+        ring.viewers = 1
+        await until(lambda: ring._ring)
+        ring.viewers = 0
+        before = ring.asked
+        await until(lambda: ring.asked >= before + 2)
+        await hub.run(upload, database, "a", NOW)
+        ring.viewers = 1
+        await until(lambda: len(ring._ring) == 2)
+        await hub.run(upload, database, "b", NOW + 1)
+        await until(lambda: len(ring._ring) == 3)
+        task.cancel()
+        return [event.kind for event in ring._ring]
+
+    assert asyncio.run(watch()) == ["resync", "resync", "bundle"]
+    hub.pool.shutdown()

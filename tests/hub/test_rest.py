@@ -175,6 +175,18 @@ def test_one_device_with_its_gaps_and_series(service: Service) -> None:
     assert caller.get("/devices/lab/nothing/series").status_code == 404
 
 
+def test_devices_are_counted_by_the_filter_that_lists_them(service: Service) -> None:
+    fill(service.hub.database, 12)
+    caller = service.as_role("viewer")
+    assert caller.get("/devices/count").json() == {"devices": 12, "online": 8, "agents": sum(range(10, 22))}
+    for text in ("fleet=lab online", "!online", "name=nothing"):
+        found = caller.get("/devices", params={"filter": text}).json()["devices"]
+        counted = caller.get("/devices/count", params={"filter": text}).json()
+        assert counted["devices"] == len(found)
+        assert counted["online"] == sum(row["online"] for row in found)
+    assert caller.get("/devices/count?filter=x%3D1").status_code == 422
+
+
 def test_labels_groups_and_forgetting(service: Service) -> None:
     fill(service.hub.database, 3)
     caller = service.as_role("operator")

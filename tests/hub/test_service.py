@@ -116,7 +116,11 @@ def test_from_the_first_start_to_a_device_on_the_list(start: Any, lab: Lab) -> N
     client = admin(process)
     until(lambda: client.get(process.address + "/readyz").status_code == 200)
     lab.boot("pi1")
-    row = until(lambda: next((d for d in client.get("/devices").json()["devices"] if d["decisions"]), None))
+    row = until(
+        lambda: next(
+            (d for d in client.get("/devices").json()["devices"] if d["decisions"] and d["rss"]), None
+        )
+    )
     assert (row["name"], row["online"], row["populations"], row["agents"]) == ("pi1", True, ["rooms"], 3)
     assert row["rss"] > 10_000_000
     lab.kill("pi1")

@@ -51,7 +51,7 @@ IN_FULL = (
 )
 
 
-def run(*command: str | Path, check: bool = True, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, check: bool = True, seconds: float = 900) -> subprocess.CompletedProcess[str]:
     """Run a command; with ``check``, a failure shows what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode != 0:

@@ -41,13 +41,11 @@ threading.Thread(target=leaks, daemon=True).start()
 sys.exit(main())
 """
 # Between MemoryHigh and MemoryMax the kernel slows a leak down until the watchdog sees it: not here.
-# A start takes minutes where the machine that emulates the board is busy with something else.
 DROP_IN = """\
 [Service]
 ExecStart=
 ExecStart=/opt/edge-agent/bin/python3 {program} run --config /etc/edge-agent/device.toml
 WatchdogSec=15
-TimeoutStartSec=15min
 RestartSec=1
 MemoryHigh=infinity
 """

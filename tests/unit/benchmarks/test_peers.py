@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -30,7 +31,8 @@ def test_tensors_are_read_in_the_order_of_their_numbers(
     assert spec.loader is not None
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    tensors = {f"{letter}_{i}": np.full(2, i) for letter in "ABCD" for i in range(12)}
-    np.savez(tmp_path / "model.npz", A_deps="[[0]]", B_deps="[[0]]", policies=np.zeros((1, 1, 1)), **tensors)
+    arrays: dict[str, Any] = {f"{letter}_{i}": np.full(2, i) for letter in "ABCD" for i in range(12)}
+    arrays |= {"A_deps": "[[0]]", "B_deps": "[[0]]", "policies": np.zeros((1, 1, 1))}
+    np.savez(tmp_path / "model.npz", **arrays)
     for series in program.read(tmp_path / "model.npz")[:4]:
         assert [int(one[0]) for one in series] == list(range(12))

@@ -16,7 +16,7 @@ def sample(t: float, pid: int = 1, **more: Any) -> Sample:
         "checkpoint": {"failed": 0},
         "telemetry": {"failures": 0, "unreadable": 0},
     }
-    given = {"rss": 45 * MB, "descriptors": 12, "written": 0, "late": False} | more
+    given = {"rss": 45 * MB, "descriptors": ("socket",) * 12, "written": 0, "late": False} | more
     return Sample(t, pid, status=status, **given)
 
 
@@ -69,10 +69,24 @@ def test_counters_of_a_new_life_start_anew() -> None:
 
 
 def test_descriptors_count_while_online_only() -> None:
-    steady = [sample(t, descriptors=12) for t in range(20)]
-    away = [sample(t, descriptors=30, state="waiting") for t in range(20, 40)]
-    assert verdict.descriptors(steady + away) == 0
-    assert verdict.descriptors(steady + [sample(t, descriptors=17) for t in range(20, 40)]) == 5
+    steady = [sample(t) for t in range(40)]
+    away = [sample(t, descriptors=("socket",) * 30, state="waiting") for t in range(40, 80)]
+    assert verdict.descriptors(steady + away) is None, "40 samples are too few to judge"
+    assert verdict.descriptors(steady + away + [sample(t) for t in range(80, 120)]) == (0, [])
+
+
+def test_descriptors_that_stay_open_are_named() -> None:
+    leak = [sample(t, descriptors=("socket",) * 12 + ("/a.eab",) * (t // 10)) for t in range(80)]
+    assert verdict.descriptors(leak) == (1, ["/a.eab"])
+    (line,) = (c for c in verdict.checks_of("a", leak[:40] + leak[-1:] * 40) if "descriptors" in c.what)
+    assert (line.found, line.holds) == ("+4: /a.eab, /a.eab, /a.eab, /a.eab", False)
+
+
+def test_what_a_trial_keeps_open_is_no_leak() -> None:
+    tried = [sample(t, descriptors=("socket",) * (15 if 20 <= t < 50 else 12)) for t in range(100)]
+    assert verdict.descriptors(tried) == (-3, [])
+    (line,) = (c for c in verdict.checks_of("a", tried[10:30]) if "descriptors" in c.what)
+    assert (line.found, line.holds) == ("no life of 60 s", None), "it ends while a bundle is tried"
 
 
 def test_what_was_written_before_a_kill_counts_too() -> None:

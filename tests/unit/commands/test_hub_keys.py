@@ -14,7 +14,7 @@ CONFIG = """
 [device]
 name = "dev"
 state_dir = "state"
-memory_mb = 512
+memory_mb = 4096
 [broker]
 host = "127.0.0.1"
 port = 1

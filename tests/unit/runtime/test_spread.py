@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
-from edge_agent.config.profile import Profile, ThermalProfile
 from edge_agent.config.records import ObserveConfig, PopulationConfig
 from edge_agent.engine import Model, Population
 from edge_agent.engine import reference as float64
@@ -30,6 +29,7 @@ from edge_agent.runtime.population.spread import Spread
 from edge_agent.runtime.recording.explain import explain
 from edge_agent.runtime.recording.recorder import begin_frame, frames, step_frame
 from edge_agent.runtime.recording.replay import Moment, replay
+from tests.unit.runtime.town import BOARD
 
 EDGES = (600.0, 1000.0, 1400.0)
 META: dict[str, Any] = {
@@ -38,15 +38,6 @@ META: dict[str, Any] = {
     "controls": [{"name": "fan", "values": ["off", "on"]}],
 }
 BINDING = Binding(META, (4, 2), (2,), "rooms.eab")
-BOARD = Profile(
-    board="bench",
-    memory_mb=64,
-    cores=1,
-    threads=1,
-    max_rate_hz=100.0,
-    thermal=ThermalProfile(warm_c=60.0, hot_c=70.0, limit_c=80.0),
-    sources=("none",),
-)
 
 
 def said(document: Any, **entry: Any) -> Any:

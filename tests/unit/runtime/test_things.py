@@ -7,21 +7,12 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config.profile import Profile, ThermalProfile
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig, PopulationConfig
 from edge_agent.engine import Model
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.assembly import prepare
+from tests.unit.runtime.town import BOARD
 
-BOARD = Profile(
-    board="bench",
-    memory_mb=64,
-    cores=1,
-    threads=1,
-    max_rate_hz=100.0,
-    thermal=ThermalProfile(warm_c=60.0, hot_c=70.0, limit_c=80.0),
-    sources=("none",),
-)
 LOW, HIGH = b'{"co2": 700}', b'{"co2": 1500}'
 
 

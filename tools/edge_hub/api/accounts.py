@@ -13,9 +13,7 @@ from litestar.params import JSONBody, PathParameter
 from edge_agent.errors import ConfigError
 from edge_hub.api import passwords
 from edge_hub.api.access import COOKIE, PUBLIC
-from edge_hub.api.hub import Hub, caller_of, hub_of
-from edge_hub.api.problems import ProblemError
-from edge_hub.api.schemas import (
+from edge_hub.api.account_schemas import (
     Login,
     MadeToken,
     NewToken,
@@ -26,6 +24,8 @@ from edge_hub.api.schemas import (
     User,
     UserChange,
 )
+from edge_hub.api.hub import Hub, caller_of, hub_of
+from edge_hub.api.problems import ProblemError
 from edge_hub.database import accounts, audit, setup
 from edge_hub.domain import secrets
 from edge_hub.domain.roles import ADMIN, allows, least

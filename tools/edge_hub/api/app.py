@@ -25,6 +25,7 @@ from edge_hub.api import (
     groups,
     health,
     openid_login,
+    pages,
     releases,
     rollouts,
     streams,
@@ -40,7 +41,8 @@ MAX_BODY = 1024 * 1024
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -87,7 +89,7 @@ def make(hub: Hub) -> Litestar:
         ],
     )
     return Litestar(
-        route_handlers=[api, *health.HANDLERS],
+        route_handlers=[api, *health.HANDLERS, *pages.HANDLERS],
         state=State({"hub": hub}),
         guards=[guard],
         middleware=[

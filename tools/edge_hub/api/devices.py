@@ -8,8 +8,10 @@ from litestar import Request, Response, delete, get, put
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from edge_hub.api.hub import caller_of, hub_of
+from edge_hub.api.parameters import FAR, UnixTime, may
 from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.schemas import (
+    DeviceCount,
     DeviceDetail,
     DevicePage,
     FleetSummary,
@@ -27,8 +29,8 @@ from edge_hub.domain.summaries import Statistic
 Fleet = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Limit = Annotated[int, QueryParameter(ge=1, le=devices.MAX_PAGE)]
 _AFTER = r"^(-?[0-9]{1,13}(\.[0-9]{1,17})?(e[+-]?[0-9]{1,3})?:[0-9]{1,10}:[0-9]{1,19})?$"
-READ = {"role": "viewer", "scope": "devices"}
-WRITE = {"role": "operator", "scope": "devices"}
+READ = may("viewer", "devices")
+WRITE = may("operator", "devices")
 
 
 @get("/devices", opt=READ, summary="A page of devices")
@@ -50,6 +52,16 @@ async def list_devices(
         return {"devices": found.rows, "after": found.after}
 
     return await hub.answer(request, compute)
+
+
+@get("/devices/count", opt=READ, summary="How many devices fit")
+async def count_devices(
+    request: Request[Any, Any, Any],
+    filter_: Annotated[str, QueryParameter(name="filter", max_length=filters.MAX_LENGTH)] = "",
+) -> Response[DeviceCount]:
+    """Return how many devices fit ``filter``, as ``/devices`` has it."""
+    hub, terms = hub_of(request), filters.parse(filter_)
+    return await hub.answer(request, lambda: devices.count(hub.database, terms, hub.now()))
 
 
 @get("/fleets", opt=READ, summary="Fleets with their numbers of devices")
@@ -83,8 +95,8 @@ async def get_series(
     request: Request[Any, Any, Any],
     fleet: Fleet,
     name: Fleet,
-    since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
-    until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
+    since: UnixTime = 0.0,
+    until: UnixTime = FAR,
     points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
     statistic: FromQuery[Statistic] = "last",
     resolution: FromQuery[Literal["auto", "raw", "minute", "hour"]] = "auto",
@@ -106,8 +118,8 @@ async def get_telemetry(
     request: Request[Any, Any, Any],
     fleet: Fleet,
     name: Fleet,
-    since: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 0.0,
-    until: Annotated[float, QueryParameter(ge=-1e12, le=1e12)] = 1e12,
+    since: UnixTime = 0.0,
+    until: UnixTime = FAR,
     resolution: FromQuery[Literal["raw", "minute", "hour"]] = "raw",
     after: Annotated[str, QueryParameter(pattern=_AFTER, max_length=100)] = "",
     limit: Limit = 500,
@@ -180,6 +192,7 @@ async def list_rejected(
 
 HANDLERS = [
     list_devices,
+    count_devices,
     list_fleets,
     list_populations,
     get_device,

@@ -15,9 +15,9 @@ from edge_agent.errors import PeerError
 from edge_hub import openid
 from edge_hub.api import accounts as sessions
 from edge_hub.api.access import PUBLIC
+from edge_hub.api.account_schemas import OpenId
 from edge_hub.api.hub import Hub, hub_of
 from edge_hub.api.problems import ProblemError, known
-from edge_hub.api.schemas import OpenId
 from edge_hub.database import accounts, audit
 from edge_hub.domain import secrets
 from edge_hub.openid import OpenIdProvider, Person

@@ -10,6 +10,7 @@ FAR = 1e12
 """A time after all that there is, Unix seconds."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=500)]
+UnixTime = Annotated[float, QueryParameter(ge=-FAR, le=FAR)]
 Before = Annotated[float, QueryParameter(ge=0, le=FAR, description="what was made before this Unix time")]
 DigestPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_.-]{1,160}$")]

@@ -171,7 +171,10 @@ async def _serve(server: uvicorn.Server, hub: Hub) -> None:
 
 
 async def _tell_changes(hub: Hub) -> None:
-    """Ask the database for what changed, while anybody watches."""
+    """Ask the database for what changed, while anybody watches.
+
+    What changed while nobody watched is not known: the first to watch again loads all again.
+    """
     changes = Changes(hub.database)
     watched = False
     while True:
@@ -179,10 +182,12 @@ async def _tell_changes(hub: Hub) -> None:
         if not hub.broadcast.viewers:
             watched = False
             continue
-        if not watched:
-            changes.start()
-            watched = True
         try:
+            if not watched:
+                changes.start()
+                await hub.run(changes.poll)
+                hub.broadcast.say("resync", {})
+                watched = True
             for kind, value in await hub.run(changes.poll):
                 hub.broadcast.say(kind, value)
         except EdgeAgentError as error:

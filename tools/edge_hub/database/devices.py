@@ -161,6 +161,22 @@ def numbers_of(database: Database, terms: Sequence[Term], now: float) -> list[tu
         return [(row.fleet, row.name) for row in connection.execute(query)]
 
 
+def count(database: Database, terms: Sequence[Term], now: float) -> dict[str, int]:
+    """Return how many devices fit, how many of them are online, and their agents."""
+    query = (
+        select(
+            func.count().label("devices"),
+            func.coalesce(func.sum(func.cast(devices.c.online, devices.c.id.type)), 0).label("online"),
+            func.coalesce(func.sum(devices.c.agents), 0).label("agents"),
+        )
+        .select_from(_JOINED)
+        .where(not_(devices.c.forgotten), *(_condition(term, now) for term in terms))
+    )
+    with database.read() as connection:
+        row = connection.execute(query).one()
+    return {"devices": row.devices, "online": int(row.online), "agents": int(row.agents)}
+
+
 def summary(database: Database) -> list[dict[str, Any]]:
     """Return for each fleet how many devices are known and online, and their agents."""
     query = (

@@ -146,14 +146,14 @@ def _oversize(first: int, head: bytes, length: int) -> Publish | None:
 def connect(client_id: str, clean: bool, keepalive: int, username: str = "", password: str = "") -> bytes:
     """Return CONNECT; ``keepalive`` in seconds."""
     flags = (0x02 if clean else 0) | (0x80 if username else 0) | (0x40 if password else 0)
-    parts = [_text("MQTT"), bytes([4, flags]), struct.pack("!H", keepalive), _text(client_id)]
-    parts += [_text(text) for text in (username, password) if text]
-    return _packet(0x10, b"".join(parts))
+    parts = [text_field("MQTT"), bytes([4, flags]), struct.pack("!H", keepalive), text_field(client_id)]
+    parts += [text_field(text) for text in (username, password) if text]
+    return packet(0x10, b"".join(parts))
 
 
 def subscribe(filters: Sequence[str], mid: int) -> bytes:
     """Return SUBSCRIBE to topic filters at QoS 1."""
-    return _packet(0x82, struct.pack("!H", mid) + b"".join(_text(f) + b"\x01" for f in filters))
+    return packet(0x82, struct.pack("!H", mid) + b"".join(text_field(f) + b"\x01" for f in filters))
 
 
 def acknowledge(mids: Iterable[int]) -> bytes:
@@ -163,14 +163,15 @@ def acknowledge(mids: Iterable[int]) -> bytes:
 
 def publish(topic: str, payload: bytes, mid: int) -> bytes:
     """Return PUBLISH at QoS 1."""
-    return _packet(0x32, _text(topic) + struct.pack("!H", mid) + payload)
+    return packet(0x32, text_field(topic) + struct.pack("!H", mid) + payload)
 
 
 PING = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 
 
-def _packet(first: int, body: bytes) -> bytes:
+def packet(first: int, body: bytes) -> bytes:
+    """Return a packet: first byte, length of ``body`` (MQTT 3.1.1 section 2.2.3), ``body``."""
     length, head = len(body), bytearray([first])
     while True:
         length, byte = length >> 7, length & 0x7F
@@ -179,6 +180,7 @@ def _packet(first: int, body: bytes) -> bytes:
             return bytes(head) + body
 
 
-def _text(text: str) -> bytes:
+def text_field(text: str) -> bytes:
+    """Return a text as MQTT writes it: two bytes of length, UTF-8 (MQTT 3.1.1 section 1.5.3)."""
     raw = text.encode("utf-8")
     return struct.pack("!H", len(raw)) + raw
