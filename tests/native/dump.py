@@ -53,10 +53,11 @@ def _objects(
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
-            strip = f"strip_{name}_{label}"
-            options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
-            objects.append(folder / f"{strip}.o")
-            _compile(compiler, KERNEL / "strip.c", objects[-1], options)
+            for kind, search in (("strip", ()), ("search", ("-DSEARCH",))):
+                strip = f"{kind}_{name}_{label}"
+                options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
+                objects.append(folder / f"{strip}.o")
+                _compile(compiler, KERNEL / "strip.c", objects[-1], (*options, *search))
     widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
     for source in sources:
         objects.append(folder / f"{source[:-2]}.o")

@@ -194,7 +194,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
         int kind = left <= 4 ? 0 : left <= 16 ? 1 : 2;
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
-        run_strip(c, first, active, w, p->isa->run[kind], scratch);
+        run_strip(c, first, active, w, p->isa->run[p->model->options.search.max_nodes > 0][kind], scratch);
         first += active;
     }
     if (counted) atomic_fetch_add((_Atomic int64_t *)&c->contradictions, counted);
