@@ -44,6 +44,7 @@ size = 1000
 agents = "a{index}"
 step = "arrival"
 rate_hz = 100
+tick = "arrival"
 [[population.observe]]
 modality = "0"
 topic = "z/{agent}"

@@ -32,6 +32,7 @@ size = 1000
 agents = "a{index}"
 step = "arrival"
 rate_hz = 100
+tick = "arrival"
 [[population.observe]]
 modality = "0"
 topic = "z/{agent}"
@@ -48,6 +49,8 @@ size = 1
 history_kb = 1
 threads = 1
 step = "arrival"
+rate_hz = 1.0
+tick = "arrival"
 [[population.observe]]
 modality = "0"
 topic = "z/NAME"

@@ -13,6 +13,7 @@ from edge_agent.commands.output import add_output_options, print_json, print_tab
 
 if TYPE_CHECKING:
     from edge_agent.commands.compose import Composed
+    from edge_agent.runtime.assembly import Prepared
 
 
 def add(subparsers: Any) -> None:
@@ -27,6 +28,37 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--config`` and ``--profile``."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the device.toml")
     parser.add_argument("--profile", metavar="NAME", help="board profile instead of the one in the file")
+
+
+def tick_s(item: Prepared) -> float | None:
+    """Return the seconds per tick of a population; None if each arrival is a tick."""
+    from edge_agent.runtime.population.group import ticks_per_second
+
+    if item.config.tick == "arrival":
+        return None
+    return 1.0 / ticks_per_second(item.config, item.binding)
+
+
+def silence(item: Prepared) -> dict[str, float]:
+    """Return for each observed modality the seconds for which its last value counts in later ticks."""
+    usual = "unknown" if item.binding.infers else "unchanged"
+    return {
+        entry.modality: entry.stale_s if (entry.silence or usual) == "unchanged" else 0.0
+        for entry in item.config.observe
+    }
+
+
+def time_text(item: Prepared) -> str:
+    """Return what a tick of a population is, and what a tick without a reading means."""
+    seconds, text = tick_s(item), f"{item.config.name}: "
+    text += "each arrival is a tick" if seconds is None else f"one tick per {seconds:g} s"
+    for name, lasts in silence(item).items():
+        text += f"; {name}: " + (
+            f"its last value counts in each tick until it is {lasts:g} s old"
+            if lasts
+            else "not observed in a tick without a reading"
+        )
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
                 "arena": plan.arena,
                 "missing": plan.missing,
                 "lines": [asdict(line) for line in plan.lines],
+                "time": [
+                    {"population": item.config.name, "tick_s": tick_s(item), "silence": silence(item)}
+                    for item in composed.prepared
+                ],
             }
         )
     else:
@@ -65,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"({composed.settings.profile.board}), "
             + (f"{size_text(free)} free" if free >= 0 else f"{plan.missing} bytes missing")
         )
+        for item in composed.prepared:
+            print(time_text(item))
         for row in shown:
             print(
                 f"home assistant: {row['population']}: {row['agents']} of {row['size']} agents, "

@@ -57,7 +57,7 @@ def _source(entry: ObserveConfig, column: int, group: Group) -> Source:
             Path(entry.path.format(agent=name, index=index, population=group.config.name))
             for index, name in enumerate(group.names)
         ]
-        return FileSource(paths, 1.0 / group.rate_hz)
+        return FileSource(paths, group.poll_s)
     if entry.source == "trace":
         return TraceSource(Path(entry.path), column, len(group.names))
     source: Source = plugin(SENSORS, entry.plugin)(list(group.names))

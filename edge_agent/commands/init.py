@@ -45,6 +45,9 @@ def add(subparsers: Any) -> None:
         "--config", type=Path, default=Path("device.toml"), metavar="FILE", help="the file to write"
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    parser.add_argument(
+        "--tick", type=float, metavar="SECONDS", help="seconds per tick of a model that does not state it"
+    )
     parser.add_argument("--name", default="", help="name of this device (default: the host's name)")
     parser.add_argument("--host", default="localhost", help="the broker's host")
     parser.add_argument("--port", type=int, default=1883, help="the broker's port")
@@ -96,7 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
     broker = BrokerConfig(
         host=arguments.host, port=arguments.port, username=arguments.username, password_file=password
     )
-    stale_s = STALE_S if binding.tick_s is None else max(STALE_S, STALE_TICKS * binding.tick_s)
+    tick_s: float | None = binding.tick_s if arguments.tick is None else arguments.tick
+    if tick_s is None:
+        raise ConfigError(f"--tick: missing, expected seconds per tick: {arguments.bundle} states none")
+    if not 0.001 <= tick_s <= 1e6:
+        raise ConfigError(f"--tick: found {tick_s:g}, expected 0.001 to 1e+06 seconds")
+    stale_s = max(STALE_S, STALE_TICKS * tick_s)
     name = arguments.name or board.device_name()
     settings = mqtt_settings(broker, "init")
     if arguments.zigbee2mqtt:
@@ -199,6 +207,8 @@ def _text(
         yield f"bundle = {_toml(str(arguments.bundle.absolute()))}"
         yield f"agents = {_toml(population['agents'])}"
         yield 'step = "arrival"'
+        if arguments.tick is not None:
+            yield f"rate_hz = {1.0 / arguments.tick!r}"
         for section in ("observe", "act"):
             for entry in population[section]:
                 yield from ("", f"[[population.{section}]]")

@@ -42,6 +42,7 @@ profile = "{profile}"  # {board}
 # name = "office"
 # bundle = "bundles/office.eab"
 # agents = ["meeting", "lab"]
+# step = "arrival"
 #
 # [[population.observe]]
 # modality = "co2"

@@ -217,6 +217,9 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             f"{key}.home_assistant.override_s: found {population['home_assistant']['override_s']:g}, "
             "expected 0 with bulk: bulk messages carry the agents' own decisions"
         )
+    reduced = {
+        entry["modality"]: entry["reduce"] for entry in population["observe"] if entry["reduce"] != "last"
+    }
     for index, observe in enumerate(population["observe"]):
         place = f"{key}.observe[{index}]"
         needed = {"mqtt": "topic", "file": "path", "trace": "path", "plugin": "plugin"}[observe["source"]]
@@ -224,9 +227,18 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             raise ConfigError(f"{place}.{needed}: missing, expected a value for source {observe['source']!r}")
         if observe["pointer"] and not observe["pointer"].startswith("/"):
             raise ConfigError(f"{place}.pointer: found {observe['pointer']!r}, expected it to begin with '/'")
+        if observe["stamp"] and (observe["source"] != "mqtt" or not observe["stamp"].startswith("/")):
+            raise ConfigError(
+                f"{place}.stamp: found {observe['stamp']!r}, expected it to begin with '/', and source 'mqtt'"
+            )
+        if observe["reduce"] != "last" and observe["source"] != "mqtt":
+            raise ConfigError(
+                f"{place}.reduce: found {observe['reduce']!r}, expected source 'mqtt', "
+                f"not {observe['source']!r}"
+            )
         check_fields(observe["topic"], f"{place}.topic", {"agent", "index", "population"})
         check_fields(observe["path"], f"{place}.path", {"agent", "index", "population"})
-        _check_uncertainty(observe, place)
+        _check_uncertainty(observe, place, reduced)
         for item, source in enumerate(observe["availability"]):
             where = f"{place}.availability[{item}]"
             if observe["source"] != "mqtt":
@@ -238,8 +250,10 @@ def _check_population(population: dict[str, Any], key: str) -> None:
             check_fields(source["topic"], f"{where}.topic", {"agent", "index", "population"})
 
 
-def _check_uncertainty(observe: dict[str, Any], place: str) -> None:
-    """Check what says that observations are distributions over outcomes."""
+def _check_uncertainty(observe: dict[str, Any], place: str, reduced: dict[str, str]) -> None:
+    """Check what says that observations are distributions over outcomes; ``reduced`` names the modalities of
+    which the mean or the largest reading counts.
+    """
     keys = ("probabilities", "uncertainty", "uncertainty_pointer")
     stated = [key for key in keys if observe[key]]
     if not stated:
@@ -248,6 +262,9 @@ def _check_uncertainty(observe: dict[str, Any], place: str) -> None:
         raise ConfigError(
             f"{place}.{stated[0]}: found with source {observe['source']!r}, expected source 'mqtt'"
         )
+    if observe["modality"] in reduced:
+        found = f"found with reduce {reduced[observe['modality']]!r} of modality {observe['modality']}"
+        raise ConfigError(f"{place}.{stated[0]}: {found}, expected reduce 'last'")
     others = [*stated[1:], *(k for k in ("scale", "offset", "values") if observe[k] not in (1.0, 0.0, {}))]
     if observe["probabilities"] and others:
         raise ConfigError(f"{place}.probabilities: found with {others[0]}, expected it alone")

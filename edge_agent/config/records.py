@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Port,
         Positive,
         Priority,
+        Probability,
         Rate,
         Seed,
         Spare,
@@ -183,8 +184,18 @@ class ObserveConfig:
     property that the control sets is never an arrival, and any other property only when its bin changes."""
     stale_s: Positive = 300.0
     """Age in seconds at which the last value counts as not observed."""
-    hold: bool = True
-    """Use the last value in every step until it is stale; false uses it in one step only."""
+    silence: Literal["unknown", "unchanged"] | None = None
+    """What it means when a tick has no reading. unknown: the modality is not observed in that tick.
+    unchanged: the sensor reports on change, so its last value counts in each tick until it is ``stale_s``
+    old. Unset: unknown; unchanged for a network, which needs every number."""
+    reduce: Literal["mean", "max", "last"] = "last"
+    """What stands for a tick in which a sensor reports more than once: its newest reading, or the mean or the
+    largest number of the 64 newest, in the modality's unit. mean and max need source mqtt and a modality with
+    bin edges or a network's number, take 1 KiB of memory per agent, and go with certain readings alone."""
+    stamp: str = ""
+    """Where in the JSON message (RFC 6901) the time is at which the reading was made, e.g. /last_seen: Unix
+    time in seconds or milliseconds, or ISO 8601. A reading counts in the tick in which it was made. Empty
+    takes the time of arrival."""
     probabilities: bool = False
     """The value is an array with a probability for each outcome of the modality; it is normalised."""
     uncertainty: Positive | None = None
@@ -232,7 +243,11 @@ class ActConfig:
     """Send only actions that differ from the agent's last one."""
     dwell_s: NotNegative | None = None
     """Minimum seconds between two actions of one agent. An earlier action waits until then, and a newer one
-    replaces it; the safe value does not wait. Unset: half the bundle's tick, at most 60; 0 without a tick."""
+    replaces it; the safe value does not wait. Unset: half the bundle's tick, at most 60; 0 without a tick or
+    with ``tick = "arrival"``."""
+    margin: Probability | None = None
+    """How much more probable a new action must be than the one that stands, 0 to 1; otherwise that one stays.
+    Unset: 0.05; 0 if the bundle has no tick, draws its actions, or has several controls in one action."""
     safe: str = ""
     """Value sent while observations are stale or the population is suspended: a value of the control (then
     ``values`` applies) or any text; empty sends none."""
@@ -275,14 +290,16 @@ class PopulationConfig:
     seed: Seed = 0
     """Seed of the random numbers."""
     step: Literal["rate", "arrival", "change"] = "rate"
-    """rate: all agents step ``rate_hz`` times per second; arrival: agents step when an observation arrives;
-    change: agents step when an observation changes. The latter two at most ``rate_hz`` times per second.
-    """
+    """rate: all agents decide at the end of each tick. arrival: an agent also decides again when one of its
+    observations arrives, from all that the tick has shown; change: when one changes. A tick ends on time in
+    each case, and a reading counts once. Within a tick at most 10 decisions per second are made, or
+    ``rate_hz`` if that is more."""
     rate_hz: Rate | None = None
-    """Steps per second. Unset: one step per tick of the bundle; 1 if the bundle has no tick."""
-    tick: Literal["bundle", "ignore"] = "bundle"
+    """Ticks per second. Unset: those of the bundle; a bundle without a tick needs it."""
+    tick: Literal["bundle", "ignore", "arrival"] = "bundle"
     """bundle: a ``rate_hz`` that differs from the bundle's tick by more than 10 % is refused; ignore: it is
-    accepted."""
+    accepted. arrival: each arrival is a tick, at most ``rate_hz`` times per second, for recordings that are
+    played faster than time; needs ``step`` arrival or change."""
     threads: Threads = 0
     """Number of threads per step; 0 uses the profile's."""
     priority: Priority = 5
@@ -380,7 +397,11 @@ def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:
 def build_observe(entry: dict[str, Any]) -> ObserveConfig:
     """Return the record of a checked ``observe`` entry, which an earlier version may have written."""
     availability = tuple(AvailabilityConfig(**item) for item in entry.get("availability", ()))
-    return ObserveConfig(**entry | {"availability": availability})
+    read = entry | {"availability": availability}
+    hold = read.pop("hold", None)  # of a version before ``silence``
+    if hold is not None:
+        read["silence"] = "unchanged" if hold else "unknown"
+    return ObserveConfig(**read)
 
 
 def build_population(entry: dict[str, Any]) -> PopulationConfig:

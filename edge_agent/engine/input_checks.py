@@ -110,3 +110,23 @@ def soft_tables(
             )
         out[m] = array
     return tuple(out)
+
+
+def factor_beliefs(beliefs: ArrayLike, agents: Int, f: int, states: int) -> NDArray[np.float64]:
+    """Return beliefs about factor ``f`` as float64 (n, states)."""
+    values = np.asarray(beliefs, dtype=np.float64)
+    if values.shape != (len(agents), states):
+        raise ObservationError(f"beliefs: shape {values.shape}, expected ({len(agents)}, {states})")
+    off = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1)
+    off |= np.abs(values.sum(axis=1) - 1.0) > 1e-4
+    if off.any():
+        raise ObservationError(f"beliefs: agent {agents[off][0]}, factor {f}: not a distribution")
+    return values
+
+
+def start_codes(start: ArrayLike, count: int, rows: int) -> NDArray[np.uint8]:
+    """Return belief codes to start from, uint8 (count, rows)."""
+    codes = np.ascontiguousarray(start, dtype=np.uint8)
+    if codes.shape != (count, rows):
+        raise ObservationError(f"start: shape {codes.shape}, expected ({count}, {rows})")
+    return codes

@@ -4,11 +4,14 @@ rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import edge_agent.engine._kernel as _kernel
+from edge_agent.engine.isa import chosen
 from edge_agent.engine.kernel_tables import background_of, logarithm, tables
 from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import EPSILON
@@ -39,6 +42,22 @@ def search_nodes(model: StoredModel) -> int:
     return model.options.si_max_nodes if model.options.sophisticated else 0
 
 
+def scratch_floats(model: StoredModel) -> int:
+    """Return the scratch floats of one thread, whole cache lines."""
+    floats = _kernel.thread_floats(
+        sum(model.num_states),
+        sum(model.code_rows),
+        sum(model.num_obs),
+        len(model.A),
+        len(model.B),
+        max(16, chosen().lanes),
+        strip_rows(model),
+        len(model.policies),
+        search_nodes(model),
+    )
+    return -(-floats // 16) * 16
+
+
 def log_habits(model: StoredModel) -> NDArray[np.float32]:
     """Return ln E."""
     if model.E is None:
@@ -47,9 +66,41 @@ def log_habits(model: StoredModel) -> NDArray[np.float32]:
     return np.log(np.maximum(model.E.astype(np.float64), least)).astype(np.float32)
 
 
+def lanes(size: int) -> int:
+    """Return the lanes per tile of a population of ``size``."""
+    return 4 if size <= 4 else 16 if size <= 16 else 64
+
+
+def core(
+    model: StoredModel, arrays: Mapping[str, NDArray[Any]], size: int, threads: int, seed: int
+) -> _kernel.Core:
+    """Return the kernel's side of a population, with ``arrays`` by name."""
+    return _kernel.Core(
+        chosen().name,
+        tuple(tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
+        model.A_deps,
+        model.B_deps,
+        model.outcome_classes,
+        np.concatenate(model.D),
+        None if model.E is None else log_habits(model),
+        np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
+        options(model),
+        (model.elimination.ops, model.elimination.lists, model.elimination.rows),
+        arrays["belief"],
+        arrays["action"],
+        arrays["free_energy"],
+        arrays["scratch"],
+        strip_rows(model),
+        lanes(size),
+        size,
+        threads,
+        seed & (2**64 - 1),
+    )
+
+
 def options(model: StoredModel) -> tuple[Any, ...]:
     """Return what the kernel takes of the agent's options, and of inductive planning."""
-    chosen = model.options
+    agent = model.options
     flat = [np.zeros(0, np.uint8), *(w.ravel() for w in model.ways)]
     rows = [np.zeros(0, np.uint16)]
     if model.ways:
@@ -57,25 +108,25 @@ def options(model: StoredModel) -> tuple[Any, ...]:
 
         rows += [nearer(w) for w in model.ways]
     return (
-        chosen.gamma,
-        chosen.alpha,
+        agent.gamma,
+        agent.alpha,
         TIE if model.rules > 1 else 0.0,
-        logarithm(chosen.inductive_epsilon),
-        chosen.num_iter,
+        logarithm(agent.inductive_epsilon),
+        agent.num_iter,
         model.rules,
-        int(chosen.inference_algo == "exact"),
-        int(chosen.on_contradiction == "reset"),
+        int(agent.inference_algo == "exact"),
+        int(agent.on_contradiction == "reset"),
         np.concatenate(rows),
         np.concatenate(flat),
         np.cumsum([w.size for w in flat[:-1]], dtype=np.int64),
         (
             search_nodes(model),
-            chosen.si_max_branching,
-            chosen.si_policy_prune_threshold,
-            chosen.si_observation_prune_threshold,
-            chosen.si_entropy_stop_threshold,
-            chosen.si_neg_efe_stop_threshold,
-            chosen.si_prune_penalty,
+            agent.si_max_branching,
+            agent.si_policy_prune_threshold,
+            agent.si_observation_prune_threshold,
+            agent.si_entropy_stop_threshold,
+            agent.si_neg_efe_stop_threshold,
+            agent.si_prune_penalty,
         ),
     )
 

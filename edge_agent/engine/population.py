@@ -1,10 +1,10 @@
 """Population: agents that share a model, stepped together.
 
 Theory of operation. An agent's state is one byte a hidden state, or two (its beliefs, ``quantize``), one byte
-a factor
-(the last action, or that there is none) and its free energy. ``step`` predicts from the last action, infers,
-plans and acts; all of it happens in the kernel, this class checks arguments and shows results. Planning
-starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used.
+a factor (the last action, or that there is none) and its free energy. ``step`` predicts from the last action,
+infers, plans and acts; all of it happens in the kernel, this class checks arguments and shows results.
+Planning starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used. A
+step is one tick of the model. Within it ``decide`` may be called any number of times (`engine.tick_base`).
 
 Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 or 4 for few agents.
 """
@@ -18,26 +18,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import edge_agent.engine._kernel as _kernel
 from edge_agent.engine import kernel_args, payload, snapshot
-from edge_agent.engine.input_checks import evidence_tables, executed_actions, outcomes, soft_tables
-from edge_agent.engine.isa import chosen
+from edge_agent.engine.input_checks import (
+    evidence_tables,
+    executed_actions,
+    factor_beliefs,
+    outcomes,
+    soft_tables,
+    start_codes,
+)
 from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
+from edge_agent.engine.snapshot import START, STILL
 from edge_agent.engine.stored_model import StoredModel
-from edge_agent.errors import ConfigError, ObservationError
+from edge_agent.engine.tick_base import TickBase
+from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Allocate, Arena, Column, total
 from edge_agent.memory.rows import agent_numbers
 
-START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 SELECTIONS = ("marginal", "full")
 
 
 def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
     return Arena(total(columns)).allocate("population", columns)
-
-
-def _lanes(size: int) -> int:
-    return 4 if size <= 4 else 16 if size <= 16 else 64
 
 
 class Population:
@@ -61,6 +63,8 @@ class Population:
     stochastic : bool, optional
         Draw actions with precision alpha instead of taking the most probable (the lowest index wins a tie);
         default the model's ``action_selection``.
+    redecides : bool
+        Whether ``decide`` will be called: takes ``S + 1`` bytes more per agent.
     """
 
     def __init__(
@@ -73,13 +77,14 @@ class Population:
         *,
         selection: str | None = None,
         stochastic: bool | None = None,
+        redecides: bool = False,
     ) -> None:
         selection = model.options.sampling_mode if selection is None else selection
         if selection not in SELECTIONS:
             raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
         if stochastic is None:
             stochastic = model.options.action_selection == "stochastic"
-        columns = self.columns(model, size, threads)
+        columns = self.columns(model, size, threads, redecides)
         arrays = (allocate or _own)(columns)
         self.model = self._preferring = model
         self.size = size
@@ -90,33 +95,16 @@ class Population:
         self._free_energy = arrays["free_energy"]
         self._belief[:] = 255
         self._action[:] = START
+        self._base = TickBase(self._belief, arrays["base"], arrays["open"]) if redecides else None
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.depth, True
-        self._core = _kernel.Core(
-            chosen().name,
-            tuple(kernel_args.tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
-            model.A_deps,
-            model.B_deps,
-            model.outcome_classes,
-            np.concatenate(model.D),
-            None if model.E is None else kernel_args.log_habits(model),
-            np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
-            kernel_args.options(model),
-            (model.elimination.ops, model.elimination.lists, model.elimination.rows),
-            self._belief,
-            self._action,
-            self._free_energy,
-            arrays["scratch"],
-            kernel_args.strip_rows(model),
-            _lanes(size),
-            size,
-            threads,
-            seed & (2**64 - 1),
-        )
+        self._core = kernel_args.core(model, arrays, size, threads, seed)
         self._plan()
 
     @staticmethod
-    def columns(model: StoredModel, size: int, threads: int = 1) -> tuple[Column, ...]:
+    def columns(
+        model: StoredModel, size: int, threads: int = 1, redecides: bool = False
+    ) -> tuple[Column, ...]:
         """Return the arrays that a population needs, for the memory plan.
 
         Raises
@@ -128,32 +116,19 @@ class Population:
             raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
         if not 1 <= threads <= 64:
             raise ConfigError(f"threads: {threads}, expected 1 to 64")
-        lanes = _lanes(size)
+        lanes = kernel_args.lanes(size)
         tiles = -(-size // lanes)
-        states, factors = sum(model.num_states), len(model.B)
-        wide = max(16, chosen().lanes)
-        floats = _kernel.thread_floats(
-            states,
-            sum(model.code_rows),
-            sum(model.num_obs),
-            len(model.A),
-            factors,
-            wide,
-            kernel_args.strip_rows(model),
-            len(model.policies),
-            kernel_args.search_nodes(model),
-        )
-        values = sum(3 * len(t.palette) for t in model.tensors)
         return (
             Column("belief", (tiles, sum(model.code_rows), lanes), np.uint8),
-            Column("action", (tiles, factors, lanes), np.uint8),
+            *(TickBase.columns(tiles, sum(model.code_rows), lanes) if redecides else ()),
+            Column("action", (tiles, len(model.B), lanes), np.uint8),
             Column("free_energy", (size,), np.float32),
-            Column("tables", (values,), np.float32),
-            Column("scratch", (threads, -(-floats // 16) * 16), np.float32),
+            Column("tables", (sum(3 * len(t.palette) for t in model.tensors),), np.float32),
+            Column("scratch", (threads, kernel_args.scratch_floats(model)), np.float32),
         )
 
     def step(self, observations: ArrayLike, agents: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Predict, infer, plan and act.
+        """Predict, infer, plan and act: one tick.
 
         Parameters
         ----------
@@ -172,17 +147,51 @@ class Population:
         ObservationError
             The message names agent and modality; no agent was stepped.
         """
+        numbers = None if agents is None else agent_numbers(agents, self.size)
+        self._return_to_base()
+        return self._stepped(observations, numbers)
+
+    def decide(
+        self,
+        observations: ArrayLike,
+        agents: ArrayLike | None = None,
+        *,
+        soft: Mapping[int, ArrayLike] | None = None,
+    ) -> NDArray[np.int64]:
+        """Choose actions within a tick, from all that it has shown so far; arguments and result as
+        ``step_with``.
+
+        The next ``decide`` or ``step`` starts again from what the last ``step`` left, so that observations
+        count once. Actions drawn are those that ``step`` would draw; contradictions are not counted.
+        """
+        if self._base is None:
+            raise ConfigError("decide: the population was made without redecides")
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        self._base.open(*np.divmod(numbers, self._belief.shape[2]))
+        core, standing, energy = self._core, self._action.copy(), self._free_energy.copy()
+        tick, contradictions = core.tick, core.contradictions
         try:
-            if agents is None:
-                return self._core.step(observations, None)
-            return self._core.step(observations, agent_numbers(agents, self.size))
+            if not soft:
+                return self._stepped(observations, numbers)
+            return np.asarray(self._stepped_with(observations, numbers, soft))
+        finally:
+            self._action[:], self._free_energy[:] = standing, energy
+            core.tick, core.contradictions = tick, contradictions
+
+    def _stepped(self, observations: ArrayLike, numbers: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        try:
+            return self._core.step(observations, numbers)
         except (TypeError, ValueError, BufferError):
-            numbers = None if agents is None else agent_numbers(agents, self.size)
             return self._core.step(outcomes(self.model, observations, numbers, self.size), numbers)
+
+    def _return_to_base(self) -> None:
+        if self._base is not None:
+            self._base.close()
 
     def infer(self, observations: ArrayLike, agents: ArrayLike | None = None) -> None:
         """Update beliefs without planning; the last action stands. Arguments and errors as ``step``."""
         numbers = None if agents is None else agent_numbers(agents, self.size)
+        self._return_to_base()
         self._core.infer(outcomes(self.model, observations, numbers, self.size), numbers)
 
     def step_with(
@@ -213,6 +222,17 @@ class Population:
         ndarray of int64, shape (n, F), or None without ``act``
         """
         numbers = None if agents is None else agent_numbers(agents, self.size)
+        self._return_to_base()
+        return self._stepped_with(observations, numbers, soft, evidence, act)
+
+    def _stepped_with(
+        self,
+        observations: ArrayLike,
+        numbers: NDArray[np.int64] | None,
+        soft: Mapping[int, ArrayLike] | None,
+        evidence: Mapping[int, ArrayLike] | None = None,
+        act: bool = True,
+    ) -> NDArray[np.int64] | None:
         table = outcomes(self.model, observations, numbers, self.size)
         out = self._core.run(
             table[np.newaxis],
@@ -257,12 +277,9 @@ class Population:
         count = self.size if numbers is None else len(numbers)
         table = outcomes(self.model, observations, numbers, self.size, ticks=True)
         executed = executed_actions(self.model, actions, (len(table), count))
-        codes = None if start is None else np.ascontiguousarray(start, dtype=np.uint8)
-        if codes is not None and codes.shape != (count, sum(self.model.code_rows)):
-            raise ObservationError(
-                f"start: shape {codes.shape}, expected ({count}, {sum(self.model.code_rows)})"
-            )
+        codes = None if start is None else start_codes(start, count, sum(self.model.code_rows))
         seen = self._core.contradictions
+        self._return_to_base()
         self._core.run(
             table,
             numbers,
@@ -308,6 +325,7 @@ class Population:
 
     def reset(self, agents: ArrayLike | None = None) -> None:
         """Start again from D: all agents, or some."""
+        self._return_to_base()
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
         tile, lane = np.divmod(numbers, self._belief.shape[2])
         self._belief[tile, :, lane] = 255
@@ -336,48 +354,40 @@ class Population:
 
     def likeliest(self, f: int, agent: int) -> tuple[int, float]:
         """Return the most probable state of factor ``f`` for one agent, and its probability."""
-        tile, lane = divmod(agent, self._belief.shape[2])
-        first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
-        row = np.ascontiguousarray(self._belief[tile, first : first + n, lane])[np.newaxis]
-        fourth = codes_from_bytes(row, self.model.belief_bits[f])[0].astype(np.float64) ** 4
-        if self._action[tile, f, lane] == START:
-            fourth = np.asarray(self.model.D[f], np.float64)
-        state = int(fourth.argmax())
-        return state, float(fourth[state] / fourth.sum())
+        beliefs = self.beliefs(f, [agent])[0]
+        return int(beliefs.argmax()), float(beliefs.max())
 
-    def beliefs(self, f: int) -> NDArray[np.float32]:
-        """Return the beliefs about factor ``f``, float32 (N, S_f); D before the first observation."""
+    def beliefs(self, f: int, agents: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Return the beliefs about factor ``f``, float32 (n, S_f); D before the first observation."""
+        numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
+        tile, lane = np.divmod(numbers, self._belief.shape[2])
         first, n = sum(self.model.code_rows[:f]), self.model.code_rows[f]
-        tiles = self._belief[:, first : first + n].transpose(0, 2, 1).reshape(-1, n)[: self.size]
-        codes = codes_from_bytes(tiles, self.model.belief_bits[f])
+        codes = codes_from_bytes(self._belief[tile, first : first + n, lane], self.model.belief_bits[f])
         fourth = codes.astype(np.uint64 if codes.itemsize == 1 else np.float64) ** 4
         out = (fourth / fourth.sum(axis=1, keepdims=True)).astype(np.float32)
-        fresh = self._action[:, f].reshape(-1)[: self.size] == START
+        fresh = self._action[tile, f, lane] == START
+        if self._base is not None:
+            fresh &= ~self._base.opened[tile, lane]
         out[fresh] = self.model.D[f]
         return np.asarray(out)
 
     def set_beliefs(self, f: int, beliefs: ArrayLike, agents: ArrayLike | None = None) -> None:
         """Set the beliefs about factor ``f``, float (n, S_f): the prior of the next observation."""
+        self._return_to_base()
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
-        values = np.asarray(beliefs, dtype=np.float64)
-        n = self.model.num_states[f]
-        if values.shape != (len(numbers), n):
-            raise ObservationError(f"beliefs: shape {values.shape}, expected ({len(numbers)}, {n})")
-        off = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1)
-        off |= np.abs(values.sum(axis=1) - 1.0) > 1e-4
-        if off.any():
-            raise ObservationError(f"beliefs: agent {numbers[off][0]}, factor {f}: not a distribution")
+        values = factor_beliefs(beliefs, numbers, f, self.model.num_states[f])
         first, rows = sum(self.model.code_rows[:f]), self.model.code_rows[f]
         tile, lane = np.divmod(numbers, self._belief.shape[2])
         place = tile[:, np.newaxis], np.arange(first, first + rows), lane[:, np.newaxis]
         self._belief[place] = belief_bytes(values, self.model.belief_bits[f])
         self._action[tile, f, lane] = STILL
 
-    def evaluate(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return (``expected_free_energy``, ``policy_posterior``) in one pass."""
-        G = np.empty((self.size, len(self.model.policies)), np.float32)
+    def evaluate(self, agents: ArrayLike | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (``expected_free_energy``, ``policy_posterior``) of ``agents``, default all, in one pass."""
+        numbers = None if agents is None else agent_numbers(agents, self.size)
+        G = np.empty((self.size if numbers is None else len(numbers), len(self.model.policies)), np.float32)
         q_pi = np.empty_like(G)
-        self._core.run(None, None, None, None, None, None, G, q_pi, False)
+        self._core.run(None, numbers, None, None, None, None, G, q_pi, False)
         return G, q_pi
 
     @property
@@ -410,13 +420,14 @@ class Population:
         return payload.digest(self.model)
 
     def checkpoint(self) -> bytes:
-        """Return the whole state; ``restore`` continues from it bit for bit."""
+        """Return the whole state as the last step left it; ``restore`` continues from it bit for bit."""
+        tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
         return snapshot.pack(
             self._digest,
             self.seed,
             self.tick,
             self.contradictions,
-            self.codes(),
+            (self._belief if self._base is None else self._base.codes())[tile, :, lane],
             self._action.transpose(0, 2, 1).reshape(-1, self._action.shape[1])[: self.size],
             self._free_energy,
         )
@@ -429,15 +440,9 @@ class Population:
         ConfigError
             It is damaged, or of another model, size or seed; nothing was changed.
         """
-        state = snapshot.unpack(data, self._digest, self.size, sum(self.model.code_rows), len(self.model.B))
-        if state.seed != self.seed:
-            raise ConfigError(f"checkpoint: seed {state.seed}, expected {self.seed}")
-        factors = np.cumsum((0, *self.model.code_rows[:-1]))
-        if (np.maximum.reduceat(state.belief, factors, axis=1) == 0).any():
-            raise ConfigError("checkpoint: a belief in no state at all")
-        if ((state.action >= np.array(self.model.num_controls)) & (state.action < STILL)).any():
-            raise ConfigError("checkpoint: an action that the model does not have")
+        state = snapshot.unpack(data, self._digest, self.size, self.seed, self.model)
         tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
+        self._return_to_base()
         self._belief[tile, :, lane] = state.belief
         self._action[tile, :, lane] = state.action
         self._free_energy[:] = state.free_energy

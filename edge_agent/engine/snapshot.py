@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError
 
+START, STILL = 255, 254  # action codes: the prior is D; the beliefs are the prior
 _MAGIC = "edge-agent population 1"
 
 
@@ -51,13 +53,14 @@ def pack(
     return json.dumps(head).encode("ascii") + b"\n" + body
 
 
-def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> Snapshot:
-    """Return the state in ``data``, which has to be one of this model and size.
+def unpack(data: bytes, digest: str, size: int, seed: int, model: StoredModel) -> Snapshot:
+    """Return the state in ``data``, which has to be one of this model, size and seed.
 
     Raises
     ------
     ConfigError
     """
+    states, factors = sum(model.code_rows), len(model.B)
     line, _, body = data.partition(b"\n")
     try:
         head = json.loads(line)
@@ -78,4 +81,11 @@ def unpack(data: bytes, digest: str, size: int, states: int, factors: int) -> Sn
     belief = np.frombuffer(body, np.uint8, split).reshape(size, states)
     action = np.frombuffer(body, np.uint8, size * factors, split).reshape(size, factors)
     free_energy = np.frombuffer(body, "<f4", size, split + size * factors)
+    if numbers[0] != seed:
+        raise ConfigError(f"checkpoint: seed {numbers[0]}, expected {seed}")
+    starts = np.cumsum((0, *model.code_rows[:-1]))
+    if (np.maximum.reduceat(belief, starts, axis=1) == 0).any():
+        raise ConfigError("checkpoint: a belief in no state at all")
+    if ((action >= np.array(model.num_controls)) & (action < STILL)).any():
+        raise ConfigError("checkpoint: an action that the model does not have")
     return Snapshot(*numbers, belief, action, free_energy.astype(np.float32))

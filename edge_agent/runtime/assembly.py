@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.profile import Profile
 from edge_agent.config.records import Config, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.memory import history as history_memory
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime.population import group as group_memory
 from edge_agent.runtime.population import models
-from edge_agent.runtime.population.actuators import check_values
-from edge_agent.runtime.population.binding import Binding, Wake
+from edge_agent.runtime.population.actuators import check_output
 from edge_agent.runtime.population.channels import BYTES_PER_TOPIC, Channel, channels
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.models import load_model
+from edge_agent.runtime.population.observations import Wake
 from edge_agent.runtime.population.population_port import PopulationPort
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ class Prepared:
         size, modalities, controls = len(self.names), len(self.binding.modalities), len(self.binding.controls)
         past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, self.binding.dtype)
         return (
-            (agents, models.columns(self.model, size, self.threads)),
+            (agents, models.columns(self.model, size, self.threads, self.redecides)),
             (io, group_memory.columns(self.config, size, self.binding)),
             (history, past),
         )
+
+    @property
+    def redecides(self) -> bool:
+        """Whether its agents decide within ticks."""
+        return group_memory.redecides(self.config, self.binding)
 
     @property
     def topic_bytes(self) -> int:
@@ -97,9 +103,10 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
         binding.modality(entry.modality, key)
     for number, act in enumerate(config.act):
         output = binding.output(act.control, f"{where}.act[{number}].control")
-        check_values(act, output.control, f"{where}.act[{number}]", config.bundle)
+        check_output(act, output, f"{where}.act[{number}]", config.bundle)
     found = tuple(channels(observe, binding, names, config.name, config.act))
     _check_wakes(config, found, where)
+    _check_reduce(config, binding, where)
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
 
@@ -113,7 +120,18 @@ def _check_rate(rate_hz: float, profile: Profile, where: str) -> None:
 def _check_tick(config: PopulationConfig, binding: Binding, profile: Profile, where: str) -> None:
     """Check that a population steps at its model's tick."""
     tick = binding.tick_s
+    if config.tick == "arrival":
+        if config.step == "rate":
+            raise ConfigError(f"{where}.tick: found 'arrival' with step 'rate', expected step 'arrival'")
+        if config.rate_hz is None:
+            raise ConfigError(f"{where}.rate_hz: missing, expected the most arrivals per second")
+        return
     if tick is None:
+        if config.rate_hz is None and binding.infers:
+            raise ConfigError(
+                f"{where}.rate_hz: missing, expected ticks per second: {config.bundle} states no tick "
+                "(io.tick_seconds)"
+            )
         return
     if config.rate_hz is None:
         _check_rate(1.0 / tick, profile, where)
@@ -134,6 +152,25 @@ def _check_wakes(config: PopulationConfig, found: Sequence[Channel], where: str)
             f"{where}.step: found {config.step!r}, but no reading is an arrival: each observe entry has "
             "wakes = false or reads what a control sets; expected wakes = true in one of them"
         )
+
+
+def _check_reduce(config: PopulationConfig, binding: Binding, where: str) -> None:
+    """Check that the readings of a modality can be reduced to one number, in one way."""
+    ways: dict[int, str] = {}
+    for number, entry in enumerate(config.observe):
+        key = f"{where}.observe[{number}]"
+        column = binding.modality(entry.modality, f"{key}.modality")
+        modality = binding.modalities[column]
+        if entry.reduce != "last" and modality.size and not modality.edges:
+            raise ConfigError(
+                f"{key}.reduce: found {entry.reduce!r}, expected 'last': modality {modality.name} of "
+                f"{config.bundle} has no bin edges"
+            )
+        if ways.setdefault(column, entry.reduce) != entry.reduce:
+            raise ConfigError(
+                f"{key}.reduce: found {entry.reduce!r}, expected {ways[column]!r} as for the other readings "
+                f"of modality {modality.name}"
+            )
 
 
 def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]:
@@ -190,6 +227,7 @@ def build_model_port(item: Prepared, arena: Arena, owner: str) -> PopulationPort
         seed=item.config.seed,
         threads=item.threads,
         allocate=partial(arena.allocate, owner),
+        redecides=item.redecides,
     )
 
 

@@ -13,6 +13,7 @@ the tick) → `PopulationTick` → `Group.step` (kernel) → `ActionPublisher` a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -25,7 +26,7 @@ from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.recording.recorder import Recorder, RecordingFile
 from edge_agent.runtime.scheduler import Scheduler, Task
-from edge_agent.runtime.step_schedule import POLL, STEP, WATCH, StepSchedule
+from edge_agent.runtime.step_schedule import DECIDE, POLL, STEP, WATCH, StepSchedule
 from edge_agent.runtime.tick import PopulationTick
 
 TIDY_S = 30.0
@@ -117,7 +118,9 @@ class Daemon:
     def start(self) -> None:
         """Resume what the last run left, and connect."""
         if self._checkpoints is not None:
-            self._checkpoints.resume(self._populations.groups)
+            self._checkpoints.resume(self._populations.groups, self._clock)
+            for name in self._checkpoints.resumed:
+                self._schedule.resume(name)
         if self._recording_file is not None:
             self._recorder.start(self._recording_file, self._populations.groups)
         for speaker in self._speakers:
@@ -132,9 +135,7 @@ class Daemon:
         """
         if self._dispatch is not None and self._subscriptions is not None:
             self._deliver_messages(self._dispatch, self._subscriptions, woken_at)
-        for task in self._scheduler.due(self._clock.monotonic()):
-            self._run(task)
-            self.completed += 1
+        self._run_due(self._clock.monotonic())
         for speaker in self._speakers:
             speaker.run_once()
         deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
@@ -156,19 +157,30 @@ class Daemon:
         self, dispatch: MqttDispatch, subscriptions: Subscriptions, woken_at: float | None
     ) -> None:
         now = self._clock.monotonic()
-        subscriptions.deliver(dispatch.poll(), now if woken_at is None else min(woken_at, now))
+        arrived = now if woken_at is None else min(woken_at, now)
+        messages = dispatch.poll()
+        if messages:  # what arrived after the end of a tick belongs to the next one
+            self._run_due(math.nextafter(arrived, -math.inf))
+        subscriptions.deliver(messages, arrived, self._clock.time() - (now - arrived))
         self._schedule.request()
         if dispatch.came_online:
             dispatch.came_online = False
             for group in self._populations.groups.values():
                 group.forget_sent()
 
+    def _run_due(self, now: float) -> None:
+        for task in self._scheduler.due(now):
+            self._run(task)
+            self.completed += 1
+
     def _run(self, task: Task) -> None:
         kind, _, name = task.name.partition(" ")
         if kind == STEP:
             if self._governor is not None:
                 self._governor.note(task)
-            self._tick.step(name, task.jitter)
+            self._tick.step(name, task.jitter, math.inf if task.on_request else task.deadline - task.period)
+        elif kind == DECIDE:
+            self._tick.decide(name)
         elif kind == POLL:
             self._populations.groups[name].inputs.poll(self._clock.monotonic())
             self._schedule.request()
@@ -183,5 +195,5 @@ class Daemon:
 
     def _checkpoint(self) -> None:
         if self._checkpoints is not None:
-            pause = self._checkpoints.write(self._populations.groups)
+            pause = self._checkpoints.write(self._populations.groups, self._clock)
             self._scheduler.set_period(CHECKPOINT, pause, self._clock.monotonic())

@@ -1,8 +1,9 @@
 """Runs the MQTT session: polls the client, keeps the newest message of each sensor topic, and publishes.
 
 Theory of operation. All events are processed at once in each turn. Of each sensor topic only the newest
-message is kept, so that a flood on a topic causes one step per turn; replaced messages are counted. Messages
-on other topics are all passed to their listener, in order.
+message is kept, so that a flood on a topic causes one step per turn; replaced messages are counted. All are
+kept of a topic whose readings count one by one (with time stamps, or reduced to one per tick). Messages on
+other topics are all passed to their listener, in order.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class MqttDispatch:
         self._delivered: list[Callable[[int], None]] = []
         self._online: list[Callable[[], None]] = []
         self._pending: dict[str, bytes] = {}
+        self._earlier: list[tuple[str, bytes]] = []
+        self.needs_each: Callable[[str], bool] = lambda _topic: False
+        """Whether all messages on a sensor topic are kept."""
         self.coalesced = 0
         self.came_online = False
 
@@ -98,15 +102,16 @@ class MqttDispatch:
         self._effects += self.session.unsubscribe(unasked)
         self._run()
 
-    def poll(self) -> dict[str, bytes]:
-        """Process new events; return the newest payload of each sensor topic."""
+    def poll(self) -> list[tuple[str, bytes]]:
+        """Process new events; return (topic, payload) of sensor topics: the newest of each, or all."""
         now = self._clock.monotonic()
         for event in self._client.events():
             self._effects += self.session.handle(event, now)
         self._effects += self.session.tick(now)
         self._run()
         pending, self._pending = self._pending, {}
-        return pending
+        earlier, self._earlier = self._earlier, []
+        return [*earlier, *pending.items()]
 
     def publish(self, publication: Publication) -> bool:
         """Publish; return whether the message is on its way (QoS 0) or held (QoS 1)."""
@@ -141,7 +146,10 @@ class MqttDispatch:
             listener(message)
             return
         if message.topic in self._pending:
-            self.coalesced += 1
+            if self.needs_each(message.topic):
+                self._earlier.append((message.topic, self._pending[message.topic]))
+            else:
+                self.coalesced += 1
         self._pending[message.topic] = message.payload
 
     def _pattern_listener(self, topic: str) -> Listener | None:

@@ -1,13 +1,16 @@
 """The step of a population, or holding it safe, with inputs, peers, recorder and publisher.
 
-Theory of operation. Before a step the beliefs of shared factors are set from the peers' evidence. After it
-the new evidence goes to the peers, the step to the recorder, and the actions to the publisher. Safe values
-are published on every watch of the population, only if they changed (`runtime.population.actuators`); in a
-bulk message they are published once. The same watch sends actions that waited for the end of ``dwell_s``.
+Theory of operation. A step closes a tick. Before it the beliefs of shared factors are set from the peers'
+evidence. After it the new evidence goes to the peers, the step to the recorder, and the actions to the
+publisher. Decisions within a tick go to recorder and publisher, but not to the peers, whose evidence is that
+of closed ticks. Safe values are published on every watch of the population, only if they changed
+(`runtime.population.actuators`); in a bulk message they are published once. The same watch sends actions that
+waited for the end of ``dwell_s``.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,17 +58,19 @@ class PopulationTick:
         """Exchange the beliefs of shared factors around each step."""
         self._shared = factors
 
-    def step(self, name: str, jitter: float) -> None:
-        """Let a population step, ``jitter`` seconds late."""
+    def step(self, name: str, jitter: float, boundary: float = math.inf) -> None:
+        """Close a tick of a population that ended at ``boundary``, ``jitter`` seconds late."""
         groups, shared = self._populations.groups, self._shared
         group = groups[name]
         group.jitter.add(np.array([jitter]))
         if group.inputs.feeds and group.config.step == "rate":
-            group.inputs.poll(self._clock.monotonic())
+            group.inputs.poll(min(self._clock.monotonic(), boundary))
         start = self._clock.monotonic()
+        for observed, soft in group.pass_ticks(start, boundary):
+            self._recorder.record_passed(name, observed, soft)
         if shared is not None:
             shared.before(name, group, self._recorder)
-        step = group.step(start, int(self._clock.time() * 1000))
+        step = group.step(start, int(self._clock.time() * 1000), boundary)
         self.busy_s += self._clock.monotonic() - start
         if step is None:
             return
@@ -75,16 +80,32 @@ class PopulationTick:
         self._recorder.step(name, group.counters.ticks, step, groups)
         self._publisher.bulk(group, step.agents, step.actions)
         self._publisher.publish(group, step.agents, step.actions)
-        delayed = group.delay(step.agents, step.chosen)
+        delayed = group.delay(step)
         if delayed is not None:
             self._recorder.act(name, delayed)
+
+    def decide(self, name: str) -> None:
+        """Let the agents of a population that were heard from decide within the tick."""
+        groups = self._populations.groups
+        group = groups[name]
+        start = self._clock.monotonic()
+        decision = group.decide(start)
+        self.busy_s += self._clock.monotonic() - start
+        if decision is None:
+            return
+        self.stepped += len(decision.agents)
+        self._recorder.decide(name, group.counters.ticks + 1, decision, groups)
+        self._publisher.bulk(group, decision.agents, decision.actions)
+        self._publisher.publish(group, decision.agents, decision.actions)
 
     def hold(self, name: str, group: Group) -> None:
         """Hold the agents safe that are silent, or all of a suspended population."""
         hold = group.hold_silent(self._clock.monotonic())
         if hold.executed is not None:
             self._recorder.act(name, hold.executed)
-            self._publisher.bulk(group, hold.executed.agents, np.full_like(hold.executed.actions, SAFE))
+        if hold.new.size:
+            safe = np.full((len(hold.new), hold.actions.shape[1]), SAFE, np.int16)
+            self._publisher.bulk(group, hold.new, safe)
         if hold.agents.size:
             self._publisher.publish(group, hold.agents, hold.actions)
         released = self._publisher.release(group)

@@ -85,7 +85,7 @@ class LiveRecording:
         self.connected = False
         """Whether the broker has ever accepted the client."""
 
-    def turn(self) -> float:
+    def run_once(self) -> float:
         """Handle what happened; return the seconds until there may be something to do.
 
         Raises

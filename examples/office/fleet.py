@@ -63,7 +63,7 @@ bundle = "office.eab"
 size = {bulk}
 step = "arrival"
 rate_hz = 100.0           # a week in seconds
-tick = "ignore"
+tick = "arrival"
 seed = {seed}
 bulk = true
 
@@ -74,7 +74,7 @@ size = {single}
 agents = "{name}-room-{{index}}"
 step = "arrival"
 rate_hz = 100.0           # a week in seconds
-tick = "ignore"
+tick = "arrival"
 seed = {seed}
 observe = [
     {{ modality = "co2", topic = "zigbee2mqtt/{{agent}}", pointer = "/co2", wakes = true }},

@@ -64,11 +64,13 @@ size = {size}
 agents = "room-{{index}}"
 step = "arrival"
 rate_hz = 50
+tick = "arrival"
 [[population.observe]]
 modality = "co2"
 topic = "z/{{agent}}"
 pointer = "/co2"
 wakes = true
+silence = "unchanged"
 [[population.act]]
 control = "fan"
 topic = "z/{{agent}}/set"

@@ -15,7 +15,7 @@ from tests.zigbee2mqtt.model import write_bundle
 
 @pytest.mark.broker
 def test_all_retained_messages_of_a_broker_are_read(tmp_path: Path) -> None:
-    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"])
+    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"], 600.0)
     (tmp_path / "broker").mkdir()
     broker = Mosquitto(tmp_path / "broker")
     broker.start()

@@ -39,6 +39,7 @@ size = 3
 agents = "room-{{index}}"
 step = "arrival"
 rate_hz = 50
+tick = "arrival"
 {fields}
 [[population.act]]
 control = "action"

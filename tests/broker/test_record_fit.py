@@ -41,6 +41,8 @@ name = "things"
 bundle = "model.eab"
 agents = ["one"]
 step = "arrival"
+rate_hz = 10.0
+tick = "arrival"
 observe = [{observe}]
 [[population.act]]
 control = "{control}"

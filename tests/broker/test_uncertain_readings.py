@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.runtime.recording.recorder import frames
 from tests.support import fan
 
 pytestmark = pytest.mark.broker
@@ -51,6 +52,23 @@ def test_a_daemon_takes_uncertain_readings_and_probabilities(device: Any) -> Non
         (believed,) = json.loads(found.stdout)["beliefs"].values()
         beliefs = dict(believed)
         assert [beliefs["good"], beliefs["bad"]] == pytest.approx(posterior([1 - bad, bad]), abs=6e-3)
+
+
+def test_a_recording_of_uncertain_readings_within_ticks_is_repeated_bit_for_bit(device: Any) -> None:
+    config = (device.folder / "device.toml").read_text()
+    config = config.replace('rate_hz = 50\ntick = "arrival"\n', "rate_hz = 1\n")
+    config = config.replace('silence = "unchanged"\n', "uncertainty = 200\n")
+    (device.folder / "device.toml").write_text(config)
+    device.start()
+    for count, co2 in enumerate((700, 900, 1000, 600), 1):
+        device.client.publish("z/room-1", json.dumps({"co2": co2}))
+        device.until(lambda count=count: device.status()["populations"]["rooms"]["observations"] == count)
+    ticks = device.status()["populations"]["rooms"]["ticks"]
+    device.until(lambda: device.status()["populations"]["rooms"]["ticks"] > ticks)
+    assert device.end() == 0
+    kinds = {entry["kind"] for entry in frames((device.folder / "recording").read_bytes()) if "soft" in entry}
+    assert {"decide", "step"} <= kinds
+    assert device.command("replay", "recording").stdout.endswith(" came out bit for bit\n")
 
 
 def test_check_names_what_the_bundle_cannot_take(folder: Any, edge_agent: Any) -> None:

@@ -24,6 +24,7 @@ from edge_agent.neural.network_population import NeuralPopulation
 from edge_agent.protocol.hub_client import HubClient
 from edge_agent.runtime.population import checkpoint
 from edge_agent.runtime.population.counters import GroupCounters
+from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import npz
 from edge_agent.wire.documents import Trust
 from edge_convert.tflite.flatbuffer import TfliteFile
@@ -69,8 +70,8 @@ def _resume(data: bytes) -> None:
         agents.restore(beliefs)
         counters.resume_from(earlier)
 
-    group = SimpleNamespace(digest="light", names="ab", resume_from=resume_from)
-    checkpoint.resume(checkpoint.decode(data), {"p": group})
+    group = SimpleNamespace(digest="light", names="ab", resume_from=resume_from, on_time=True, reopen=float)
+    checkpoint.resume(checkpoint.decode(data), {"p": group}, ManualClock())
     agents.step(np.zeros((2, 1), np.int16))
 
 

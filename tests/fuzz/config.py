@@ -26,6 +26,7 @@ path = "flight"
 [[population]]
 name = "rooms"
 bundle = "rooms.eab"
+rate_hz = 1.0
 size = 2
 agents = "room-{index}"
 [[population.observe]]

@@ -29,6 +29,7 @@ state_dir = "/var/lib/edge-agent"
 [[population]]
 name = "rooms"
 bundle = "fan.eab"
+rate_hz = 1.0
 size = 3
 """
 

@@ -65,7 +65,7 @@ def make_config(folder: Path) -> Config:
     return Config(
         device=DeviceConfig(name="dev", telemetry_s=600.0, checkpoint_s=3600.0),
         population=(
-            PopulationConfig(name="a", size=20, step="arrival", rate_hz=1.0, **shared),
+            PopulationConfig(name="a", size=20, step="arrival", rate_hz=1 / 180, **shared),
             PopulationConfig(name="b", size=50, step="rate", rate_hz=1 / 300, priority=2, **shared),
         ),
     )

@@ -94,6 +94,7 @@ class Bridge:
         (folder / "database.db").write_text("\n".join(lines) + "\n")
         (folder / "configuration.yaml").write_text(CONFIGURATION.format(port=port) + names)
         self._numbers = {device.name: number for number, device in enumerate(devices, 1)}
+        self._reports = 0
         self.log: list[str] = []
         # Inside a git repository it takes the repository's commit for its own and builds itself anew.
         self._process = subprocess.Popen(
@@ -115,7 +116,8 @@ class Bridge:
 
     def report(self, name: str, datapoint: int, value: int) -> None:
         """Let a Tuya device report the value of a datapoint (``value``: 32 bits)."""
-        payload = [0, 1, datapoint, 2, 0, 4, *value.to_bytes(4, "big")]
+        self._reports += 1  # Zigbee2MQTT ignores a report whose number it has just had
+        payload = [*(self._reports % 65536).to_bytes(2, "big"), datapoint, 2, 0, 4, *value.to_bytes(4, "big")]
         frame = {"from": self._numbers[name], "cluster": TUYA, "bytes": [0x09, 1, 0x02, *payload]}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(frame) + "\n")

@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
 
+from edge_agent.adapters import control
 from edge_agent.testing.mosquitto import Mosquitto
 from tests.daemon_process import DaemonProcess, until
 from tests.zigbee2mqtt.bridge import CO2, Bridge, Zigbee
@@ -30,11 +33,12 @@ LEVELS = {"off": 0, "low": 1, "medium": 2, "high": 3}
 
 
 def provisioned(folder: Path) -> str:
-    """Return the first configuration of a board, with its example in force."""
+    """Return the first configuration of a board, with its example in force, but without the hub's keys."""
     config = folder / "provisioned.toml"
     command = [sys.executable, "-m", "edge_agent", "provision", "--config", str(config)]
     subprocess.run([*command, "--drop-ins", str(folder / "drop-ins")], check=True, stdout=subprocess.DEVNULL)
-    return re.sub(r"^# ?(?=[\[\w]+.*[\]=])", "", config.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^# ?(?=[\[\w]+.*[\]=])", "", config.read_text(), flags=re.MULTILINE)
+    return re.sub(r"^\[hub\]\n(\w+ = .*\n)+", "", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,7 @@ def test_the_provisioned_example_moves_a_fan(tmp_path: Path, broker: Mosquitto, 
     text = provisioned(tmp_path)
     (entry,) = tomllib.loads(text)["population"]
     (tmp_path / entry["bundle"]).parent.mkdir()
-    write_bundle(tmp_path / entry["bundle"], "ventilation", ["off", "low", "high"])
+    write_bundle(tmp_path / entry["bundle"], "ventilation", ["off", "low", "high"], tick_s=1.0)
     daemon = run(tmp_path, broker, text)
     try:
         for ppm, mode in ((1900, "high"), (900, "low"), (450, "off")):
@@ -110,7 +114,7 @@ def test_a_model_with_levels_of_a_fan_switches_a_relay(
     )
     text = text.replace('safe = "low"', 'safe = "off"')
     (tmp_path / "bundles").mkdir()
-    write_bundle(tmp_path / "bundles/office.eab", "ventilation", ["off", "low", "high"])
+    write_bundle(tmp_path / "bundles/office.eab", "ventilation", ["off", "low", "high"], tick_s=1.0)
     daemon = run(tmp_path, broker, text)
     try:
         for ppm, command in ((1900, "on"), (450, "off")):
@@ -125,25 +129,79 @@ def test_a_model_with_levels_of_a_fan_switches_a_relay(
     assert not [line for line in bridge.errors() if "lab-relay" in line]
 
 
-def test_init_writes_a_configuration_with_which_a_fan_runs_and_availability_is_honoured(
+FAN_ANSWERS = """
+[[population.observe]]
+modality = "ventilation"
+topic = "zigbee2mqtt/{agent}-fan"
+pointer = "/fan_mode"
+"""
+DAY = ((30, 450), (15, 900), (20, 1900), (10, 900), (21, 450))
+"""Ticks of a quarter of an hour, and ppm."""
+
+
+def test_a_fan_runs_for_a_day_without_a_loop(
     tmp_path: Path, broker: Mosquitto, bridge: Bridge, client: paho.Client
 ) -> None:
-    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"], tick_s=1.0)
+    """A day of 96 ticks in 24 seconds: a fan's answers to its commands are observed and cause none."""
+    text = initialized(tmp_path, broker, 0.25)
+    text = text.replace('modality = "co2"\n', 'modality = "co2"\nsilence = "unchanged"\n') + FAN_ANSWERS
+    published: Counter[str] = Counter()
+    client.on_message = lambda _client, _data, message: published.update([message.topic])
+    client.subscribe([(f"zigbee2mqtt/{name}", 0) for name in ("meeting", "meeting-fan")])
+    daemon = run(tmp_path, broker, text)
+
+    def ask(question: str, **more: Any) -> dict[str, Any]:
+        return control.ask(tmp_path / "s", {"ask": question} | more)
+
+    def rooms() -> dict[str, Any]:
+        return dict(ask("status")["populations"]["rooms"])
+
+    try:
+        before = len(modes(bridge, "meeting-fan"))
+        for number, (ticks, ppm) in enumerate(DAY):
+            for _ in range(ticks):
+                now = rooms()["ticks"]
+                for _ in range(3):
+                    bridge.report("meeting", CO2, ppm)
+                until(lambda now=now: rooms()["ticks"] > now, "a tick ends")
+            level = LEVELS[{450: "off", 900: "low", 1900: "high"}[ppm]]
+            until(lambda level=level: modes(bridge, "meeting-fan")[-1:] == [level], f"{ppm} ppm: its level")
+            switched = len(modes(bridge, "meeting-fan")) - before
+            assert switched <= 2 * (number + 1), "at most the first decision and one more"
+        status = rooms()
+        assert published["zigbee2mqtt/meeting-fan"] >= len(DAY) - 1  # it answers its commands
+        known = [row[1] for row in ask("history", agent="meeting")["observation"]]
+        assert {"off", "low", "high"} <= set(known)  # the answers were taken in
+        decisions = status["steps"] - 2 * (status["ticks"] - status["passed"])
+        assert 0 < decisions <= published["zigbee2mqtt/meeting"]  # none was caused by an answer
+    finally:
+        daemon.stop()
+
+
+def initialized(folder: Path, broker: Mosquitto, tick_s: float) -> str:
+    """Return the configuration that ``init`` writes for two rooms and a model with this tick."""
+    write_bundle(folder / "office.eab", "ventilation", ["off", "low", "high"], tick_s=tick_s, answers=True)
     command = [sys.executable, "-m", "edge_agent", "init", "--zigbee2mqtt", "--name", "pi"]
     command += ["--host", "127.0.0.1", "--bundle", "office.eab"]
     made = subprocess.run(
         [*command, "--agent", "lab", "--agent", "meeting", "--port", str(broker.port)],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (made.returncode, made.stderr) == (0, "")
-    text = (tmp_path / "device.toml").read_text()
+    text = (folder / "device.toml").read_text()
     (population,) = tomllib.loads(text)["population"]
     assert population["agents"] == ["meeting", "lab"]
     assert population["act"][0]["topic"] == "zigbee2mqtt/{agent}-fan/set"
-    text = text.replace(f"port = {broker.port}\n", "")
+    return text.replace(f"port = {broker.port}\n", "")
+
+
+def test_init_writes_a_configuration_with_which_a_fan_runs_and_availability_is_honoured(
+    tmp_path: Path, broker: Mosquitto, bridge: Bridge, client: paho.Client
+) -> None:
+    text = initialized(tmp_path, broker, 1.0)
     text = text.replace('control = "ventilation"\n', 'control = "ventilation"\nsafe = "off"\n')
     before = len(modes(bridge, "meeting-fan"))
     daemon = run(tmp_path, broker, text)

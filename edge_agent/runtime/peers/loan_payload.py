@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgpack
 
@@ -38,12 +38,14 @@ _OBSERVE = (
     "scale",
     "offset",
     "stale_s",
-    "hold",
+    "silence",
+    "reduce",
+    "stamp",
     "values",
     "wakes",
     "availability",
 )
-_ACT = ("control", "topic", "template", "qos", "retain", "on_change", "safe", "values", "dwell_s")
+_ACT = ("control", "topic", "template", "qos", "retain", "on_change", "safe", "values", "dwell_s", "margin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _loan_payload(content: Mapping[str, Any]) -> LoanPayload:
         seed=fields.integer(content, "seed", 0, 2**63 - 1),
         step=_one_of(content, "step", ("rate", "arrival", "change")),
         rate_hz=_number(content, "rate_hz", 1e-6, 1000.0),
-        tick="ignore" if content.get("tick") == "ignore" else "bundle",
+        tick=_one_of(content, "tick", ("bundle", "ignore", "arrival")) if "tick" in content else "ignore",
         history_kb=fields.integer(content, "history_kb", 0, 1 << 20),
         observe=tuple(_observe(row) for row in fields.sequence(content, "observe", MAX_ENTRIES)),
         act=tuple(_act(row) for row in fields.sequence(content, "act", MAX_ENTRIES)),
@@ -144,7 +146,9 @@ def _observe(row: Any) -> ObserveConfig:
         scale=_number(entry, "scale", -1e12, 1e12),
         offset=_number(entry, "offset", -1e12, 1e12),
         stale_s=_number(entry, "stale_s", 1e-6, 1e12),
-        hold=entry.get("hold") is True,
+        silence=_silence(entry),
+        reduce=_one_of(entry, "reduce", ("mean", "max", "last")) if "reduce" in entry else "last",
+        stamp=fields.text(entry, "stamp", MAX_TEXT) if "stamp" in entry else "",
         values=_values(entry),
         wakes=_flag(entry, "wakes"),
         availability=tuple(
@@ -170,6 +174,7 @@ def _act(row: Any) -> ActConfig:
         safe=fields.text(entry, "safe", MAX_TEXT),
         values=_values(entry),
         dwell_s=None if entry.get("dwell_s") is None else _number(entry, "dwell_s", 0.0, 1e12),
+        margin=None if entry.get("margin") is None else _number(entry, "margin", 0.0, 1.0),
     )
 
 
@@ -200,6 +205,16 @@ def _value(key: str, value: Any) -> str | bool | int | float:
     if long or not isinstance(value, str | bool | int | float):
         raise PeerError(f"{key}: found {type(value).__name__}, expected a short text, a number or a boolean")
     return value
+
+
+def _silence(entry: Mapping[str, Any]) -> Literal["unknown", "unchanged"] | None:
+    """Return ``silence``; older devices say whether values are held."""
+    if "silence" not in entry:
+        return "unchanged" if entry.get("hold") is True else "unknown"
+    if entry["silence"] is None:
+        return None
+    found: Literal["unknown", "unchanged"] = _one_of(entry, "silence", ("unknown", "unchanged"))
+    return found
 
 
 def _flag(entry: Mapping[str, Any], key: str) -> bool | None:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
+from edge_agent.engine.binding import Binding, Output, text_of
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding, Control, Output, text_of
 
 UNKNOWN = -1
 SAFE = -2
+MARGIN = 0.05
 MAX_DWELL_S = 60.0
 """Longest default dwell: the time that a fan should run before it is switched again."""
 
@@ -51,6 +52,8 @@ class Actuator:
         When each agent's last action was sent, s.
     dwell_s : float
         Minimum seconds between two actions of an agent.
+    margin : float
+        How much more probable a new action must be than the one that stands.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Actuator:
         waiting: NDArray[np.int16],
         acted_at: NDArray[np.float64],
         dwell_s: float,
+        margin: float = 0.0,
     ) -> None:
         self.delayed = 0
         """Actions that had to wait, since the start."""
@@ -74,6 +78,7 @@ class Actuator:
         self._sent = sent
         self._waiting = waiting
         self._acted_at = acted_at
+        self.margin = margin
         self._dwell_s = dwell_s
         self._overrides: dict[int, int] = {}
         self._own: dict[int, int] = {}
@@ -146,6 +151,14 @@ class Actuator:
             return np.full(len(agents), UNKNOWN, np.int16)
         told = self._sent[agents]
         return np.asarray(np.where(told == SAFE, self.held(agents), told), np.int16)
+
+    def stands(self, agents: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Return the actions (n,) that ``agents`` were last told, those that are overridden their own; below
+        0: none, or the safe value.
+        """
+        told, rows = self._sent[agents], self._overridden_rows(agents)
+        told[rows] = [self._own[agent] for agent in agents[rows].tolist()]
+        return told
 
     def act(self, agents: NDArray[np.intp], actions: NDArray[np.int16], sink: Sink, now: float) -> int:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
@@ -237,14 +250,20 @@ def columns(config: PopulationConfig, size: int) -> tuple[Column, ...]:
     )
 
 
-def check_values(act: ActConfig, control: Control, key: str, where: str) -> None:
-    """Check that ``values`` names only values of the control; ``key`` is the entry's key.
+def check_output(act: ActConfig, output: Output, key: str, where: str) -> None:
+    """Check that ``values`` and ``margin`` fit the control; ``key`` is the entry's key.
 
     Raises
     ------
     ConfigError
-        ``values`` names another one.
+        ``values`` names a value that the control does not have, or a ``margin`` cannot be computed.
     """
+    control = output.control
+    if act.margin and output.part is not None:
+        raise ConfigError(
+            f"{key}.margin: found {act.margin:g}, expected 0: control {control.name} of {where} is one of "
+            "several in an action"
+        )
     for name in act.values:
         if name not in control.texts():
             raise ConfigError(
@@ -257,14 +276,18 @@ def actuators(
     config: PopulationConfig, binding: Binding, names: AgentNames, arrays: Mapping[str, NDArray[Any]]
 ) -> tuple[Actuator, ...]:
     """Return the actuators of a population; ``arrays`` are the arena's arrays for `columns`."""
-    usual = 0.0 if binding.tick_s is None else min(binding.tick_s / 2.0, MAX_DWELL_S)
+    timed = binding.tick_s is not None and config.tick != "arrival"
+    usual = min((binding.tick_s or 0.0) / 2.0, MAX_DWELL_S) if timed else 0.0
     found = []
     for number, entry in enumerate(config.act):
         output = binding.output(entry.control, f"population {config.name}: act[{number}].control")
         dwell = usual if entry.dwell_s is None else entry.dwell_s
         sent, waiting, acted_at = (arrays[name][number] for name in ("sent", "waiting", "acted_at"))
         placed = _placed(entry, config.name)
-        found.append(Actuator(placed, output, names, sent, waiting, acted_at, dwell))
+        margin = entry.margin
+        if margin is None:
+            margin = MARGIN if timed and output.part is None else 0.0
+        found.append(Actuator(placed, output, names, sent, waiting, acted_at, dwell, margin))
     return tuple(found)
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig
+from edge_agent.engine.binding import Binding, Fault, Modality, text_of
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding, Fault, Modality, Wake, text_of
+from edge_agent.runtime.population.observations import Wake
 from edge_agent.runtime.population.spread import (
     Spread,
     Uncertainty,
@@ -64,11 +65,28 @@ class ValueField(NamedTuple):
     values: Mapping[str, str | bool | int | float] = {}
     wake: Wake = Wake.ARRIVAL
     uncertainty: Uncertainty | None = None
+    stamp: tuple[str, ...] = ()
+    """Where the time is at which the reading was made; empty: it is the time of arrival."""
+    reduced: bool = False
+    """Whether the mean or the largest of a tick's readings stands for it."""
+
+    @property
+    def needs_each(self) -> bool:
+        """Whether a reading counts although a newer one has arrived."""
+        return self.reduced or bool(self.stamp)
 
     def read(self, document: Any) -> float | Fault | None:
         """Return the bin of this field in a parsed payload; None for JSON's null, which is not observed."""
         value = self.value(document)
         return value if value is None or isinstance(value, Fault) else self.modality.encode(value)
+
+    @staticmethod
+    def number(value: Any) -> float | Fault:
+        """Return a value that has a bin by its edges as a number."""
+        try:
+            return float(value)
+        except OverflowError:
+            return Fault.OUT_OF_RANGE
 
     def encode(self, value: Any, document: Any) -> float | Spread | Fault:
         """Return the bin of a value of this field in ``document``, or a distribution over the bins."""
@@ -184,6 +202,8 @@ def channels(
             entry.values,
             _wake(entry, pattern, commands, names),
             uncertainty(entry, modality, _pointer(entry), key.removesuffix(".modality"), binding.where),
+            parse_pointer(entry.stamp),
+            entry.reduce != "last",
         )
         patterns.setdefault(pattern, []).append(field)
         for source in entry.availability:
@@ -249,6 +269,23 @@ def offline(reachable: AvailabilityConfig, document: Any) -> bool | Fault:
     if value is _MISSING or isinstance(value, dict | list):
         return Fault.NO_SUCH_KEY
     return value is None or text_of(value) != text_of(reachable.value)
+
+
+def unix_time(value: Any) -> float | Fault:
+    """Return Unix seconds of seconds, milliseconds (from 10^11 on) or text (a number or ISO 8601)."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            from datetime import datetime  # only for sensors that write so
+
+            try:
+                return datetime.fromisoformat(value).timestamp()
+            except (ValueError, OverflowError, OSError):
+                return Fault.BAD_STAMP
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1e15:
+        return Fault.BAD_STAMP
+    return value / 1000.0 if value >= 1e11 else float(value)
 
 
 def parse(payload: bytes) -> Any | Fault:

@@ -1,14 +1,17 @@
 """Checkpoints: beliefs and counters in one file, which is ignored unless it is complete.
 
 Theory of operation. The file is a magic number, the CRC-32 of the rest, and a zlib-packed msgpack map: for
-each population its bundle's digest, size, counters and the engine's own checkpoint. It is replaced by an
-atomic rename, so that a power cut leaves the old one or the new one. A population resumes only if its bundle
-and size are the same. The write rate is limited by an interval and by bytes per day, since SD cards wear.
+each population its bundle's digest, size, counters, the engine's own checkpoint, and the Unix time at which
+its open tick began. It is replaced by an atomic rename, so that a power cut leaves the old one or the new
+one. A population resumes only if its bundle and size are the same. Ticks that passed while the daemon was off
+are made up; none are if the clock is behind the checkpoint's. The write rate is limited by an interval and by
+bytes per day, since SD cards wear.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,10 +20,12 @@ from typing import Any, Protocol
 import msgpack
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
+from edge_agent.protocol.ports import Clock
 from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.runtime.population.group import Group
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
+from edge_agent.wire.body_checks import MAX_COUNT
 from edge_agent.wire.fields import integer
 
 log = logging.getLogger("edge_agent")
@@ -33,6 +38,7 @@ _ENTRY: bodies.Schema = {
     "size": BodyField(int, "agents", required=True),
     "counters": BodyField(dict, "of the group", required=True),
     "beliefs": BodyField(bytes, "the engine's checkpoint", required=True),
+    "opened_ms": BodyField(int, "Unix time, ms: when the tick began that was open", least=0, most=MAX_COUNT),
 }
 
 
@@ -46,9 +52,9 @@ class StateStore(Protocol):
         """Return the content of file ``name``, None if there is none."""
 
 
-def encode(groups: Mapping[str, Group]) -> bytes:
+def encode(groups: Mapping[str, Group], clock: Clock) -> bytes:
     """Return the checkpoint of all populations."""
-    populations = {
+    populations: dict[str, dict[str, Any]] = {
         name: {
             "digest": group.digest,
             "size": len(group.names),
@@ -57,6 +63,10 @@ def encode(groups: Mapping[str, Group]) -> bytes:
         }
         for name, group in groups.items()
     }
+    booted = clock.time() - clock.monotonic()
+    for name, group in groups.items():
+        if group.on_time and group.opened is not None:
+            populations[name]["opened_ms"] = max(int((booted + group.opened) * 1000), 0)
     packed = zlib.compress(msgpack.packb({"populations": populations}), 1)
     return _MAGIC + zlib.crc32(packed).to_bytes(4, "little") + packed
 
@@ -92,7 +102,7 @@ def decode(data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def resume(
-    saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group]
+    saved: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Group], clock: Clock
 ) -> tuple[list[str], list[PlatformError]]:
     """Give the populations that are still the same their beliefs and counters back.
 
@@ -114,6 +124,9 @@ def resume(
             continue
         try:
             group.resume_from(entry["beliefs"], _counters(entry["counters"]))
+            passed = clock.time() - entry.get("opened_ms", math.inf) / 1000
+            if group.on_time and passed >= 0.0:
+                group.reopen(clock.monotonic() - passed)
         except EdgeAgentError as error:
             faults.append(PlatformError(f"{NAME}: population {name!r} cannot be restored: {error}"))
         else:
@@ -152,20 +165,20 @@ class Checkpoints:
         """Return the counters in plain types."""
         return asdict(self.counters)
 
-    def resume(self, groups: Mapping[str, Group]) -> None:
+    def resume(self, groups: Mapping[str, Group], clock: Clock) -> None:
         """Give populations back what the last run wrote; a damaged file is noted and left alone."""
         try:
             data = self._store.load(NAME)
             if data is not None:
-                self.resumed, faults = resume(decode(data), groups)
+                self.resumed, faults = resume(decode(data), groups, clock)
                 for fault in faults:
                     self._note(fault)
         except PlatformError as error:
             self._note(error)
 
-    def write(self, groups: Mapping[str, Group]) -> float:
+    def write(self, groups: Mapping[str, Group], clock: Clock) -> float:
         """Write one; return the seconds until the next. A disk that refuses is noted, not fatal."""
-        data = encode(groups)
+        data = encode(groups, clock)
         try:
             self._store.save(NAME, data)
         except PlatformError as error:

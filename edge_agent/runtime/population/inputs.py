@@ -12,11 +12,19 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from edge_agent.config.records import AvailabilityConfig, ObserveConfig
+from edge_agent.engine.binding import Binding, Fault
 from edge_agent.errors import PeerError
-from edge_agent.runtime.population.binding import Binding, Fault, Wake
-from edge_agent.runtime.population.channels import Channel, ValueField, offline, parse, parse_array
+from edge_agent.runtime.population.channels import (
+    Channel,
+    ValueField,
+    offline,
+    parse,
+    parse_array,
+    resolve,
+    unix_time,
+)
 from edge_agent.runtime.population.counters import GroupCounters
-from edge_agent.runtime.population.observations import Observations
+from edge_agent.runtime.population.observations import Observations, Wake
 from edge_agent.wire.messages import decode
 
 
@@ -84,8 +92,11 @@ class Inputs:
         """Return the topics to ask for, those of bulk messages excepted."""
         return [topic for channel in self._channels for topic in channel.filters()]
 
-    def message(self, topic: str, payload: bytes, arrived: float) -> bool:
-        """Take a message in if ``topic`` is one of the population's; return whether it is."""
+    def message(self, topic: str, payload: bytes, arrived: float, unix: float) -> bool:
+        """Take a message in if ``topic`` is one of the population's; return whether it is.
+
+        ``arrived`` is the time of arrival, monotonic seconds, and ``unix`` the same in Unix time.
+        """
         known = False
         for channel in self._channels:
             agent = channel.agents.get(topic)
@@ -93,10 +104,19 @@ class Inputs:
                 continue
             known = True
             if channel.reachable is None:
-                self._observe(channel, agent, payload, arrived)
+                self._observe(channel, agent, payload, arrived, unix)
             else:
                 self._reach(channel, channel.reachable, topic, agent, payload)
         return known
+
+    def needs_each(self, topic: str) -> bool:
+        """Whether a message on ``topic`` counts although a newer one has arrived."""
+        return any(
+            field.needs_each
+            for channel in self._channels
+            if topic in channel.agents and channel.reachable is None
+            for field in channel.fields
+        )
 
     def bulk(self, payload: bytes, arrived: float) -> None:
         """Take in a bulk message: the bins of all agents."""
@@ -139,7 +159,7 @@ class Inputs:
         for feed in self.feeds:
             feed.source.close()
 
-    def _observe(self, channel: Channel, agent: int, payload: bytes, arrived: float) -> None:
+    def _observe(self, channel: Channel, agent: int, payload: bytes, arrived: float, unix: float) -> None:
         document = parse(payload)
         if isinstance(document, Fault):
             self.faults[document] += 1
@@ -150,10 +170,20 @@ class Inputs:
             if value is None:  # not observed: what was stays until it is stale
                 continue
             code = value if isinstance(value, Fault) else field.encode(value, document)
-            if isinstance(code, Fault):
-                self.faults[code] += 1
+            number = field.number(value) if field.reduced and not isinstance(code, Fault) else None
+            if isinstance(code, Fault) or isinstance(number, Fault):
+                self.faults[code if isinstance(code, Fault) else Fault.OUT_OF_RANGE] += 1
                 continue
-            self._observations.set(where, field.column, code, arrived, field.wake)
+            if not field.stamp:
+                self._observations.set(where, field.column, code, arrived, field.wake, number)
+            else:
+                made = unix_time(resolve(document, field.stamp))
+                if isinstance(made, Fault):
+                    self.faults[made] += 1
+                    continue
+                age = max(unix - made, 0.0)  # a clock that is ahead makes no reading of the future
+                made = arrived - age
+                self._observations.set_stamped(where, field.column, code, made, field.wake, number)
             self._counters.observations += count
 
     def _reach(

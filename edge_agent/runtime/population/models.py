@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.engine.binding import Binding
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import Line
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.bundle import Bundle
@@ -51,21 +51,29 @@ def bind(model: AnyModel, where: str) -> Binding:
     return network_port.binding(model, where)
 
 
-def columns(model: AnyModel, size: int, threads: int) -> tuple[Column, ...]:
+def columns(model: AnyModel, size: int, threads: int, redecides: bool = False) -> tuple[Column, ...]:
     """Return what `populate` takes from the arena."""
     if isinstance(model, StoredModel):
-        return Population.columns(model, size, threads)
+        return Population.columns(model, size, threads, redecides)
     from edge_agent.runtime.population import network_port
 
     return network_port.columns(model, size, threads)
 
 
 def populate(
-    model: AnyModel, size: int, seed: int, threads: int = 1, allocate: Allocate | None = None
+    model: AnyModel,
+    size: int,
+    seed: int,
+    threads: int = 1,
+    allocate: Allocate | None = None,
+    redecides: bool = False,
 ) -> PopulationPort:
-    """Return ``size`` agents on a model, in the arena's columns or in their own."""
+    """Return ``size`` agents on a model, in the arena's columns or in their own.
+
+    Only with ``redecides`` they can decide within ticks, and only agents can.
+    """
     if isinstance(model, StoredModel):
-        return Population(model, size, seed=seed, threads=threads, allocate=allocate)
+        return Population(model, size, seed=seed, threads=threads, allocate=allocate, redecides=redecides)
     from edge_agent.runtime.population.network_port import NetworkPort
 
     return NetworkPort(model, size, seed, threads, allocate)

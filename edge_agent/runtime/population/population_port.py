@@ -28,6 +28,14 @@ class PopulationPort(Protocol):
     def step(self, observations: NDArray[Any], agents: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """Infer and plan; return actions (n, F)."""
 
+    def infer(self, observations: NDArray[Any]) -> None:
+        """Let a tick pass in which all agents observed (N, M) and none acts anew."""
+
+    def decide(self, observations: NDArray[Any], agents: NDArray[np.intp]) -> NDArray[Any]:
+        """Return actions (n, F) within a tick, from all that it has shown; the next step takes nothing of
+        it.
+        """
+
     def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
         """Set the executed actions (n, F) instead of those of the last step; -1 is unknown."""
 

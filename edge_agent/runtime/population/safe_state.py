@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Control
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.population.actuators import SAFE, UNKNOWN, Actuator
-from edge_agent.runtime.population.binding import Control
 
 
 class Executed(NamedTuple):
@@ -32,8 +32,10 @@ class Hold(NamedTuple):
     agents: NDArray[np.intp]
     actions: NDArray[np.int16]
     """(n, F), SAFE everywhere."""
+    new: NDArray[np.intp]
+    """Those of them that were not held before."""
     executed: Executed | None
-    """What those do now that were not held before, if there are such."""
+    """What the new ones do now, if the model was told."""
 
 
 class SafeState:

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.records import ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import NOT_OBSERVED, Binding, Fault, Modality
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import NOT_OBSERVED, Binding, Fault, Modality
 from edge_agent.runtime.population.population_port import PopulationPort
 
 Distributions = Mapping[int, NDArray[np.float32]]
@@ -153,6 +153,27 @@ def step(
     """Step ``agents`` (None: all) on bins (n, M), and on distributions where there are any."""
     if soft is None:
         return port.step(observed, agents)
+    return np.asarray(_inferring(port).step_with(observed, agents, soft=soft))
+
+
+def decide(
+    port: PopulationPort, observed: NDArray[Any], agents: NDArray[np.intp], soft: Distributions | None
+) -> NDArray[Any]:
+    """Let ``agents`` decide within a tick; arguments as `step`."""
+    if soft is None:
+        return port.decide(observed, agents)
+    return _inferring(port).decide(observed, agents, soft=soft)
+
+
+def infer(port: PopulationPort, observed: NDArray[Any], soft: Distributions | None) -> None:
+    """Let a tick pass in which all agents observed bins (N, M), or distributions where there are any."""
+    if soft is None:
+        port.infer(observed)
+    else:
+        _inferring(port).step_with(observed, soft=soft, act=False)
+
+
+def _inferring(port: PopulationPort) -> Population:
     if not isinstance(port, Population):
         raise ConfigError("a network takes no distributions over outcomes")
-    return np.asarray(port.step_with(observed, agents, soft=soft))
+    return port

@@ -8,7 +8,7 @@ arrives on an unknown topic is counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.population.channels import MAX_FILTERS
@@ -38,6 +38,7 @@ class Subscriptions:
         self._bulk_prefix = topics.bulk_in("")
         self._exact: dict[str, list[Group]] = {}
         self._others: list[Group] = []
+        dispatch.needs_each = self.needs_each
 
     def begin(self, _name: str, group: Group) -> None:
         """Subscribe to the topics of a population."""
@@ -61,17 +62,24 @@ class Subscriptions:
             self._others.remove(group)
         self._dispatch.unsubscribe(filters)
 
-    def deliver(self, messages: Mapping[str, bytes], arrived: float) -> None:
-        """Hand messages, by topic, to the populations that they are for."""
+    def needs_each(self, topic: str) -> bool:
+        """Whether a population counts the messages on ``topic`` one by one."""
+        return any(group.inputs.needs_each(topic) for group in (*self._exact.get(topic, ()), *self._others))
+
+    def deliver(self, messages: Iterable[tuple[str, bytes]], arrived: float, unix: float) -> None:
+        """Hand messages (topic, payload) to the populations that they are for.
+
+        ``arrived`` is the time of arrival, monotonic seconds, and ``unix`` the same in Unix time.
+        """
         groups = self._populations.groups
-        for topic, payload in messages.items():
+        for topic, payload in messages:
             group = groups.get(topic.removeprefix(self._bulk_prefix))
             if group is not None and group.config.bulk:
                 group.inputs.bulk(payload, arrived)
                 continue
             known = False
             for candidate in (*self._exact.get(topic, ()), *self._others):
-                known |= candidate.inputs.message(topic, payload, arrived)
+                known |= candidate.inputs.message(topic, payload, arrived, unix)
             self.unknown += not known
 
     def _filters(self, group: Group) -> list[str]:

@@ -1,6 +1,7 @@
 """Readings and actions of a flight recording: bins alone, and ticks in place of times.
 
-A recording has no clock. A step's time is its tick times the model's tick, from the first tick in the file.
+A recording has no clock. A step's time is its tick times the seconds per tick, from the first tick in the
+file. Ticks that passed before a step without one of their own come before it, with what was observed in them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.wire.readings import MAX_EVENTS, ControlNames, ModalityNames, Readings
 
 FindBinding = Callable[[str, str], tuple[Binding, float]]
@@ -29,6 +30,8 @@ class _Steps:
     agents: list[NDArray[np.int64]] = field(default_factory=list)
     observed: list[NDArray[Any]] = field(default_factory=list)
     actions: list[NDArray[np.int64]] = field(default_factory=list)
+    passed: list[Mapping[str, Any]] = field(default_factory=list)
+    """Frames of the ticks that passed since the last step."""
     count: int = 0
     offset: int = 0
 
@@ -68,6 +71,9 @@ def readings_of(
             if binding is not None and not model.same(binding):
                 raise ConfigError(f"recording: {population} changes its modalities; expected one model")
             binding = model
+            steps.passed.clear()
+        elif entry["kind"] == "pass":
+            steps.passed.append(entry)
         elif entry["kind"] == "step":
             if binding is None:
                 raise ConfigError(f"recording: population {population} steps before it begins")
@@ -105,6 +111,13 @@ def _add(steps: _Steps, entry: Mapping[str, Any], binding: Binding, size: int) -
                 actions[place[agent]] = row
     if steps.ticks and tick + steps.offset < steps.ticks[-1][-1]:
         steps.offset = int(steps.ticks[-1][-1]) + RESTART_TICKS - tick
+    for number, passed in enumerate(steps.passed):
+        steps.ticks.append(np.full(size, tick + steps.offset - len(steps.passed) + number))
+        steps.agents.append(np.arange(size))
+        steps.observed.append(_array(passed, "observed", dtype, (size, shape[1])))
+        steps.actions.append(np.full((size, shape[2]), -1, np.int64))
+        steps.count += size * shape[1]
+    steps.passed.clear()
     steps.ticks.append(np.full(count, tick + steps.offset))
     steps.agents.append(agents)
     steps.observed.append(observed)

@@ -3,7 +3,9 @@
 Theory of operation. A recording is a row of frames: length and CRC-32 (little-endian, 4 bytes each), then a
 zlib-packed msgpack map. A ``begin`` frame holds a population's bundle, size, seed and belief checkpoint; a
 ``step`` frame holds tick, agents (empty: all), observations (distributions beside the bins that stand for
-them) and the actions that came out; a ``plan`` frame
+them) and the actions that came out; a ``decide`` frame
+the same of decisions within a tick, which leave beliefs as they were; a ``pass`` frame what was observed in a
+tick that passed without a step; a ``plan`` frame
 how far ahead a population plans from there on, a ``prefer`` frame what a coalition adds to its preferences;
 a ``believe`` frame holds what it takes over from peers; an ``act`` frame, or the step's own, what those did
 who were held safe, whose actions waited, or who were overridden. An ``override`` frame states that a user
@@ -40,6 +42,16 @@ _OF: dict[str, BodyField] = {
     "kind": BodyField(str, "one of FRAMES", required=True),
     "population": BodyField(str, "name", required=True),
 }
+_SOFT: dict[str, BodyField] = {
+    "soft": BodyField(dict, "modality to distributions observed, float32 LE [n, O]; zeros: the outcome"),
+}
+_STEP: dict[str, BodyField] = {
+    "tick": BodyField(int, "of the population", required=True),
+    "agents": BodyField(bytes, "int32 LE, who stepped; empty: all", required=True),
+    "observed": BodyField(bytes, "int16 LE [n, M]; float32 of a network", required=True),
+    "actions": BodyField(bytes, "int16 LE [n, F]", required=True),
+    "shape": BodyField(list, "[n, M, F]", required=True),
+} | _SOFT
 FRAMES: Mapping[str, bodies.Schema] = {
     "begin": _OF
     | {
@@ -49,18 +61,16 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "seed": BodyField(int, "of the population", required=True),
         "beliefs": BodyField(bytes, "the population's checkpoint", required=True),
         "prefer": BodyField(dict, "as in the frame prefer"),
+        "redecides": BodyField(bool, "whether there are decide frames"),
     },
+    "decide": _OF | _STEP,
     "step": _OF
+    | _STEP
     | {
-        "tick": BodyField(int, "of the population", required=True),
-        "agents": BodyField(bytes, "int32 LE, who stepped; empty: all", required=True),
-        "observed": BodyField(bytes, "int16 LE [n, M]; float32 of a network", required=True),
-        "actions": BodyField(bytes, "int16 LE [n, F]", required=True),
-        "shape": BodyField(list, "[n, M, F]", required=True),
         "held": BodyField(bytes, "int32 LE, whose actions were others than they chose"),
         "executed": BodyField(bytes, "int16 LE [held, F]; -1 not known"),
-        "soft": BodyField(dict, "modality to distributions observed, float32 LE [n, O]; zeros: the outcome"),
     },
+    "pass": _OF | {"observed": BodyField(bytes, "int16 LE [N, M]", required=True)} | _SOFT,
     "act": _OF
     | {
         "held": BodyField(bytes, "int32 LE, who is held safe", required=True),
@@ -162,18 +172,19 @@ def begin_frame(name: str, group: Group) -> bytes:
             "prefer": {str(m): list(values) for m, values in group.preferred.items()},
             "names": group.config.agents if isinstance(group.config.agents, str) else list(group.names),
             "beliefs": group.model_port.checkpoint(),
+            "redecides": group.redecides,
         }
     )
 
 
-def step_frame(name: str, tick: int, step: Step, size: int) -> bytes:
-    """Return the frame of one step; no agents: all ``size`` of them."""
+def step_frame(name: str, tick: int, step: Step, size: int, kind: str = "step") -> bytes:
+    """Return the frame of one step or of decisions within a tick; no agents: all ``size`` of them."""
     everyone = len(step.agents) == size
     return frame(
         _held(step.executed)
         | _soft(step.soft)
         | {
-            "kind": "step",
+            "kind": kind,
             "population": name,
             "tick": tick,
             "agents": b"" if everyone else step.agents.astype("<i4").tobytes(),
@@ -246,7 +257,24 @@ class Recorder:
         """Record one step that was made; ``groups`` begin the next segment when this one is full."""
         if self._file is None:
             return
-        self._write(step_frame(name, tick, step, len(groups[name].names)))
+        self._write_and_rotate(step_frame(name, tick, step, len(groups[name].names)), groups)
+
+    def record_passed(self, name: str, observed: NDArray[Any], soft: Distributions | None) -> None:
+        """Record what all agents observed (N, M), ``soft`` in place of bins, in a tick that passed without a
+        step.
+        """
+        if self._file is not None:
+            content = {"kind": "pass", "population": name, "observed": observed.tobytes()}
+            self._write(frame(_soft(soft) | content))
+
+    def decide(self, name: str, tick: int, decision: Step, groups: Mapping[str, Group]) -> None:
+        """Record decisions within a tick; ``groups`` as for `step`."""
+        if self._file is not None:
+            size = len(groups[name].names)
+            self._write_and_rotate(step_frame(name, tick, decision, size, "decide"), groups)
+
+    def _write_and_rotate(self, data: bytes, groups: Mapping[str, Group]) -> None:
+        self._write(data)
         if self._segment >= self._limit and self._file is not None:
             try:
                 self._file.rotate()

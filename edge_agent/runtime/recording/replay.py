@@ -19,9 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.templates import check_fields
 from edge_agent.engine import Population
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.population import models, spread
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.runtime.population.spread import Distributions
 
@@ -105,14 +105,14 @@ def replay(
         if entry["kind"] in _CHANGES:
             _CHANGES[entry["kind"]](running[name].population, entry)
             continue
-        if entry["kind"] == "act":
-            _act(running[name], entry)
+        if entry["kind"] in _OBSERVED:
+            _OBSERVED[entry["kind"]](running[name], entry)
             continue
         moment = _step(running[name], entry)
         recorded = _array(entry, "actions", "<i2", moment.actions.shape)
         found.steps += 1
         found.decisions += len(recorded)
-        if watch is not None and watch(name, int(entry["tick"]), moment):
+        if watch is not None and entry["kind"] == "step" and watch(name, int(entry["tick"]), moment):
             return found
         if "held" in entry:
             _act(running[name], entry)
@@ -164,7 +164,8 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     size, beliefs = int(entry["size"]), entry["beliefs"]
     if size > len(beliefs):  # an agent has at least a byte of belief
         raise ConfigError(f"recording: {size} agents, their beliefs are {len(beliefs)} bytes")
-    population = models.populate(model, size, int(entry["seed"]))
+    within = bool(entry.get("redecides"))
+    population = models.populate(model, size, int(entry["seed"]), redecides=within)
     population.restore(beliefs)
     _plan(population, entry)
     if entry.get("prefer"):
@@ -206,6 +207,16 @@ def _act(running: _Running, entry: Mapping[str, Any]) -> None:
     running.population.act(executed, agents)
 
 
+def _pass(running: _Running, entry: Mapping[str, Any]) -> None:
+    binding = running.binding
+    shape = (running.size, len(binding.modalities))
+    observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), shape)
+    spread.infer(running.population, observed, _soft(entry, binding, running.size))
+
+
+_OBSERVED = {"act": _act, "pass": _pass}
+
+
 def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
     binding = running.binding
     everyone = not entry["agents"]
@@ -216,7 +227,10 @@ def _step(running: _Running, entry: Mapping[str, Any]) -> Moment:
     observed = _array(entry, "observed", np.dtype(binding.dtype).newbyteorder("<"), (n, shape[1]))
     agents = np.arange(n) if everyone else _array(entry, "agents", "<i4", (n,)).astype(np.intp)
     soft = _soft(entry, binding, n)
-    actions = spread.step(running.population, observed, None if everyone else agents, soft)
+    if entry["kind"] == "decide":
+        actions = spread.decide(running.population, observed, agents, soft)
+    else:
+        actions = spread.step(running.population, observed, None if everyone else agents, soft)
     actions = actions.astype(np.int16).reshape(n, shape[2])
     return Moment(running.population, binding, running.names, observed, actions, agents, soft)
 

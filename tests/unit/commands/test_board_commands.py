@@ -30,6 +30,7 @@ password_file = "password"
 [[population]]
 name = "p"
 bundle = "b.eab"
+rate_hz = 1.0
 size = 2
 """
 STATUS: dict[str, Any] = {

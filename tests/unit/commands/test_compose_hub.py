@@ -34,6 +34,7 @@ confirm = true
 [[population]]
 name = "rooms"
 bundle = "rooms.eab"
+rate_hz = 1.0
 size = 2
 """
 
@@ -77,7 +78,7 @@ def test_populations_that_an_earlier_version_kept_are_taken_over(tmp_path: Path)
     assert rooms == found.population[0]
     assert (halls.name, halls.size, halls.observe[0].pointer) == ("halls", 2, "/co2")
     assert halls.home_assistant is None
-    assert halls.observe[0].availability == ()
+    assert (halls.observe[0].availability, halls.observe[0].silence) == ((), "unchanged")
 
 
 def composed(folder: Path, text: str) -> Any:

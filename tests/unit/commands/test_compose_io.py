@@ -12,8 +12,8 @@ import pytest
 from edge_agent.adapters.action_sinks import ProgramRunner
 from edge_agent.commands.compose_io import connect_sources, sinks
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding
 
 
 class Group:
@@ -24,7 +24,7 @@ class Group:
         self.binding = Binding({"modalities": [{"name": "co2"}, {"name": "door"}]}, [3, 2], [2], "b.eab")
         self.names = ["hall", "lab"]
         self.fed: list[tuple[int, Any]] = []
-        self.rate_hz = 1.0
+        self.poll_s = 1.0
         self.inputs = SimpleNamespace(feed=self.feed)
 
     def feed(self, _entry: ObserveConfig, column: int, source: Any) -> None:

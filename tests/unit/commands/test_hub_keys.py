@@ -24,6 +24,7 @@ port = 1
 name = "p"
 bundle = "b.eab"
 size = 2
+rate_hz = 1.0
 """
 
 

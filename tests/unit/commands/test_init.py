@@ -60,7 +60,7 @@ DEVICES = [
 
 @pytest.fixture
 def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"])
+    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"], 600.0)
 
     def run(*options: str, payload: bytes = json.dumps(DEVICES).encode()) -> int:
         monkeypatch.setattr(retained_message, "retained_message", lambda *_: payload)
@@ -88,6 +88,21 @@ def test_alike_agents_make_a_population(
     (act,) = second["act"]
     assert act["topic"] == "zigbee2mqtt/{agent}/relay/set"
     assert act["values"] == {"off": "OFF", "low": "ON", "high": "ON"}
+
+
+def test_a_model_without_a_tick_needs_one(
+    init: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"])
+    assert init() == 2
+    assert "--tick: missing, expected seconds per tick" in capsys.readouterr().err
+    assert init("--tick", "0") == 2
+    assert "--tick: found 0, expected 0.001 to 1e+06 seconds" in capsys.readouterr().err
+    assert not (tmp_path / "device.toml").exists()
+    assert init("--tick", "600") == 0
+    for population in tomllib.loads((tmp_path / "device.toml").read_text())["population"]:
+        assert population["rate_hz"] * 600 == pytest.approx(1.0)
+        assert population["observe"][0]["stale_s"] == 1800.0
 
 
 def test_a_file_that_is_there_stays_without_force(

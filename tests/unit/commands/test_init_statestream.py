@@ -35,7 +35,7 @@ STATES = {
 
 @pytest.fixture
 def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"])
+    write_bundle(tmp_path / "office.eab", "ventilation", ["off", "low", "high"], 600.0)
 
     def run(*options: str, states: dict[str, str] = STATES) -> int:
         payloads = {topic: state.encode() for topic, state in states.items()}

@@ -91,6 +91,38 @@ def test_a_flight_recording_gives_bins_ticks_and_executed_actions(place: Path) -
 
 
 @pytest.mark.parametrize(
+    ("settings", "tick_s", "between"),
+    [
+        ("", 960.0, 960.0),  # a bundle's tick
+        ("rate_hz = 0.5", None, 2.0),
+        ('rate_hz = 0.5\ntick = "ignore"', 960.0, 2.0),  # the population's own
+        ('rate_hz = 2.0\ntick = "arrival"\nstep = "arrival"', 960.0, 960.0),  # played faster than time
+    ],
+)
+def test_times_are_those_of_the_ticks_at_which_the_population_ran(
+    place: Path, settings: str, tick_s: float | None, between: float
+) -> None:
+    (place / "device.toml").write_text(CONFIG.replace("rate_hz = 0.5", settings))
+    model = fan.model(tick_s=tick_s)
+    begin = {"kind": "begin", "population": "rooms", "digest": fan.write(place / "fan.eab", model)} | {
+        "bundle": "fan.eab", "size": 2, "seed": 4, "horizon": None, "names": ["hall", "lab"],
+        "beliefs": Population(model, 2).checkpoint(),
+    }  # fmt: skip
+    passed = {"kind": "pass", "population": "rooms", "observed": np.array([-1, 1], "<i2").tobytes()}
+    (place / "recording.old").unlink()
+    write(
+        place / "recording",
+        [begin, step(4, [0, 1], [1, -1], [0, 1]), passed, step(6, [0, 1], [0, 0], [0, 1])],
+    )
+    assert main(["record", "--config", "device.toml", "--recorder", "-o", "seen.npz"]) == 0
+    found = readings.read(place / "seen.npz")
+    assert (found.time / between).tolist() == [0.0, 1.0, 2.0, 2.0]  # one in a tick that passed
+    assert (found.agent.tolist(), found.bin.tolist()) == ([0, 1, 0, 1], [1, 1, 0, 0])
+    assert (found.action_time / between).tolist() == [0.0, 0.0, 2.0, 2.0]
+    assert found.tick_seconds == between
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["-o", "seen.csv"], "-o seen.csv: found the suffix '.csv', expected .npz"),
@@ -160,20 +192,20 @@ class Sink:
 def test_a_lost_connection_is_tried_again_ever_later_and_the_file_saved_meanwhile() -> None:
     client, sink, clock, saves = Client(), Sink(), ManualClock(), []
     live = LiveRecording(client, sink, clock, lambda: saves.append(clock.monotonic()), 100.0)
-    live.turn()
+    live.run_once()
     client.waiting = [Disconnected("a broker of long ago", unsupported=True)]
-    live.turn()
+    live.run_once()
     assert client.attempts == [MQTT_5, MQTT_311]
     client.waiting = [Connected(MQTT_311), Received("z/hall", b"1", 1, False, 7)]
-    live.turn()
+    live.run_once()
     assert (client.subscribed, client.acknowledged) == (["z/+"], [7])
     assert sink.messages == [("z/hall", b"1", clock.time())]
     pauses = []
     for _ in range(8):
         client.waiting = [Disconnected("gone")]
-        pauses.append(min(live.turn(), 60.0))
+        pauses.append(min(live.run_once(), 60.0))
         clock.advance(60.0)
-        live.turn()
+        live.run_once()
     assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
     assert max(pauses) <= 60.0
     assert len(client.attempts) == 10
@@ -183,7 +215,7 @@ def test_a_lost_connection_is_tried_again_ever_later_and_the_file_saved_meanwhil
 def test_a_broker_that_never_accepts_ends_the_recording() -> None:
     client = Client()
     live = LiveRecording(client, Sink(), ManualClock(), lambda: None, 100.0)
-    live.turn()
+    live.run_once()
     client.waiting = [Disconnected("h:1: bad user name or password")]
     with pytest.raises(PlatformError, match="bad user name"):
-        live.turn()
+        live.run_once()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import Plan
 from edge_agent.memory.history import History
@@ -24,7 +25,6 @@ from edge_agent.memory.history import columns as history_columns
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.daemon import Speaker
 from edge_agent.runtime.population.actuators import Sink
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import channels
 from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.population.group import Group, columns
@@ -47,6 +47,8 @@ class Mirror:
         self.free_energy: NDArray[np.float32] = np.zeros(size, np.float32)
         self.actions: NDArray[np.int16] = np.zeros((size, 1), np.int16)
         self.stepped: list[int] = []
+        self.passed: list[list[list[int]]] = []
+        self.decided: list[tuple[list[int], list[list[int]]]] = []
         self.executed: dict[int, list[int]] = {}
         self.contradictions = 0
         self.horizon: int | None = None
@@ -58,6 +60,14 @@ class Mirror:
         self.actions[chosen[known], 0] = observations[known, 0]
         self.stepped.append(len(chosen))
         return self.actions[chosen]
+
+    def infer(self, observations: NDArray[Any]) -> None:
+        self.passed.append(observations.tolist())
+
+    def decide(self, observations: NDArray[Any], agents: NDArray[np.intp]) -> NDArray[Any]:
+        self.decided.append((agents.tolist(), observations.tolist()))
+        known = np.maximum(observations[:, :1], 0)
+        return np.where(observations[:, :1] < 0, self.actions[agents], known)
 
     def act(self, actions: NDArray[Any], agents: NDArray[np.intp] | None = None) -> None:
         assert agents is not None
@@ -113,9 +123,16 @@ def build(item: Prepared, arena: Arena, owner: str) -> Group:
 
 
 def observed(modality: str) -> ObserveConfig:
-    """Return an entry whose every reading is an arrival, though the fan has the same topic."""
+    """Return an entry of a sensor that reports on change, whose every reading is an arrival, though the fan
+    has the same topic.
+    """
     return ObserveConfig(
-        modality=modality, topic="z/{agent}", pointer=f"/{modality}", stale_s=60.0, wakes=True
+        modality=modality,
+        topic="z/{agent}",
+        pointer=f"/{modality}",
+        stale_s=60.0,
+        wakes=True,
+        silence="unchanged",
     )
 
 
@@ -150,6 +167,7 @@ class House:
                         "agents": "room-{index}",
                         "step": "arrival",
                         "rate_hz": 10.0,
+                        "tick": "arrival",
                         "observe": (
                             observed("co2"),
                             observed("door"),

@@ -142,6 +142,17 @@ BAD += [
         "observe[0].uncertainty: found with source 'file', expected source 'mqtt'",
     ),
     (
+        OBSERVE + 'modality = "m"\ntopic = "t"\nuncertainty = 1.0\nreduce = "mean"',
+        "observe[0].uncertainty: found with reduce 'mean' of modality m, expected reduce 'last'",
+    ),
+    (
+        OBSERVE
+        + 'modality = "m"\ntopic = "t"\nprobabilities = true\n'
+        + "[[population.observe]]\n"
+        + 'modality = "m"\ntopic = "u"\nreduce = "max"',
+        "observe[0].probabilities: found with reduce 'max' of modality m, expected reduce 'last'",
+    ),
+    (
         OBSERVE + 'modality = "m"\ntopic = "t"\nprobabilities = true\nvalues = { a = 1 }',
         "observe[0].probabilities: found with values, expected it alone",
     ),

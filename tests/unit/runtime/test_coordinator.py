@@ -19,6 +19,7 @@ from edge_agent.runtime.assembly import prepare
 from edge_agent.runtime.governor.governor import BoardReadings
 from edge_agent.runtime.peers import shared_factors
 from edge_agent.runtime.peers.model_checks import check_shares
+from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.recording.recorder import frames
 from edge_agent.runtime.recording.replay import replay
 from edge_agent.wire import messages
@@ -80,6 +81,25 @@ def test_after_a_restart_a_device_goes_on_from_what_it_believed() -> None:
     town.after(1.0)
     assert again.population.beliefs(0)[0].argmax() == 2
     assert again.population.beliefs(0)[0].max() > 0.5
+
+
+def test_ticks_that_passed_are_not_applied_to_what_all_believe() -> None:
+    """The fused belief is that of the present tick, also after a pause."""
+    town = Town(names=("east", "north"))
+    town.smells = {"east": 2}
+    town.after(8.0)
+    north = town.sites["north"]
+    north.populations.suspend("rooms", SuspendReason.GOVERNOR)
+    town.after(6.0)
+    north.populations.resume("rooms", SuspendReason.GOVERNOR)
+    town.after(1.0)
+    assert north.group.passed >= 5
+    recorded = list(frames(north.recording.data))
+    taken = [entry for entry in recorded if entry["kind"] == "believe"][-1]
+    fused = np.frombuffer(taken["beliefs"], "<f4").reshape(1, -1)
+    assert fused.max() > 0.7
+    np.testing.assert_allclose(north.population.beliefs(0), fused, atol=5e-3)  # north smells nothing itself
+    assert replay(recorded, lambda _path, _digest: town.model).difference is None
 
 
 def test_a_role_changes_what_its_holder_does_and_only_while_it_is_held() -> None:
@@ -217,7 +237,9 @@ def test_telemetry_says_what_changed() -> None:
 def broken(**changes: Any) -> tuple[Config, Any]:
     town = Town(names=())
     share = ShareConfig(**({"factor": "gas"} | changes))
-    population = PopulationConfig(name="rooms", bundle="gas.eab", agents=("hall",), share=(share,))
+    population = PopulationConfig(
+        name="rooms", bundle="gas.eab", rate_hz=1.0, agents=("hall",), share=(share,)
+    )
     config = Config(
         device=DeviceConfig(name="a"),
         peers=town.peers,

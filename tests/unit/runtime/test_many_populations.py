@@ -42,6 +42,8 @@ def configuration(bundle: Path, count: int) -> Config:
             bundle=str(bundle),
             size=1,
             step="arrival",
+            rate_hz=1.0,
+            tick="arrival",
             history_kb=1,
             observe=(ObserveConfig(modality="co2", topic=f"z/p{number}"),),
             act=(ActConfig(control="fan", topic=f"z/p{number}/set"),),
@@ -116,7 +118,7 @@ def test_a_message_is_looked_up_once_however_many_populations_there_are(bundle: 
     for count in (FEW, MANY):
         town = Town(bundle, count)
         take = town.subscriptions.deliver
-        counts.append(calls(lambda take=take: take({"z/p7": b"700", "nobody/s": b"1"}, 0.0)))
+        counts.append(calls(lambda take=take: take([("z/p7", b"700"), ("nobody/s", b"1")], 0.0, 0.0)))
         assert town.populations.groups["p7"].counters.observations == 1
         assert town.subscriptions.unknown == 1
     assert counts[0] == counts[1]
@@ -136,5 +138,5 @@ def test_a_will_that_would_be_too_long_is_without_populations(bundle: Path) -> N
 def test_a_population_that_went_hears_nothing_and_gives_its_topic_back(bundle: Path) -> None:
     town = Town(bundle, 3)
     town.populations.change([], ["p1"])
-    town.subscriptions.deliver({"z/p1": b"700", "z/p2": b"700"}, 0.0)
+    town.subscriptions.deliver([("z/p1", b"700"), ("z/p2", b"700")], 0.0, 0.0)
     assert (town.subscriptions.unknown, town.populations.groups["p2"].counters.observations) == (1, 1)

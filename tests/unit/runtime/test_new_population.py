@@ -41,7 +41,12 @@ def prepared(
     model = Model.from_arrays([likelihood], [transition], [np.zeros(states)], name=name)
     observe = (ObserveConfig(modality="0", topic="z/{agent}"),)
     config = PopulationConfig(
-        name=name, bundle=f"{name}.eab", size=size, observe=observe, home_assistant=shown
+        name=name,
+        bundle=f"{name}.eab",
+        size=size,
+        rate_hz=1.0,
+        observe=observe,
+        home_assistant=shown,
     )
     return assembly.prepare(config, board, name, lambda _: (model, "digest"))
 

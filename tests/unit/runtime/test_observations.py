@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.config.records import ObserveConfig, PopulationConfig
-from edge_agent.runtime.population.binding import NOT_OBSERVED, Binding
+from edge_agent.engine.binding import NOT_OBSERVED, Binding
 from edge_agent.runtime.population.observations import Observations
 
 SIZE, BINS = 2, (2, 2)
@@ -22,13 +22,15 @@ SAID = st.one_of(
 ROUND = st.tuples(st.lists(SAID, max_size=2), st.sampled_from([1.0, 5.0, 30.0]), st.booleans())
 
 
-def make(step: Any = "arrival", hold: bool = True) -> Observations:
+def make(step: Any = "arrival", unchanged: bool = True) -> Observations:
     observe = tuple(
-        ObserveConfig(modality=str(m), topic="z", stale_s=stale, hold=hold or m == 0)
+        ObserveConfig(
+            modality=str(m), topic="z", stale_s=stale, silence="unchanged" if unchanged or m == 0 else None
+        )
         for m, stale in enumerate(STALE_S)
     )
     config = PopulationConfig(name="rooms", bundle="b", size=SIZE, step=step, observe=observe)
-    columns = Observations.columns(SIZE, len(BINS), np.int16)
+    columns = Observations.columns(config, SIZE, len(BINS), np.int16)
     arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
     return Observations(config, Binding({}, BINS, (2,), "b"), arrays)
 
@@ -36,8 +38,9 @@ def make(step: Any = "arrival", hold: bool = True) -> Observations:
 class Plain:
     """What agents observe, one by one."""
 
-    def __init__(self, on_change: bool, hold: bool) -> None:
-        self.on_change, self.hold = on_change, hold
+    def __init__(self, on_change: bool, unchanged: bool) -> None:
+        self.on_change, self.unchanged = on_change, unchanged
+        self.counted: set[tuple[int, int]] = set()
         self.seen: dict[tuple[int, int], tuple[int, float]] = {}
         self.fresh: set[int] = set()
 
@@ -46,29 +49,33 @@ class Plain:
         if not self.on_change or before != code:
             self.fresh.add(agent)
         self.seen[agent, modality] = (code, now)
+        self.counted.discard((agent, modality))
 
     def collect(self, agents: list[int], now: float) -> tuple[list[list[int]], list[bool]]:
         rows, silent = [], []
         for agent in agents:
             found = [self.seen.get((agent, m), (NOT_OBSERVED, -1e9)) for m in range(len(BINS))]
             late = [arrived < now - stale for (_, arrived), stale in zip(found, STALE_S, strict=True)]
-            rows.append([NOT_OBSERVED if old else code for (code, _), old in zip(found, late, strict=True)])
+            row = []
+            for m, ((code, _), old) in enumerate(zip(found, late, strict=True)):
+                repeated = not old and (self.unchanged or m == 0)
+                row.append(code if (agent, m) not in self.counted or repeated else NOT_OBSERVED)
+                self.counted.add((agent, m))
+            rows.append(row)
             silent.append(all(late))
-            if not self.hold and (agent, 1) in self.seen:
-                self.seen[agent, 1] = (NOT_OBSERVED, self.seen[agent, 1][1])
         return rows, silent
 
 
 @settings(max_examples=100)
 @given(
     step=st.sampled_from(["arrival", "change"]),
-    hold=st.booleans(),
+    unchanged=st.booleans(),
     rounds=st.lists(ROUND, min_size=2, max_size=6),
 )
-def test_what_a_step_takes_is_what_was_said_last_and_is_not_stale(
-    step: str, hold: bool, rounds: list[tuple[list[tuple[Any, ...]], float, bool]]
+def test_a_step_takes_what_was_said_since_the_last_one_and_what_stands(
+    step: str, unchanged: bool, rounds: list[tuple[list[tuple[Any, ...]], float, bool]]
 ) -> None:
-    table, plain, now = make(step, hold), Plain(step == "change", hold), 100.0
+    table, plain, now = make(step, unchanged), Plain(step == "change", unchanged), 100.0
     for said, pause, subset in rounds:
         for kind, *rest in said:
             if kind == "set":
@@ -87,6 +94,7 @@ def test_what_a_step_takes_is_what_was_said_last_and_is_not_stale(
         agents = table.fresh() if subset else np.arange(SIZE)
         observed, silent = table.collect(agents if subset else None, now)
         assert (observed.tolist(), silent.tolist()) == plain.collect(agents.tolist(), now)
+        table.close(agents if subset else None, now)
         heard = [max(plain.seen[a, m][1] for m in range(2) if (a, m) in plain.seen) for a in plain.fresh]
         assert sorted(table.answered(agents).tolist()) == sorted(heard)
         assert not table.any_fresh
@@ -94,8 +102,8 @@ def test_what_a_step_takes_is_what_was_said_last_and_is_not_stale(
 
 
 def test_without_observe_entries_only_a_bulk_population_falls_silent() -> None:
-    columns = Observations.columns(SIZE, len(BINS), np.int16)
     for bulk, silent in ((True, [0, 1]), (False, [])):
-        arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
         config = PopulationConfig(name="rooms", bundle="b", size=SIZE, bulk=bulk)
+        columns = Observations.columns(config, SIZE, len(BINS), np.int16)
+        arrays = {column.name: np.zeros(column.shape, column.dtype) for column in columns}
         assert Observations(config, Binding({}, BINS, (2,), "b"), arrays).silent(0.0).tolist() == silent

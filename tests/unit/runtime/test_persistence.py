@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from edge_agent.errors import ConfigError, PlatformError
 from edge_agent.runtime.population import checkpoint
 from edge_agent.runtime.population.checkpoint import Checkpoints
+from edge_agent.runtime.population.group import MAX_PASSED
 from edge_agent.runtime.recording import recorder
 from edge_agent.runtime.recording.recorder import frame, frames
+from edge_agent.testing.clock import ManualClock
 
 MakeHouse = Callable[..., Any]
 
@@ -71,6 +73,57 @@ def test_beliefs_and_counters_come_back_after_a_restart(make_house: MakeHouse) -
     assert again.group.counters.steps == 1
 
 
+def restarted(make_house: MakeHouse, shelf: Shelf, off_s: float, jump: float = 0.0) -> Any:
+    """Return a daemon of ticks of 60 s that was killed 20 s after one and is on again, the board with it."""
+    settings = {"step": "rate", "tick": "bundle", "rate_hz": 1.0 / 60.0}
+    house = with_checkpoints(make_house, shelf, clock=ManualClock(start=5000.0), **settings)
+    house.start()
+    house.after(140.0)
+    house.daemon.stop()
+    assert house.group.counters.ticks == 2
+    clock = ManualClock(start=30.0, epoch=house.clock.time() + off_s + jump)
+    again = with_checkpoints(make_house, shelf, clock=clock, **settings)
+    again.start()
+    return again
+
+
+@pytest.mark.parametrize(
+    ("off_s", "passed", "lost"), [(10.0, 0, 0), (41.0, 1, 0), (5 * 60.0, 5, 0), (100 * 60.0, MAX_PASSED, 36)]
+)
+def test_ticks_that_passed_while_the_daemon_was_off_are_made_up_at_their_boundaries(
+    make_house: MakeHouse, off_s: float, passed: int, lost: int
+) -> None:
+    again = restarted(make_house, Shelf(), off_s)
+    until_boundary = 60.0 - (20.0 + off_s) % 60.0
+    again.after(until_boundary - 1.0)
+    assert again.group.counters.ticks == 2
+    again.after(2.0)
+    status = again.status.status()["populations"]["rooms"]
+    assert (status["passed"], status["lost"], status["ticks"]) == (passed, lost, 2 + passed + 1)
+    assert again.model.passed == [[[-1, -1]] * 3] * passed
+    again.after(60.0)
+    assert again.group.counters.ticks == 2 + passed + 2
+
+
+def test_a_clock_that_is_behind_the_checkpoint_makes_no_tick_up(make_house: MakeHouse) -> None:
+    """A board without a battery for its clock begins where its clock was saved."""
+    again = restarted(make_house, Shelf(), 300.0, jump=-86400.0)
+    again.after(61.0)
+    assert (again.group.passed, again.group.lost, again.group.counters.ticks) == (0, 0, 3)
+
+
+def test_a_checkpoint_without_the_time_of_its_tick_is_read(make_house: MakeHouse) -> None:
+    shelf = Shelf()
+    restarted(make_house, shelf, 300.0).daemon.stop()
+    populations = kept(shelf)
+    for entry in populations.values():
+        del entry["opened_ms"]
+    shelf.files[checkpoint.NAME] = sealed({"populations": populations})
+    again = with_checkpoints(make_house, shelf)
+    again.start()
+    assert (again.group.passed, again.group.counters.ticks) == (0, 2)
+
+
 def test_another_size_or_bundle_starts_afresh(make_house: MakeHouse) -> None:
     shelf = Shelf()
     house = with_checkpoints(make_house, shelf)
@@ -106,7 +159,7 @@ def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
     bad = populations[name] | {"counters": change}
     again = make_house()
     resumed, (fault,) = checkpoint.resume(
-        {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}
+        {"bad": bad, name: populations[name]}, {"bad": again.group, name: again.group}, ManualClock()
     )
     assert resumed == [name]
     assert "population 'bad' cannot be restored" in str(fault)
@@ -120,7 +173,7 @@ def test_what_is_no_state_of_one_population_keeps_no_other_from_going_on(
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_damaged_checkpoint_is_believed(place: int, flip: int) -> None:
-    good = checkpoint.encode({})
+    good = checkpoint.encode({}, ManualClock())
     bad = bytearray(good)
     bad[place % len(bad)] ^= flip
     with pytest.raises(PlatformError):

@@ -17,11 +17,11 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ObserveConfig, PopulationConfig
 from edge_agent.engine import Model, Population
 from edge_agent.engine import reference as float64
+from edge_agent.engine.binding import Binding, Fault
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Arena, total
 from edge_agent.runtime import assembly
 from edge_agent.runtime.peers.loan_payload import movable
-from edge_agent.runtime.population.binding import Binding, Fault
 from edge_agent.runtime.population.channels import channels
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.shadow import Shadow
@@ -138,14 +138,26 @@ def model() -> Model:
 
 
 OBSERVE = (
-    ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", uncertainty=150.0),
-    ObserveConfig(modality="door", topic="d/{agent}", probabilities=True, stale_s=20.0),
+    ObserveConfig(modality="co2", topic="z/{agent}", pointer="/co2", uncertainty=150.0, silence="unchanged"),
+    ObserveConfig(modality="door", topic="d/{agent}", probabilities=True, stale_s=20.0, silence="unchanged"),
 )
 
 
-def group(model: Model, step: Any = "arrival", observe: tuple[ObserveConfig, ...] = OBSERVE) -> Group:
+def group(
+    model: Model, step: Any = "arrival", observe: tuple[ObserveConfig, ...] = OBSERVE, **more: Any
+) -> Group:
     config = PopulationConfig(
-        name="rooms", bundle="rooms.eab", size=3, agents="r{index}", step=step, observe=observe, tick="ignore"
+        **{
+            "name": "rooms",
+            "bundle": "rooms.eab",
+            "size": 3,
+            "agents": "r{index}",
+            "step": step,
+            "observe": observe,
+            "rate_hz": 1.0,
+            "tick": "arrival",
+        }
+        | more
     )
     item = assembly.prepare(config, BOARD, "population[0]", lambda _: (model, "digest"))
     columns = [column for _, region in item.regions("rooms") for column in region]
@@ -154,9 +166,9 @@ def group(model: Model, step: Any = "arrival", observe: tuple[ObserveConfig, ...
 
 def tell(rooms: Group, agent: int, co2: float | None, door: list[float] | None, now: float = 10.0) -> None:
     if co2 is not None:
-        rooms.inputs.message(f"z/r{agent}", json.dumps({"co2": co2}).encode(), now)
+        rooms.inputs.message(f"z/r{agent}", json.dumps({"co2": co2}).encode(), now, now)
     if door is not None:
-        rooms.inputs.message(f"d/r{agent}", json.dumps(door).encode(), now)
+        rooms.inputs.message(f"d/r{agent}", json.dumps(door).encode(), now, now)
 
 
 def stepped(rooms: Group, now: float) -> Step:
@@ -199,32 +211,45 @@ def test_a_stale_distribution_does_not_count_and_an_outcome_replaces_one(model: 
     step = stepped(rooms, 10.5)
     assert step.soft is not None
     assert set(step.soft) == {0, 1}
-    rooms.inputs.message("e/r0", b"1", 11.0)
+    rooms.inputs.message("e/r0", b"1", 11.0, 11.0)
     step = stepped(rooms, 11.5)
     assert step.observed.tolist() == [[1, 1]]
     assert step.soft is not None
     assert set(step.soft) == {0}  # the door is certain now
-    rooms.inputs.message("e/r0", b"1", 400.0)
+    rooms.inputs.message("e/r0", b"1", 400.0, 400.0)
     step = stepped(rooms, 400.5)
     assert (step.observed.tolist(), step.soft) == ([[-1, 1]], None)
 
 
 def test_a_stale_distribution_does_not_count_beside_a_fresh_one(model: Model) -> None:
-    rooms = group(model, step="rate")
+    rooms = group(model, step="rate", tick="ignore")
     tell(rooms, 0, None, [0.9, 0.1], now=10.0)
+    chosen = int(stepped(rooms, 10.5).chosen[0, 0])
     tell(rooms, 1, None, [0.2, 0.8], now=100.0)
     step = stepped(rooms, 100.5)
     assert step.observed[:, 1].tolist() == [-1, 1, -1]
     assert step.soft is not None
     np.testing.assert_allclose(step.soft[1], [[0.0, 0.0], [0.2, 0.8], [0.0, 0.0]], atol=1e-6)
-    np.testing.assert_allclose(belief(rooms, 0), model.D[0], atol=6e-3)
+    arrays = model.arrays()
+    before, _ = float64.infer(arrays, arrays.D, [-1, np.array([0.9, 0.1])])
+    np.testing.assert_allclose(belief(rooms, 0), float64.predict(arrays, before, [chosen])[0], atol=6e-3)
+
+
+def test_a_bulk_message_s_bins_replace_distributions(model: Model) -> None:
+    rooms = group(model)
+    tell(rooms, 0, 980.0, [3.0, 1.0])
+    rooms.observations.set_all(np.array([[3, -1], [-1, -1], [-1, -1]], np.int16), 10.2)
+    step = stepped(rooms, 10.5)
+    assert step.observed.tolist() == [[3, 0]]
+    assert step.soft is not None
+    assert set(step.soft) == {1}
 
 
 def test_a_population_without_such_entries_has_no_room_for_them(model: Model) -> None:
     plain = tuple(ObserveConfig(modality=e.modality, topic=e.topic, pointer=e.pointer) for e in OBSERVE)
     sizes = []
     for observe in (plain, OBSERVE):
-        config = PopulationConfig(name="r", bundle="b", size=1000, observe=observe, tick="ignore")
+        config = PopulationConfig(name="r", bundle="b", size=1000, observe=observe, rate_hz=1.0)
         item = assembly.prepare(config, BOARD, "p", lambda _: (model, "digest"))
         sizes.append(sum(column.nbytes for _, region in item.regions("r") for column in region))
     assert sizes[1] - sizes[0] == 1000 * (4 + 2) * 4

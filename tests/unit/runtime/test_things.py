@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig, PopulationConfig
-from edge_agent.engine import Model
+from edge_agent.engine import Model, Population
 from edge_agent.errors import ConfigError
+from edge_agent.memory.arena import Arena
+from edge_agent.runtime import assembly
 from edge_agent.runtime.assembly import prepare
 from tests.unit.runtime.town import BOARD
 
@@ -133,6 +136,9 @@ def test_a_fan_is_switched_at_most_once_each_dwell(make_house: Any) -> None:
     assert house.sent("z/room-0-fan/set")[2:] == [b"low", b"off"]  # the safe value does not wait
 
 
+TICK = {"tick_seconds": 1}
+
+
 def bundle(**meta: Any) -> tuple[Model, str]:
     names = {
         "modalities": [{"name": "co2", "edges": [800], "labels": ["fresh", "stale"]}],
@@ -146,19 +152,22 @@ def bundle(**meta: Any) -> tuple[Model, str]:
 @pytest.mark.parametrize(
     ("entry", "meta", "words"),
     [
-        ({"act": (fan(values={"hihg": "ON"}),)}, {}, "act[0].values.hihg: found a value"),
-        ({"observe": (co2(values={"ON": "opne"}),)}, {}, "observe[0].values.ON: found 'opne'"),
+        ({"act": (fan(values={"hihg": "ON"}),)}, TICK, "act[0].values.hihg: found a value"),
+        ({"observe": (co2(values={"ON": "opne"}),)}, TICK, "observe[0].values.ON: found 'opne'"),
         (
             {"rate_hz": 2.0},
             {"tick_seconds": 960},
             "rate_hz: found 2, one step per 0.5 s, expected 0.00104167",
         ),
+        ({}, {}, "p.rate_hz: missing, expected ticks per second: b.eab states no tick (io.tick_seconds)"),
+        ({"step": "arrival", "tick": "arrival"}, {"tick_seconds": 9}, "rate_hz: missing, expected the most"),
+        ({"tick": "arrival", "rate_hz": 1.0}, {}, "tick: found 'arrival' with step 'rate'"),
         ({"rate_hz": 0.12}, {"tick_seconds": 10}, "rate_hz: found 0.12"),
         ({}, {"tick_seconds": 0.001}, "rate_hz: found 1000, expected at most 100"),
         ({}, {"tick_seconds": "soon"}, "io.tick_seconds: found 'soon', expected seconds above 0"),
         (
             {"step": "arrival", "observe": (co2(wakes=False),)},
-            {},
+            TICK,
             "step: found 'arrival', but no reading is an arrival",
         ),
     ],
@@ -168,7 +177,7 @@ def test_a_population_that_cannot_be_meant_is_refused(
 ) -> None:
     config = PopulationConfig(name="rooms", bundle="b.eab", size=1, **entry)
     with pytest.raises(ConfigError) as error:
-        prepare(config, BOARD, "population[0]", lambda _path: bundle(**meta))
+        prepare(config, BOARD, "p", lambda _path: bundle(**meta))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -179,3 +188,72 @@ def test_a_population_that_cannot_be_meant_is_refused(
 def test_a_rate_near_the_tick_or_said_to_be_meant_is_taken(entry: dict[str, Any]) -> None:
     config = PopulationConfig(name="rooms", bundle="b.eab", size=1, **entry)
     assert prepare(config, BOARD, "p", lambda _path: bundle(tick_seconds=960)).binding.tick_s == 960.0
+
+
+class Posterior:
+    """Rooms of one model with a margin, and the probabilities of their actions from the reference."""
+
+    def __init__(self, margin: float | None, tick_s: float | None = 600.0) -> None:
+        likelihood = np.array([[0.9, 0.1], [0.1, 0.9]])
+        transition = np.empty((2, 2, 2))
+        transition[:, :, 0], transition[:, :, 1] = [[0.6, 0.4], [0.4, 0.6]], [[0.62, 0.55], [0.38, 0.45]]
+        meta = {
+            "modalities": [{"name": "co2", "edges": [800]}],
+            "controls": [{"name": "fan", "values": ["off", "on"]}],
+        }
+        meta |= {} if tick_s is None else {"tick_seconds": tick_s}
+        wanted = [np.array([0.05, 0.0])]
+        self.model = Model.from_arrays([likelihood], [transition], wanted, gamma=1.0, meta=meta)
+        config = PopulationConfig(
+            name="rooms",
+            bundle="b",
+            size=3,
+            rate_hz=1 / 600,
+            bulk=True,
+            act=(fan(margin=margin, dwell_s=0.0),),
+        )
+        item = prepare(config, BOARD, "p", lambda _path: (self.model, "0" * 64))
+        self.group = assembly.build(item, Arena(1 << 20), "rooms")
+        self.sent: list[tuple[int, str]] = []
+
+    def step(self, *codes: int) -> tuple[Any, Any]:
+        """Step the rooms on ``codes``; return what was chosen and what was done."""
+        self.group.observations.set_all(np.array(codes, np.int16)[:, np.newaxis], 0.0)
+        step = self.group.step(0.0, 0)
+        assert step is not None
+
+        def sink(_act: ActConfig, _name: str, agent: int, payload: str) -> bool:
+            self.sent.append((agent, payload))
+            return True
+
+        self.group.publish(step.agents, step.actions, sink, lambda: 0.0)
+        executed = self.group.delay(step)
+        kept = (step.actions != step.chosen).any(axis=1)
+        assert (executed is not None) == kept.any()
+        if executed is not None:
+            assert (executed.actions == step.actions[executed.agents]).all()
+        return step.chosen[:, 0], step.actions[:, 0]
+
+
+def test_an_action_that_is_hardly_more_probable_is_not_taken() -> None:
+    """How much more probable it is, is the model's policy posterior; a margin just above it keeps the fan."""
+    free = Posterior(0.0)
+    free.step(0, 0, 0)
+    chosen, done = free.step(1, 0, 1)
+    assert (chosen == done).all()
+    assert chosen[0] != chosen[1]
+    changed = free.group.model_port
+    assert isinstance(changed, Population)
+    q = changed.policy_posterior[0]
+    gain = float(abs(q[1] - q[0]))
+    for margin, takes in ((gain * 0.98, True), (gain * 1.02, False), (None, gain > 0.05)):
+        rooms = Posterior(margin)
+        before, _ = rooms.step(0, 0, 0)
+        chosen, done = rooms.step(1, 0, 1)
+        assert (done == (chosen if takes else before)).all()
+        assert len(rooms.sent) == (5 if takes else 3)
+    assert gain < 0.05  # so the default keeps it, and without a tick does not
+    untimed = Posterior(None, tick_s=None)
+    untimed.step(0, 0, 0)
+    chosen, done = untimed.step(1, 0, 1)
+    assert (chosen == done).all()

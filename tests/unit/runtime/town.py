@@ -113,6 +113,7 @@ class Site:
         population = PopulationConfig(
             name="rooms",
             bundle="gas.eab",
+            rate_hz=1.0,
             agents=("hall",),
             observe=(smells,),
             act=(ActConfig(control="fan", topic=f"z/{name}/fan", safe="off"),),

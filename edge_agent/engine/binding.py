@@ -37,14 +37,7 @@ class Fault(enum.Enum):
     TOO_LONG = "too_long"
     NO_SUCH_KEY = "no_such_key"
     BAD_ARRAY = "bad_array"
-
-
-class Wake(enum.Enum):
-    """When a reading is an arrival."""
-
-    NEVER = "never"
-    CHANGE = "change"
-    ARRIVAL = "arrival"
+    BAD_STAMP = "bad_stamp"
 
 
 class Modality:
@@ -236,6 +229,11 @@ class Binding:
         parts = [self.outputs[c].control for c in found.controls]
         values = ["+".join(map(str, one)) for one in itertools.product(*(p.values for p in parts))]
         return Control("+".join(p.name for p in parts) or "-", values if parts else range(size))
+
+    @property
+    def infers(self) -> bool:
+        """Whether the model is one of agents that infer, and not a network."""
+        return self.dtype is np.int16
 
     def observed(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of ``codes`` (N, M) are observations."""
