@@ -5,7 +5,16 @@ from numpy.typing import NDArray
 
 def isas() -> list[tuple[str, bool, int]]: ...
 def thread_floats(
-    states: int, codes: int, outcomes: int, modalities: int, factors: int, lanes: int, rows: int, /
+    states: int,
+    codes: int,
+    outcomes: int,
+    modalities: int,
+    factors: int,
+    lanes: int,
+    rows: int,
+    policies: int,
+    nodes: int,
+    /,
 ) -> int: ...
 
 class Core:
@@ -34,6 +43,7 @@ class Core:
         lists: Any,
         values: int,
         penalties: int,
+        horizon: int,
         selection: int,
         stochastic: int,
         /,

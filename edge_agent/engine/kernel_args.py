@@ -37,6 +37,11 @@ def strip_rows(model: StoredModel) -> int:
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
 
+def search_nodes(model: StoredModel) -> int:
+    """Nodes that a sophisticated search has memory for, 0 without one."""
+    return model.options.si_max_nodes if model.options.sophisticated else 0
+
+
 def scratch_floats(model: StoredModel) -> int:
     """Return the scratch floats of one thread, whole cache lines."""
     floats = _kernel.thread_floats(
@@ -47,6 +52,8 @@ def scratch_floats(model: StoredModel) -> int:
         len(model.B),
         max(16, chosen().lanes),
         strip_rows(model),
+        len(model.policies),
+        search_nodes(model),
     )
     return -(-floats // 16) * 16
 
@@ -112,6 +119,15 @@ def options(model: StoredModel) -> tuple[Any, ...]:
         np.concatenate(rows),
         np.concatenate(flat),
         np.cumsum([w.size for w in flat[:-1]], dtype=np.int64),
+        (
+            search_nodes(model),
+            agent.si_max_branching,
+            agent.si_policy_prune_threshold,
+            agent.si_observation_prune_threshold,
+            agent.si_entropy_stop_threshold,
+            agent.si_neg_efe_stop_threshold,
+            agent.si_prune_penalty,
+        ),
     )
 
 

@@ -5,6 +5,9 @@ defined for several factors (``reference.exact_marginals``), where pymdp has it 
 says what follows an observation that the model gives no chance (``surprise``): "keep" is what pymdp does,
 "reset" drops the belief and starts again from the likelihood.
 
+``sophisticated`` and the options that begin with ``si_`` are those of ``pymdp.planning.si.si_policy_search``
+(see ``sophisticated``); its ``gamma`` is ``gamma`` here.
+
 An option that a source does not state has pymdp 1.x's default. A bundle that states none was written before
 there were options: ``BEFORE_OPTIONS`` is what it meant.
 """
@@ -35,6 +38,10 @@ differs by 1e-4 in the value of a policy is what codes of 8 bits do not resolve.
 MAX_ITERATIONS = 256
 MAX_PRECISION = 1e6
 MAX_INDUCTIVE_DEPTH = 4096
+MAX_SEARCH_HORIZON = 16
+MAX_SEARCH_NODES = 100_000
+MAX_SEARCH_BRANCHING = 65_535
+MAX_STOP = 1e30
 
 _CHOICES = {
     "sampling_mode": SAMPLING_MODES,
@@ -42,7 +49,15 @@ _CHOICES = {
     "inference_algo": INFERENCE_ALGORITHMS,
     "on_contradiction": ON_CONTRADICTION,
 }
-_COUNTS = {"num_iter": MAX_ITERATIONS, "inductive_depth": MAX_INDUCTIVE_DEPTH}
+_COUNTS = {
+    "num_iter": MAX_ITERATIONS,
+    "inductive_depth": MAX_INDUCTIVE_DEPTH,
+    "si_horizon": MAX_SEARCH_HORIZON,
+    "si_max_nodes": MAX_SEARCH_NODES,
+    "si_max_branching": MAX_SEARCH_BRANCHING,
+}
+_STOPS = ("si_entropy_stop_threshold", "si_neg_efe_stop_threshold")
+_SHARES = ("inductive_threshold", "si_policy_prune_threshold", "si_observation_prune_threshold")
 
 
 def _is_integer(value: Any) -> bool:
@@ -77,6 +92,23 @@ class AgentOptions:
         Fixed-point iterations of models with several factors, 1 to 256.
     inference_algo : {"fpi", "exact"}
     on_contradiction : {"keep", "reset"}
+    sophisticated : bool
+        Search the tree of actions and the observations that can follow them, in place of scoring policies of
+        a fixed length.
+    si_horizon : int
+        Actions that the search looks ahead, 1 to 16.
+    si_max_nodes : int
+        Nodes of the tree, which is planned in memory: a search that would need more decides with the depth
+        before. 1 to 100,000.
+    si_max_branching : int
+        Children of a node, at least the number of policies.
+    si_policy_prune_threshold, si_observation_prune_threshold : float
+        Actions and joint outcomes of at most this probability are not followed, 0 to 1.
+    si_entropy_stop_threshold, si_neg_efe_stop_threshold : float
+        The search ends when the entropy of its policy posterior is at most the one (nats), or the value of
+        its root at least the other.
+    si_prune_penalty : float
+        Value of what was pruned, as a negative number of nats.
 
     Raises
     ------
@@ -98,6 +130,15 @@ class AgentOptions:
     num_iter: int = 16
     inference_algo: str = "fpi"
     on_contradiction: str = "keep"
+    sophisticated: bool = False
+    si_horizon: int = 5
+    si_max_nodes: int = 5000
+    si_max_branching: int = 10
+    si_policy_prune_threshold: float = 1 / 16
+    si_observation_prune_threshold: float = 1 / 16
+    si_entropy_stop_threshold: float = 0.5
+    si_neg_efe_stop_threshold: float = 1e10
+    si_prune_penalty: float = 512.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -111,11 +152,18 @@ class AgentOptions:
             if field.type == "float":
                 self._check_number(field.name, value)
                 object.__setattr__(self, field.name, float(value))
+        for name in ("use_param_info_gain", "use_inductive"):
+            if self.sophisticated and getattr(self, name):
+                _refuse(name, True, "false with sophisticated, whose search does not have it")
 
     @staticmethod
     def _check_number(name: str, value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if name == "inductive_threshold" and not (number and value <= 1):
+        if name in _STOPS:
+            if not (number and abs(value) <= MAX_STOP):
+                _refuse(name, value, f"a number from {-MAX_STOP:g} to {MAX_STOP:g}")
+            return
+        if name in _SHARES and not (number and 0 <= value <= 1):
             _refuse(name, value, "a number from 0 to 1")
         if name == "inductive_epsilon" and not (number and 0 < value <= 1):
             _refuse(name, value, "a number above 0, at most 1")

@@ -97,7 +97,7 @@ class Population:
         self._action[:] = START
         self._base = TickBase(self._belief, arrays["base"], arrays["open"]) if redecides else None
         self._selection = (SELECTIONS.index(selection), int(stochastic))
-        self.horizon, self.epistemic = model.policy_len, True
+        self.horizon, self.epistemic = model.depth, True
         self._core = kernel_args.core(model, arrays, size, threads, seed)
         self._plan()
 
@@ -299,9 +299,9 @@ class Population:
         Parameters
         ----------
         horizon : int, optional
-            1 to the model's ``policy_len``; default all of it.
+            1 to the model's ``depth``; default all of it.
         """
-        self.horizon = self.model.policy_len if horizon is None else horizon
+        self.horizon = self.model.depth if horizon is None else horizon
         self.epistemic = epistemic
         self._plan()
 
@@ -318,9 +318,9 @@ class Population:
             self._plan()
 
     def _plan(self) -> None:
-        program = self._preferring.plan(self.horizon, self.epistemic)
+        plan = self._preferring.plan(self.horizon, self.epistemic)
         self._core.set_plan(
-            program.ops, program.fold, program.lists, program.values, program.penalties, *self._selection
+            plan.ops, plan.fold, plan.lists, plan.values, plan.penalties, self.horizon, *self._selection
         )
 
     def reset(self, agents: ArrayLike | None = None) -> None:

@@ -12,7 +12,8 @@ Theory of operation. An agent holds q(s), a product of one categorical distribut
 3. plan: the negative expected free energy of a policy is, summed over its steps and over modalities,
    H[q(o)] - E_q(s)[H[p(o|s)]] (information gain about states) + E_q(o)[C] (utility) (Da Costa et al. 2020,
    eq. 20 ff.), and, as options, the information gain on parameters (``novelty``) and the inductive value
-   (``induction``); the posterior over policies is softmax(gamma G + ln E);
+   (``induction``); the posterior over policies is softmax(gamma G + ln E). Or, as an option, G is what a
+   search over actions and observations finds (``sophisticated``);
 4. act: the first action of the most probable policy ("full"), or each factor's action with the largest sum of
    q(pi) ("marginal"), or one drawn in proportion to these to the power of alpha. The lowest index wins a tie.
 
@@ -29,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_agent.engine import induction, novelty
+from edge_agent.engine import induction, novelty, sophisticated
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import ambiguity, applied, controlled, log_outcome, log_soft
@@ -188,6 +189,44 @@ def expected_free_energy(
     model: ModelArrays, qs: Sequence[Float], *, horizon: int | None = None, epistemic: bool = True
 ) -> Float:
     """Return the negative expected free energy [P] of every policy from beliefs ``qs``."""
+    if model.options.sophisticated:
+        depth = model.options.si_horizon if horizon is None else horizon
+        return sophisticated.search(_ModelSteps(model, epistemic), model.options, list(qs), depth)
+    return _policy_values(model, qs, horizon, epistemic, [ambiguity(a) for a in model.A])
+
+
+class _ModelSteps:
+    """One step of one agent, for a search."""
+
+    def __init__(self, model: ModelArrays, epistemic: bool) -> None:
+        self._model, self._epistemic = model, epistemic
+        self._ambiguities = [ambiguity(a) for a in model.A]
+
+    def values(self, qs: Beliefs) -> Float:
+        """Return the negative expected free energy [P] of one step."""
+        return _policy_values(self._model, qs, 1, self._epistemic, self._ambiguities)
+
+    def predict(self, qs: Beliefs, policy: int) -> Beliefs:
+        """Return the beliefs after the first action of a policy."""
+        return predict(self._model, qs, self._model.policies[policy, 0])
+
+    def outcomes(self, states: Beliefs) -> list[Float]:
+        """Return the predicted probabilities [O_m] of each modality's outcomes."""
+        pairs = zip(self._model.A, self._model.A_deps, strict=True)
+        return [applied(a, [states[d] for d in deps]) for a, deps in pairs]
+
+    def infer(self, states: Beliefs, observation: Sequence[int]) -> Beliefs:
+        """Return the posterior of the prior ``states``."""
+        return infer(self._model, states, observation)[0]
+
+
+def _policy_values(
+    model: ModelArrays,
+    qs: Sequence[Float],
+    horizon: int | None,
+    epistemic: bool,
+    ambiguities: Sequence[Float],
+) -> Float:
     G = np.zeros(len(model.policies))
     options = model.options
     penalties = [
@@ -195,7 +234,7 @@ def expected_free_energy(
         for ways, q in zip(model.I or (), qs, strict=bool(model.I))
         if options.use_inductive
     ]
-    gains, ambiguities = novelty.gains(model), [ambiguity(a) for a in model.A]
+    gains = novelty.gains(model)
     for p, policy in enumerate(model.policies):
         before = list(qs)
         for t, action in enumerate(policy[:horizon]):
@@ -220,6 +259,8 @@ def expected_free_energy(
 
 def policy_posterior(model: ModelArrays, G: Float) -> Float:
     """Return q(pi) [P] = softmax(gamma G + ln E)."""
+    if model.options.sophisticated:
+        return sophisticated.policy_posterior(model.options, G)
     return softmax(model.gamma * G + log(model.E))
 
 

@@ -241,6 +241,11 @@ class StoredModel:
         """Steps of a policy."""
         return int(self.policies.shape[1])
 
+    @property
+    def depth(self) -> int:
+        """Steps that planning looks ahead: ``policy_len``, or ``si_horizon`` of a sophisticated search."""
+        return self.options.si_horizon if self.options.sophisticated else self.policy_len
+
     @cached_property
     def nbytes(self) -> int:
         """Bytes of the model's arrays and of its planning program."""
@@ -326,13 +331,16 @@ class StoredModel:
     def plan(self, horizon: int, epistemic: bool) -> Program:
         """Return the planning program for the first ``horizon`` steps; written once.
 
+        The program of a sophisticated search has one step, whatever the horizon.
+
         Raises
         ------
         ModelError
             The tree has more nodes than the budget, or the horizon is not one of the model's.
         """
-        if not 1 <= horizon <= self.policy_len:
-            raise ModelError(f"horizon: {horizon}, expected 1 to {self.policy_len}")
+        if not 1 <= horizon <= self.depth:
+            raise ModelError(f"horizon: {horizon}, expected 1 to {self.depth}")
+        horizon = min(horizon, self.policy_len)
         key = (horizon, epistemic)
         if key not in self._plans:
             first = len(self.A) + len(self.B) + len(self._merging.tensors)

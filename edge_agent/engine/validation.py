@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.errors import ModelError
 
@@ -21,6 +22,8 @@ MAX_POLICIES = 65_536
 MAX_POLICY_LEN = 64
 MAX_FACTORS = 16
 MAX_MODALITIES = 64
+NODE_BYTES = 32  # of a search's node in the kernel, without its belief
+MAX_SEARCH_BYTES = 2**26
 MAX_PREFERENCE = 1e30  # sums over a policy stay within float32
 
 Float = NDArray[np.float64]
@@ -182,6 +185,29 @@ def policies(values: ArrayLike, controls: Sequence[int]) -> NDArray[np.int64]:
             f"policies: entry {(p, t, f)} is {plans[p, t, f]}, expected 0 to {controls[f] - 1} for factor {f}"
         )
     return plans
+
+
+def search(options: AgentOptions, plans: NDArray[np.int64], habits: Float, states: Sequence[int]) -> None:
+    """Check that a sophisticated search fits policies [P, T, F], E [P] and the states of every factor."""
+    if not options.sophisticated:
+        return
+    count, steps = plans.shape[:2]
+    if steps != 1:
+        raise ModelError(
+            f"sophisticated: policies of {steps} steps, expected 1; si_horizon says how far it looks"
+        )
+    if count > options.si_max_branching:
+        raise ModelError(f"si_max_branching: {options.si_max_branching}, expected {count}, one a policy")
+    if options.si_max_nodes < count + 3:
+        raise ModelError(f"si_max_nodes: {options.si_max_nodes}, expected at least {count + 3}")
+    room = options.si_max_nodes * (NODE_BYTES + 4 * sum(states))
+    if room > MAX_SEARCH_BYTES:
+        raise ModelError(
+            f"si_max_nodes: {options.si_max_nodes} nodes of {sum(states)} states need {room} bytes, "
+            f"at most {MAX_SEARCH_BYTES}"
+        )
+    if (habits != habits[0]).any():
+        raise ModelError("E: a sophisticated search has no prior over policies, expected none")
 
 
 def policy_count(controls: Sequence[int], policy_len: int) -> None:

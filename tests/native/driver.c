@@ -108,6 +108,15 @@ int main(int argc, char **argv) {
     m.options.nearer = blob(NULL, 2);
     m.options.ways = blob(NULL, 1);
     m.options.first_way = blob(NULL, 8);
+    const int32_t *room = blob(NULL, 4);
+    const float *limits = blob(NULL, 4);
+    m.options.search = (SearchOptions){.max_nodes = room[0],
+                                       .max_branching = room[1],
+                                       .policy_threshold = limits[0],
+                                       .observation_threshold = limits[1],
+                                       .entropy_stop = limits[2],
+                                       .value_stop = limits[3],
+                                       .penalty = limits[4]};
     m.tensors = calloc((size_t)stored, sizeof(Tensor));
     for (int32_t i = 0; i < stored; i++) {
         int32_t f = i - m.modalities;
@@ -130,7 +139,7 @@ int main(int argc, char **argv) {
     m.log_E = blob(&habits, 4);
     if (!habits) m.log_E = NULL;
     m.first_act = blob(NULL, 1);
-    Plan plan = {.values = head[3], .penalties = counts[0]};
+    Plan plan = {.values = head[3], .penalties = counts[0], .horizon = counts[7]};
     int64_t words, observed;
     plan.ops = blob(&words, 4);
     plan.count = (int32_t)(words / OP_WORDS);

@@ -53,10 +53,11 @@ def _objects(
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
-            strip = f"strip_{name}_{label}"
-            options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
-            objects.append(folder / f"{strip}.o")
-            _compile(compiler, KERNEL / "strip.c", objects[-1], options)
+            for kind, search in (("strip", ()), ("search", ("-DSEARCH",))):
+                strip = f"{kind}_{name}_{label}"
+                options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
+                objects.append(folder / f"{strip}.o")
+                _compile(compiler, KERNEL / "strip.c", objects[-1], (*options, *search))
     widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
     for source in sources:
         objects.append(folder / f"{source[:-2]}.o")
@@ -73,8 +74,10 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array([len(model.A), len(model.B), len(model.policies), plan.values, rows, agents], "<i4"),
         np.array([len(model.tensors)], "<i4"),
         np.array(kernel_args.options(model)[:4], "<f4"),
-        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model)], "<i4"),
-        *kernel_args.options(model)[8:],
+        np.array([plan.penalties, *kernel_args.options(model)[4:8], *_selection(model), model.depth], "<i4"),
+        *kernel_args.options(model)[8:11],
+        np.array(kernel_args.options(model)[11][:2], "<i4"),
+        np.array(kernel_args.options(model)[11][2:], "<f4"),
     ]
     room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))

@@ -64,6 +64,20 @@ def _optional() -> dict[str, Model]:
     for name, (options, bits) in wanted.items():
         arrays = model_arrays(A, B, preferences, options=options, **tables)
         out[name] = Model.quantized(arrays, precision=Precision.uniform(arrays, bits))
+    search = AgentOptions(
+        sophisticated=True,
+        gamma=2.0,
+        si_horizon=3,
+        si_max_nodes=200,
+        si_observation_prune_threshold=0.02,
+        si_entropy_stop_threshold=0.0,
+    )
+    deps = tables["A_deps"]
+    out["sophisticated"] = Model.from_arrays(A, B, preferences, options=search, A_deps=deps)
+    one = [columns(9, 20), columns(7, 20)], [columns(20, 20, 3)]
+    out["sophisticated_one"] = Model.from_arrays(
+        *one, [generator.normal(size=n) for n in (9, 7)], options=search
+    )
     sure = model_arrays([np.eye(6)] * 2, [columns(6, 6, 2)], options=AgentOptions(on_contradiction="reset"))
     out["contradicted_one"] = Model.quantized(sure, precision=Precision.uniform(sure, 16))
     return out

@@ -254,6 +254,110 @@ def policy_search_si() -> Any:
     return noisy(), {"policy_search": si_policy_search()}
 
 
+def si(agent: Any, horizon: int, **options: Any) -> Case:
+    """An agent whose actions pymdp's sophisticated inference chooses."""
+    options = {"max_nodes": 1000, "entropy_stop_threshold": 0.0, "gamma": 4.0} | options
+    return agent, {"policy_search": si_policy_search(horizon=horizon, **options), "traces": 60}
+
+
+def si_tmaze() -> Agent:
+    env = TMaze(cue_validity=0.95, reward_probability=0.9)
+    return of(env, _tmaze_preferences(env), policy_len=1)
+
+
+def si_grid() -> Agent:
+    """On a 7 by 7 grid, where it begins in a corner and knows it, and sees where it is most of the time."""
+    env = GridWorld(shape=(7, 7), success_prob=0.9)
+    A = [0.8 * env.A[0] + 0.2 / 49]
+    distance = jnp.abs(jnp.arange(49) // 7 - 3) + jnp.abs(jnp.arange(49) % 7 - 3)
+    B, D = list(env.B), [jnp.zeros(49).at[0].set(1.0)]
+    options = {"A_dependencies": env.A_dependencies, "B_dependencies": env.B_dependencies, "policy_len": 1}
+    return Agent(A, B, [-0.5 * distance], D, **options)
+
+
+def si_cue_chaining() -> Agent:
+    env = CueChainingEnv()
+    C = [jnp.zeros(a.shape[0]) for a in env.A]
+    C[3] = C[3].at[1].set(3.0).at[2].set(-6.0)
+    D = [env.D[0], *(jnp.ones_like(d) / len(d) for d in env.D[1:])]
+    return of(env, C, D, policy_len=1)
+
+
+@case
+def si_tmaze_2() -> Any:
+    return si(si_tmaze(), 2)
+
+
+@case
+def si_tmaze_3() -> Any:
+    return si(si_tmaze(), 3)
+
+
+@case
+def si_tmaze_4() -> Any:
+    return si(si_tmaze(), 4)
+
+
+@case
+def si_tmaze_nodes() -> Any:
+    return si(si_tmaze(), 4, max_nodes=300)
+
+
+@case
+def si_grid_2() -> Any:
+    return si(si_grid(), 2)
+
+
+@case
+def si_grid_3() -> Any:
+    return si(si_grid(), 3)
+
+
+@case
+def si_grid_4() -> Any:
+    return si(si_grid(), 4)
+
+
+@case
+def si_cue_chaining_2() -> Any:
+    return si(si_cue_chaining(), 2)
+
+
+@case
+def si_cue_chaining_3() -> Any:
+    return si(si_cue_chaining(), 3)
+
+
+@case
+def si_cue_chaining_4() -> Any:
+    return si(si_cue_chaining(), 4)
+
+
+@case
+def si_two_factors() -> Any:
+    return si(noisy(policy_len=1), 3, observation_prune_threshold=0.02, gamma=1.0)
+
+
+@case
+def si_marginal_drawn() -> Any:
+    return si(noisy(policy_len=1, sampling_mode="marginal", action_selection="stochastic"), 2)
+
+
+@case
+def si_defaults() -> Any:
+    return noisy(policy_len=1), {"policy_search": si_policy_search(), "traces": 20}
+
+
+@case
+def si_kl_threshold() -> Any:
+    return si(noisy(policy_len=1), 2, kl_threshold=0.1)
+
+
+@case
+def si_topk() -> Any:
+    return si(noisy(policy_len=1), 2, topk_obsspace=2)
+
+
 @case
 def policy_search_mcts() -> Any:
     return noisy(), {"policy_search": mcts_policy_search()}

@@ -45,8 +45,9 @@ GOLDEN = {
 
 
 def main(kind: str, folder: Path, names: list[str]) -> int:
-    """Export the agents; print one line each."""
+    """Export the agents; print one line each. What pymdp itself prints goes to the standard error."""
     folder.mkdir(parents=True, exist_ok=True)
+    done, sys.stdout = sys.stdout, sys.stderr
     for name, agent, options in agents(kind, names):
         for old in (folder / f"{name}.npz", folder / f"{name}.refused"):
             old.unlink(missing_ok=True)
@@ -54,7 +55,7 @@ def main(kind: str, folder: Path, names: list[str]) -> int:
             export_pymdp(agent, folder / f"{name}.npz", **options)
         except ModelError as error:
             (folder / f"{name}.refused").write_text(str(error))
-        print(name, flush=True)
+        print(name, file=done, flush=True)
     return 0
 
 

@@ -98,13 +98,17 @@ static int fill_elimination(Core *core, PyObject *tuple) {
     return 0;
 }
 
-/* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way) */
+/* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way, (max_nodes,
+ * max_branching, and the thresholds and the penalty of a search)) */
 static int fill_options(Core *core, PyObject *tuple) {
     Options *o = &core->model.options;
     PyObject *nearer, *ways, *first_way;
     int64_t states;
-    if (!PyArg_ParseTuple(tuple, "ffffiiiiOOO", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter, &o->rules,
-                          &o->exact, &o->reset, &nearer, &ways, &first_way))
+    SearchOptions *z = &o->search;
+    if (!PyArg_ParseTuple(tuple, "ffffiiiiOOO(iifffff)", &o->gamma, &o->alpha, &o->tie, &o->log_epsilon, &o->num_iter,
+                          &o->rules, &o->exact, &o->reset, &nearer, &ways, &first_way, &z->max_nodes, &z->max_branching,
+                          &z->policy_threshold, &z->observation_threshold, &z->entropy_stop, &z->value_stop,
+                          &z->penalty))
         return -1;
     if (!(o->nearer = core_hold(core, nearer, 2, 0, &states)) || !(o->ways = core_hold(core, ways, 1, 0, NULL)) ||
         !(o->first_way = core_hold(core, first_way, 8, 0, NULL)))

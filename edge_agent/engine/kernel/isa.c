@@ -4,12 +4,20 @@
 
 #include <stddef.h>
 
-RunStrip strip_baseline_4, strip_baseline_16, strip_baseline_wide;
+#define STRIPS(kind, isa) kind##_##isa##_4, kind##_##isa##_16, kind##_##isa##_wide
+#define DECLARE(isa) RunStrip STRIPS(strip, isa), STRIPS(search, isa)
+#define BOTH(isa)                                                                                                      \
+    {                                                                                                                  \
+        {STRIPS(strip, isa)}, { STRIPS(search, isa) }                                                                  \
+    }
+
+DECLARE(baseline);
 
 static int always(void) { return 1; }
 
 #if defined(__x86_64__)
-RunStrip strip_avx2_4, strip_avx2_16, strip_avx2_wide, strip_avx512_4, strip_avx512_16, strip_avx512_wide;
+DECLARE(avx2);
+DECLARE(avx512);
 
 static int has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 static int has_avx512(void) {
@@ -20,9 +28,9 @@ static int has_avx512(void) {
 
 const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, {strip_avx512_4, strip_avx512_16, strip_avx512_wide}, WIDE_AVX512},
-    {"avx2", has_avx2, {strip_avx2_4, strip_avx2_16, strip_avx2_wide}, WIDE_AVX2},
+    {"avx512", has_avx512, BOTH(avx512), WIDE_AVX512},
+    {"avx2", has_avx2, BOTH(avx2), WIDE_AVX2},
 #endif
-    {"baseline", always, {strip_baseline_4, strip_baseline_16, strip_baseline_wide}, WIDE_BASELINE},
-    {NULL, NULL, {NULL, NULL, NULL}, 0},
+    {"baseline", always, BOTH(baseline), WIDE_BASELINE},
+    {.name = NULL},
 };

@@ -69,6 +69,27 @@ enum {
     OP_WORDS = 8
 };
 
+/* Of sophisticated inference (search.h); max_nodes is 0 without it. */
+typedef struct {
+    int32_t max_nodes, max_branching;
+    float policy_threshold, observation_threshold;
+    float entropy_stop, value_stop;
+    float penalty;
+} SearchOptions;
+
+enum { OBSERVATION = -1 };
+
+/* A node of a search: a belief after an observation, or an action. */
+typedef struct {
+    int32_t number;       /* of the policy, OBSERVATION */
+    int32_t first, count; /* children */
+    int32_t moved;        /* its number once nodes are compacted */
+    float value;          /* of an action's own step; of a belief the mean under its posterior */
+    float total;          /* of an action, with what follows it */
+    float probability;    /* of the outcome; of the action under its parent's posterior */
+    uint8_t expanded, dead;
+} Node;
+
 /* What the agent's options (options.py) leave for the kernel to know. */
 typedef struct {
     float gamma, alpha;
@@ -80,6 +101,7 @@ typedef struct {
     const uint16_t *nearer;   /* inductive planning: [states], the row of ``ways`` that is a step nearer; NULL: none */
     const uint8_t *ways;      /* 1: the state is in this row; a factor after the other, [depth][states of it] */
     const int64_t *first_way; /* [factors]: where a factor begins in ``ways`` */
+    SearchOptions search;
 } Options;
 
 enum { UNREACHABLE = 65535 };
@@ -111,6 +133,7 @@ typedef struct {
     const int32_t *lists;
     int32_t values;    /* row number of G of policy 0 */
     int32_t penalties; /* row number of the inductive value of the first state, -1: there is none */
+    int32_t horizon;   /* levels of a search, whose steps the program plans */
 } Plan;
 
 enum { SELECT_MARGINAL, SELECT_FULL };
@@ -128,6 +151,7 @@ typedef struct {
     uint8_t *contradicted;                /* [LANES]: set to 1 where the observation contradicted the belief */
     const uint32_t *agents;               /* [LANES]: numbers for the random generator */
     const Plan *plan;                     /* NULL: no planning */
+    float *search;                        /* memory of a search */
     float *G, *q_pi;                      /* [LANES][policies] or NULL: copies for the caller */
     int32_t active;                       /* lanes that count */
     int32_t choose;                       /* write the chosen action to ``action`` */

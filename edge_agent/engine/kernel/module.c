@@ -196,13 +196,13 @@ done:
     return out;
 }
 
-/* set_plan(ops, fold, lists, values row, penalties row, selection, stochastic) */
+/* set_plan(ops, fold, lists, values row, penalties row, horizon, selection, stochastic) */
 static PyObject *core_set_plan(PyObject *self, PyObject *args) {
     Core *core = (Core *)self;
     PyObject *arrays[PLAN_BUFFERS];
-    int values, penalties, selection, stochastic;
-    if (!PyArg_ParseTuple(args, "OOOiiii", &arrays[0], &arrays[1], &arrays[2], &values, &penalties, &selection,
-                          &stochastic))
+    int values, penalties, horizon, selection, stochastic;
+    if (!PyArg_ParseTuple(args, "OOOiiiii", &arrays[0], &arrays[1], &arrays[2], &values, &penalties, &horizon,
+                          &selection, &stochastic))
         return NULL;
     if (penalties >= 0 && !core->model.options.nearer) {
         PyErr_SetString(PyExc_ValueError, "penalties without ways");
@@ -218,8 +218,8 @@ static PyObject *core_set_plan(PyObject *self, PyObject *args) {
         PyBuffer_Release(&core->plan_buffers[i]);
         core->plan_buffers[i] = fresh[i];
     }
-    core->plan =
-        (Plan){fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values, penalties};
+    core->plan = (Plan){
+        fresh[0].buf, (int32_t)(fresh[0].len / 4 / OP_WORDS), fresh[1].buf, fresh[2].buf, values, penalties, horizon};
     core->population.selection = selection;
     core->population.stochastic = stochastic;
     Py_RETURN_NONE;
@@ -296,13 +296,14 @@ static PyObject *isas(PyObject *module, PyObject *unused) {
     return list;
 }
 
-/* thread_floats(states, rows of belief codes, sum of outcomes, modalities, factors, lanes, strip rows): scratch of a
- * thread */
+/* thread_floats(states, rows of belief codes, sum of outcomes, modalities, factors, lanes, strip rows, policies, nodes
+ * of a search): scratch of a thread */
 static PyObject *thread_floats(PyObject *module, PyObject *args) {
     (void)module;
     Model m = {0};
     int outcomes, lanes, rows;
-    if (!PyArg_ParseTuple(args, "iiiiiii", &m.states, &m.codes, &outcomes, &m.modalities, &m.factors, &lanes, &rows))
+    if (!PyArg_ParseTuple(args, "iiiiiiiii", &m.states, &m.codes, &outcomes, &m.modalities, &m.factors, &lanes, &rows,
+                          &m.policies, &m.options.search.max_nodes))
         return NULL;
     m.num_obs[0] = outcomes;
     return PyLong_FromLongLong(tick_bytes(&m, lanes, rows) / 4);

@@ -1,8 +1,13 @@
-/* One tick of one strip of LANES agents. Compiled once an instruction set and width; see CMakeLists.txt.
+/* One tick of one strip of LANES agents. Compiled once an instruction set and width, and once more with SEARCH for
+ * agents that search (search.h): in one function with a search a step would be slower, because what both call is not
+ * inlined. See CMakeLists.txt.
  *
  * Planning starts from the beliefs as they are stored, so whoever asks for G later gets what the step used. */
 #include "factors.h"
 #include "plan.h"
+#ifdef SEARCH
+#include "search.h"
+#endif
 
 void STRIP(const Model *m, const Strip *s, float *scratch) {
     float *beliefs = scratch, *prior = at(scratch, m->states), *work = at(scratch, 2 * (int64_t)m->states);
@@ -13,11 +18,18 @@ void STRIP(const Model *m, const Strip *s, float *scratch) {
         else infer_iterated(m, s, prior, beliefs, work);
     }
     if (!s->plan) return;
+#ifdef SEARCH
+    float *values, *shares;
+    search_strip(m, s, scratch, &values, &shares);
+    if (s->G) hand_out(values, m->policies, s->active, s->G);
+    values = shares;
+#else
     run_plan(m, s->plan, s->active, scratch);
     float *values = at(scratch, s->plan->values);
     if (s->G) hand_out(values, m->policies, s->active, s->G);
     if (!s->q_pi && !s->choose) return;
     policy_posterior(m, values);
+#endif
     if (s->q_pi) hand_out(values, m->policies, s->active, s->q_pi);
     if (s->choose) act(m, s, values, at(scratch, m->states));
 }

@@ -36,7 +36,17 @@ static void read_column(const Table *t, int64_t tick, int64_t first, int64_t col
 }
 
 /* Parts of a thread's scratch memory, in floats from its start; every part begins on a cache line. */
-typedef struct { int64_t outcomes, agents, soft, belief, action, evidence, contradicted, energy, end; } Parts;
+typedef struct { int64_t outcomes, agents, soft, belief, action, evidence, contradicted, energy, search, end; } Parts;
+
+static int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+/* Memory of a search, as search.h lays it out. */
+static int64_t search_floats(const Model *m, int64_t outcomes, int64_t w) {
+    int64_t nodes = m->options.search.max_nodes, rows = 3 * ((int64_t)m->states + m->policies) + outcomes;
+    if (!nodes) return 0;
+    return (rows + m->states + m->modalities + 1) * w + whole_lines(2 * outcomes) +
+           whole_lines(nodes * (int64_t)(sizeof(Node) / 4)) + whole_lines(nodes * m->states);
+}
 
 static Parts parts(const Model *m, int32_t lanes, int32_t strip_rows) {
     int64_t outcomes = 0;
@@ -51,7 +61,8 @@ static Parts parts(const Model *m, int32_t lanes, int32_t strip_rows) {
     p.evidence = p.action + (m->factors * w + 63) / 64 * 16;
     p.contradicted = p.evidence + (m->states * w + 63) / 64 * 16;
     p.energy = p.contradicted + 16;
-    p.end = p.energy + w;
+    p.search = p.energy + w;
+    p.end = p.search + search_floats(m, outcomes, w);
     return p;
 }
 
@@ -73,6 +84,7 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
     uint8_t *contradicted = (uint8_t *)(scratch + part.contradicted);
     float *energy = scratch + part.energy;
     Strip s = {.free_energy = energy, .contradicted = contradicted, .agents = agents, .active = active};
+    s.search = scratch + part.search;
     int gathered = c->agents || c->start || c->actions.data;
     if (gathered) {
         s.belief = (uint8_t *)(scratch + part.belief);
@@ -182,7 +194,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
         int kind = left <= 4 ? 0 : left <= 16 ? 1 : 2;
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
-        run_strip(c, first, active, w, p->isa->run[kind], scratch);
+        run_strip(c, first, active, w, p->isa->run[p->model->options.search.max_nodes > 0][kind], scratch);
         first += active;
     }
     if (counted) atomic_fetch_add((_Atomic int64_t *)&c->contradictions, counted);

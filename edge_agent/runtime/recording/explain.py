@@ -4,7 +4,8 @@ The utility of a policy is how well the observations it leads to agree with the 
 leads nearer to a goal of inductive planning; its information gain is how much they would tell about hidden
 states and parameters (``engine.reference``). Both are computed in
 float64 from the beliefs that the 8-bit engine held, so their sum may differ from the engine's in the fourth
-digit; the engine's own posterior over policies is shown beside them.
+digit; the engine's own posterior over policies is shown beside them. Of a model that searches they are those
+of the next step alone, and the posterior is what the whole search found.
 """
 
 from __future__ import annotations
@@ -54,10 +55,13 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     model = population.model
     arrays = model.arrays()
     beliefs = [population.beliefs(f)[agent].astype(np.float64) for f in range(len(model.B))]
+    horizon = population.horizon
+    if arrays.options.sophisticated:
+        horizon, arrays = 1, replace(arrays, options=replace(arrays.options, sophisticated=False))
     aimless = replace(arrays.options, use_inductive=False)
     indifferent = replace(arrays, C=tuple(np.zeros_like(c) for c in arrays.C), options=aimless)
-    gain = reference.expected_free_energy(indifferent, beliefs, horizon=population.horizon)
-    total = reference.expected_free_energy(arrays, beliefs, horizon=population.horizon)
+    gain = reference.expected_free_energy(indifferent, beliefs, horizon=horizon)
+    total = reference.expected_free_energy(arrays, beliefs, horizon=horizon)
     posterior = population.policy_posterior[agent]
     options = [
         Option(p, _values(binding, policy[0]), float(total[p] - gain[p]), float(gain[p]), float(posterior[p]))

@@ -196,3 +196,54 @@ def test_evaluate_compares_with_the_source_alone(
     np.savez(other, **light | {"C_0": np.array([1.0, 0.0])})
     status, _, error = command("evaluate", out, other)
     assert (status, "was not made of" in error) == (2, True)
+
+
+def maze(**options: Any) -> dict[str, Any]:
+    """Return a T-maze (middle, left, right, cue; the reward is left or right) whose agent searches."""
+    places, sides = 4, 2
+    reward, cue = np.zeros((3, places, sides)), np.zeros((2, places, sides))
+    reward[0, [0, 3]] = 1.0
+    for arm in (1, 2):
+        for side in range(sides):
+            hit = 0.9 if arm == side + 1 else 0.1
+            reward[1:, arm, side] = hit, 1 - hit
+    cue[:, :3] = 0.5
+    cue[:, 3] = [[0.95, 0.05], [0.05, 0.95]]
+    move = np.zeros((places, places, places))
+    for action in range(places):
+        move[action, [0, 3], action] = 1.0
+        move[[1, 2], [1, 2], action] = 1.0  # who is in an arm stays
+    return {
+        "A_0": np.eye(places),
+        "A_1": reward,
+        "A_2": cue,
+        "A_deps": "[[0], [0, 1], [0, 1]]",
+        "B_0": move,
+        "B_1": np.eye(sides)[:, :, np.newaxis],
+        "C_0": np.zeros(places),
+        "C_1": np.array([0.0, 2.0, -3.0]),
+        "C_2": np.zeros(2),
+        "D_0": np.array([1.0, 0.0, 0.0, 0.0]),
+        "D_1": np.array([0.5, 0.5]),
+        "gamma": 4.0,
+        "sophisticated": True,
+        "si_horizon": 2,
+        "si_max_nodes": 500,
+        "si_entropy_stop_threshold": 0.0,
+    } | options
+
+
+def test_an_agent_that_searches_is_converted_and_reads_the_cue_first(command: Any, tmp_path: Path) -> None:
+    source, out = tmp_path / "maze.npz", tmp_path / "maze.eab"
+    np.savez(source, **maze())
+    status, result, errors = command("convert", source, "-o", out)
+    assert (status, errors) == (0, "")
+    assert result["evaluation"]["action_agreement"] >= 0.99
+    assert result["evaluation"]["max_posterior_kl"] <= 1e-3
+    model = Model.load(out)
+    assert model.options.sophisticated
+    assert model.options.si_horizon == 2
+    for side in (0, 1):
+        agent = Population(model, 1)
+        assert agent.step(np.array([[0, 0, 0]]))[0, 0] == 3
+        assert agent.step(np.array([[3, 0, side]]))[0, 0] == side + 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_agent.engine.options import TIE, AgentOptions
 from edge_agent.errors import ModelError
 from edge_convert.measure import gate
 from edge_convert.measure.decisions import CLEAR
-from edge_convert.pymdp import pymdp_options
+from edge_convert.pymdp import policy_search, pymdp_options
 from edge_convert.pymdp.pymdp_options import JAX, LEGACY
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "pymdp.md"
@@ -37,7 +39,8 @@ def test_the_page_says_what_becomes_of_each_option(option: str) -> None:
 def test_what_is_carried_by_its_name_is_an_option_of_the_engine_or_of_the_file() -> None:
     arrays = {"A_dependencies", "B_dependencies", "policies", "categorical_obs"}
     carried = {name for name, treatment in JAX.items() if treatment is pymdp_options.CARRIED}
-    assert carried - arrays == set(AgentOptions.names()) - {"inference_algo", "on_contradiction"}
+    searched = {"sophisticated", *(f"si_{name}" for name in policy_search.CARRIED)}
+    assert carried - arrays == set(AgentOptions.names()) - {"inference_algo", "on_contradiction"} - searched
 
 
 def test_the_page_names_what_is_refused_of_legacy_agents() -> None:
@@ -79,6 +82,60 @@ def test_a_policy_search_is_refused_by_its_name() -> None:
         """Search."""
 
     agent = SimpleNamespace(batch_size=1)
-    with pytest.raises(ModelError, match=r"^agent: policy_search=.*search: the engine scores each policy"):
+    with pytest.raises(ModelError, match=r"^agent: policy_search=.*search: the engine has pymdp.planning.si"):
         pymdp_options.check(agent, JAX, (), search)
     assert pymdp_options.check(agent, JAX, ("policy_search",), search) == ("policy_search",)
+
+
+def sophisticated(**changed: Any) -> Any:
+    """Return a function that closed over the options of a search, as that of pymdp 1.0.4 does."""
+    infer_fn = predict_fn = SimpleNamespace(__module__="pymdp.planning.si")
+    horizon, max_nodes, max_branching, topk_obsspace = 3, 500, 10, 10_000
+    policy_prune_threshold, observation_prune_threshold, entropy_stop_threshold = 0.1, 0.2, 0.3
+    neg_efe_stop_threshold, kl_threshold, prune_penalty, gamma = 1e10, -1, 512, 4
+
+    def search_fn(agent: Any) -> Any:
+        return (
+            *(horizon, max_nodes, max_branching, topk_obsspace, infer_fn, predict_fn, kl_threshold, gamma),
+            *(policy_prune_threshold, observation_prune_threshold, entropy_stop_threshold),
+            *(neg_efe_stop_threshold, prune_penalty),
+        )
+
+    cells = dict(zip(search_fn.__code__.co_freevars, search_fn.__closure__ or (), strict=True))
+    for name, value in changed.items():
+        cells[name].cell_contents = value
+    search_fn.__module__, search_fn.__qualname__ = policy_search.SEARCH
+    return search_fn
+
+
+def test_a_sophisticated_search_is_carried_with_its_options() -> None:
+    agent = SimpleNamespace(batch_size=1, A=[np.zeros((1, 4, 2))])
+    search = sophisticated()
+    assert pymdp_options.check(agent, JAX, (), search) == ()
+    found = AgentOptions.from_plain(policy_search.options(agent, search))
+    assert found == AgentOptions(
+        sophisticated=True,
+        gamma=4.0,
+        si_horizon=3,
+        si_max_nodes=500,
+        si_policy_prune_threshold=0.1,
+        si_observation_prune_threshold=0.2,
+        si_entropy_stop_threshold=0.3,
+    )
+    with pytest.raises(ModelError, match=r"^agent: policy_search=si_policy_search\.<"):
+        pymdp_options.check(SimpleNamespace(), LEGACY, (), search)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"infer_fn": len}, "infer_fn is your own"),
+        ({"predict_fn": len}, "predict_fn is your own"),
+        ({"kl_threshold": 0.1}, "kl_threshold=0.1 merges nodes; use kl_threshold=-1"),
+        ({"topk_obsspace": 3}, "topk_obsspace=3 leaves outcomes out, expected at least 4"),
+    ],
+)
+def test_what_a_search_has_that_the_engine_lacks_is_refused(changed: Any, message: str) -> None:
+    agent = SimpleNamespace(batch_size=1, A=[np.zeros((1, 4, 2))])
+    with pytest.raises(ModelError, match=f"^agent: policy_search: {message}"):
+        policy_search.options(agent, sophisticated(**changed))

@@ -40,6 +40,10 @@ OPTIONAL = {
     "drawn marginals": ({"action_selection": "stochastic", "alpha": 2.0, "sampling_mode": "marginal"}, 8),
     "exact": ({"inference_algo": "exact"}, 8),
     "exact, reset": ({"inference_algo": "exact", "on_contradiction": "reset"}, 16),
+    "sophisticated": (
+        {"sophisticated": True, "gamma": 2.0, "si_max_nodes": 200, "si_observation_prune_threshold": 0.02},
+        8,
+    ),
     "reset": ({"on_contradiction": "reset", "num_iter": 3}, 16),
 }
 
@@ -58,7 +62,7 @@ def optional(name: str) -> Model:
         B,
         [generator.normal(size=7), np.zeros(6)],
         A_deps=[[0, 1], [0]],
-        policy_len=2,
+        policy_len=1 if stated.get("sophisticated") else 2,
         options=AgentOptions(**stated),
         pA=A,
         pB=B,

@@ -8,6 +8,8 @@ import pytest
 
 from edge_agent import Model, Population
 from edge_agent.engine import reference
+from edge_agent.engine.arrays import model_arrays
+from edge_agent.engine.options import AgentOptions
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.recording.explain import explain
 from edge_agent.runtime.recording.replay import Moment, replay
@@ -16,12 +18,17 @@ TICKS, AGENTS = 20, 5
 
 
 @pytest.fixture
-def model() -> Model:
+def model(request: pytest.FixtureRequest) -> Model:
+    """Return a model whose agents score policies, or, if the parameter says so, search."""
     rng = np.random.default_rng(3)
     likelihood = rng.dirichlet(np.ones(4), size=3).T
     transition = rng.dirichlet(np.ones(3), size=(3, 2)).transpose(2, 0, 1)
     meta = {"factors": [{"name": "air", "states": ["good", "fair", "bad"]}]}
-    return Model.from_arrays([likelihood], [transition], [rng.normal(size=4)], policy_len=2, meta=meta)
+    preferred = [rng.normal(size=4)]
+    if getattr(request, "param", "policies") == "policies":
+        return Model.from_arrays([likelihood], [transition], preferred, policy_len=2, meta=meta)
+    searched = AgentOptions(sophisticated=True, gamma=1.0, si_horizon=3, si_entropy_stop_threshold=0.0)
+    return Model.quantized(model_arrays([likelihood], [transition], preferred, options=searched), meta=meta)
 
 
 @pytest.fixture
@@ -73,6 +80,7 @@ def recording(model: Model) -> list[dict[str, Any]]:
     return entries
 
 
+@pytest.mark.parametrize("model", ["policies", "search"], indirect=True)
 def test_every_decision_comes_out_again(model: Model, recording: list[dict[str, Any]]) -> None:
     found = replay(recording, lambda path, digest: model)
     assert found.difference is None
@@ -149,3 +157,25 @@ def test_a_step_that_names_who_was_held_must_say_what_they_did(
     step["held"] = np.zeros(1, "<i4").tobytes()
     with pytest.raises(ConfigError, match="executed has 0 bytes, expected 2"):
         replay(recording, lambda _path, _digest: model)
+
+
+@pytest.mark.parametrize("model", ["search"], indirect=True)
+def test_of_a_search_the_next_step_is_explained(model: Model, recording: list[dict[str, Any]]) -> None:
+    """Utility and information gain are those of one step; the posterior is what the whole search found."""
+    seen = []
+
+    def watch(name: str, tick: int, moment: Moment) -> bool:
+        if tick == 3:
+            by_policy = sorted(explain(moment, 2).options, key=lambda option: option.policy)
+            q = moment.population.beliefs(0)[2].astype(np.float64)
+            for option, transition in zip(by_policy, np.moveaxis(model.arrays().B[0], -1, 0), strict=True):
+                predicted = model.arrays().A[0] @ transition @ q
+                assert option.utility == pytest.approx(float(predicted @ model.arrays().C[0]), abs=1e-6)
+                assert option.information_gain >= -1e-9
+            found = [option.posterior for option in by_policy]
+            np.testing.assert_allclose(found, moment.population.policy_posterior[2])
+            seen.append(tick)
+        return tick == 3
+
+    replay(recording, lambda path, digest: model, watch)
+    assert seen == [3]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine import induction, novelty, reference, sparse
+from edge_agent.engine import induction, novelty, reference, sophisticated, sparse
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.reference import Beliefs, Float
 from edge_agent.engine.sparse import Sparse, Weights
@@ -88,10 +88,14 @@ class Oracle:
     def policy_posterior(self, G: Float) -> Float:
         """Return q(pi) [N, P] for G [N, P]."""
         model = self._model
+        if model.options.sophisticated:
+            return sophisticated.policy_posterior(model.options, G)
         return _softmax(model.gamma * G + reference.log(model.E))
 
     def expected_free_energy(self, qs: Sequence[Float]) -> Float:
         """Return the negative expected free energy [N, P] from beliefs [N, S_f]."""
+        if self._model.options.sophisticated:
+            return self._searched(qs)
         penalties = self._penalties(qs)
         states: Beliefs = [q[np.newaxis] for q in qs]
         value = np.zeros((1, len(qs[0])))
@@ -103,6 +107,13 @@ class Oracle:
             for penalty, state in zip(penalties, states, strict=False):
                 value = value + (state * penalty).sum(axis=-1)
         return np.ascontiguousarray(value[self._leaves].T)
+
+    def _searched(self, qs: Sequence[Float]) -> Float:
+        """Return what a sophisticated search finds; agents that believe the same are searched once."""
+        splits = np.cumsum(self._model.num_states)[:-1]
+        distinct, owner = np.unique(np.concatenate(qs, axis=1), axis=0, return_inverse=True)
+        found = [reference.expected_free_energy(self._model, np.split(row, splits)) for row in distinct]
+        return np.stack(found)[owner.ravel()]
 
     def _likelihoods(self, outcomes: Int, soft: Mapping[int, Float]) -> list[Float]:
         out = []

@@ -24,10 +24,12 @@ EXPLORED = 0.25
 _SOFTNESS = 0.1
 
 
-def start(agent: Any, batch: int, seed: int, without: Collection[str]) -> LiveAgent:
+def start(
+    agent: Any, batch: int, seed: int, without: Collection[str], policy_search: Any = None
+) -> LiveAgent:
     """Return the agent, ready to run; ``without``: options that are off."""
     if pymdp_source.is_jax(agent):
-        return JaxAgent(agent, batch, seed, without)
+        return JaxAgent(agent, batch, seed, without, policy_search)
     return LegacyAgent(agent, seed, without)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_agent.errors import ModelError
 from edge_agent.wire import npz
 from edge_convert.pymdp import agent_run, pymdp_options, pymdp_source
+from edge_convert.pymdp import policy_search as policy_searches
 from edge_convert.readers.agent_source import AgentSource
 from edge_convert.readers.pymdp_npz import source_of
 
@@ -60,7 +61,8 @@ def export_pymdp(
     allow : collection of str
         Options that the agent uses, that are refused otherwise, and that the export is to be without.
     policy_search : callable, optional
-        What you give to ``pymdp.envs.rollout``: it decides in place of the agent, so it is refused.
+        What you give to ``pymdp.envs.rollout``: it decides in place of the agent. What
+        ``pymdp.planning.si.si_policy_search`` returns is carried, another one is refused.
 
     Returns
     -------
@@ -77,12 +79,17 @@ def export_pymdp(
     table = pymdp_options.JAX if pymdp_source.is_jax(agent) else pymdp_options.LEGACY
     allowed = pymdp_options.check(agent, table, allow, policy_search)
     arrays = read(agent, batch, meta or {}, allowed)
+    searched = policy_search is not None and "policy_search" not in allow
+    if policy_search is not None and searched:
+        arrays = pymdp_source.with_search(arrays, policy_searches.options(agent, policy_search))
+    elif policy_search is not None:
+        allowed = tuple(dict.fromkeys((*allowed, "policy_search")))
     if allowed:
         arrays["allowed"] = np.array(json.dumps(sorted(allowed)))
     source = source_of(Path(path), arrays)  # refuses now what ``convert`` would refuse later
     trace = None
     if traces > 0 or observations is not None:
-        live = agent_run.start(agent, batch, seed, allowed)
+        live = agent_run.start(agent, batch, seed, allowed, policy_search if searched else None)
         given = _given(observations, source)
         trace = agent_run.trace(live, source.arrays, given, traces, seed, _origin(agent, allowed))
         arrays |= trace.arrays()

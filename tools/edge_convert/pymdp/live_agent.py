@@ -27,6 +27,7 @@ _WITHOUT = {
     "sophisticated": False,
     "use_param_info_gain": False,
 }
+_SMALLEST = 1e-30  # of a probability whose logarithm is taken
 Observation = Sequence[Any]
 """An outcome (int) or a distribution over outcomes a modality."""
 
@@ -54,9 +55,14 @@ class LiveAgent(Protocol):
 
 
 class JaxAgent:
-    """``pymdp.agent.Agent``, the agent ``batch`` of it; all of the batch see the same."""
+    """``pymdp.agent.Agent``, the agent ``batch`` of it; all of the batch see the same.
 
-    def __init__(self, agent: Any, batch: int, seed: int, without: Collection[str]) -> None:
+    ``policy_search`` scores policies in the agent's place; its G is only known up to a constant.
+    """
+
+    def __init__(
+        self, agent: Any, batch: int, seed: int, without: Collection[str], policy_search: Any = None
+    ) -> None:
         import jax
 
         self._jax = jax
@@ -69,7 +75,8 @@ class JaxAgent:
             object.__setattr__(self._agent, letter, tensors)
         self._batch = batch
         self._key = jax.random.PRNGKey(seed)
-        self._decide, self._predict = _compiled(pymdp_options.class_of(agent) or type(agent), self._agent)
+        kind = pymdp_options.class_of(agent) or type(agent)
+        self._decide, self._predict = _compiled(kind, self._agent, policy_search)
         self.begin()
 
     def begin(self) -> None:
@@ -99,10 +106,10 @@ class JaxAgent:
         self._prior = self._predict(self._agent, given, self._qs)
 
 
-_COMPILED: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+_COMPILED: dict[tuple[type, Any], tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
 
-def _compiled(kind: Any, agent: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _compiled(kind: Any, agent: Any, policy_search: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return (decide, predict), compiled once for all agents whose options and shapes are the same.
 
     Releases before 1.0.4 keep their policies in a static array, which cannot be looked up: theirs are
@@ -112,7 +119,11 @@ def _compiled(kind: Any, agent: Any) -> tuple[Callable[..., Any], Callable[..., 
 
     def decide(agent: Any, observation: Any, prior: Any, key: Any) -> Any:
         qs = kind.infer_states(agent, observation, empirical_prior=prior)
-        q_pi, G = kind.infer_policies(agent, qs)
+        if policy_search is None:
+            q_pi, G = kind.infer_policies(agent, qs)
+        else:
+            q_pi, _ = policy_search(agent, qs)
+            G = jax.numpy.log(jax.numpy.maximum(q_pi, _SMALLEST))
         return qs, G, q_pi, kind.sample_action(agent, q_pi, rng_key=jax.random.split(key, agent.batch_size))
 
     def predict(agent: Any, action: Any, qs: Any) -> Any:
@@ -124,9 +135,10 @@ def _compiled(kind: Any, agent: Any) -> tuple[Callable[..., Any], Callable[..., 
         bound = jax.jit(lambda observation, prior, key: decide(agent, observation, prior, key))
         ahead = jax.jit(lambda action, qs: predict(agent, action, qs))
         return lambda _, *given: bound(*given), lambda _, *given: ahead(*given)
-    if kind not in _COMPILED:
-        _COMPILED[kind] = jax.jit(decide), jax.jit(predict)
-    return _COMPILED[kind]
+    key = kind, policy_search
+    if key not in _COMPILED:
+        _COMPILED[key] = jax.jit(decide), jax.jit(predict)
+    return _COMPILED[key]
 
 
 class LegacyAgent:

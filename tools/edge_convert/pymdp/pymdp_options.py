@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from edge_agent.errors import ModelError
+from edge_convert.pymdp import policy_search as policy_searches
 
 Fate = Literal["carried", "derived", "no effect", "refused"]
 
@@ -225,7 +226,8 @@ METHODS = ("infer_states", "infer_policies", "sample_action", "update_empirical_
 
 POLICY_SEARCH = Treatment(
     "refused",
-    "the engine scores each policy as a whole, as Agent.infer_policies does; plan with policies (policy_len)",
+    "the engine has pymdp.planning.si.si_policy_search, or scores each policy as a whole, as "
+    "Agent.infer_policies does; use one of them",
 )
 
 
@@ -260,7 +262,7 @@ def _refusals(
         found = treatment.found(agent) if treatment.found else None
         if found is not None:
             yield name, found, treatment.words
-    if policy_search is not None:
+    if policy_search is not None and (table is LEGACY or not policy_searches.is_sophisticated(policy_search)):
         called = getattr(policy_search, "__qualname__", "a function")
         yield "policy_search", f"policy_search={called}", POLICY_SEARCH.words
     for name, found in _unknown(agent, table):

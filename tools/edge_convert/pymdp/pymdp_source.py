@@ -7,7 +7,7 @@ legacy spreads time over C's second axis, JAX over its first; legacy likelihoods
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,19 @@ def read_jax(agent: Any, batch: int, meta: dict[str, Any], without: Collection[s
     maps = getattr(agent, "action_maps", None)
     out["meta"] = np.array(json.dumps(meta if maps is None else _with_maps(meta, agent)))
     return out
+
+
+def with_search(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
+    """Return the arrays of an agent whose policies a search with ``options`` scores (``policy_search``)."""
+    unused = ("I_", "pA_", "pB_")
+    out = {key: value for key, value in arrays.items() if key != "E" and not key.startswith(unused)}
+    for key, value in out.items():
+        if key.startswith("C_") and value.ndim == 2:
+            out[key] = value[0]
+    for name, used in (("use_utility", True), ("use_states_info_gain", True), ("use_param_info_gain", False)):
+        out[name] = np.array(used)
+    out["use_inductive"] = np.array(False)
+    return out | {name: np.array(value) for name, value in options.items()}
 
 
 def read_legacy(agent: Any, batch: int, meta: dict[str, Any], without: Collection[str]) -> Arrays:
