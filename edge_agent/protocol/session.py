@@ -276,7 +276,7 @@ class Session:
         return token, self._fill(now)
 
     def note_sent(self, size: int, taken: bool) -> bool:
-        """Count a QoS 0 message of ``size`` bytes that was sent if ``taken``, else dropped; return ``taken``."""
+        """Count a QoS 0 message of ``size`` bytes as sent if ``taken``, else as dropped; return ``taken``."""
         self.counters.sent += taken
         self.counters.bytes_sent += size * taken
         self.counters.dropped += not taken
