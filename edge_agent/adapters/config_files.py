@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent.errors import ConfigError, PlatformError
 
 CHECKER = "edge_agent.config.checks"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0  # the child starts within a second; a slow board that is busy takes a minute
 
 
 def checked_population(document: Mapping[str, Any]) -> dict[str, Any]:

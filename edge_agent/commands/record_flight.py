@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_agent.config.records import Config, PopulationConfig
-    from edge_agent.runtime.population.binding import Binding
+    from edge_agent.engine.binding import Binding
     from edge_agent.wire.readings import Readings
 
 CURRENT = Path()

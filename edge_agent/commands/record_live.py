@@ -18,7 +18,7 @@ from edge_agent.wire.readings import MAX_EVENTS
 
 if TYPE_CHECKING:
     from edge_agent.config.records import Config, PopulationConfig
-    from edge_agent.runtime.population.binding import Binding
+    from edge_agent.engine.binding import Binding
     from edge_agent.runtime.recording.reading_log import ReadingLog
     from edge_agent.services.live_recording import LiveRecording
 

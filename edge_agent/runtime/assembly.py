@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.profile import Profile
 from edge_agent.config.records import Config, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.memory import history as history_memory
 from edge_agent.memory.arena import Arena, Column
@@ -23,10 +24,10 @@ from edge_agent.memory.budget import MIB, Line, Plan, plan, region_bytes
 from edge_agent.runtime.population import group as group_memory
 from edge_agent.runtime.population import models
 from edge_agent.runtime.population.actuators import check_output
-from edge_agent.runtime.population.binding import Binding, Wake
 from edge_agent.runtime.population.channels import BYTES_PER_TOPIC, Channel, channels
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.models import load_model
+from edge_agent.runtime.population.observations import Wake
 from edge_agent.runtime.population.population_port import PopulationPort
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def digitize(meta: dict[str, Any], observations: FloatArray) -> IntArray:
     meta : dict
         The model's; modality i takes column i.
     observations : float64 array (N, K)
-        K may be smaller than the number of modalities: the rest is not observed.
+        K may be smaller than the number of modalities: the rest is not observed, and neither is NaN.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def digitize(meta: dict[str, Any], observations: FloatArray) -> IntArray:
     """
     bins = np.full((len(observations), len(meta["modalities"])), -1, np.int64)
     for i, column in enumerate(observations.T):
-        bins[:, i] = np.searchsorted(meta["modalities"][i]["edges"], column, side="right")
+        found = np.searchsorted(meta["modalities"][i]["edges"], column, side="right")
+        bins[:, i] = np.where(np.isnan(column), -1, found)
     return bins
 
 

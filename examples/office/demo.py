@@ -2,7 +2,8 @@
 
 Learns a float model from an office's readings, converts it to an int8 bundle, starts a broker, three devices
 and a hub, and replays the week to 936 rooms. One device is killed half way and restarted. The demo observes
-that the devices' coalition loses a member, forms again and includes the member again, and prints a summary.
+that the devices' coalition loses a member, forms again and includes the member again. Then it tries what the
+controllers make of a CO2 sensor that fails (``fault_trial``), and prints a summary.
 The exit status is 0 only if all checks passed; each failed check is named.
 """
 
@@ -22,9 +23,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import fault_report
+import fault_trial
 import readings
 from coalition import Observer
 from controllers import Controller, OnOff, Schedule, Threshold
+from edge_agent import Model
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 from edge_agent.wire.topics import DeviceTopics
 from edge_convert.readers import pymdp_npz
@@ -181,7 +185,7 @@ def _went_and_came_back(course: list[bool]) -> bool:
     return changes[changes.index(True) :][:3] == [True, False, True] if True in changes else False
 
 
-def print_summary(console: Console, summary: dict[str, Any]) -> None:
+def print_summary(console: Console, summary: dict[str, Any], faults: fault_trial.Results) -> None:
     """Print the figures as tables."""
     table = Table(title="The office's week, decided on three devices", show_header=False)
     rows = [
@@ -211,6 +215,7 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
     for name, score in summary["scores"].items():
         scores.add_row(name, f"{score['comfort']:.1%}", f"{score['kwh_per_room']:.2f}")
     console.print(scores)
+    console.print(fault_report.medians(faults))
     stored = sum(summary["hub"]["messages"].values())
     console.print(
         f"The hub at {summary['hub']['address']} saw {len(summary['hub']['messages'])} devices and stored "
@@ -234,13 +239,15 @@ def main() -> int:
         convert = ("convert", directory / "office.npz", "-o", directory / "office.eab", "--name", "office")
         run_program("edge-convert", *convert)
         seen = play(directory, console, live=console.is_terminal and not options.json)
+        console.print("the same week with a CO2 sensor that fails, without broker and daemons")
+        faults = fault_trial.compare(Model.load(directory / "office.eab"), readings.load(readings.DATA))
     except (EdgeAgentError, subprocess.SubprocessError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return EXIT_FAILED
     summary = summarize(seen)
-    print_summary(console, summary)
+    print_summary(console, summary, faults)
     if options.json:
-        print(json.dumps(summary))
+        print(json.dumps(summary | {"faults": fault_report.plain(faults)}))
     return EXIT_FAILED if summary["failed"] else EXIT_DONE
 
 

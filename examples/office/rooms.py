@@ -77,15 +77,20 @@ class Rooms:
         The rooms' differences are drawn from it and from nothing else.
     alike : bool
         Make every room the measured office itself.
+    copies : int
+        How often each room exists: rooms i, i + ``size``, ... are the same room, with fans of their own.
     """
 
-    def __init__(self, readings: Readings, size: int, seed: int = 0, *, alike: bool = False) -> None:
+    def __init__(
+        self, readings: Readings, size: int, seed: int = 0, *, alike: bool = False, copies: int = 1
+    ) -> None:
         random = np.random.default_rng(seed)
-        self.size, self.hours = size, readings.hours
+        self.size, self.hours = size * copies, readings.hours
         shift = random.integers(-SHIFT_TICKS, SHIFT_TICKS + 1, size)
         people, volume = random.uniform(*PEOPLE, size), random.uniform(*VOLUME, size)
         if alike:
             shift, people, volume = np.zeros(size, int), np.ones(size), np.ones(size)
+        shift, people, volume = np.tile(shift, copies), np.tile(people, copies), np.tile(volume, copies)
         co2 = readings.values["co2"]
         self.leakage = leakage_rate(co2, readings.values["light"], readings.hours)
         self._source, self._rate = explain(co2, self.leakage, readings.hours)
@@ -96,7 +101,7 @@ class Rooms:
         self.times = readings.times[SHIFT_TICKS : len(readings) - SHIFT_TICKS]
         self.tick = 0
         self.co2: FloatArray = OUTDOOR_PPM + (co2[self._begin] - OUTDOOR_PPM) * self._crowd
-        self.level: IntArray = np.zeros(size, np.int64)
+        self.level: IntArray = np.zeros(self.size, np.int64)
         self._sums: list[tuple[float, ...]] = []
 
     @property

@@ -31,6 +31,9 @@ def test_the_demo_happens_in_every_part(tmp_path: Path) -> None:
     assert [len(summary["coalition"][when]) for when in ("before", "during", "after")] == [3, 2, 3]
     assert max(summary["rss_mb"].values()) < 60.0
     assert summary["scores"]["agents"]["kwh_per_room"] < summary["scores"]["schedule"]["kwh_per_room"] / 4
+    silent = summary["faults"]["silent"]
+    assert summary["scores"].keys() <= silent.keys()
+    assert 0.0 < silent["jump filter"]["week"]["above"]["median"] < 1.0
 
 
 def test_the_session_falls_back_to_a_broker_that_speaks_3_1_1_only(

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from edge_agent.engine.binding import Modality
 from edge_agent.errors import PeerError
 from edge_agent.runtime.population import channels
-from edge_agent.runtime.population.binding import Modality
 from edge_agent.wire import bodies, documents, evidence, loan, messages, presence, signatures, topics
 from edge_agent.wire.messages import Message
 

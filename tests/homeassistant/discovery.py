@@ -46,6 +46,7 @@ rate_hz = 1
 modality = "co2"
 topic = "{name}/{{agent}}"
 pointer = "/co2"
+silence = "unchanged"
 [[population.act]]
 control = "fan"
 topic = "{name}/{{agent}}/set"

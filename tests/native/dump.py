@@ -52,7 +52,7 @@ def _objects(
     objects = []
     for name in isas:
         wide, vector, flags = WIDE[name]
-        for label, lanes, width in (("4", 4, 16), ("16", 16, 16), ("wide", wide, vector)):
+        for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
             strip = f"strip_{name}_{label}"
             options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
             objects.append(folder / f"{strip}.o")

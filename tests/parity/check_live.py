@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ModelError
-from edge_agent.runtime.population.binding import Binding
 from edge_convert import export_pymdp
 from edge_convert.pymdp.pymdp_options import JAX, LEGACY, METHODS, Treatment
 from edge_convert.readers import pymdp_npz

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -90,8 +90,10 @@ class FleetRollout:
         return cls(**(state | {"members": members}))
 
     def state(self) -> dict[str, Any]:
-        """Return all of it, as JSON."""
-        return asdict(self)
+        """Return all of it, as JSON; lists and tables are not copied, except those of the members."""
+        # dataclasses.asdict copies each value: 10,000 members take it 20 times as long.
+        members = {name: {key: getattr(m, key) for key in _MEMBER} for name, m in self.members.items()}
+        return {key: getattr(self, key) for key in _ROLLOUT} | {"members": members}
 
     def step(self, now: float, offline: Container[str] = ()) -> list[str]:
         """Return the devices that are to be sent the new bundle now; ``offline`` are those known to be so."""
@@ -243,6 +245,10 @@ class FleetRollout:
 
     def _stop(self, status: str, reason: str, keep: bool) -> None:
         self.status, self.reason, self.keep = status, reason, keep
+
+
+_MEMBER = tuple(entry.name for entry in fields(Member))
+_ROLLOUT = tuple(entry.name for entry in fields(FleetRollout))
 
 
 def waves(devices: Sequence[str], shares: Sequence[float], id_: str) -> list[list[str]]:

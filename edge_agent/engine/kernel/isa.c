@@ -1,5 +1,5 @@
 /* The table of instruction sets. "baseline" is what every CPU of the architecture has: SSE2 on x86-64, NEON on
- * AArch64. Narrow strips of the wider sets use 128-bit vectors: a single agent would leave the rest empty. */
+ * AArch64. Strips of 4 lanes use 128-bit vectors in every set. */
 #include "isa.h"
 
 #include <stddef.h>

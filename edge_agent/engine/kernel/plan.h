@@ -21,21 +21,27 @@ INLINE Row disorder(const Tensor *stored, const float *source) {
 
 #if LANES == 4
 /* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
-INLINE Row disorder_of_one(const Tensor *stored, const float *source) {
-    const Tensor own = *stored, *t = &own;
+INLINE Row disorder_of_one_codes(const Tensor *t, const float *source, int wide) {
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
         V packed;
         if (t->single)
-            for (int i = 0; i < 4; i++) packed[i] = apply_single(t, k + i, source).v[0][0];
+            for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, wide).v[0][0];
         else
-            for (int i = 0; i < 4; i++) packed[i] = apply(t, k + i, source).v[0][0];
+            for (int i = 0; i < 4; i++) packed[i] = apply_codes(t, k + i, source, wide).v[0][0];
         V x = vxlog2x(packed);
         for (int i = 0; i < 4; i++) sum += x[i];
     }
-    for (; k < t->rows; k++) sum += row_xlog2x(apply(t, k, source)).v[0][0];
+    for (; k < t->rows; k++) sum += row_xlog2x(apply_codes(t, k, source, wide)).v[0][0];
     return constant(sum);
+}
+
+/* A loop per width of codes, and a function of its own: with the branch in the loop or inlined into run_plan(), gcc
+ * keeps the four values in memory, and the vector waits for their stores. */
+static __attribute__((noinline)) Row disorder_of_one(const Tensor *stored, const float *source) {
+    const Tensor own = *stored, *t = &own;
+    return t->wide ? disorder_of_one_codes(t, source, 1) : disorder_of_one_codes(t, source, 0);
 }
 #define DISORDER(t, source, active) ((active) == 1 ? disorder_of_one(t, source) : disorder(t, source))
 #else

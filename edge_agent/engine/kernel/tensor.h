@@ -35,9 +35,12 @@ INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
 }
 
 /* The same where every row lists one entry: there is nothing to predict a branch for. */
-INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
-    float weight = t->difference[code_at(t, r, t->wide)];
+INLINE Row apply_single_codes(const Tensor *t, int64_t r, const float *source, int wide) {
+    float weight = t->difference[code_at(t, r, wide)];
     return add_scaled(constant(t->background), weight, source + (int64_t)t->columns[r] * LANES);
+}
+INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
+    return apply_single_codes(t, r, source, t->wide);
 }
 
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
+from edge_agent.engine.binding import Binding, Output, text_of
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding, Output, text_of
 
 UNKNOWN = -1
 SAFE = -2

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig
+from edge_agent.engine.binding import Binding, Fault, Modality, text_of
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding, Fault, Modality, Wake, text_of
+from edge_agent.runtime.population.observations import Wake
 from edge_agent.runtime.population.spread import (
     Spread,
     Uncertainty,

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
 from edge_agent.runtime.population import actuators, spread
 from edge_agent.runtime.population.actuators import SAFE, Sink
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import Channel
 from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.runtime.population.inputs import Inputs

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from edge_agent.config.records import AvailabilityConfig, ObserveConfig
+from edge_agent.engine.binding import Binding, Fault
 from edge_agent.errors import PeerError
-from edge_agent.runtime.population.binding import Binding, Fault, Wake
 from edge_agent.runtime.population.channels import (
     Channel,
     ValueField,
@@ -24,7 +24,7 @@ from edge_agent.runtime.population.channels import (
     unix_time,
 )
 from edge_agent.runtime.population.counters import GroupCounters
-from edge_agent.runtime.population.observations import Observations
+from edge_agent.runtime.population.observations import Observations, Wake
 from edge_agent.wire.messages import decode
 
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.engine.binding import Binding
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.memory.arena import Allocate, Column
 from edge_agent.memory.budget import Line
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.bundle import Bundle

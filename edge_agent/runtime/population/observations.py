@@ -14,6 +14,7 @@ be distributions, those lie in a column of their own beside the bins that stand 
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -22,14 +23,22 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from edge_agent.config.records import PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Binding, Wake
 from edge_agent.runtime.population.spread import Distributions, Spread, SpreadTable
 from edge_agent.runtime.population.tick_readings import TickReadings
 
 NEVER = -1e18
 BULK_STALE_S = 300.0
 """Of modalities that no ``observe`` entry names."""
+
+
+class Wake(enum.Enum):
+    """When a reading is an arrival."""
+
+    NEVER = "never"
+    CHANGE = "change"
+    ARRIVAL = "arrival"
 
 
 def reductions(config: PopulationConfig) -> dict[str, Literal["mean", "max"]]:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Control
 from edge_agent.memory.arena import Column
 from edge_agent.runtime.population.actuators import SAFE, UNKNOWN, Actuator
-from edge_agent.runtime.population.binding import Control
 
 
 class Executed(NamedTuple):

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.records import ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import NOT_OBSERVED, Binding, Fault, Modality
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import NOT_OBSERVED, Binding, Fault, Modality
 from edge_agent.runtime.population.population_port import PopulationPort
 
 Distributions = Mapping[int, NDArray[np.float32]]

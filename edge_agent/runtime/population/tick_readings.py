@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Modality
 from edge_agent.memory.arena import Column
-from edge_agent.runtime.population.binding import Modality
 
 MOST = 64
 _EMPTY = -np.inf

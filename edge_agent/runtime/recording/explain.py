@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edge_agent.engine import Population, reference
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.recording.replay import Moment
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
+from edge_agent.engine.binding import Binding, Fault, Modality, text_of
 from edge_agent.errors import PeerError
-from edge_agent.runtime.population.binding import Binding, Fault, Modality, text_of
 from edge_agent.runtime.population.channels import (
     Channel,
     ValueField,

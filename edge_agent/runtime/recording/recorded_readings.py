@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.wire.readings import MAX_EVENTS, ControlNames, ModalityNames, Readings
 
 FindBinding = Callable[[str, str], tuple[Binding, float]]

@@ -19,9 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.templates import check_fields
 from edge_agent.engine import Population
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.population import models, spread
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.population_port import PopulationPort
 from edge_agent.runtime.population.spread import Distributions
 

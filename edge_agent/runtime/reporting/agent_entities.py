@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import Config, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError
 from edge_agent.memory.budget import Line
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.wire import discovery
 from edge_agent.wire.agent_discovery import (
     AgentEntities,

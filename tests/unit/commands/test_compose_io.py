@@ -12,8 +12,8 @@ import pytest
 from edge_agent.adapters.action_sinks import ProgramRunner
 from edge_agent.commands.compose_io import connect_sources, sinks
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding
 
 
 class Group:

@@ -18,3 +18,11 @@ def office_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = OFFICE / "data" / "office_occupancy.csv"
     assert main(["fit", str(data), "--template", str(OFFICE / "office.toml"), "-o", str(path)]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def office_eab(office_npz: Path) -> Path:
+    """The office's bundle, as the demo makes it."""
+    path = office_npz.with_suffix(".eab")
+    assert main(["convert", str(office_npz), "-o", str(path), "--name", "office"]) == 0
+    return path

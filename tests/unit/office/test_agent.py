@@ -63,6 +63,9 @@ def test_bins_are_half_open_and_the_rest_is_unobserved(arrays: dict[str, Any]) -
     assert bins[:, 0].tolist() == [1, 0]
     assert bins[:, 4].tolist() == [0, 2]
     assert bins[:, 5].tolist() == [-1, -1]
+    silent = digitize(arrays["meta"], np.array([[np.nan, 0, 0, 0, 0], [edges[0], 0, np.nan, 0, 2]]))
+    assert silent[:, 0].tolist() == [-1, 1]
+    assert silent[1].tolist()[1:5] == [bins[0, 1], -1, bins[0, 3], 2]
 
 
 def test_agents_air_for_people_and_not_for_empty_rooms(arrays: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, Config, DeviceConfig, ObserveConfig, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.memory.arena import Arena, Column
 from edge_agent.memory.budget import Plan
 from edge_agent.memory.history import History
@@ -24,7 +25,6 @@ from edge_agent.memory.history import columns as history_columns
 from edge_agent.runtime.assembly import Prepared
 from edge_agent.runtime.daemon import Speaker
 from edge_agent.runtime.population.actuators import Sink
-from edge_agent.runtime.population.binding import Binding
 from edge_agent.runtime.population.channels import channels
 from edge_agent.runtime.population.checkpoint import Checkpoints
 from edge_agent.runtime.population.group import Group, columns

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
+from edge_agent.engine.binding import Control, Output
 from edge_agent.runtime.population import actuators
 from edge_agent.runtime.population.actuators import SAFE, Actuator
-from edge_agent.runtime.population.binding import Control, Output
 
 SIZE = 3
 NAMES = AgentNames.of(PopulationConfig(name="rooms", bundle="b", size=SIZE))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ObserveConfig
+from edge_agent.engine.binding import Binding, Fault, Modality
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding, Fault, Modality
 from edge_agent.runtime.population.channels import (
     MAX_PAYLOAD,
     channels,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.engine.binding import Binding, Fault
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Binding, Fault
 from edge_agent.runtime.population.channels import parse_array
 
 META = {"modalities": [{"name": "co2", "unit": "ppm"}, {"name": "heat"}]}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.config.records import ObserveConfig, PopulationConfig
-from edge_agent.runtime.population.binding import NOT_OBSERVED, Binding
+from edge_agent.engine.binding import NOT_OBSERVED, Binding
 from edge_agent.runtime.population.observations import Observations
 
 SIZE, BINS = 2, (2, 2)

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, AvailabilityConfig, ObserveConfig, PopulationConfig
-from edge_agent.runtime.population.binding import Binding
+from edge_agent.engine.binding import Binding
 from edge_agent.runtime.recording.command_values import command_value
 from edge_agent.runtime.recording.reading_log import ReadingLog, names_only
 from edge_agent.wire.messages import Message, encode

@@ -17,11 +17,11 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ObserveConfig, PopulationConfig
 from edge_agent.engine import Model, Population
 from edge_agent.engine import reference as float64
+from edge_agent.engine.binding import Binding, Fault
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Arena, total
 from edge_agent.runtime import assembly
 from edge_agent.runtime.peers.loan_payload import movable
-from edge_agent.runtime.population.binding import Binding, Fault
 from edge_agent.runtime.population.channels import channels
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.shadow import Shadow

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Modality
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Modality
 from edge_agent.wire.readings import NOT_OBSERVED, ModalityNames, Readings
 from edge_convert.fit.template import ModalityTemplate, Template
 from edge_convert.fit.ticks import Segment

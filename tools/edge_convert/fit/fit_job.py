@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.engine.binding import Modality
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Modality
 from edge_agent.wire import readings as readings_file
 from edge_agent.wire import readings_csv
 from edge_agent.wire.readings import Readings

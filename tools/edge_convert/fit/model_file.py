@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.atomic_file import replaced
+from edge_agent.engine.binding import Modality
 from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.runtime.population.binding import Modality
 from edge_agent.wire import npz
 from edge_convert.fit.layout import Layout, joint_transition, marginal, spread
 from edge_convert.fit.parameters import Parameters

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.binding import Modality
 from edge_agent.errors import ConfigError
-from edge_agent.runtime.population.binding import Modality
 from edge_convert.fit import balance as balances
 from edge_convert.fit.bins import BinnedSegment
 from edge_convert.fit.layout import Layout

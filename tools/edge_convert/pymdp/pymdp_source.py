@@ -195,7 +195,7 @@ def _scalars(out: Arrays, agent: Any, names: Sequence[str]) -> None:
 
 def _with_maps(meta: dict[str, Any], agent: Any) -> dict[str, Any]:
     """Return ``meta`` with how the agent's own controls lie in the flattened ones
-    (``runtime.population.binding``).
+    (``engine.binding``).
     """
     maps = [
         {"controls": [int(c) for c in m["multi_dependency"]], "sizes": [int(n) for n in m["multi_dims"]]}

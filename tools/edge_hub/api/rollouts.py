@@ -153,7 +153,7 @@ def _check_released(hub: Hub, fleet: str, population: str, bundle: str, config: 
 
 def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
     found = known(rollouts.one(hub.database, id_), f"rollout {id_}")
-    for key in ("request", "ended"):
+    for key in ("request", "ended", "summary"):
         found.pop(key)
     return found
 

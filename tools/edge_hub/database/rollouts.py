@@ -1,11 +1,14 @@
 """Rollouts as the service keeps them: the state machine's JSON, and who asked for what.
 
+``summary`` is what a list shows of the state: with 10,000 devices the state takes 2 MB and 0.2 s to read.
 ``request`` is what somebody asked a running rollout for (pause, resume, abort) until its runner has seen it.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -21,9 +24,21 @@ WITHDRAWN = "withdrawn"
 _SHOWN = tuple(column for column in rollouts.c if column.name not in ("state", "request", "ended"))
 
 
+def summary(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a list shows of the state of a rollout."""
+    states = Counter(member["state"] for member in state["members"].values())
+    return {
+        "reason": state["reason"],
+        "wave": state["wave"] + 1,
+        "waves": len(state["waves"]),
+        "devices": states.total(),
+        "counts": dict(sorted(states.items())),
+    }
+
+
 def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
     """Return rollouts, the newest first, made before Unix time ``before``, without their members."""
-    query = select(*_SHOWN, rollouts.c.state).where(rollouts.c.created < before)
+    query = select(*_SHOWN).where(rollouts.c.created < before)
     with database.read() as connection:
         rows = connection.execute(query.order_by(rollouts.c.created.desc()).limit(limit)).mappings().all()
     return [_shown(dict(row)) for row in rows]
@@ -32,7 +47,7 @@ def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
 def shown(database: Database, id_: str) -> dict[str, Any] | None:
     """Return a rollout as `page` shows it, None if there is none."""
     with database.read() as connection:
-        query = select(*_SHOWN, rollouts.c.state).where(rollouts.c.id == id_)
+        query = select(*_SHOWN).where(rollouts.c.id == id_)
         row = connection.execute(query).mappings().first()
     return None if row is None else _shown(dict(row))
 
@@ -47,14 +62,12 @@ def one(database: Database, id_: str) -> dict[str, Any] | None:
 def add(connection: Connection, **values: Any) -> None:
     """Add a rollout; ``state`` is the state machine's."""
     defaults = {"approved_by": "", "updated": values["created"], "request": "", "ended": False}
-    connection.execute(
-        insert(rollouts).values(**(defaults | values | {"state": json.dumps(values["state"])}))
-    )
+    connection.execute(insert(rollouts).values(**(defaults | values | _columns(values["state"]))))
 
 
 def save(database: Database, id_: str, state: dict[str, Any], now: float) -> None:
     """Write a running rollout's state."""
-    values = {"state": json.dumps(state), "status": state["status"], "updated": now}
+    values = {"status": state["status"], "updated": now} | _columns(state)
     with database.write() as connection:
         connection.execute(update(rollouts).where(rollouts.c.id == id_).values(**values))
 
@@ -117,7 +130,7 @@ def end(database: Database, id_: str, now: float) -> None:
 
 def reopen(database: Database, id_: str, state: dict[str, Any], now: float) -> None:
     """Let a rollout that is done go on for devices that joined its group."""
-    values = {"state": json.dumps(state), "status": state["status"], "ended": False, "updated": now}
+    values = {"status": state["status"], "ended": False, "updated": now} | _columns(state)
     with database.write() as connection:
         connection.execute(
             update(rollouts).where(rollouts.c.id == id_, rollouts.c.ended.is_(True)).values(**values)
@@ -134,13 +147,9 @@ def standing(database: Database) -> list[dict[str, Any]]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    state = json.loads(row.pop("state"))
-    states = [member["state"] for member in state["members"].values()]
-    counts = {name: states.count(name) for name in sorted(set(states))}
-    return row | {
-        "reason": state["reason"],
-        "wave": state["wave"] + 1,
-        "waves": len(state["waves"]),
-        "devices": len(states),
-        "counts": counts,
-    }
+    found: dict[str, Any] = json.loads(row.pop("summary"))
+    return row | found
+
+
+def _columns(state: Mapping[str, Any]) -> dict[str, str]:
+    return {"state": json.dumps(state), "summary": json.dumps(summary(state))}

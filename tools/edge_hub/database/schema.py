@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -257,6 +257,7 @@ rollouts = Table(
     Column("group_name", Text, nullable=False),
     Column("filter", Text, nullable=False),
     Column("state", Text, nullable=False),
+    Column("summary", Text, nullable=False, server_default=""),
     Column("request", Text, nullable=False),
 )
 commands = Table(

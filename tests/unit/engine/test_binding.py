@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import ActConfig, PopulationConfig
+from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.population.actuators import actuators, columns
-from edge_agent.runtime.population.binding import Binding
 
 CO2 = {"name": "co2", "unit": "ppm", "edges": [600, 1000]}
 FAN = {"name": "fan", "values": ["off", "on"]}

@@ -40,14 +40,6 @@ class Fault(enum.Enum):
     BAD_STAMP = "bad_stamp"
 
 
-class Wake(enum.Enum):
-    """When a reading is an arrival."""
-
-    NEVER = "never"
-    CHANGE = "change"
-    ARRIVAL = "arrival"
-
-
 class Modality:
     """One kind of observation: ``name``, ``unit``, and how a reading becomes one of ``size`` bins.
 
