@@ -140,9 +140,7 @@ def compare(case: str, seconds: float, version: int, encrypted: bool) -> Iterato
             plain = free_port()
             subprocess.run([MAKE_CA, folder / "ca", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
             ca = str(folder / "ca/ca.crt")
-            lines += [
-                f"{key}file {folder}/ca/127.0.0.1.{end}" for key, end in (("cert", "crt"), ("key", "key"))
-            ]
+            lines += [f"{key}file {folder}/ca/server.{end}" for key, end in (("cert", "crt"), ("key", "key"))]
             lines += [f"cafile {ca}", f"listener {plain} 127.0.0.1"]
         broker = Mosquitto(folder, lines)
         broker.start()

@@ -264,7 +264,7 @@ class Session:
             To be carried out.
         """
         if publication.qos == 0:
-            if not self.note_sent(len(publication.payload)):
+            if not self.note_sent(len(publication.payload), self.state is SessionState.ONLINE):
                 return 0, []
             token = self._token()
             return token, [Send(publication, token)]
@@ -275,13 +275,12 @@ class Session:
         self._waiting.append((token, publication))
         return token, self._fill(now)
 
-    def note_sent(self, size: int) -> bool:
-        """Count a QoS 0 message of ``size`` bytes that the caller sends; False: offline, so it is dropped."""
-        online = self.state is SessionState.ONLINE
-        self.counters.sent += online
-        self.counters.bytes_sent += size * online
-        self.counters.dropped += not online
-        return online
+    def note_sent(self, size: int, taken: bool) -> bool:
+        """Count a QoS 0 message of ``size`` bytes as sent if ``taken``, else as dropped; return ``taken``."""
+        self.counters.sent += taken
+        self.counters.bytes_sent += size * taken
+        self.counters.dropped += not taken
+        return taken
 
     def note_received(self, size: int) -> None:
         """Count a message of ``size`` bytes; one without acknowledgement the caller delivers itself."""

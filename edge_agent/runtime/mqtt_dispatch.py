@@ -12,7 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from edge_agent.protocol.ports import Clock, MqttClient, Publication, Received, Subscription
-from edge_agent.protocol.session import Deliver, Delivered, Effect, Offline, Online, Session, carry_out
+from edge_agent.protocol.session import (
+    Deliver,
+    Delivered,
+    Effect,
+    Offline,
+    Online,
+    Session,
+    SessionState,
+    carry_out,
+)
 
 Listener = Callable[[Received], None]
 
@@ -128,9 +137,8 @@ class MqttDispatch:
 
     def send(self, topic: str, payload: bytes, retain: bool) -> bool:
         """Publish at QoS 0; return whether the message is on its way."""
-        if not self.session.note_sent(len(payload)):
-            return False
-        return self._client.send(topic, payload, retain)
+        online = self.session.state is SessionState.ONLINE
+        return self.session.note_sent(len(payload), online and self._client.send(topic, payload, retain))
 
     def flush(self) -> None:
         """Let what was published leave now."""
