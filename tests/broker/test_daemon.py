@@ -73,7 +73,7 @@ def test_check_prints_the_plan_and_refuses_what_does_not_fit(folder: Path, edge_
     [
         ('modality = "co2"', 'modality = "heat"', "population[0].observe[0].modality: "),
         ('control = "fan"', 'control = "lamp"', "population[0].act[0].control: "),
-        ("rate_hz = 50", "rate_hz = 900", "population[0].rate_hz: found 900, expected at most 100"),
+        ("rate_hz = 50", "rate_hz = 900", "population[0].rate_hz: found 900, expected at most 250"),
         ("fan.eab", "none.eab", "none.eab: No such file"),
     ],
 )
