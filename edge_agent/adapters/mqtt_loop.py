@@ -94,6 +94,9 @@ class LoopMqttClient(PahoClient):
         super().__init__(settings, loop.wake)
         self._loop = loop
         self._handovers: deque[tuple[int, LoopedClient, Exception | None]] = deque()
+        self._given_up = 0
+        """The attempts up to this one are over; whoever makes a connection for one of them closes it."""
+        self._handing_over = threading.Lock()
         self._served: LoopedClient | None = None
         self._misc_at = math.inf
         self._watches_writes = False
@@ -130,6 +133,10 @@ class LoopMqttClient(PahoClient):
         """End the connection in good order."""
         self.flush()
         super().disconnect()
+        with self._handing_over:
+            self._given_up = self._attempt
+        while self._handovers:
+            self._give_up(self._handovers.popleft()[1])
 
     def close(self, seconds: float) -> bool:
         """Disconnect, and wait until what was published has left; return whether it did in time."""
@@ -187,8 +194,14 @@ class LoopMqttClient(PahoClient):
             except Exception as error:  # the outermost call of a thread
                 log.exception("mqtt: unhandled exception in the thread that connects; the attempt ends")
                 failure = error
-            self._handovers.append((attempt, client, failure))
-            self._wake()
+            with self._handing_over:
+                wanted = attempt > self._given_up
+                if wanted:
+                    self._handovers.append((attempt, client, failure))
+            if wanted:
+                self._wake()
+            else:
+                self._give_up(client)
 
         threading.Thread(target=connect, name="mqtt-connect", daemon=True).start()
 
@@ -196,8 +209,7 @@ class LoopMqttClient(PahoClient):
         """Serve a connection that was made, unless it is not wanted any more."""
         connection = client.socket()
         if attempt != self._attempt or self._ended:
-            if connection is not None:
-                connection.close()
+            self._give_up(client)
         elif failure is not None or connection is None:
             where = f"{self._settings.host}:{self._settings.port}"
             self._gone.set()
@@ -208,6 +220,14 @@ class LoopMqttClient(PahoClient):
             self._loop.add_stream(connection, lambda: self._readable(client))
             self._misc_at = time.monotonic() + MISC_S
             self.flush()
+
+    def _give_up(self, client: LoopedClient) -> None:
+        """Close a connection that was made and that nobody wants any more."""
+        connection = client.socket()
+        if connection is not None:
+            connection.close()
+        if client is self._client:
+            self._gone.set()
 
     def _abandon(self) -> None:
         served = self._served

@@ -194,6 +194,7 @@ def test_without_a_certificate_nobody_gets_in(broker: Mosquitto, ca: Path) -> No
         pump = join(broker, ca, "", name="pi1")
         pump.until(lambda: pump.session.counters.attempts >= 2)
         pump.stop()
+        assert pump.client.close(20.0)
         return pump.session.counters.connects
 
     assert connects() == 0
@@ -209,6 +210,7 @@ def test_a_broker_of_another_ca_is_not_believed(broker: Mosquitto, ca: Path, tmp
         pump = join(broker, other, "pi1")
         pump.until(lambda: pump.session.counters.attempts >= 2)
         pump.stop()
+        assert pump.client.close(20.0)
         return pump.session.reason
 
     assert "the broker's certificate is refused: self-signed certificate in certificate chain" in reason()

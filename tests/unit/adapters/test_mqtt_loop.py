@@ -77,6 +77,20 @@ def test_an_attempt_that_is_given_up_leaves_no_connection(place: Place, handed_o
         assert end_of(first)[:1] == (b"\x10" if handed_over else b"")
 
 
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_disconnect_while_it_connects_leaves_no_connection(place: Place, accepted: bool) -> None:
+    place.client.connect(None, MQTT_311)
+    if accepted:
+        first, _ = place.server.accept()
+        place.client.disconnect()
+    else:
+        place.client.disconnect()
+        first, _ = place.server.accept()
+    assert place.client.close(20.0)
+    assert end_of(first) == b""
+    assert place.client.events() == []
+
+
 def test_an_attempt_that_fails_is_said_once(place: Place) -> None:
     place.server.close()
     place.client.connect(None, MQTT_5)
