@@ -4,9 +4,11 @@ Theory of operation. Daemon and echo run in processes of their own at one Mosqui
 each round, under the same load (`benchmarks.message_load`): lone messages first, then 4,000 per second to 200
 agents, which decide on arrival within ticks of a second. Times are taken outside, and include the broker both
 ways. The processor time is that of the process, divided by the messages sent to it. A figure is the median of
-the rounds; its ratio is the median of the ratios within a round. The last case has a thousand agents, each of
-whose arrivals is a tick, at 2,000 messages per second. A daemon is made to speak MQTT 3.1.1 by a relay that
-refuses MQTT 5. The echo speaks what paho speaks by itself, MQTT 3.1.1, in which it costs less than in MQTT 5.
+the rounds; its ratio is the median of the ratios within a round. Of a stream the median alone is told: an
+agent that keeps its action does not answer, and its next answer counts from there. The last case has a
+thousand agents, each of whose arrivals is a tick, at 2,000 messages per second. A daemon is made to speak
+MQTT 3.1.1 by a relay that refuses MQTT 5. The echo speaks what paho speaks by itself, MQTT 3.1.1, in which it
+costs less than in MQTT 5.
 """
 
 from __future__ import annotations
@@ -69,7 +71,6 @@ class Cost(NamedTuple):
     lone_p99: float
     lone_answers: int
     stream_p50: float
-    stream_p99: float
     processor: float
 
 
@@ -93,7 +94,6 @@ def measure(port: int, process: int, seconds: float) -> Cost:
         quantile(lone, 0.99),
         len(lone),
         quantile(times, 0.5),
-        quantile(times, 0.99),
         1e6 * used / sent,
     )
 
@@ -193,7 +193,6 @@ def figures(case: str, daemons: Sequence[Cost], echoes: Sequence[Cost]) -> Itera
     yield beside("lone observation p99", "lone_p99", "ms", None)
     yield Figure(case, "lone observations answered", median(daemons, "lone_answers"), f"of {LONE}")
     yield Figure(case, "p50 under load", round(median(daemons, "stream_p50"), 4), "ms")
-    yield Figure(case, "p99 under load", round(median(daemons, "stream_p99"), 4), "ms")
     yield Figure(case, "echo's processor", round(median(echoes, "processor"), 2), "µs per message")
     yield Figure(case, "echo's p50", round(median(echoes, "lone_p50"), 4), "ms")
 
@@ -215,7 +214,6 @@ def topics(seconds: float) -> Iterator[Figure]:
             load.close()
         broker.stop()
     yield at_most(case, "latency p50", quantile(times, 0.5), "ms", 3.0)
-    yield Figure(case, "latency p99", round(quantile(times, 0.99), 3), "ms")
     yield Figure(case, "the daemon's own p50", grid["latency_p50_ms"], "ms")
     yield at_most(case, "processor", 100 * used / passed, "% of a core", 8.0)
     yield at_least(case, "messages in", sent / (2 * seconds), "1/s", 0.99 * TOPICS_RATE)
