@@ -9,14 +9,12 @@ so that a flood of small messages does not become more events than the loop has 
 
 from __future__ import annotations
 
-from edge_agent.adapters.packet_lengths import OversizeError, too_long, with_qos_2
+from edge_agent.adapters.packet_lengths import LENGTH_BYTES, QOS_2, OversizeError, too_long, with_qos_2
 from edge_agent.errors import PeerError
 from edge_agent.protocol.ports import Received
 from edge_agent.wire.mqtt_packets import PUBLISH, QOS, RETAIN, TYPE, long_length, read_publish
 
 EVENT_BYTES = 256  # measured: a message in the inbox beside its payload and topic
-_QOS_2 = 0x04
-_LENGTH_BYTES = 2  # before a topic
 
 
 class MqttIncoming:
@@ -78,7 +76,7 @@ class MqttIncoming:
                     length, body = long_length(buffer, at + 1, end)
                     if not body:
                         break
-                unwanted = length > self._limit or (first & TYPE == PUBLISH and first & _QOS_2)
+                unwanted = length > self._limit or (first & TYPE == PUBLISH and first & QOS_2)
                 if unwanted and not self._refuse(first, length, buffer[body:end]):
                     break
                 stop = body + length
@@ -114,10 +112,10 @@ class MqttIncoming:
     def _refuse(self, first: int, length: int, rest: bytes) -> bool:
         """Raise OversizeError; return False as long as the topic to be named is not complete."""
         if first & TYPE == PUBLISH:
-            if first & _QOS_2:
+            if first & QOS_2:
                 raise with_qos_2()
-            size = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
-            if len(rest) < _LENGTH_BYTES or len(rest) < size:
+            size = LENGTH_BYTES + int.from_bytes(rest[:LENGTH_BYTES], "big")
+            if len(rest) < LENGTH_BYTES or len(rest) < size:
                 return False
-            raise too_long("message", length, self._limit, rest[_LENGTH_BYTES:size])
+            raise too_long("message", length, self._limit, rest[LENGTH_BYTES:size])
         raise too_long("packet", length, self._limit)

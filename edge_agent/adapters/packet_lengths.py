@@ -13,12 +13,13 @@ packet is read from the socket.
 
 from __future__ import annotations
 
-_PUBLISH = 0x30
-_TYPE = 0xF0
-_QOS_2 = 0x04
+from edge_agent.wire.mqtt_packets import PUBLISH, TYPE
+
+QOS_2 = 0x04
+"""The bit of a PUBLISH's first byte that QoS 2 alone sets."""
 _MORE = 0x80
 _MOST_SHIFT = 21  # four bytes of seven bits
-_LENGTH_BYTES = 2  # before a topic
+LENGTH_BYTES = 2  # before a topic
 
 
 class OversizeError(ConnectionError):
@@ -75,7 +76,7 @@ class PacketLengths:
                 self._topic += piece
                 at += len(piece)
                 if not self._topic_needs():
-                    name = bytes(self._topic[_LENGTH_BYTES:])
+                    name = bytes(self._topic[LENGTH_BYTES:])
                     self.refused = too_long("message", self._length, self._limit, name)
                     raise self.refused
             elif self._body:
@@ -98,8 +99,8 @@ class PacketLengths:
             return
         self.packets += 1
         command, self._command = self._command, None
-        publish = command & _TYPE == _PUBLISH
-        if publish and command & _QOS_2:
+        publish = command & TYPE == PUBLISH
+        if publish and command & QOS_2:
             self.refused = with_qos_2()
             raise self.refused
         self._body = self._length
@@ -112,6 +113,6 @@ class PacketLengths:
 
     def _topic_needs(self) -> int:
         topic = self._topic or b""
-        if len(topic) < _LENGTH_BYTES:
-            return _LENGTH_BYTES - len(topic)
-        return _LENGTH_BYTES + int.from_bytes(topic[:_LENGTH_BYTES]) - len(topic)
+        if len(topic) < LENGTH_BYTES:
+            return LENGTH_BYTES - len(topic)
+        return LENGTH_BYTES + int.from_bytes(topic[:LENGTH_BYTES]) - len(topic)

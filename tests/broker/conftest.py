@@ -16,7 +16,13 @@ import pytest
 from edge_agent.testing.mosquitto import Mosquitto
 from tests.broker.ending import PATIENCE, end_all
 from tests.broker.lab import Lab
-from tests.support import fan
+from tests.support import fan, loop_wake
+
+
+@pytest.fixture(params=[False, True], ids=["thread", "loop"])
+def each_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test with paho's own thread, and with the client of the daemon's loop."""
+    monkeypatch.setattr(loop_wake, "on_loop", request.param)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from paho.mqtt import subscribe
@@ -11,26 +10,15 @@ from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
-from tests.support.loop_wake import LoopWake
+from tests.support import loop_wake
 from tests.support.session_loop import SessionLoop
 
-pytestmark = pytest.mark.broker
-on_loop = False
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["thread", "loop"])
-def _client(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test with paho's own thread, and with the client of the daemon's loop."""
-    global on_loop
-    on_loop = request.param
-    yield
-    on_loop = False
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("each_client")]
 
 
 def join(broker: Mosquitto, name: str, *filters: str, **fields: object) -> SessionLoop:
-    wake = LoopWake() if on_loop else threading.Event()
     settings = MqttSettings(broker.host, name, broker.port, **fields)  # type: ignore[arg-type]
-    client = wake.connect(settings) if isinstance(wake, LoopWake) else PahoClient(settings, wake.set)
+    client, wake = loop_wake.connect(settings)
     session = Session(
         SessionSettings(backoff_base=0.1, backoff_cap=0.5),
         lambda online: Publication(f"birth/{name}", b"online" if online else b"offline", retain=True),

@@ -1,22 +1,21 @@
 import gc
 import random
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.mqtt import MqttSettings
 from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings, SessionState
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_hub.cli import main
-from tests.support.loop_wake import LoopWake
+from tests.support import loop_wake
 from tests.support.session_loop import SessionLoop
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("each_client")]
 SCRIPT = Path(__file__).parents[2] / "tools" / "mosquitto" / "make_ca.sh"
 
 
@@ -37,20 +36,7 @@ def broker(ca: Path, tmp_path: Path) -> Iterator[Mosquitto]:
     broker.stop()
 
 
-on_loop = False
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["thread", "loop"])
-def _client(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test with paho's own thread, and with the client of the daemon's loop."""
-    global on_loop
-    on_loop = request.param
-    yield
-    on_loop = False
-
-
 def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str = "") -> SessionLoop:
-    wake = LoopWake() if on_loop else threading.Event()
     settings = MqttSettings(
         broker.host,
         name or certificate,
@@ -66,7 +52,7 @@ def join(broker: Mosquitto, ca: Path, certificate: str, *filters: str, name: str
         [Subscription(f) for f in filters],
         random.Random(0),
     )
-    client = wake.connect(settings) if isinstance(wake, LoopWake) else PahoClient(settings, wake.set)
+    client, wake = loop_wake.connect(settings)
     pump = SessionLoop(session, client, SystemClock(), wake)
     pump.start()
     return pump

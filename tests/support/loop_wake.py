@@ -1,4 +1,4 @@
-"""A real loop in the place of the event that `SessionLoop` waits on, for the client that needs one."""
+"""Both MQTT clients for `SessionLoop`: paho's thread and an event to wait on, or a real loop instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 
 from edge_agent.adapters.loop import Loop
-from edge_agent.adapters.mqtt import MqttSettings
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
 from edge_agent.adapters.mqtt_loop import LoopMqttClient
 
 
@@ -29,3 +29,16 @@ class LoopWake(threading.Event):
         assert timeout is not None
         self.loop.wait(min(time.monotonic() + timeout, self.client.deadline))
         return True
+
+
+on_loop = False
+"""Which client `connect` returns; the fixture ``each_client`` sets it."""
+
+
+def connect(settings: MqttSettings) -> tuple[PahoClient, threading.Event]:
+    """Return a client, and what its `SessionLoop` waits on."""
+    if on_loop:
+        waits = LoopWake()
+        return waits.connect(settings), waits
+    wake = threading.Event()
+    return PahoClient(settings, wake.set), wake

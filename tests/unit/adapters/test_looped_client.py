@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from edge_agent.adapters.looped_client import OUT_BYTES, LoopedClient, replaces_
 from edge_agent.adapters.mqtt_incoming import MqttIncoming
 from edge_agent.protocol.ports import MQTT_311, Received
 from edge_agent.wire.mqtt_packets import packet, publish_0, text_field
+from tests.support import unix_broker
 
 PLENTY = 1 << 20
 CONNACK = b"\x20\x02\0\0"
@@ -29,12 +29,7 @@ class Link:
         )
         self.client.on_message = self._hear
         self.client.on_disconnect = lambda _c, _d, _f, code, _p: self.ended.append(str(code))
-        name = f"\0test-{os.getpid()}-{os.urandom(8).hex()}"
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(name)
-            server.listen(1)
-            self.client.connect(name)
-            self.broker, _ = server.accept()
+        self.broker = unix_broker.accept(self.client)
         self.client.flush()
         assert self.read()[:1] == b"\x10"
         assert self.take(CONNACK) == []

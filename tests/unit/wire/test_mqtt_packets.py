@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +20,7 @@ from edge_agent.wire.mqtt_packets import (
     read_publish,
     text_field,
 )
+from tests.support import unix_broker
 
 topics = st.text("ab/é", min_size=1, max_size=40)
 payloads = st.binary(max_size=300)
@@ -79,12 +77,7 @@ class Reader:
         version = MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=version, transport="unix")
         self.client.on_message = self._hear
-        name = f"\0test-{os.getpid()}-{os.urandom(8).hex()}"
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(name)
-            server.listen(1)
-            self.client.connect(name)
-            self.broker, _ = server.accept()
+        self.broker = unix_broker.accept(self.client)
         self.broker.sendall(b"\x20\x03\0\0\0" if five else b"\x20\x02\0\0")
         self.client.loop_read()
 
