@@ -16,7 +16,7 @@ help: ## list the targets
 setup: .venv/.stamp ## create .venv with all dependencies for development
 
 # The kernels are built at installation: their sources are prerequisites. The Python files are used in place.
-DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[oidc,otlp]'
+DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[enrol,notify,oidc,otlp]'
 
 .venv/.stamp: pyproject.toml tools/edge_convert/pyproject.toml tools/edge_hub/pyproject.toml constraints.txt CMakeLists.txt $(wildcard edge_agent/*/kernel/*)
 	@tools/ensure_system.sh cc python3
@@ -25,7 +25,7 @@ DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[oidc,otlp]
 	$(PIP) install -c constraints.txt --no-build-isolation $(DISTRIBUTIONS)
 	@touch $@
 
-C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] tests/native/*.c tools/packaging/wheels/*.h)
+C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] benchmarks/*.c tests/native/*.c tools/packaging/wheels/*.h)
 
 lint: setup ## run ruff, clang-format, mypy --strict and import-linter
 	.venv/bin/ruff check .
@@ -41,6 +41,10 @@ demo: setup ## run the demo on real data: train, convert, three devices, a week 
 hub-demo: setup ## run the hub as a service with a broker, three daemons, 200 simulated devices and a rollout (JSON=1: JSON output)
 	@tools/ensure_system.sh mosquitto
 	$(PY) -m examples.hub.demo $(if $(JSON),--json)
+
+learn-demo: setup ## let three daemons learn an office from a template, and roll out what the fleet learned (JSON=1: JSON output)
+	@tools/ensure_system.sh mosquitto
+	$(PY) -m examples.learning.demo $(if $(JSON),--json)
 
 docs: setup ## build the documentation site in build/site and check all links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
@@ -63,7 +67,7 @@ screenshots: setup ## make docs/images from a run of the demo
 
 test: setup lint ## run lint and all tests, with a real Mosquitto
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
-		promtool amtool haproxy pgbouncer clang unshare chromium $(ARM64_TOOLS)
+		promtool amtool haproxy pgbouncer redis-server clang unshare chromium $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure all figures in ten minutes and write benchmarks/results and the report (ONLY="step link", JSON=1)
@@ -166,7 +170,7 @@ hub-image: hub-wheelhouse ## build the hub's container image dist/edge-hub_ARCH.
 	@tools/ensure_system.sh buildah mmdebstrap
 	tools/packaging/image/build.sh hub
 
-SCALE_OUT := haproxy initdb mosquitto openssl pgbouncer prometheus prometheus-alertmanager promtool
+SCALE_OUT := haproxy initdb mosquitto openssl pgbouncer prometheus prometheus-alertmanager promtool redis-server
 
 scale-out: setup ## start the scale-out set of deploy/scale on this machine, until Ctrl-C
 	@tools/ensure_system.sh $(SCALE_OUT)
@@ -230,7 +234,8 @@ faults-hub: setup ## test the hub's faults: 30 kills, 20 restarts of broker and 
 faults-daemon: setup ## run the long fault tests of the daemon: 50 kills, floods of messages of all sizes, failing disks
 	@tools/ensure_system.sh mosquitto mosquitto_passwd openssl mkfs.ext4 setpriv
 	EDGE_AGENT_FAULTS=long .venv/bin/pytest --timeout=1800 tests/broker/test_daemon_faults.py \
-		tests/broker/test_oversize.py tests/broker/test_disks.py tests/broker/test_login.py
+		tests/broker/test_oversize.py tests/broker/test_disks.py tests/broker/test_login.py \
+		tests/broker/test_killed_learner.py
 
 bench-daemon: setup ## measure the daemon's time, memory and start
 	@tools/ensure_system.sh mosquitto

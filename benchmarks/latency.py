@@ -4,9 +4,9 @@ Theory of operation. Daemon and echo run in processes of their own at one Mosqui
 each round, under the same load (`benchmarks.message_load`): lone messages first, then 4,000 per second to 200
 agents, which decide on arrival within ticks of a second. Times are taken outside, and include the broker both
 ways. The processor time is that of the process, divided by the messages sent to it. A figure is the median of
-the rounds; its ratio is the median of the ratios within a round. Of a stream the median alone is told: an
-agent that keeps its action does not answer, and its next answer counts from there. The last case has a
-thousand agents, each of whose arrivals is a tick, at 2,000 messages per second. A daemon is made to speak
+the rounds; its ratio is the median of the ratios within a round. Of a stream the median alone is told, and
+counts from the newest message on the topic: an agent that keeps its action does not answer. The last case has
+a thousand agents, each of whose arrivals is a tick, at 2,000 messages per second. A daemon is made to speak
 MQTT 3.1.1 by a relay that refuses MQTT 5. The echo speaks what paho speaks by itself, MQTT 3.1.1, in which it
 costs less than in MQTT 5.
 """
@@ -86,7 +86,7 @@ def measure(port: int, process: int, seconds: float) -> Cost:
     load.lone(10)
     lone = load.lone(LONE)
     before = processor_s(process)
-    sent, times = load.stream(RATE, seconds)
+    sent, times, _ = load.stream(RATE, seconds)
     used = processor_s(process) - before
     load.close()
     return Cost(
@@ -208,12 +208,13 @@ def topics(seconds: float) -> Iterator[Figure]:
         with daemon(folder / "d", broker.port, "", population) as device:
             load = Load(broker.port, TOPICS)
             before, start = device.cpu_s(), time.monotonic()
-            sent, times = load.stream(TOPICS_RATE, 2 * seconds)
+            sent, times, longest = load.stream(TOPICS_RATE, 2 * seconds)
             passed, used = time.monotonic() - start, device.cpu_s() - before
             grid, rss = device.status()["populations"]["grid"], device.rss()
             load.close()
         broker.stop()
     yield at_most(case, "latency p50", quantile(times, 0.5), "ms", 3.0)
+    yield Figure(case, "p50 from the first unanswered message", quantile(longest, 0.5), "ms")
     yield Figure(case, "the daemon's own p50", grid["latency_p50_ms"], "ms")
     yield at_most(case, "processor", 100 * used / passed, "% of a core", 8.0)
     yield at_least(case, "messages in", sent / (2 * seconds), "1/s", 0.99 * TOPICS_RATE)

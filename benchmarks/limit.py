@@ -2,20 +2,17 @@
 
 Counted from the model and its planning program, for one agent in a full block: additions, multiplications,
 comparisons, conversions and integer operations on vectors, without loads and stores, which use other ports.
-The limit is two such operations per cycle, as on x86-64 cores with 512-bit vectors. The clock frequency is
-the one that the system reports; a core that runs faster can exceed the computed limit.
+Of several factors the least is counted that an inference can need: two iterations, the second of which finds
+that nothing moved. What a core can do of them is measured (``throughput``).
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
-from edge_agent.engine import planning
+from edge_agent.engine import contraction, planning
 from edge_agent.engine.model import Model
 from edge_agent.engine.storage import Tensor
 
-PORTS = 2
+ITERATIONS = 2
 XLOG2X, EXP, CODE = 13, 15, 13
 
 
@@ -25,13 +22,14 @@ def _applied(tensor: Tensor, rows: int) -> float:
 
 
 def operations(model: Model) -> float:
-    """Return vector operations a lane for inference (one factor) and planning."""
+    """Return vector operations a lane for inference and planning."""
     states = sum(model.num_states)
     total = states * 6.0  # decoding: widen, convert, square, square, sum, normalise
     for b, mixed in zip(model.B, model.mixed[len(model.A) :], strict=False):
         total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
     total += states * (2 + 1 + CODE + 2)  # sum and largest; scale, code, round, narrow
     total += states * 5.0  # and decoded again: whole number, square, square, sum, normalise
+    total += _iterated(model)
     plan = model.plan(model.policy_len, True)
     for op, first, second, count, *rest in plan.ops.tolist():
         if op == planning.EXPAND:
@@ -41,8 +39,14 @@ def operations(model: Model) -> float:
             total += _applied(tensor, tensor.rows) + tensor.rows * (XLOG2X + 1)
         elif op == planning.JOINT:
             total += count * rest[1]
-        elif op in (planning.DOT, planning.LISTED):
+        elif op == planning.DOT:
+            total += 2 * second * rest[1]
+        elif op == planning.LISTED:
             total += 2 * second
+        elif op == planning.PRODUCT:
+            total += 2 * first * rest[1]
+        elif op == planning.OUTCOMES:
+            total += rest[0] * (2 * first + XLOG2X + 1)
         elif op == planning.GATHER:
             total += plan.lists[rest[0] + second] - second
         else:
@@ -50,12 +54,24 @@ def operations(model: Model) -> float:
     return total + len(model.policies) * (EXP + 5)
 
 
+def _iterated(model: Model) -> float:
+    """Operations of iterations over states or classes; 0 for one factor."""
+    if len(model.B) == 1:
+        return 0.0
+    over_states, over_classes = model.contractions
+    classes = model.outcome_classes
+    plan = over_classes if classes.patterns else over_states
+    rows = int(classes.classes.sum()) if classes.patterns else sum(model.num_states)
+    total = rows * ITERATIONS * (EXP + 6.0)
+    first, turn = plan.counts
+    for kind, *x in plan.ops[first : first + turn].tolist():
+        if kind == contraction.SUM:
+            total += ITERATIONS * 2 * x[2] * x[3] * x[4]
+        elif kind == contraction.PAIR:
+            total += ITERATIONS * 4 * x[1] * x[2]
+    return total
+
+
 def bytes_moved(model: Model) -> int:
     """Return bytes of an agent's state that a step reads and writes."""
     return 2 * (sum(model.num_states) + len(model.B)) + 4 + 8 * (len(model.A) + len(model.B))
-
-
-def hertz() -> float:
-    """Return the clock that the system states."""
-    found = re.search(r"^cpu MHz\s*:\s*([\d.]+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return float(found[1]) * 1e6 if found else 2.4e9

@@ -21,14 +21,18 @@ from multiprocessing import Queue, get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.cases import run
 from benchmarks.figures import LESS, Figure, at_least, at_most
 from edge_agent.adapters.bundle_folder import BundleFolder
 from edge_agent.adapters.mqtt import MqttSettings, PahoClient
 from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
 from edge_agent.adapters.system_clock import SystemClock
+from edge_agent.memory.arena import Arena, total
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication, Subscription
+from edge_agent.protocol.sample_buffer import SampleBuffer
 from edge_agent.protocol.session import (
     Connect,
     Delivered,
@@ -88,7 +92,11 @@ def outbox() -> Iterator[Figure]:
         wake = threading.Event()
         store = SqliteOutboxStore(Path(folder) / "outbox.db", wake.set)
         box = Outbox(OutboxSettings(), "t", store)
-        telemetry = Telemetry(seconds=2.0)
+        columns = SampleBuffer.columns(20_000)
+        samples = SampleBuffer(
+            [f"sensor-{n}" for n in range(50)], Arena(total(columns)).allocate("samples", columns)
+        )
+        telemetry = Telemetry(seconds=2.0, samples=samples)
         session = Session(SessionSettings(), _birth, [], random.Random(0))
         rng = random.Random(1)
         start, cpu, written = time.monotonic(), _cpu(), _written()
@@ -96,7 +104,8 @@ def outbox() -> Iterator[Figure]:
         while (elapsed := time.monotonic() - start) < OUTBOX_SECONDS:
             while count < elapsed * RATE:
                 # 50 sensors with noise, read to a hundredth: as little to compress as sensors give
-                telemetry.sample(f"sensor-{count % 50}", round(rng.gauss(20.0, 2.0), 2), time.time())
+                value = np.array([round(rng.gauss(20.0, 2.0), 2)], np.float32)
+                samples.add(np.array([count % 50]), value, time.time())
                 count += 1
             body = telemetry.due({"rooms": {"tick": count}}, 0, time.monotonic())
             if body is not None:

@@ -3,8 +3,9 @@
 Theory of operation. One thread without locks, so that the load takes little of the machine that it measures:
 packets are written and read by `edge_agent.wire.mqtt_packets`, over one socket, with QoS 0. An answer to a
 message on topic T arrives on T + "/set". A time ends when the answer has been read from the socket; it
-includes both ways through the broker. If a topic is published to again before its answer, the older time is
-the one that is kept, so what is replaced by a newer message is counted with its whole delay.
+includes both ways through the broker, and counts from the newest message on T. An agent that keeps its action
+gives no answer; an answer's time from the first message on T since the last answer is therefore kept apart,
+as the most that a delay can have been.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Load:
         self.answers = 0
         self._agents = agents
         self._random = random.Random(1)
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, list[float]] = {}
         self._times: list[float] = []
+        self._longest: list[float] = []
         self._held = b""
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -50,7 +52,7 @@ class Load:
 
     def lone(self, count: int) -> list[float]:
         """Publish ``count`` messages, each after the answer to the one before; return seconds, sorted."""
-        self._times, self._asked = [], {}
+        self._times, self._longest, self._asked = [], [], {}
         for number in range(count):
             answered = len(self._times)
             self._publish(number)
@@ -61,9 +63,11 @@ class Load:
             time.sleep(PAUSE_S)
         return sorted(self._times)
 
-    def stream(self, rate: float, seconds: float) -> tuple[int, list[float]]:
-        """Publish ``rate`` messages per second; return how many, and the seconds of the answers, sorted."""
-        self._times, self._asked, sent = [], {}, 0
+    def stream(self, rate: float, seconds: float) -> tuple[int, list[float], list[float]]:
+        """Publish ``rate`` messages per second; return how many, and the seconds of the answers from the
+        newest message and from the first since the last answer, both sorted.
+        """
+        self._times, self._longest, self._asked, sent = [], [], {}, 0
         start = time.perf_counter()
         while (passed := time.perf_counter() - start) < seconds:
             while sent < passed * rate:
@@ -73,7 +77,7 @@ class Load:
         end = time.perf_counter() + 0.5
         while (left := end - time.perf_counter()) > 0:
             self._receive(left)
-        return sent, sorted(self._times)
+        return sent, sorted(self._times), sorted(self._longest)
 
     def close(self) -> None:
         """Disconnect."""
@@ -81,7 +85,8 @@ class Load:
 
     def _publish(self, number: int) -> None:
         topic = f"z/a{number % self._agents}"
-        self._asked.setdefault(topic, time.perf_counter())
+        now = time.perf_counter()
+        self._asked.setdefault(topic, [now, now])[1] = now
         self._socket.sendall(publish_0(topic, b"%d" % self._random.randrange(OUTCOMES), False))
 
     def _receive(self, seconds: float) -> None:
@@ -99,7 +104,8 @@ class Load:
                 asked = self._asked.pop(topic.decode().removesuffix(ANSWER), None)
                 self.answers += 1
                 if asked is not None:
-                    self._times.append(now - asked)
+                    self._times.append(now - asked[1])
+                    self._longest.append(now - asked[0])
             at = body + length
         self._held = buffer[at:]
 

@@ -51,16 +51,18 @@ def peers(results: Mapping[str, Result], canvas: Canvas) -> bool:
     if "peers" not in results:
         return False
     axes = canvas.subplots()
-    figures = results["peers"].figures
+    figures = [
+        f
+        for f in results["peers"].figures
+        if f.figure in ("batched", "one agent") and "num_iter" not in (f.baseline or "")
+    ]
     models = list(dict.fromkeys(figure.case for figure in figures))
     baselines = list(dict.fromkeys(figure.baseline for figure in figures))
     width = 0.8 / len(baselines)
     for place, baseline in enumerate(baselines):
-        found = {f.case: f.ratio or 0.0 for f in figures if f.baseline == baseline}
-        at = [index + (place - (len(baselines) - 1) / 2) * width for index in range(len(models))]
-        bars = axes.bar(
-            at, [found.get(model, 0.0) for model in models], width, label=baseline, color=_colour(place)
-        )
+        found = {models.index(f.case): f.ratio or 0.0 for f in figures if f.baseline == baseline}
+        at = [index + (place - (len(baselines) - 1) / 2) * width for index in found]
+        bars = axes.bar(at, list(found.values()), width, label=baseline, color=_colour(place))
         axes.bar_label(bars, fmt="%.0f", fontsize=7)
     axes.set_xticks(range(len(models)), models)
     axes.set(ylabel="times as long", title="pymdp beside edge-agent, two cores each", yscale="log")

@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "support_bundle",
     "metrics",
     "provision",
+    "enrol",
     "init",
     "record",
 )

@@ -1,10 +1,12 @@
 """pymdp's JAX agent and the best JAX we can write, on the golden models; run by the peers' own Python.
 
-Prints one JSON object a model: seconds a step of one pymdp agent (its functions, fused in one jit), and
+Prints one JSON object a model: seconds a step of one pymdp agent, its functions fused in one jit (``single``)
+and inside ``lax.scan`` over many ticks (``scan``: no call a step, for agents that live in a simulation), and
 seconds an agent-step of a shared model over batches of beliefs, at the best batch size: ``vmap`` of those
 functions, and ``batched``, the same mathematics written for batches by hand. That one plans level by level,
 so that policies share prefixes, keeps the predicted beliefs of planning as the next prior, and runs 16
-fixed-point iterations as pymdp does.
+fixed-point iterations as pymdp does (`jax_factors` for more than two factors). With one factor an iteration
+is enough: ``single_1``, ``scan_1`` and ``vmap_1`` are with ``num_iter=1``, pymdp's default is 16.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax_factors import step_of  # type: ignore[import-not-found]  # beside this file
 from numpy.typing import NDArray
 from pymdp import control
 from pymdp.algos import run_factorized_fpi
 
 BATCHES = (64, 256, 1024, 4096)
+TICKS = 200
 HIGHEST = partial(jnp.einsum, precision="highest")
 
 Arrays = list[jax.Array]
@@ -57,8 +61,8 @@ def best_time(step: Step, prior: Arrays, obs: jax.Array) -> float:
     return float(np.median(times))
 
 
-def pymdp_step(model: Model) -> Step:
-    """Return a step of one agent through pymdp's own functions."""
+def pymdp_step(model: Model, turns: int = 16) -> Step:
+    """Return a step of one agent through pymdp's own functions, ``turns`` fixed-point iterations each."""
     A, B, C, _, A_deps, B_deps, policies = model
     plans = jnp.asarray(policies)
     E = jnp.ones(len(policies)) / len(policies)
@@ -66,7 +70,7 @@ def pymdp_step(model: Model) -> Step:
 
     def step(prior: Arrays, obs: jax.Array) -> tuple[Arrays, jax.Array]:
         one_hot = [jax.nn.one_hot(obs[m], a.shape[0]) for m, a in enumerate(A)]
-        qs = run_factorized_fpi(A, one_hot, prior, A_deps, num_iter=16)
+        qs = run_factorized_fpi(A, one_hot, prior, A_deps, num_iter=turns)
         q_pi, _ = control.update_posterior_policies(
             plans, qs, A, B, C, E, None, None, A_deps, B_deps, gamma=16.0
         )
@@ -76,20 +80,31 @@ def pymdp_step(model: Model) -> Step:
     return step
 
 
-def single(model: Model) -> float:
+def single(model: Model, turns: int = 16) -> float:
     """Time one agent, everything in one compiled call."""
-    return best_time(jax.jit(pymdp_step(model)), model[3], jnp.zeros(len(model[0]), jnp.int32))
+    step = jax.jit(pymdp_step(model, turns))
+    return best_time(step, model[3], jnp.zeros(len(model[0]), jnp.int32))
 
 
-def vmapped(model: Model, n: int) -> float:
+def scanned(model: Model, turns: int = 16) -> float:
+    """Time one agent in a compiled loop over ``TICKS`` ticks, a tick."""
+    step = pymdp_step(model, turns)
+    run = jax.jit(lambda prior, obs: jax.lax.scan(step, prior, obs))
+    return best_time(run, model[3], jnp.zeros((TICKS, len(model[0])), jnp.int32)) / TICKS
+
+
+def vmapped(model: Model, n: int, turns: int = 16) -> float:
     """Time ``n`` agents of a shared model: vmap over beliefs."""
-    step = jax.jit(jax.vmap(pymdp_step(model)))
+    step = jax.jit(jax.vmap(pymdp_step(model, turns)))
     prior = [jnp.tile(d, (n, 1)) for d in model[3]]
     return best_time(step, prior, jnp.zeros((n, len(model[0])), jnp.int32)) / n
 
 
 def batched(model: Model, n: int) -> float:
     """Time a shared model, ``n`` agents: every contraction is one matrix product for all of them."""
+    if len(model[1]) > 2:
+        many = [jnp.tile(d, (n, 1)) for d in model[3]]
+        return best_time(jax.jit(step_of(model)), many, jnp.zeros((n, len(model[0])), jnp.int32)) / n
     A, B, C, D, A_deps, _, policies = model
     horizon, factors = policies.shape[1], len(B)
     logA = [jnp.log(jnp.clip(a, 1e-16)) for a in A]
@@ -169,8 +184,12 @@ def batched(model: Model, n: int) -> float:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         model = read(Path(sys.argv[1]) / f"{name}.npz")
-        results: dict[str, str | float] = {"model": name, "single": single(model)}
-        for label, peer in (("vmap", vmapped), ("batched", batched)):
+        results: dict[str, str | float] = {"model": name, "single": single(model), "scan": scanned(model)}
+        peers: dict[str, Callable[[Model, int], float]] = {"vmap": vmapped, "batched": batched}
+        if len(model[1]) == 1:
+            results |= {"single_1": single(model, 1), "scan_1": scanned(model, 1)}
+            peers["vmap_1"] = partial(vmapped, turns=1)
+        for label, peer in peers.items():
             times = {n: peer(model, n) for n in BATCHES}
             best = min(times, key=times.__getitem__)
             results |= {label: times[best], f"{label}_batch": best}

@@ -3,8 +3,8 @@
 Theory of operation. The files of this folder are what each program reads in production; here they are
 copied with free ports for theirs (``28...``) and a folder for their paths, and every program is started as
 a child process on loopback: PostgreSQL, pgbouncer, a broker for the hub, one broker per fleet with mutual
-TLS, HAProxy, two ingest workers, two web workers, Prometheus, Alertmanager. Each is waited for. A program
-that is missing or ends is one line and the end of the others.
+TLS, HAProxy, Redis, two ingest workers, two web workers, Prometheus, Alertmanager. Each is waited for. A
+program that is missing or ends is one line and the end of the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,16 @@ MAKE_CA = HERE.parents[1] / "tools" / "mosquitto" / "make_ca.sh"
 FLEETS = ("east", "west")
 PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 WAIT_S = 120.0
-DEVICES, WEB, CORE, POSTGRESQL, PGBOUNCER = 28883, 28320, 28830, 28432, 28433
+DEVICES, WEB, CORE, POSTGRESQL, PGBOUNCER, REDIS = 28883, 28320, 28830, 28432, 28433, 28379
+PROGRAMS = (
+    "haproxy",
+    "pgbouncer",
+    "mosquitto",
+    "redis-server",
+    "prometheus",
+    "prometheus-alertmanager",
+    "openssl",
+)
 WORKERS, PROMETHEUS, ALERTMANAGER = (28321, 28322), 28090, 28093
 
 
@@ -79,8 +88,7 @@ class Stack:
         PlatformError
             A program is missing, ended, or does not answer.
         """
-        programs = ("haproxy", "pgbouncer", "mosquitto", "prometheus", "prometheus-alertmanager", "openssl")
-        found = {name: program(name) for name in programs}
+        found = {name: program(name) for name in PROGRAMS}
         self._make_keys()
         self._start_database(found["pgbouncer"])
         for name in ("core", *FLEETS):
@@ -89,6 +97,8 @@ class Stack:
         self._wait_for("mosquitto-core", self.port(CORE))
         self.run("haproxy", [found["haproxy"], "-db", "-f", str(self._placed("haproxy.cfg"))])
         self._wait_for("haproxy", self.port(DEVICES))
+        self.run("redis", [found["redis-server"], str(self._placed("redis.conf"))])
+        self._wait_for("redis", self.port(REDIS))
         self._start_hub()
         alerts = self._placed("alertmanager.yml")
         here = "--web.listen-address=127.0.0.1:"
@@ -178,7 +188,8 @@ class Stack:
         for number in WORKERS:
             listen = ["--listen", f"127.0.0.1:{self.port(number)}", "--proxies", "127.0.0.1"]
             keys = ["--sign", str(self.keys / "director.key"), "--state", str(self.folder / "var" / "hub")]
-            self.run(f"web-{number}", [*hub, "serve", *common, "--no-ingest", *listen, *keys])
+            channels = ["--channels", f"redis://127.0.0.1:{self.port(REDIS)}"]
+            self.run(f"web-{number}", [*hub, "serve", *common, "--no-ingest", *listen, *keys, *channels])
         now = time.time()
         with Database(self.database()) as database, database.write() as connection:
             admin = accounts.add_user(connection, "operator", "admin", "", now)

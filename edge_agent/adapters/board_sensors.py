@@ -8,6 +8,7 @@ Documentation/accounting/psi.rst, Documentation/ABI/testing/sysfs-class-power; R
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path("/")
 _NOW_BITS = 0b1111
+_TIMEX_BYTES = 512  # more than any struct timex
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
 def temperature_c(root: Path = ROOT) -> float | None:
@@ -94,6 +97,25 @@ def battery(root: Path = ROOT) -> float | None:
         if (capacity := _number(supply / "capacity")) is not None
     ]
     return min(charges, default=None)
+
+
+def clock_state() -> int:
+    """Return what adjtimex(2) says of the kernel's clock; -1: nothing."""
+    return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
+
+
+def clock_synchronised(state: int | None = None) -> bool:
+    """Return whether the kernel takes its clock for synchronised; ``state`` is that of `clock_state`."""
+    return (clock_state() if state is None else state) not in (-1, _TIME_ERROR)
+
+
+def disk_free(folder: Path) -> int | None:
+    """Return the bytes that a user may still write where ``folder`` is; None if it is not there."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize
 
 
 def memory_cgroup(root: Path = ROOT) -> bool:

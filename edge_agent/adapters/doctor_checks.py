@@ -6,7 +6,6 @@ tests.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,6 @@ from edge_agent.adapters.process import user_name
 
 FREE_BYTES = 64 * 1024 * 1024
 FREE_SHARE = 0.05
-_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
-_TIMEX_BYTES = 512  # more than any struct timex
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +59,12 @@ def board(root: Path = board_sensors.ROOT) -> Iterator[Finding]:
     temperature = board_sensors.temperature_c(root)
     if temperature is not None:
         yield Finding("temperature", temperature < 75.0, f"{temperature:.0f} °C", "add a heat sink or a fan")
-    yield clock(_adjtimex())
-
-
-def _adjtimex() -> int:
-    return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
+    yield clock(board_sensors.clock_state())
 
 
 def clock(state: int) -> Finding:
     """Judge the return value of adjtimex(2)."""
-    good = state not in (-1, _TIME_ERROR)
+    good = board_sensors.clock_synchronised(state)
     return Finding(
         "clock",
         good,

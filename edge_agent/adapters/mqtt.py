@@ -22,7 +22,6 @@ import math
 import socket
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.connection_errors import refusal_text, trouble_text
 from edge_agent.adapters.limited_client import LimitedClient, OneConnection
+from edge_agent.adapters.mqtt_inbox import Inbox
 from edge_agent.adapters.packet_lengths import OversizeError, PacketLengths
 from edge_agent.adapters.paho_loader import (
     Client,
@@ -61,13 +61,8 @@ log = logging.getLogger("edge_agent")
 
 _UNSUPPORTED_VERSION = 0x84
 RECEIVE_MAXIMUM = 20
-EVENT_BYTES = 256  # measured: a message in the inbox beside its payload and topic
 PACKET_BYTES = 1024
 """A packet may be so many bytes longer than the longest payload: its topic and properties."""
-ROOM_S = 0.05
-"""How long a QoS 0 message waits for room in the inbox."""
-PATIENCE_S = 1.0
-"""How long any other does; it goes in then all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,62 +93,6 @@ class MqttSettings:
     def max_packet(self) -> int:
         """The most bytes of a packet after its fixed header."""
         return self.max_payload + PACKET_BYTES
-
-
-@dataclass(slots=True)
-class InboxCounters:
-    """What did not get in.
-
-    QoS 0 messages that found the inbox full, messages that are too long, and connections that were closed
-    because of a packet too long to be read.
-    """
-
-    overflow: int = 0
-    too_long: int = 0
-    oversize_disconnects: int = 0
-
-
-class Inbox:
-    """Events between paho's thread and ours, with a limit on the bytes of messages.
-
-    ``room_s`` is how long a QoS 0 message waits for room, ``patience_s`` how long any other.
-    """
-
-    def __init__(
-        self, limit: int, wake: Callable[[], None], room_s: float = ROOM_S, patience_s: float = PATIENCE_S
-    ) -> None:
-        self._limit = limit
-        self._wake = wake
-        self._room_s = room_s
-        self._patience_s = patience_s
-        self._taken = threading.Condition()
-        self._events: deque[tuple[int, Event | int]] = deque()
-        self._bytes = 0
-        self.counters = InboxCounters()
-
-    def put(self, attempt: int, event: Event | int) -> None:
-        """Add an event. A message that finds no room makes paho's thread, and so the broker, wait."""
-        with self._taken:
-            if isinstance(event, Received):
-                size = EVENT_BYTES + len(event.topic) + len(event.payload)
-                patience = self._patience_s if event.qos else self._room_s
-                room = self._taken.wait_for(
-                    lambda: not self._bytes or self._bytes + size <= self._limit, patience
-                )
-                if not room and event.qos == 0:
-                    self.counters.overflow += 1
-                    return
-                self._bytes += size
-            self._events.append((attempt, event))
-        self._wake()
-
-    def drain(self) -> deque[tuple[int, Event | int]]:
-        """Return what is there."""
-        with self._taken:
-            events, self._events = self._events, deque()
-            self._bytes = 0
-            self._taken.notify()
-        return events
 
 
 class PahoClient:

@@ -9,12 +9,11 @@ so that a flood of small messages does not become more events than the loop has 
 
 from __future__ import annotations
 
+from edge_agent.adapters.mqtt_inbox import EVENT_BYTES
 from edge_agent.adapters.packet_lengths import LENGTH_BYTES, QOS_2, OversizeError, too_long, with_qos_2
 from edge_agent.errors import PeerError
 from edge_agent.protocol.ports import Received
 from edge_agent.wire.mqtt_packets import PUBLISH, QOS, RETAIN, TYPE, long_length, read_publish
-
-EVENT_BYTES = 256  # measured: a message in the inbox beside its payload and topic
 
 
 class MqttIncoming:

@@ -25,14 +25,15 @@ from typing import Any, Protocol
 from edge_agent.adapters.connection_errors import trouble_text
 from edge_agent.adapters.limited_client import OneConnection
 from edge_agent.adapters.looped_client import LoopedClient
-from edge_agent.adapters.mqtt import Inbox, MqttSettings, PahoClient
+from edge_agent.adapters.mqtt import MqttSettings, PahoClient
+from edge_agent.adapters.mqtt_inbox import Inbox
 from edge_agent.adapters.mqtt_incoming import MqttIncoming
 from edge_agent.adapters.paho_loader import Client
 from edge_agent.protocol.ports import MQTT_5, Disconnected, Event
 
 log = logging.getLogger("edge_agent")
 
-GATHER_S = 0.003
+GATHER_S = 0.0045
 MISC_S = 1.0
 """How often paho looks after the keep-alive."""
 
@@ -152,19 +153,25 @@ class LoopMqttClient(PahoClient):
         while self._handovers:
             self._take_over(*self._handovers.popleft())
         served, now = self._served, time.monotonic()
-        if served is not None:
-            taken = False
-            for message in served.receive(self._settings.inbox_bytes):
-                self._inbox.put(self._attempt, message)
-                taken = True
-            if taken:
-                self._loop.gather(now + GATHER_S)
-            self._inbox.counters.too_long += served.incoming.too_long
-            served.incoming.too_long = 0
-            if now >= self._misc_at:
-                self._misc_at = now + MISC_S
-                served.loop_misc()
-        return super().events()
+        if served is None:
+            return super().events()
+        events: list[Event] = []
+        for message in served.receive(self._settings.inbox_bytes):
+            if self._inbox:  # what paho has read came before it
+                events += super().events()
+            if self._ended:
+                break
+            events.append(message)
+        if events:
+            self._loop.gather(now + GATHER_S)
+        self._inbox.counters.too_long += served.incoming.too_long
+        served.incoming.too_long = 0
+        if now >= self._misc_at:
+            self._misc_at = now + MISC_S
+            served.loop_misc()
+        if self._inbox:
+            events += super().events()
+        return events
 
     def _make_inbox(self) -> Inbox:
         return _Events(self._settings.inbox_bytes, self._wake)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.output import add_output_options, print_json, print_table, size_text
+from edge_agent.memory.arena import total
 
 if TYPE_CHECKING:
     from edge_agent.commands.compose import Composed
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(
             {
                 "home_assistant": shown,
+                "telemetry": _telemetry(composed),
                 "budget": plan.budget,
                 "total": plan.total,
                 "arena": plan.arena,
@@ -108,8 +110,38 @@ def run(arguments: argparse.Namespace) -> int:
                 f"home assistant: {row['population']}: {row['agents']} of {row['size']} agents, "
                 f"{row['entities']} entities, at most {row['messages_per_s']:g} messages per second"
             )
+        for line in telemetry_lines(composed):
+            print(line)
     plan.check(composed.budget_source)
     return 0
+
+
+def _telemetry(composed: Composed) -> dict[str, Any] | None:
+    """Return what the series of chosen agents cost; None without any."""
+    samples = composed.samples
+    if samples is None:
+        return None
+    limit = composed.settings.profile.telemetry_bytes_s * 3600.0
+    return {
+        "series": len(samples.names),
+        "bytes_per_hour": round(samples.bytes_per_hour),
+        "memory_bytes": total(samples.columns) + sum(line.nbytes for line in samples.lines),
+        "limit_bytes_per_hour": round(limit),
+    }
+
+
+def telemetry_lines(composed: Composed) -> list[str]:
+    """Return what the series of chosen agents cost, for people."""
+    cost = _telemetry(composed)
+    if cost is None:
+        return []
+    text = (
+        f"telemetry: {cost['series']} series, at most {size_text(cost['bytes_per_hour'])} per hour before "
+        f"compression, {size_text(cost['memory_bytes'])} of memory"
+    )
+    if 0 < cost["limit_bytes_per_hour"] < cost["bytes_per_hour"]:
+        text += f"; thinned to the profile's {size_text(cost['limit_bytes_per_hour'])} per hour"
+    return [text]
 
 
 def _shown_agents(composed: Composed) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,11 @@ from edge_agent.services.kept_state import KeptState, look, open_state
 if TYPE_CHECKING:
     from edge_agent.config.profile import Profile
     from edge_agent.config.records import Config
-    from edge_agent.memory.budget import Plan
+    from edge_agent.memory.arena import Column
+    from edge_agent.memory.budget import Line, Plan
     from edge_agent.runtime.assembly import Prepared
     from edge_agent.runtime.reporting.agent_entities import Shown
+    from edge_agent.runtime.reporting.sample_plan import SamplePlan
 
 log = logging.getLogger("edge_agent")
 
@@ -38,6 +41,7 @@ DAEMON_LIBRARIES = (
     "edge_agent.runtime.daemon",
 )
 PEERING = "edge_agent.runtime.peers.coordinator"
+AGENT_SAMPLES = "edge_agent.runtime.reporting.agent_samples"
 AGENT_STATES = "edge_agent.runtime.reporting.agent_states"
 
 
@@ -60,6 +64,8 @@ class Composed:
     plan: Plan
     state: KeptState
     lock: StateLock | None = None
+    samples: SamplePlan | None = None
+    """What the ``telemetry`` sections ask for."""
 
     @property
     def config(self) -> Config:
@@ -119,6 +125,8 @@ def _load_for(config: Config) -> None:
         importlib.import_module(PEERING)
     if _shows_agents(config):
         importlib.import_module(AGENT_STATES)
+    if config.telemetry:
+        importlib.import_module(AGENT_SAMPLES)
     for population in config.population:
         if any(entry.plugin for entry in population.observe) or any(entry.plugin for entry in population.act):
             restore_libraries()
@@ -132,7 +140,7 @@ def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
         config = followed(settings.config, state.client)
         if config != settings.config:
             try:
-                composed = _planned(replace(settings, config=config), state, base)
+                composed = _planned(replace(settings, config=config), state, base, configured=False)
                 composed.plan.check(composed.budget_source)
             except EdgeAgentError as error:
                 log.error("hub: %s; the configured bundles run", error)
@@ -146,7 +154,7 @@ def _composed(settings: Settings, state: KeptState, base: int) -> Composed:
     return composed
 
 
-def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
+def _planned(settings: Settings, state: KeptState, base: int, configured: bool = True) -> Composed:
     from edge_agent.runtime import assembly
 
     prepared = assembly.prepare_all(settings.config, settings.profile, settings.config_path)
@@ -154,8 +162,16 @@ def _planned(settings: Settings, state: KeptState, base: int) -> Composed:
         from edge_agent.runtime.peers.model_checks import check_shares
 
         check_shares(settings.config, prepared, str(settings.config_path))
-    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit())
-    return Composed(settings, prepared, plan, state)
+    samples = None
+    lines: list[Line] = []
+    more: list[tuple[str, Sequence[Column]]] = []
+    if settings.config.telemetry:
+        from edge_agent.runtime.reporting.sample_plan import OWNER, plan_samples
+
+        samples = plan_samples(settings.config, prepared, str(settings.config_path), configured)
+        lines, more = list(samples.lines), [(OWNER, samples.columns)]
+    plan = assembly.make_plan(settings.config, settings.profile, prepared, base, cgroup_limit(), lines, more)
+    return Composed(settings, prepared, plan, state, samples=samples)
 
 
 def shown_agents(composed: Composed) -> dict[str, Shown]:

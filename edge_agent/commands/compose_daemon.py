@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from edge_agent.runtime.peers.loans import LoanKeys
     from edge_agent.runtime.population.actuators import Sink
     from edge_agent.runtime.population.checkpoint import Checkpoints, StateStore
+    from edge_agent.runtime.reporting.agent_samples import AgentSamples
     from edge_agent.runtime.reporting.agent_states import AgentStates
+    from edge_agent.runtime.reporting.health_figures import BoardHealth
     from edge_agent.runtime.reporting.home_assistant import HomeAssistantPublisher
+    from edge_agent.runtime.reporting.learned_publisher import LearnedPublisher
     from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
     from edge_agent.runtime.rollout.bundle_port import BundlePort
     from edge_agent.runtime.rollout.command_handlers import CommandTools
@@ -118,6 +121,7 @@ class DaemonBuilder:
         self.peers: PeerCoordinator | None = None
         self.hub: HubDriver | None = None
         self.telemetry: TelemetryPublisher | None = None
+        self.learned: LearnedPublisher | None = None
         self.governor: GovernorDriver | None = None
         self.home_assistant: HomeAssistantPublisher | None = None
         self._rss = rss
@@ -175,13 +179,15 @@ class DaemonBuilder:
         """Carry out what the hub signs."""
         if self.dispatch is None:
             return
+        from edge_agent.runtime.recording.decision_watch import DecisionWatch
         from edge_agent.runtime.rollout.command_handlers import CommandHandlers
         from edge_agent.runtime.rollout.hub_driver import HubDriver
         from edge_agent.runtime.rollout.stages import RolloutStages
 
         populations, schedule = self.populations, self.schedule
         stages = RolloutStages(client, bundles, populations, schedule, self._rss, self.clock)
-        handlers = CommandHandlers(populations, schedule, self.recorder, self.status, tools)
+        watch = self.tick.watch = DecisionWatch()
+        handlers = CommandHandlers(populations, schedule, self.recorder, self.status, tools, watch)
         driver = HubDriver(
             client,
             store,
@@ -198,11 +204,17 @@ class DaemonBuilder:
         self._speakers.append(driver)
 
     def publish_telemetry(
-        self, telemetry: Telemetry, outbox: Outbox, damaged: Callable[[], int] = lambda: 0
+        self,
+        telemetry: Telemetry,
+        outbox: Outbox,
+        damaged: Callable[[], int] = lambda: 0,
+        board: BoardHealth | None = None,
+        samples: AgentSamples | None = None,
     ) -> None:
-        """Report counters through ``outbox``."""
+        """Report counters, the board's health and the samples of chosen agents through ``outbox``."""
         if self.dispatch is None:
             return
+        from edge_agent.runtime.reporting.health_figures import HealthFigures
         from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
 
         publisher = TelemetryPublisher(
@@ -216,10 +228,34 @@ class DaemonBuilder:
             clock=self.clock,
             rss=self._rss,
             peer_figures=None if self.peers is None else self.peers.status.figures,
+            health=None if board is None else HealthFigures(board, self.governor, lambda: outbox.backlog),
+            samples=samples,
         )
         self.telemetry = publisher
         self.status.sections["telemetry"] = publisher.status
         self._speakers.append(publisher)
+
+    def _publish_learned(self, checkpoints: Checkpoints | None) -> None:
+        """Send what populations learn to the hub, through the outbox of telemetry."""
+        if self.telemetry is None:
+            return
+        from edge_agent.runtime.reporting.learned_publisher import LearnedPublisher
+
+        def save() -> bool:
+            if checkpoints is None:
+                return True  # nothing is kept that could be counted again
+            before = checkpoints.counters.failed
+            checkpoints.write(self.populations.groups, self.clock)
+            return checkpoints.counters.failed == before
+
+        publisher = LearnedPublisher(self.populations, self.telemetry.outbox, save, self.clock)
+        self.learned = publisher
+        self.status.sections["learned"] = publisher.status
+        self._speakers.append(publisher)
+
+    def send_learned(self, name: str | None) -> dict[str, int]:
+        """Send what a population learned, or each; return the messages of each."""
+        return {} if self.learned is None else self.learned.send(name)
 
     def show_home_assistant(self, prefix: str, seconds: float, store: StateStore | None = None) -> None:
         """Announce the device to Home Assistant; an empty prefix takes an earlier announcement back."""
@@ -275,6 +311,7 @@ class DaemonBuilder:
         if checkpoints is not None:
             self.status.sections["checkpoint"] = checkpoints.status
         self.populations.change(prepared, [])
+        self._publish_learned(checkpoints)
         if self.hub is not None:
             self.populations.changed.append(self.hub.changed)
         if self.peers is not None:

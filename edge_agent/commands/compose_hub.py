@@ -48,7 +48,12 @@ def connect_hub(
         return
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
     client = make_hub_client(config, kept, configured)
-    tools = CommandTools(reload=reload, recording_file=recording_file, max_rate_hz=profile.max_rate_hz)
+    tools = CommandTools(
+        reload=reload,
+        recording_file=recording_file,
+        max_rate_hz=profile.max_rate_hz,
+        send_learned=builder.send_learned,
+    )
     builder.connect_hub(client, store, BundleWorker(BundleFolder(folder), profile, config.hub, wake), tools)
 
 

@@ -114,6 +114,16 @@ def _explain(arguments: argparse.Namespace, entries: list[dict[str, Any]], find:
 
 
 def _print_explanation(found: Explanation) -> None:
+    _print_decision(found)
+    if found.learned is None or found.delivered is None:
+        return
+    counted = f"{found.learned['updates']} agents' ticks counted, new tables {found.learned['swaps']} times"
+    same = "the same action" if found.delivered.chosen == found.chosen else "another action"
+    print(f"\nby the delivered tables ({counted}): {same}")
+    _print_decision(found.delivered)
+
+
+def _print_decision(found: Explanation) -> None:
     print(f"{found.agent} observed {', '.join(found.observed)} (surprise {found.free_energy:.3f} nats)")
     for factor, states in found.beliefs.items():
         print(f"believed {factor}: " + ", ".join(f"{state} {p:.3f}" for state, p in states))

@@ -72,13 +72,14 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.durable_files import StateDirectory
     from edge_agent.adapters.loop import Loop
+    from edge_agent.adapters.restarts import RestartLog
     from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
     from edge_agent.commands.compose import compose
     from edge_agent.commands.compose_daemon import DaemonBuilder
     from edge_agent.commands.compose_hub import connect_hub, join_peers
+    from edge_agent.commands.compose_telemetry import publish_telemetry
     from edge_agent.memory.arena import Arena
-    from edge_agent.protocol.telemetry import Telemetry
     from edge_agent.runtime.governor.governor import Governor
     from edge_agent.runtime.population.checkpoint import Checkpoints
     from edge_agent.runtime.populations import Populations
@@ -98,6 +99,8 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     closing.callback(programs.close)
     reloader = Reloader(lambda: compose(arguments.config, arguments.profile), populations, loop.wake)
     outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
+    restarts = RestartLog(Path(device.state_dir))
+    restarts.begin()
     if outbox is not None:
         closing.callback(lambda: outbox.close(clock.time(), lambda: loop.wait(clock.monotonic() + 1.0)))
     if client is not None:  # its thread would take the last messages along
@@ -117,8 +120,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     join_peers(builder, composed, lambda: readings().battery)
     connect_hub(builder, composed, loop.wake, reloader.ask, lambda: _recording_file(config.recorder))
     if outbox is not None:
-        telemetry = Telemetry(device.telemetry_s, profile.telemetry_bytes_s)
-        builder.publish_telemetry(telemetry, outbox.outbox, outbox.damaged)
+        publish_telemetry(builder, composed, outbox, restarts)
     store = StateDirectory(Path(device.state_dir))
     if broker is not None and (broker.home_assistant or (Path(device.state_dir) / DISCOVERY_RECORD).exists()):
         builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
@@ -141,6 +143,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     closing.callback(notifier.close)
     watchdog = Watchdog(notifier, status.summary)
     code = _serve(daemon, loop, clock, watchdog, reloader.ask, status.summary, after_pass, server, client)
+    restarts.end(failed=code != EXIT_DONE)
     if starts is not None:
         (starts.end if code == EXIT_DONE else starts.fail)()
     return code

@@ -26,11 +26,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.config import bounds, peer_records, profile, records
+from edge_agent.config import bounds, peer_records, profile, records, telemetry_records
 from edge_agent.config.peer_checks import check_peers, resolve_peers
 from edge_agent.config.profile import Profile
 from edge_agent.config.pydantic_errors import problem_line
 from edge_agent.config.records import Config, PopulationConfig
+from edge_agent.config.telemetry_checks import check_telemetry, resolve_telemetry
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.wire.population_topics import check_population_topics
@@ -46,9 +47,14 @@ _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 
 def checked_records() -> None:
     """Make the names of ``config.bounds`` known where annotations use them: pydantic looks them up there."""
-    for module in (records, peer_records, profile):
+    for module in (records, peer_records, profile, telemetry_records):
         vars(module).update({name: kind for name, kind in vars(bounds).items() if not name.startswith("_")})
-    sections = (peer_records.PeersConfig, peer_records.ObjectiveConfig, peer_records.ShareConfig)
+    sections = (
+        peer_records.PeersConfig,
+        peer_records.ObjectiveConfig,
+        peer_records.ShareConfig,
+        telemetry_records.TelemetryConfig,
+    )
     vars(records).update({section.__name__: section for section in sections})
 
 
@@ -147,6 +153,7 @@ def _resolve(document: dict[str, Any], base: Path) -> None:
             if table.get(key):
                 table[key] = str(base / table[key])
     resolve_peers(document, base)
+    resolve_telemetry(document, base)
     for role in ("keys", "release_keys"):
         document["hub"][role] = [str(base / key) for key in document["hub"][role]]
 
@@ -183,6 +190,7 @@ def _check_rules(document: dict[str, Any], path: Path) -> None:
                 _check_act(act, f"{key}.act[{index}]", document["commands"])
             check_population_topics(population, population["name"], key)
         check_peers(document)
+        check_telemetry(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

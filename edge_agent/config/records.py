@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Agents,
         Count,
         Keepalive,
+        LearnEvery,
         Name,
         NotEmpty,
         NotNegative,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Value,
     )
     from edge_agent.config.peer_records import ObjectiveConfig, PeersConfig, ShareConfig
+    from edge_agent.config.telemetry_records import TelemetryConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +304,15 @@ class PopulationConfig:
     played faster than time; needs ``step`` arrival or change."""
     threads: Threads = 0
     """Number of threads per step; 0 uses the profile's."""
+    learn: Literal["off", "population", "agent"] = "off"
+    """population: what all agents see and do changes the model that they share; agent: each agent has a model
+    of its own, and learns by itself. The bundle says what learns, and has to carry concentrations. off: the
+    model stays as delivered."""
+    learn_every: LearnEvery = 60
+    """Ticks between new tables of what was learned."""
+    learn_send_s: NotNegative = 0.0
+    """Seconds between contributions of what was counted to the hub, at least 3,600; 0: none. The command
+    ``send-learned`` of the hub sends at once."""
     priority: Priority = 5
     """Order in which the governor suspends populations on an overloaded board: 0 first, 9 last."""
     history_kb: Count = 256
@@ -349,6 +360,8 @@ class Config:
     """Objectives of the fleet's devices."""
     population: Annotated[tuple[PopulationConfig, ...], NotEmpty]
     """The populations."""
+    telemetry: tuple[TelemetryConfig, ...] = ()
+    """Series of chosen agents for the hub."""
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     """The flight recorder."""
     commands: tuple[Text, ...] = ()
@@ -364,6 +377,7 @@ def build(document: dict[str, Any]) -> Config:
         hub=_hub(document["hub"]),
         **_together(document),
         population=tuple(build_population(entry) for entry in document["population"]),
+        telemetry=_telemetry(document["telemetry"]),
         recorder=RecorderConfig(**document["recorder"]),
         commands=tuple(document["commands"]),
     )
@@ -384,6 +398,14 @@ def _together(document: dict[str, Any]) -> dict[str, Any]:
         "peers": build_peers(document["peers"]),
         "objective": tuple(build_objective(entry) for entry in document["objective"]),
     }
+
+
+def _telemetry(entries: list[dict[str, Any]]) -> tuple[TelemetryConfig, ...]:
+    if not entries:
+        return ()
+    from edge_agent.config.telemetry_records import build_telemetry
+
+    return tuple(build_telemetry(entry) for entry in entries)
 
 
 def _shares(entries: list[dict[str, Any]]) -> tuple[ShareConfig, ...]:

@@ -177,6 +177,8 @@ class Binding:
             self._modality(number, entry, size)
             for number, (entry, size) in enumerate(zip(modalities, num_obs, strict=True))
         )
+        self.seen = seen_counts(meta, num_obs, where)
+        """For each modality how often each bin was seen in what the model was made of; () if unknown."""
         if maps is None:
             self.controls = tuple(
                 self._control(number, entry, size)
@@ -251,12 +253,38 @@ class Binding:
 
     def modality(self, name: str, key: str) -> int:
         """Return the number of the modality called ``name``; ``key`` is where it was asked for."""
-        return _find([m.name for m in self.modalities], name, f"{key}: {self.where} has no modality")
+        return find_name([m.name for m in self.modalities], name, f"{key}: {self.where} has no modality")
 
     def output(self, name: str, key: str) -> Output:
         """Return the output of the control called ``name``; ``key`` is where it was asked for."""
         names = [output.control.name for output in self.outputs]
-        return self.outputs[_find(names, name, f"{key}: {self.where} has no control")]
+        return self.outputs[find_name(names, name, f"{key}: {self.where} has no control")]
+
+
+def seen_counts(meta: Mapping[str, Any], num_obs: Sequence[int], where: str) -> tuple[tuple[float, ...], ...]:
+    """Return the counts of bins that ``meta`` states for each modality (``seen``), () where it states none.
+
+    Raises
+    ------
+    ConfigError
+        They are not one number from 0 for each bin.
+    """
+    rows: list[tuple[float, ...]] = []
+    for number, (entry, size) in enumerate(
+        zip(meta.get("modalities") or [{}] * len(num_obs), num_obs, strict=True)
+    ):
+        counts = entry.get("seen")
+        if counts is None or not size:
+            rows.append(())
+            continue
+        name = entry.get("name", number)
+        numbers = isinstance(counts, list) and all(
+            type(count) in (int, float) and 0 <= count < math.inf for count in counts
+        )
+        if not numbers or len(counts) != size:
+            raise ConfigError(f"{where}: modality {name}: seen: found {counts!r}, expected {size} counts")
+        rows.append(tuple(float(count) for count in counts))
+    return tuple(rows)
 
 
 class _ActionMap(NamedTuple):
@@ -298,7 +326,8 @@ def _tick_seconds(meta: Mapping[str, Any], where: str) -> float | None:
     return float(value)
 
 
-def _find(names: Sequence[str], name: str, message: str) -> int:
+def find_name(names: Sequence[str], name: str, message: str) -> int:
+    """Return the place of ``name``, which may be given as its number; raises ConfigError with ``message``."""
     if name in names:
         return names.index(name)
     if name.isdecimal() and int(name) < len(names):

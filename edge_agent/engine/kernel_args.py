@@ -5,6 +5,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,25 @@ from numpy.typing import NDArray
 
 import edge_agent.engine._kernel as _kernel
 from edge_agent.engine.isa import chosen
-from edge_agent.engine.kernel_tables import background_of, logarithm, tables
+from edge_agent.engine.kernel_tables import background_of, base_tables, floats, logarithm, tables
 from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.stored_model import StoredModel
+from edge_agent.engine.tick_base import TickBase
+from edge_agent.errors import ConfigError
+from edge_agent.memory.arena import Column
 
 
 def strip_rows(model: StoredModel) -> int:
     """Scratch rows of a strip: beliefs, priors, and the larger of what inference and planning need."""
     states = sum(model.num_states)
     widest = max(t.width for t in (*model.A, *model.B))
-    joint = sum(a.width for a, deps in zip(model.A, model.A_deps, strict=True) if len(deps) > 1)
+    over_states, over_classes = model.contractions
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
     predicting, reset = 2 * widest + patterns, model.options.on_contradiction == "reset"
-    settling = 3 * states + joint
+    settling = 3 * states + over_states.rows
     if model.outcome_classes.patterns:  # and, for agents with soft outcomes, what states came out as
-        settling = states + max(settling, model.outcome_classes.rows)
+        settling = states + max(settling, 5 * int(model.outcome_classes.classes.sum()) + over_classes.rows)
     if model.elimination.rows:  # tables, and once more in double precision for a lane
         settling = model.elimination.rows + model.elimination.rows // 16 + 1
     if reset:  # an even prior
@@ -35,6 +39,11 @@ def strip_rows(model: StoredModel) -> int:
     beside = 2 * states if len(model.B) == 1 else states if reset else 0  # prediction and outcome, or outcome
     inference = 2 * states + max(predicting, beside + max(predicting, settling))
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
+
+
+def table_floats(model: StoredModel) -> int:
+    """Return the floats of the tables of all tensors."""
+    return sum(floats(t, i < len(model.A)) for i, t in enumerate(model.tensors))
 
 
 def search_nodes(model: StoredModel) -> int:
@@ -67,8 +76,31 @@ def log_habits(model: StoredModel) -> NDArray[np.float32]:
 
 
 def lanes(size: int) -> int:
-    """Return the lanes per tile of a population of ``size``."""
+    """Return the lanes per storage tile of a population of ``size`` agents."""
     return 4 if size <= 4 else 16 if size <= 16 else 64
+
+
+def columns(
+    model: StoredModel, size: int, threads: int, redecides: bool, changing: bool
+) -> tuple[Column, ...]:
+    """Return what a population needs of the arena. See ``Population.columns``."""
+    if not 1 <= size <= 2**31 - 1:
+        raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
+    if not 1 <= threads <= 64:
+        raise ConfigError(f"threads: {threads}, expected 1 to 64")
+    wide, rows = lanes(size), sum(model.code_rows)
+    tiles = -(-size // wide)
+    scratch = scratch_floats(model)
+    if changing:
+        scratch = max(scratch, scratch_floats(replace(model, changing=True)))
+    return (
+        Column("belief", (tiles, rows, wide), np.uint8),
+        *(TickBase.columns(tiles, rows, wide) if redecides else ()),
+        Column("action", (tiles, len(model.B), wide), np.uint8),
+        Column("free_energy", (size,), np.float32),
+        Column("tables", (table_floats(model),), np.float32),
+        Column("scratch", (threads, scratch), np.float32),
+    )
 
 
 def core(
@@ -86,6 +118,7 @@ def core(
         np.ascontiguousarray(model.policies[:, 0].astype(np.uint8)),
         options(model),
         (model.elimination.ops, model.elimination.lists, model.elimination.rows),
+        tuple((c.ops, c.lists, c.places, *c.counts, c.tables) for c in model.contractions),
         arrays["belief"],
         arrays["action"],
         arrays["free_energy"],
@@ -135,10 +168,15 @@ def tensor(model: StoredModel, index: int, room: NDArray[np.float32]) -> tuple[A
     """Return what the kernel takes of ``model.tensors[index]``; its tables are written into ``room``."""
     stored = model.tensors
     one = stored[index]
-    start = sum(3 * len(t.palette) for t in stored[:index])
-    values, common = tables(one, model.rules)
-    part = room[start : start + values.size]
-    part[:] = values.ravel()
+    likelihoods = len(model.A)
+    start = sum(floats(t, i < likelihoods) for i, t in enumerate(stored[:index]))
+    part = room[start : start + floats(one, index < likelihoods)]
+    background, common = background_of(one, model.rules), 0.0
+    if not len(one.base):
+        values, common = tables(one, model.rules)
+        part[:] = values.ravel()
+    elif index < likelihoods:
+        part[:], background, common = base_tables(one)
     f = index - len(model.A)
     states = model.num_states[f] if 0 <= f < len(model.B) else 0
     return (
@@ -147,12 +185,13 @@ def tensor(model: StoredModel, index: int, room: NDArray[np.float32]) -> tuple[A
         states,
         one.codes.itemsize,
         model.belief_bits[f] // 8 if states else 1,
-        background_of(one, model.rules),
+        background,
         common,
         one.palette,
         one.codes,
         one.columns,
         one.starts,
+        one.base,
         part,
         *model.mixed[index],
     )

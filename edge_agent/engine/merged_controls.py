@@ -43,7 +43,7 @@ NONE = MergedControls(
 def mixed(tensor: Tensor, states: int, rules: int = RULES) -> MergedControls:
     """Return the mixed form, or ``NONE`` where there is one control, or no gain."""
     controls = tensor.rows // states
-    if not tensor.sparse or controls == 1:
+    if not tensor.sparse or len(tensor.base) or controls == 1:
         return NONE
     counts = np.diff(tensor.starts.astype(np.int64))
     row = np.repeat(np.arange(tensor.rows), counts.astype(np.int64))

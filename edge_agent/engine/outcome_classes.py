@@ -46,11 +46,6 @@ class OutcomeClasses(NamedTuple):
     common: NDArray[np.float32]
 
     @property
-    def rows(self) -> int:
-        """Scratch rows the kernel needs: five a class, one a joint class."""
-        return 5 * int(self.classes.sum()) + self.weights.shape[1] if self.patterns else 0
-
-    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(a.nbytes for a in self[1:]) if self.patterns else 0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.engine import storage, validation
 from edge_agent.engine.arrays import Deps, all_policies, model_arrays
+from edge_agent.engine.learning import Learning
 from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
 from edge_agent.engine.planning import Folds, groups_of
 from edge_agent.engine.sparse import Sparse, Weights, column_sums
@@ -77,12 +78,41 @@ def fields(payload: Mapping[str, bytes | memoryview]) -> dict[str, Any]:
             int(i): storage.loaded(f"novelty_{i}", d, used, math.inf)
             for i, d in text.get("novelty", {}).items()
         },
+        "learning": _learning(text["learning"], used) if "learning" in text else None,
         "ways": tuple(used[f"I_{f}.npy"] for f in range(len(B))) if "I_0.npy" in arrays else (),
     }
     unused = sorted(set(arrays) - used.seen)
     if unused:
         raise ValueError(f"{unused[0]} is not part of the model")
     return out
+
+
+def _learning(text: Mapping[str, Any], used: Mapping[str, NDArray[Any]]) -> Learning:
+    A, B = (
+        tuple(
+            None if one is None else storage.loaded(f"p{letter}_{i}", one, used, math.inf)
+            for i, one in enumerate(text[letter])
+        )
+        for letter in "AB"
+    )
+    D = tuple(used[f"pD_{f}.npy"] if one else None for f, one in enumerate(text["D"]))
+    lr_pA, lr_pB, lr_pD = float(text["lr_pA"]), float(text["lr_pB"]), float(text["lr_pD"])
+    return Learning(A, B, D, lr_pA, lr_pB, lr_pD, bool(text["masked"]))
+
+
+def _check_learning(model: StoredModel, learning: Learning) -> None:
+    from edge_agent.engine.counts.concentrations import Concentrations  # few models learn
+
+    for letter, own, tensors in (("A", model.A, learning.A), ("B", model.B, learning.B)):
+        if len(tensors) != len(own):
+            raise ValueError(f"p{letter}: {len(tensors)} tensors, expected {len(own)}")
+        for i, (counts, tensor) in enumerate(zip(tensors, own, strict=True)):
+            if counts is not None:
+                _fits(f"p{letter}_{i}", counts, tensor.width, tensor.rows)
+    for f, prior in enumerate(learning.D):
+        if prior is not None and (prior.dtype != np.float32 or prior.shape != model.D[f].shape):
+            raise ValueError(f"pD_{f}: expected {len(model.D[f])} float32 values")
+    Concentrations.carried(model).check(model)
 
 
 def _options(text: Mapping[str, Any]) -> AgentOptions:
@@ -136,6 +166,8 @@ def check(model: StoredModel) -> None:
         if not 0 <= i < len(stored):
             raise ValueError(f"novelty_{i}: there are {len(stored)} tensors")
         _fits(f"novelty_{i}", weights, stored[i].width, stored[i].rows)
+    if model.learning is not None:
+        _check_learning(model, model.learning)
     if any(ways.dtype != np.uint8 for ways in model.ways):
         raise ValueError("I: expected uint8")
     for deps, utility, ambiguity in zip(
@@ -172,7 +204,23 @@ def entries(model: StoredModel) -> dict[str, bytes]:
         description["belief_bits"] = model.belief_bits
     if model.novelty:
         description["novelty"] = {str(i): storage.described(w) for i, w in model.novelty.items()}
+    learning = model.learning
+    if learning is not None:
+        description["learning"] = {
+            "A": [None if one is None else storage.described(one) for one in learning.A],
+            "B": [None if one is None else storage.described(one) for one in learning.B],
+            "D": [one is not None for one in learning.D],
+            "lr_pA": learning.lr_pA,
+            "lr_pB": learning.lr_pB,
+            "lr_pD": learning.lr_pD,
+            "masked": learning.masked,
+        }
     out = {DESCRIPTION: bundles.canonical_json(description)}
+    if learning is not None:
+        for letter, counts in (("pA", learning.A), ("pB", learning.B)):
+            for i, one in enumerate(counts):
+                out |= {} if one is None else storage.entries(f"{letter}_{i}", one)
+        out |= {f"pD_{f}.npy": storage.npy(d) for f, d in enumerate(learning.D) if d is not None}
     for letter, tensors in (("A", model.A), ("B", model.B)):
         for i, tensor in enumerate(tensors):
             out |= storage.entries(f"{letter}_{i}", tensor)

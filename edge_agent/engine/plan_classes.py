@@ -4,7 +4,8 @@ Theory of operation. What a modality with several parents promises is computed f
 parents: as many products as joint states. States of a factor whose columns are the same in every modality of
 the group (``planning.groups_of``) give the same outcomes, utility and ambiguity, so their beliefs are added
 first and the joint is one of classes. Unlike in ``outcome_classes`` no outcome is known yet, so classes are
-fewer states than there.
+fewer states than there. Where policies share beliefs, parents are then summed out in steps (``plan_steps``),
+and tensors and vectors are laid out for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import Deps
+from edge_agent.engine.plan_steps import Steps, steps_of
 from edge_agent.engine.planning import Folds, Merged
 from edge_agent.engine.storage import Tensor
 
@@ -36,10 +38,12 @@ def merging(
     folds: Folds,
     first: int,
     apart: Sequence[int] = (),
+    beliefs: Sequence[tuple[int, ...]] = (),
 ) -> PlanClasses:
-    """Return the groups to merge; their tensors are numbered from ``first`` on.
+    """Return the groups to merge or to sum in steps; their tensors are numbered from ``first`` on.
 
-    Groups with a modality in ``apart`` are left as they are.
+    Groups with a modality in ``apart`` are left as they are. ``beliefs``: those of all factors at every node
+    of the policy tree (``plan_steps.beliefs_of``); none for no steps.
     """
     groups: list[Merged | None] = []
     tensors: list[Tensor] = []
@@ -59,14 +63,27 @@ def merging(
             classes.append(np.asarray(found).reshape(-1))
             examples.append(example)
         sizes = [len(e) for e in examples]
-        if np.prod(sizes) > GAIN * np.prod(shape):
+        merges = np.prod(sizes) <= GAIN * np.prod(shape)
+        if not merges:
+            sizes, classes, examples = shape, [np.arange(n) for n in shape], [np.arange(n) for n in shape]
+        columns = np.ravel_multi_index(np.ix_(*examples), shape).ravel()
+        selected = [_selected(A[i], columns) if merges else A[i] for i in members]
+        steps = steps_of(
+            sizes,
+            sum(len(t.codes) for t in selected) + len(columns),
+            sum(t.rows for t in selected) + 1,
+            [tuple(b[d] for d in deps) for b in beliefs],
+        )
+        if not merges and not steps:
             groups.append(None)
             continue
-        columns = np.ravel_multi_index(np.ix_(*examples), shape).ravel()
-        numbers = {i: first + len(tensors) + k for k, i in enumerate(members)}
-        tensors += [_selected(A[i], columns) for i in members]
         means = np.stack([_means(v.reshape(shape), classes, sizes) for v in (*utility, ambiguity)])
-        groups.append(Merged(tuple(classes), numbers, means[:-1], means[-1]))
+        if steps:
+            order, width = _order(sizes, steps)
+            means, selected = means[:, order], [_in_rows(t, order, width) for t in selected]
+        numbers = {i: first + len(tensors) + k for k, i in enumerate(members)}
+        tensors += selected
+        groups.append(Merged(tuple(classes), numbers, means[:-1], means[-1], steps))
     return PlanClasses(tuple(groups), tuple(tensors))
 
 
@@ -97,6 +114,43 @@ def _selected(tensor: Tensor, columns: NDArray[np.intp]) -> Tensor:
         tensor.palette,
         tensor.codes[listed][order],
         place[listed][order].astype(np.uint16),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
+        tensor.background,
+    )
+
+
+def _order(sizes: Sequence[int], steps: Steps) -> tuple[NDArray[np.intp], int]:
+    """Return the joint states with the parents of the first step running fastest, and how many those have."""
+    axes = [i for step in reversed(steps) for i in step]
+    order = np.arange(int(np.prod(sizes))).reshape(sizes).transpose(axes).ravel()
+    return order, int(np.prod([sizes[i] for i in steps[0]]))
+
+
+def _in_rows(tensor: Tensor, order: NDArray[np.intp], width: int) -> Tensor:
+    """Return the tensor with its columns in ``order`` and cut into rows of ``width``."""
+    parts = tensor.width // width
+    if not tensor.sparse:
+        codes = tensor.codes.reshape(tensor.rows, tensor.width)[:, order].ravel()
+        return Tensor(
+            tensor.rows * parts,
+            width,
+            tensor.palette,
+            codes,
+            tensor.columns,
+            tensor.starts,
+            tensor.background,
+        )
+    place = np.argsort(order)[tensor.columns]
+    row = np.repeat(np.arange(tensor.rows), np.diff(tensor.starts.astype(np.int64)).astype(np.int64))
+    row = row * parts + place // width
+    listed = np.lexsort((place, row))
+    counts = np.bincount(row, minlength=tensor.rows * parts)
+    return Tensor(
+        tensor.rows * parts,
+        width,
+        tensor.palette,
+        tensor.codes[listed],
+        (place % width)[listed].astype(np.uint16),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
         tensor.background,
     )

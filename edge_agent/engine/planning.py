@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
 
-COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT = range(10)
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT, OUTCOMES = range(11)
 WORDS = 8
 LISTED_COST = 1.15  # of a listed entry beside a dense one, as storage.ENTRY_COST
 
@@ -69,13 +69,17 @@ class Folds:
 class Merged(NamedTuple):
     """Classes of the states of a group's parents, and the group's tensors and folds over joint classes.
 
-    ``tensors``: the kernel's number of each modality's tensor; see ``merging``.
+    ``tensors``: the kernel's number of each modality's tensor; see ``merging``. ``steps``: which parents are
+    summed out one after the other (``plan_steps``); tensors and folds are then laid out with the parents of
+    the first step last, those of the second before them, and so on, and a row of a tensor is an outcome with
+    all that is left after the first step. Empty: all in one step.
     """
 
     classes: tuple[NDArray[np.intp], ...]
     tensors: dict[int, int]
     utility: NDArray[np.float32]
     ambiguity: NDArray[np.float32]
+    steps: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,8 @@ class _Writer:
         self.nodes = 0
         self.fold: list[float] = []
         self.lists: list[int] = []
+        self.partial: dict[tuple[int, ...], list[int]] = {}
+        self.joints: dict[tuple[int, ...], int] = {}
         self.gathered: dict[tuple[int, int, int], int] = {}
         self.class_lists: dict[tuple[int, int], int] = {}
         self.vectors = [self._vectors(g) for g in range(len(tree.folds.groups))]
@@ -166,7 +172,7 @@ class _Writer:
         """Write a group's vector a step, or one for all: its place, and the states that it lists."""
         merged = self.tree.merged[group]
         utility, ambiguity = (
-            merged[2:] if merged else (self.tree.folds.utility[group], self.tree.folds.ambiguity[group])
+            merged[2:4] if merged else (self.tree.folds.utility[group], self.tree.folds.ambiguity[group])
         )
         out: list[tuple[int, list[int] | None]] = []
         gain = utility if self.tree.utility else np.zeros_like(utility)
@@ -175,7 +181,7 @@ class _Writer:
             background = values[counts.argmax()]
             listed = np.flatnonzero(vector != background)
             start = len(self.fold)
-            if LISTED_COST * len(listed) + 1 < len(vector):
+            if LISTED_COST * len(listed) + 1 < len(vector) and not (merged and merged.steps):
                 self.fold += [float(background), *(vector[listed] - background).tolist()]
                 out.append((start, listed.tolist()))
             else:
@@ -245,7 +251,7 @@ class _Writer:
         if self.tree.inductive:
             own.append(self._register(1))
             place = _Ref(self.penalties, sum(self.tree.num_states[:f]))
-            self.ops.append((PRODUCT, states, place, _Ref(out), _Ref(own[-1])))
+            self.ops.append((PRODUCT, states, place, _Ref(out), _Ref(own[-1]), 1))
         self.beliefs[key] = out
         self.own_terms[out] = own
         return out
@@ -279,12 +285,59 @@ class _Writer:
                     self._classes(group, i, c, s)
                     for i, (c, s) in enumerate(zip(merged.classes, sources, strict=True))
                 ]
+            if merged and merged.steps:
+                self.terms[key] = [self._in_steps(group, merged, depth, sources, sizes)]
+                return self.terms[key]
             source = self._joint(sources, sizes)
             value = self._register(1)
             self._dot(*self._vector(group, depth), math.prod(sizes), source, value)
             self._entropies(deps, source, value, merged.tensors if merged else None)
             self.terms[key] = [value, *self._novelties(deps, source)]
         return self.terms[key]
+
+    def _in_steps(self, group: int, merged: Merged, depth: int, sources: list[int], sizes: list[int]) -> int:
+        """Return the register of the value of a group whose parents are summed out in steps."""
+        *steps, last = merged.steps
+        rest, parts, seen = math.prod(sizes), list[int](), list[int]()
+        start, _ = self._vector(group, depth)
+        for step in steps:
+            n = math.prod(sizes[i] for i in step)
+            rest, seen = rest // n, [*seen, *(sources[i] for i in step)]
+            key = (group, start, *seen)
+            if key not in self.partial:
+                source = self._joint_of(step, sources, sizes)
+                self.partial[key] = self._partial(merged, start, parts, source, n, rest)
+            parts = self.partial[key]
+        source, value = self._joint_of(last, sources, sizes), self._register(1)
+        self.ops.append((PRODUCT, rest, _Ref(parts[0]), _Ref(source), _Ref(value), 1))
+        for m, part in zip(merged.tensors, parts[1:], strict=False):
+            self.ops.append((OUTCOMES, rest, _Ref(part), _Ref(source), self.tree.num_obs[m], _Ref(value)))
+        return value
+
+    def _partial(
+        self, merged: Merged, start: int, parts: list[int], source: int, n: int, rest: int
+    ) -> list[int]:
+        """Return registers of the fold and of each modality, [rest] and [outcomes, rest], after a step."""
+        out = [self._register(rest)]
+        if parts:
+            self.ops.append((PRODUCT, n, _Ref(parts[0]), _Ref(source), _Ref(out[0]), rest))
+        else:
+            self.ops.append((DOT, start, n, _Ref(source), _Ref(out[0]), rest))
+        for i, (m, tensor) in enumerate(merged.tensors.items() if self.states_gain else ()):
+            rows = self.tree.num_obs[m] * rest
+            out.append(self._register(rows))
+            if parts:
+                self.ops.append((PRODUCT, n, _Ref(parts[1 + i]), _Ref(source), _Ref(out[-1]), rows))
+            else:
+                self.ops.append((EXPAND, tensor, 0, rows, _Ref(source), _Ref(out[-1]), -1, 0))
+        return out
+
+    def _joint_of(self, step: tuple[int, ...], sources: list[int], sizes: list[int]) -> int:
+        """Return the register of the joint beliefs of the parents of one step."""
+        key = tuple(sources[i] for i in step)
+        if key not in self.joints:
+            self.joints[key] = self._joint(list(key), [sizes[i] for i in step])
+        return self.joints[key]
 
     def _entropies(
         self, deps: tuple[int, ...], source: int, value: int, tensors: dict[int, int] | None = None
@@ -312,7 +365,7 @@ class _Writer:
 
     def _dot(self, start: int, listed: list[int] | None, size: int, source: int, value: int) -> None:
         if listed is None:
-            self.ops.append((DOT, start, size, _Ref(source), _Ref(value)))
+            self.ops.append((DOT, start, size, _Ref(source), _Ref(value), 1))
             return
         self.ops.append((LISTED, start, len(listed), _Ref(source), _Ref(value), len(self.lists)))
         self.lists += listed

@@ -12,8 +12,7 @@ Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,15 +30,12 @@ from edge_agent.engine.quantize import belief_bytes, codes_from_bytes
 from edge_agent.engine.snapshot import START, STILL
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.engine.tick_base import TickBase
+from edge_agent.engine.ticks import Ticks
 from edge_agent.errors import ConfigError
-from edge_agent.memory.arena import Allocate, Arena, Column, total
+from edge_agent.memory.arena import Allocate, Column, apart, total
 from edge_agent.memory.rows import agent_numbers
 
 SELECTIONS = ("marginal", "full")
-
-
-def _own(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
-    return Arena(total(columns)).allocate("population", columns)
 
 
 class Population:
@@ -65,6 +61,8 @@ class Population:
         default the model's ``action_selection``.
     redecides : bool
         Whether ``decide`` will be called: takes ``S + 1`` bytes more per agent.
+    changing : bool
+        Whether it will ``adopt`` models.
     """
 
     def __init__(
@@ -78,15 +76,19 @@ class Population:
         selection: str | None = None,
         stochastic: bool | None = None,
         redecides: bool = False,
+        changing: bool = False,
     ) -> None:
         selection = model.options.sampling_mode if selection is None else selection
         if selection not in SELECTIONS:
             raise ConfigError(f"selection: {selection!r}, expected one of {', '.join(SELECTIONS)}")
         if stochastic is None:
             stochastic = model.options.action_selection == "stochastic"
-        columns = self.columns(model, size, threads, redecides)
-        arrays = (allocate or _own)(columns)
-        self.model = self._preferring = model
+        columns = self.columns(model, size, threads, redecides, changing)
+        arrays = (allocate or apart)(columns)
+        self.model = self._preferring = self._delivered = model
+        self._arrays = arrays
+        self.scratch = arrays["scratch"]  # free between calls
+        self.runner: Ticks | None = None
         self.size = size
         self.seed = seed
         self.threads = threads
@@ -98,34 +100,22 @@ class Population:
         self._base = TickBase(self._belief, arrays["base"], arrays["open"]) if redecides else None
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.depth, True
+        self.added: Mapping[int, ArrayLike] | None = None
         self._core = kernel_args.core(model, arrays, size, threads, seed)
         self._plan()
 
     @staticmethod
     def columns(
-        model: StoredModel, size: int, threads: int = 1, redecides: bool = False
+        model: StoredModel, size: int, threads: int = 1, redecides: bool = False, changing: bool = False
     ) -> tuple[Column, ...]:
-        """Return the arrays that a population needs, for the memory plan.
+        """Return the arrays that a population needs, for the memory plan; ``changing``: it will ``adopt``.
 
         Raises
         ------
         ConfigError
             ``size`` or ``threads`` is out of range.
         """
-        if not 1 <= size <= 2**31 - 1:
-            raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
-        if not 1 <= threads <= 64:
-            raise ConfigError(f"threads: {threads}, expected 1 to 64")
-        lanes = kernel_args.lanes(size)
-        tiles = -(-size // lanes)
-        return (
-            Column("belief", (tiles, sum(model.code_rows), lanes), np.uint8),
-            *(TickBase.columns(tiles, sum(model.code_rows), lanes) if redecides else ()),
-            Column("action", (tiles, len(model.B), lanes), np.uint8),
-            Column("free_energy", (size,), np.float32),
-            Column("tables", (sum(3 * len(t.palette) for t in model.tensors),), np.float32),
-            Column("scratch", (threads, kernel_args.scratch_floats(model)), np.float32),
-        )
+        return kernel_args.columns(model, size, threads, redecides, changing)
 
     def step(self, observations: ArrayLike, agents: ArrayLike | None = None) -> NDArray[np.int64]:
         """Predict, infer, plan and act: one tick.
@@ -149,7 +139,9 @@ class Population:
         """
         numbers = None if agents is None else agent_numbers(agents, self.size)
         self._return_to_base()
-        return self._stepped(observations, numbers)
+        if self.runner is None:
+            return self._stepped(observations, numbers)
+        return self.runner.around(lambda: self._stepped(observations, numbers), observations, numbers)
 
     def decide(
         self,
@@ -192,7 +184,11 @@ class Population:
         """Update beliefs without planning; the last action stands. Arguments and errors as ``step``."""
         numbers = None if agents is None else agent_numbers(agents, self.size)
         self._return_to_base()
-        self._core.infer(outcomes(self.model, observations, numbers, self.size), numbers)
+        table = outcomes(self.model, observations, numbers, self.size)
+        if self.runner is None:
+            self._core.infer(table, numbers)
+        else:
+            self.runner.around(lambda: self._core.infer(table, numbers), table, numbers)
 
     def step_with(
         self,
@@ -223,7 +219,8 @@ class Population:
         """
         numbers = None if agents is None else agent_numbers(agents, self.size)
         self._return_to_base()
-        return self._stepped_with(observations, numbers, soft, evidence, act)
+        run = partial(self._stepped_with, observations, numbers, soft, evidence, act)
+        return run() if self.runner is None else self.runner.around(run, observations, numbers, soft)
 
     def _stepped_with(
         self,
@@ -234,17 +231,9 @@ class Population:
         act: bool = True,
     ) -> NDArray[np.int64] | None:
         table = outcomes(self.model, observations, numbers, self.size)
-        out = self._core.run(
-            table[np.newaxis],
-            numbers,
-            evidence_tables(self.model, evidence, (1, len(table)), numbers),
-            soft_tables(self.model, soft, (1, len(table)), numbers),
-            None,
-            None,
-            None,
-            None,
-            act,
-        )
+        outside = evidence_tables(self.model, evidence, (1, len(table)), numbers)
+        spread = soft_tables(self.model, soft, (1, len(table)), numbers)
+        out = self._core.run(table[np.newaxis], numbers, outside, spread, None, None, None, None, act)
         self._core.tick += 1
         return out
 
@@ -278,19 +267,10 @@ class Population:
         table = outcomes(self.model, observations, numbers, self.size, ticks=True)
         executed = executed_actions(self.model, actions, (len(table), count))
         codes = None if start is None else start_codes(start, count, sum(self.model.code_rows))
+        outside = evidence_tables(self.model, evidence, table.shape[:2], numbers)
         seen = self._core.contradictions
         self._return_to_base()
-        self._core.run(
-            table,
-            numbers,
-            evidence_tables(self.model, evidence, table.shape[:2], numbers),
-            None,
-            executed,
-            codes,
-            None,
-            None,
-            False,
-        )
+        self._core.run(table, numbers, outside, None, executed, codes, None, None, False)
         self._core.contradictions = seen
 
     def plan(self, *, horizon: int | None = None, epistemic: bool = True) -> None:
@@ -315,6 +295,7 @@ class Population:
         """
         if added or self._preferring is not self.model:
             self._preferring = self.model.preferring(added) if added else self.model
+            self.added = added
             self._plan()
 
     def _plan(self) -> None:
@@ -382,6 +363,24 @@ class Population:
         self._belief[place] = belief_bytes(values, self.model.belief_bits[f])
         self._action[tile, f, lane] = STILL
 
+    @property
+    def state(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Belief codes [tile, code row, lane] and last actions [tile, factor, lane] as they lie in memory."""
+        return self._belief, self._action
+
+    def attend(self, runner: Ticks) -> None:
+        """Let ``runner`` run each tick from now on, and keep its state with this one's."""
+        self.runner = runner
+
+    def adopt(self, model: StoredModel, tables: NDArray[np.float32]) -> None:
+        """Go on with ``model``, shaped as the delivered one; its tables are written into ``tables``."""
+        tick, contradictions, added = self.tick, self.contradictions, self.added
+        given = {**self._arrays, "tables": tables}
+        self._core = kernel_args.core(model, given, self.size, self.threads, self.seed)
+        self._core.tick, self._core.contradictions = tick, contradictions
+        self.model, self._preferring = model, model.preferring(added) if added else model
+        self._plan()
+
     def evaluate(self, agents: ArrayLike | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (``expected_free_energy``, ``policy_posterior``) of ``agents``, default all, in one pass."""
         numbers = None if agents is None else agent_numbers(agents, self.size)
@@ -417,20 +416,16 @@ class Population:
 
     @cached_property
     def _digest(self) -> str:
-        return payload.digest(self.model)
+        return payload.digest(self._delivered)
 
     def checkpoint(self) -> bytes:
         """Return the whole state as the last step left it; ``restore`` continues from it bit for bit."""
         tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
-        return snapshot.pack(
-            self._digest,
-            self.seed,
-            self.tick,
-            self.contradictions,
-            (self._belief if self._base is None else self._base.codes())[tile, :, lane],
-            self._action.transpose(0, 2, 1).reshape(-1, self._action.shape[1])[: self.size],
-            self._free_energy,
-        )
+        beside = b"" if self.runner is None else self.runner.saved()
+        belief = (self._belief if self._base is None else self._base.codes())[tile, :, lane]
+        action = self._action.transpose(0, 2, 1).reshape(-1, self._action.shape[1])[: self.size]
+        numbers = self.seed, self.tick, self.contradictions
+        return beside + snapshot.pack(self._digest, *numbers, belief, action, self._free_energy)
 
     def restore(self, data: bytes) -> None:
         """Take over a checkpoint of a population of the same model, size and seed.
@@ -440,7 +435,8 @@ class Population:
         ConfigError
             It is damaged, or of another model, size or seed; nothing was changed.
         """
-        state = snapshot.unpack(data, self._digest, self.size, self.seed, self.model)
+        own = partial(snapshot.unpack, digest=self._digest, size=self.size, seed=self.seed, model=self.model)
+        state = own(data if self.runner is None else self.runner.restored(data, own))
         tile, lane = np.divmod(np.arange(self.size), self._belief.shape[2])
         self._return_to_base()
         self._belief[tile, :, lane] = state.belief

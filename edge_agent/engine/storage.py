@@ -5,6 +5,10 @@ Dense: one code an entry. Sparse: every entry is ``background`` but those listed
 ``starts[r]:starts[r + 1]`` have column ``columns[k]`` and code ``codes[k]``. For a transition tensor there is
 such a matrix for every control value, one below the other: row u * S + s.
 
+Over a base: a learned tensor has no value that most entries share, but every column has one that most of its
+entries are near (``counts.columns``). ``base`` [control values, columns] has it, and listed entries have what
+they are above it, never less: a sum of them is not below 0. Each has a code of its own. Bundles have no base.
+
 The choice is made by counting operations with the costs below, never by timing: the same model gives the same
 bytes on every machine. The unit is one multiply-add of a dense row; ``benchmarks/storage.py`` measures
 ENTRY_COST (1.07 to 1.15 by instruction set), ROW_COST is an estimate.
@@ -15,7 +19,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,11 +37,14 @@ HUGE = 2**22  # and from which its palette is fitted to these alone
 
 _EMPTY_COLUMNS = np.zeros(0, dtype=np.uint16)
 _EMPTY_STARTS = np.zeros(0, dtype=np.uint32)
+_NO_BASE = np.zeros((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A stored tensor. ``rows`` and ``width`` are those of the matrix; ``starts`` is empty when dense."""
+    """A stored tensor. ``rows`` and ``width`` are those of the matrix; ``starts`` is empty when dense, and
+    ``base`` [control values, width] where there is none.
+    """
 
     rows: int
     width: int
@@ -46,6 +53,7 @@ class Tensor:
     columns: NDArray[np.uint16]
     starts: NDArray[np.uint32]
     background: float
+    base: NDArray[np.float32] = field(default_factory=lambda: _NO_BASE)
 
     @property
     def sparse(self) -> bool:
@@ -60,16 +68,20 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return self.palette.nbytes + self.codes.nbytes + self.columns.nbytes + self.starts.nbytes
+        parts = (self.palette, self.codes, self.columns, self.starts, self.base)
+        return sum(part.nbytes for part in parts)
 
     def matrix(self) -> NDArray[np.float32]:
         """Return the values, float32 [rows, width]."""
         if not self.sparse:
             return self.palette[self.codes].reshape(self.rows, self.width)
         out = np.full((self.rows, self.width), self.background, dtype=np.float32)
+        if len(self.base):
+            out[:] = np.repeat(self.base, self.rows // len(self.base), axis=0)
         bounds = self.starts.astype(np.int64)
         row = np.repeat(np.arange(self.rows), bounds[1:] - bounds[:-1])
-        out[row, self.columns] = self.palette[self.codes]
+        listed = self.palette[self.codes]
+        out[row, self.columns] = out[row, self.columns] + listed if len(self.base) else listed
         return out
 
 
@@ -108,8 +120,11 @@ def _keeps_bits(tensor: Sparse, bits: int) -> bool:
 
 
 def _store_dense(tensor: NDArray[np.float64], controls: bool, bits: int) -> Tensor:
-    palette, found = palette_codes(tensor, bits)
-    codes: NDArray[Any] = found
+    return laid_out(*palette_codes(tensor, bits), controls)
+
+
+def laid_out(palette: NDArray[np.float32], codes: NDArray[Any], controls: bool) -> Tensor:
+    """Return codes in a tensor's shape as they are stored: dense, or by entries where that is cheaper."""
     if controls:
         codes = np.moveaxis(codes, -1, 0)
         rows = codes.shape[0] * codes.shape[1]
@@ -127,9 +142,21 @@ def _store_dense(tensor: NDArray[np.float64], controls: bool, bits: int) -> Tens
     return Tensor(rows, width, palette, matrix.ravel(), _EMPTY_COLUMNS, _EMPTY_STARTS, 0.0)
 
 
+def rows_of(tensor: Tensor, first: int, count: int) -> NDArray[np.float64]:
+    """Return ``count`` rows from ``first`` on, float64 [count, width]; the rest is not written out."""
+    if not tensor.sparse:
+        codes = tensor.codes[first * tensor.width : (first + count) * tensor.width]
+        return tensor.palette[codes].astype(np.float64).reshape(count, tensor.width)
+    bounds = tensor.starts[first : first + count + 1].astype(np.int64)
+    own = slice(int(bounds[0]), int(bounds[-1]))
+    out = np.full((count, tensor.width), tensor.background, np.float64)
+    out[np.repeat(np.arange(count), np.diff(bounds)), tensor.columns[own]] = tensor.palette[tensor.codes[own]]
+    return out
+
+
 def written(tensor: Tensor, shape: tuple[int, ...], controls: bool) -> Weights:
     """Return what ``tensor`` stands for, in the shape of ``arrays``; large sparse tensors stay sparse."""
-    if not tensor.sparse or tensor.rows * tensor.width < LARGE:
+    if not tensor.sparse or len(tensor.base) or tensor.rows * tensor.width < LARGE:
         matrix = tensor.matrix().astype(np.float64)
         if not controls:
             return matrix.reshape(shape)

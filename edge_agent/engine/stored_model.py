@@ -17,12 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine import storage
 from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
+from edge_agent.engine.contraction_plan import Contraction, no_tables
 from edge_agent.engine.elimination_plan import NONE as NO_ELIMINATION
 from edge_agent.engine.elimination_plan import Elimination
+from edge_agent.engine.learning import Learning
 from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
 from edge_agent.engine.options import RULES, AgentOptions
 from edge_agent.engine.outcome_classes import OutcomeClasses, find_classes, no_classes
 from edge_agent.engine.plan_classes import PlanClasses, merging
+from edge_agent.engine.plan_steps import beliefs_of
 from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, program
 from edge_agent.engine.precision import Precision
 from edge_agent.engine.sparse import Sparse, ambiguity, expected
@@ -75,6 +78,10 @@ class StoredModel:
     novelty: Mapping[int, Tensor] = field(default_factory=dict)
     ways: tuple[NDArray[np.uint8], ...] = ()
     rules: int = RULES
+    learning: Learning | None = field(default=None, compare=False)
+    """Its concentrations; None: it does not learn."""
+    changing: bool = False
+    """Whether tensors change while it runs: no states are merged, so that scratch memory stays as it is."""
     node_budget: int = field(default=NODE_BUDGET, compare=False)
 
     @classmethod
@@ -165,7 +172,7 @@ class StoredModel:
             policies=arrays.policies,
             A_deps=arrays.A_deps,
             B_deps=arrays.B_deps,
-            folds=_folds(arrays),
+            folds=folded(arrays),
             options=arrays.options,
             belief_bits=bits.beliefs,
             novelty={i: storage.store(w, i >= len(arrays.A), 16) for i, w in novelty.gains(arrays).items()},
@@ -259,7 +266,9 @@ class StoredModel:
             + sum(w.nbytes for w in self.ways)
             + self.outcome_classes.nbytes
             + self.elimination.nbytes
+            + sum(c.nbytes for c in self.contractions)
             + plan.nbytes
+            + (0 if self.learning is None else self.learning.nbytes)
         )
 
     @cached_property
@@ -273,7 +282,12 @@ class StoredModel:
     def _merging(self) -> PlanClasses:
         first = len(self.A) + len(self.B)
         apart = [m for m in self.novelty if m < len(self.A)]  # states of equal columns gain differently
-        return merging(self.A, self.A_deps, self.num_states, self.folds, first, apart)
+        if self.changing:
+            apart = list(range(len(self.A)))
+        beliefs = []
+        if self.rules > 1 and any(len(deps) > 1 for deps in self.A_deps):
+            beliefs = beliefs_of(self.policies, self.B_deps, self.node_budget)
+        return merging(self.A, self.A_deps, self.num_states, self.folds, first, apart, beliefs)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -283,7 +297,7 @@ class StoredModel:
     @cached_property
     def outcome_classes(self) -> OutcomeClasses:
         """The classes of states that iteration goes over."""
-        if self.elimination.entries:
+        if self.elimination.entries or self.changing:
             return no_classes(len(self.A), len(self.B))
         return find_classes(self.A, self.A_deps, self.num_states)
 
@@ -302,6 +316,20 @@ class StoredModel:
         from edge_agent.engine.elimination import elimination  # the daemon's memory: few models need it
 
         return elimination(self.A_deps, self.num_states)
+
+    @cached_property
+    def contractions(self) -> tuple[Contraction, Contraction]:
+        """The order in which iteration sums tables over states, and over ``outcome_classes``."""
+        if self.elimination.entries or all(len(deps) == 1 for deps in self.A_deps):
+            return (no_tables(len(self.A)),) * 2
+        from edge_agent.engine.contraction import TURNS, contraction  # as above
+
+        planned, turns = self.rules > 1, min(self.options.num_iter, TURNS)
+        over_states = contraction(self.A_deps, self.num_states, planned=planned, turns=turns)
+        if not self.outcome_classes.patterns:
+            return over_states, no_tables(len(self.A))
+        classes = self.outcome_classes.classes.tolist()
+        return over_states, contraction(self.A_deps, classes, planned=planned, turns=0)
 
     @cached_property
     def _plans(self) -> dict[tuple[int, bool], Program]:
@@ -363,7 +391,7 @@ class StoredModel:
         return self._plans[key]
 
 
-def _folds(arrays: ModelArrays) -> Folds:
+def folded(arrays: ModelArrays) -> Folds:
     """Fold utility and ambiguity of modalities with the same parents into vectors, from the exact arrays."""
     groups = groups_of(arrays.A_deps)
     utilities, ambiguities = [], []

@@ -53,6 +53,11 @@ def total(columns: Iterable[Column]) -> int:
     return sum(column.nbytes for column in columns)
 
 
+def apart(columns: tuple[Column, ...]) -> Mapping[str, NDArray[Any]]:
+    """Return the arrays of ``columns`` in an arena of their own."""
+    return Arena(total(columns)).allocate("apart", columns)
+
+
 class Arena:
     """One mapping of ``nbytes`` bytes, all of them touched, shared out to named owners."""
 

@@ -28,6 +28,7 @@ MIN_PLACES = 16
 BYTES_PER_PLACE = 2048  # closed blocks are rarely shorter
 _HEADER = 5
 _PACKED, _PLAIN = 1, 0
+_LARGEST = 65504.0  # of float16
 _DIFFERENCES = ("agent", "tick", "time")
 Records = dict[str, NDArray[Any]]
 
@@ -108,7 +109,7 @@ class History:
     ) -> None:
         """Add a record for each of ``agents`` (n,): observations (n, M), actions (n, F), free energy (n,)."""
         start = 0
-        surprise = np.clip(free_energy, -65504.0, 65504.0)
+        surprise = np.minimum(np.maximum(free_energy, -_LARGEST), _LARGEST)
         while start < len(agents) and self._capacity:
             count = min(len(agents) - start, self._capacity - self._fill)
             here, there = slice(self._fill, self._fill + count), slice(start, start + count)

@@ -14,14 +14,16 @@ def agent_numbers(agents: ArrayLike, size: int) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise ObservationError(f"agents: {array.dtype} of shape {array.shape}, expected integers (n,)")
     numbers = np.ascontiguousarray(array, dtype=np.int64)
-    if numbers.size == 1 and 0 <= int(numbers[0]) < size:
+    if not numbers.size:
+        return numbers
+    ascending = numbers.size == 1 or bool((numbers[1:] > numbers[:-1]).all())
+    if ascending and int(numbers[0]) >= 0 and int(numbers[-1]) < size:  # distinct: no need to sort
         return numbers
     off = (numbers < 0) | (numbers >= size)
     if off.any():
         raise ObservationError(f"agents: {numbers[off][0]}, expected 0 to {size - 1}")
-    if not (np.diff(numbers) > 0).all():  # ascending numbers are distinct: no need to sort
-        values, counts = np.unique(numbers, return_counts=True)
-        twice = values[counts > 1]
-        if twice.size:
-            raise ObservationError(f"agents: {twice[0]} stands there twice")
+    values, counts = np.unique(numbers, return_counts=True)
+    twice = values[counts > 1]
+    if twice.size:
+        raise ObservationError(f"agents: {twice[0]} stands there twice")
     return numbers

@@ -19,8 +19,8 @@ from edge_agent.wire import bodies, documents, messages
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.topics import id_fault
 
-NAMES = frozenset({"status", "reset", "set-rate", "record", "replay-window", "reload"})
-REPEATABLE = frozenset({"status", "reset", "set-rate", "replay-window", "reload"})
+NAMES = frozenset(bodies.COMMAND_NAMES)
+REPEATABLE = frozenset({"status", "reset", "set-rate", "replay-window", "reload", "send-learned"})
 MAX_KEPT = 256
 
 

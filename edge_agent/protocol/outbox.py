@@ -89,16 +89,19 @@ class Outbox:
         Limits.
     topic : str
         Where entries are published (QoS 1).
+    learned : str
+        Where those are published that say what was learned: they have the key ``piece``.
     store : OutboxStore
         Where they are durable.
     """
 
-    def __init__(self, settings: OutboxSettings, topic: str, store: OutboxStore) -> None:
+    def __init__(self, settings: OutboxSettings, topic: str, store: OutboxStore, learned: str = "") -> None:
         self.settings = settings
         self.counters = OutboxCounters()
         self._due: float | None = None
         self.failure = ""
         self._topic = topic
+        self._learned = learned or topic
         self._store = store
         contents = store.contents()
         self.name = contents.name
@@ -320,7 +323,8 @@ class Outbox:
         if ranges:
             body["skipped"] = [list(r) for r in ranges]
         message = messages.Message(body, id=f"{self.name}-{entry.seq}", seq=entry.seq, t=entry.t)
-        return Publication(self._topic, messages.encode(message), content_type="application/msgpack")
+        topic = self._learned if "piece" in body else self._topic
+        return Publication(topic, messages.encode(message), content_type="application/msgpack")
 
 
 def _unpacked(data: bytes) -> dict[str, Any] | None:

@@ -282,9 +282,9 @@ class Session:
         self.counters.dropped += not taken
         return taken
 
-    def note_received(self, size: int) -> None:
-        """Count a message of ``size`` bytes; one without acknowledgement the caller delivers itself."""
-        self.counters.received += 1
+    def note_received(self, count: int, size: int) -> None:
+        """Count ``count`` messages of ``size`` bytes, which the caller delivers itself."""
+        self.counters.received += count
         self.counters.bytes_received += size
 
     def subscribe(self, *subscriptions: Subscription) -> list[Effect]:
@@ -387,7 +387,7 @@ class Session:
         return MQTT_311 if self._version == MQTT_5 else MQTT_5
 
     def _on_received(self, message: Received) -> list[Effect]:
-        self.note_received(len(message.payload))
+        self.note_received(1, len(message.payload))
         effects: list[Effect] = [Deliver(message)]
         if message.acknowledge is not None:
             effects.append(Acknowledge(message.acknowledge))

@@ -17,6 +17,7 @@ from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.profile import Profile
 from edge_agent.config.records import Config, PopulationConfig
 from edge_agent.engine.binding import Binding
+from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError
 from edge_agent.memory import history as history_memory
 from edge_agent.memory.arena import Arena, Column
@@ -39,6 +40,7 @@ OUTBOX_BYTES = OUTBOX_PENDING_BYTES + MIB // 2  # two SQLite connections with 12
 TRANSIENT_BYTES = 2 * MIB
 POPULATION_BYTES = 30 * 1024  # measured: objects, topics and tasks of a population of one agent
 TICK_TOLERANCE = 0.1
+LEAST_SEND_S = 3600.0
 BYTES_PER_DEVICE = 4096  # of the roster: words, reputations, candidates, cells
 Loader = Callable[[Path], tuple["AnyModel", str]]
 Regions = Sequence[tuple[str, Sequence[Column]]]
@@ -68,7 +70,18 @@ class Prepared:
         size, modalities, controls = len(self.names), len(self.binding.modalities), len(self.binding.controls)
         past = history_memory.columns(self.config.history_kb * 1024, modalities, controls, self.binding.dtype)
         return (
-            (agents, models.columns(self.model, size, self.threads, self.redecides)),
+            (
+                agents,
+                models.columns(
+                    self.model,
+                    size,
+                    self.threads,
+                    self.redecides,
+                    self.learn_every,
+                    self.learns_alone,
+                    self.sends,
+                ),
+            ),
             (io, group_memory.columns(self.config, size, self.binding)),
             (history, past),
         )
@@ -77,6 +90,21 @@ class Prepared:
     def redecides(self) -> bool:
         """Whether its agents decide within ticks."""
         return group_memory.redecides(self.config, self.binding)
+
+    @property
+    def learn_every(self) -> int:
+        """Ticks between new tables of what was learned; 0: it does not learn."""
+        return self.config.learn_every if self.config.learn != "off" else 0
+
+    @property
+    def sends(self) -> bool:
+        """Whether what it counts goes to the hub."""
+        return self.config.learn_send_s > 0
+
+    @property
+    def learns_alone(self) -> bool:
+        """Whether each agent learns by itself."""
+        return self.config.learn == "agent"
 
     @property
     def topic_bytes(self) -> int:
@@ -107,6 +135,20 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
     found = tuple(channels(observe, binding, names, config.name, config.act))
     _check_wakes(config, found, where)
     _check_reduce(config, binding, where)
+    if config.learn != "off" and (not isinstance(model, StoredModel) or model.learning is None):
+        raise ConfigError(
+            f"{where}.learn: found {config.learn!r}, expected 'off': {config.bundle} has no concentrations"
+        )
+    if 0 < config.learn_send_s < LEAST_SEND_S:
+        raise ConfigError(
+            f"{where}.learn_send_s: found {config.learn_send_s:g}, expected 0 or at least {LEAST_SEND_S:g}"
+        )
+    if config.learn_send_s and config.learn != "population":
+        raise ConfigError(
+            f"{where}.learn_send_s: found {config.learn_send_s:g}, expected learn = 'population'"
+        )
+    if config.learn != "off" and config.share:
+        raise ConfigError(f"{where}.learn: found {config.learn!r} with shared factors, expected 'off'")
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
 
 
@@ -183,11 +225,18 @@ def prepare_all(config: Config, profile: Profile, where: Path) -> list[Prepared]
 
 
 def make_plan(
-    config: Config, profile: Profile, prepared: Iterable[Prepared], base: int, limit: int | None = None
+    config: Config,
+    profile: Profile,
+    prepared: Iterable[Prepared],
+    base: int,
+    limit: int | None = None,
+    lines: Iterable[Line] = (),
+    more: Regions = (),
 ) -> Plan:
     """Return the plan of the whole process.
 
-    ``base`` is its size before anything of ours, ``limit`` what the kernel allows it, both in bytes.
+    ``base`` is its size before anything of ours, ``limit`` what the kernel allows it, both in bytes;
+    ``lines`` and ``more`` regions are those of parts that not every device has.
     """
     populations = list(prepared)
     fixed = [Line("process", "interpreter and libraries", base)]
@@ -201,13 +250,17 @@ def make_plan(
 
         fixed += memory_lines(config, [(item.config, len(item.names)) for item in populations])
     fixed += models.runtime_lines((item.config.name, item.model, len(item.names)) for item in populations)
+    for item in populations:
+        fixed += models.object_lines(item.config.name, len(item.names)) if item.learns_alone else []
     fixed += [
         Line("link", "inbox", INBOX_BYTES),
         Line("process", "buffers that come and go", TRANSIENT_BYTES),
     ]
     if config.broker is not None:
         fixed.append(Line("link", "outbox", OUTBOX_BYTES))
+    fixed += lines
     regions = [region for item in populations for region in item.regions(item.config.name)]
+    regions += more
     if config.device.spare_kb >= 0:
         spare = config.device.spare_kb * 1024
     else:  # room to plan a new bundle beside the old one
@@ -228,6 +281,9 @@ def build_model_port(item: Prepared, arena: Arena, owner: str) -> PopulationPort
         threads=item.threads,
         allocate=partial(arena.allocate, owner),
         redecides=item.redecides,
+        learn_every=item.learn_every,
+        epochs=item.sends,
+        own=item.learns_alone,
     )
 
 

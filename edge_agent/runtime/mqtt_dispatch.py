@@ -114,14 +114,17 @@ class MqttDispatch:
     def poll(self) -> list[tuple[str, bytes]]:
         """Process new events; return (topic, payload) of sensor topics: the newest of each, or all."""
         now = self._clock.monotonic()
+        count = size = 0
         for event in self._client.events():
             if isinstance(event, Received) and event.acknowledge is None:
                 if self._effects:
                     self._run()
-                self.session.note_received(len(event.payload))
+                count += 1
+                size += len(event.payload)
                 self._deliver(event)
             else:
                 self._effects += self.session.handle(event, now)
+        self.session.note_received(count, size)
         self._effects += self.session.tick(now)
         self._run()
         pending, self._pending = self._pending, {}
@@ -165,19 +168,22 @@ class MqttDispatch:
                 self.came_online = False
 
     def _deliver(self, message: Received) -> None:
-        listener = self._listeners.get(message.topic) or self._pattern_listener(message.topic)
+        topic = message.topic
+        listener = self._listeners.get(topic)
+        if listener is None and self._patterns:
+            listener = self._pattern_listener(topic)
         if listener is not None:
             listener(message)
             return
-        if message.topic in self._pending:
-            if self.needs_each(message.topic):
-                self._earlier.append((message.topic, self._pending[message.topic]))
+        if topic in self._pending:
+            if self.needs_each(topic):
+                self._earlier.append((topic, self._pending[topic]))
             else:
                 self.coalesced += 1
-        self._pending[message.topic] = message.payload
+        self._pending[topic] = message.payload
 
     def _pattern_listener(self, topic: str) -> Listener | None:
-        levels = topic.split("/") if self._patterns else []
+        levels = topic.split("/")
         for pattern, listener in self._patterns:
             if len(pattern) == len(levels) and all(
                 asked in ("+", level) for asked, level in zip(pattern, levels, strict=True)

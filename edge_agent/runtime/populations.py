@@ -150,7 +150,9 @@ class Populations:
         made = self._make_all(items)
         for group in made:
             old = self._groups.get(group.config.name)
-            if old is not None and old.digest == group.digest and len(old.names) == len(group.names):
+            if old is None or old.config.learn != group.config.learn:
+                continue
+            if old.digest == group.digest and len(old.names) == len(group.names):
                 group.resume_from(old.model_port.checkpoint(), old.counters)
         for name in leaving.keys() - {group.config.name for group in made}:
             self.suspend(name, SuspendReason.STOP)

@@ -55,7 +55,7 @@ class TelemetryOutbox:
             confirm=config.hub.confirm,
         )
         topics = DeviceTopics(config.device.fleet, config.device.name)
-        self.outbox = Outbox(settings, topics.telemetry, self._store)
+        self.outbox = Outbox(settings, topics.telemetry, self._store, topics.learned)
 
     def damaged(self) -> int:
         """Return how many files of the outbox were set aside."""

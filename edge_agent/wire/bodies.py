@@ -20,7 +20,7 @@ MAX_BLOCKS = 2**31 - 1
 
 _COUNTER = BodyField(float, "a counter since start", least=-MAX_COUNT, most=MAX_COUNT)
 _TEXT = BodyField(str, "a text")
-_RANGES = BodyField(
+RANGES = BodyField(
     list, "[first, last]", least=2, most=2, each=BodyField(int, "a number", least=0, most=MAX_COUNT)
 )
 _RUNNING = BodyField(
@@ -66,10 +66,36 @@ BIRTH: Schema = {
     ),
 }
 
+HEALTH: Schema = {
+    "rung": BodyField(int, "the governor's level; 0 is full", least=0, most=MAX_COUNT),
+    "cause": BodyField(str, "why the governor is at this level; empty at 0"),
+    "temperature_c": BodyField(float, "of the processor, whole degrees", unit="°C"),
+    "throttled": BodyField(int, "1 while the firmware holds clock or voltage back, else 0", least=0, most=1),
+    "disk_free_mb": BodyField(
+        float, "room where the state is kept, two significant digits", unit="MB", least=0, most=MAX_COUNT
+    ),
+    "clock_synchronised": BodyField(int, "1 if the kernel's clock is synchronised, else 0", least=0, most=1),
+    "outbox_bytes": BodyField(
+        int, "telemetry that waits, two significant digits", unit="bytes", least=0, most=MAX_COUNT
+    ),
+    "starts": BodyField(
+        int, "starts of the daemon since its state directory was made", least=0, most=MAX_COUNT
+    ),
+    "restart_reason": BodyField(
+        str,
+        "how the run before this one ended: first (there was none), stopped (in good order), failed (an "
+        "exception), killed (a signal, the watchdog or memory), power (the board restarted as well)",
+    ),
+    "memory_share": BodyField(
+        float, "resident memory as a share of the budget, two decimals", least=0, most=MAX_COUNT
+    ),
+}
+
 TELEMETRY: Schema = {
     "populations": BodyField(
         dict,
-        "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers)",
+        "name → counters since start: tick, steps, decisions, contradictions, missed, … (numbers); drift: "
+        "stability index of the readings against those that the model was made of, missing while not known",
         each=BodyField(dict, "counters", each=_COUNTER),
     ),
     "rss": BodyField(int, "resident memory of the daemon", unit="bytes", least=0, most=MAX_COUNT),
@@ -78,7 +104,7 @@ TELEMETRY: Schema = {
         bool, "true if only changes since the previous message are included; false if missing"
     ),
     "skipped": BodyField(
-        list, "[first, last] ranges of sequence numbers that were thinned out on the device", each=_RANGES
+        list, "[first, last] ranges of sequence numbers that were thinned out on the device", each=RANGES
     ),
     "outbox": BodyField(str, "name of the outbox that numbered the message; a new outbox starts at 1"),
     "peers": BodyField(
@@ -92,10 +118,15 @@ TELEMETRY: Schema = {
         "changed ones",
         each=_COUNTER,
     ),
+    "health": BodyField(
+        dict,
+        "state of board and daemon; only changes in a delta; what the board does not tell is missing",
+        inside=HEALTH,
+    ),
     "samples": BodyField(
         dict,
-        "a batch of measurements: names [str]; t0 (float, Unix seconds); series (bytes, uint16 LE, "
-        "index into "
+        "a batch of measurements: names [str], POPULATION/AGENT/KIND/NAME with KIND reading, belief, action "
+        "or figure; t0 (float, Unix seconds); series (bytes, uint16 LE, index into "
         "names); dt (bytes, uint32 LE, milliseconds since t0); values (bytes, float32 LE)",
         inside={
             "names": BodyField(list, "of measurements", each=_TEXT),
@@ -330,11 +361,26 @@ RELEASE: Schema = {
     ),
 }
 
+COMMAND_NAMES = (
+    "status",
+    "reset",
+    "set-rate",
+    "record",
+    "replay-window",
+    "reload",
+    "send-learned",
+    "explain",
+)
+COMMANDS_TEXT = f"{', '.join(COMMAND_NAMES[:-1])} or {COMMAND_NAMES[-1]}"
 COMMAND: Schema = {
     "fleet": BodyField(str, "the fleet it is for", required=True),
     "device": BodyField(str, "the device it is for", required=True),
     "id": BodyField(str, "unique; a device carries out an id once", required=True),
-    "name": BodyField(str, "status, reset, set-rate, record, replay-window or reload", required=True),
+    "name": BodyField(
+        str,
+        COMMANDS_TEXT,
+        required=True,
+    ),
     "arguments": BodyField(dict, "depends on the command"),
     "expires": BodyField(
         float, "the command is refused after this time; at most one day ahead", required=True, unit="Unix s"
@@ -350,7 +396,7 @@ REPLY: Schema = {
 
 CONFIRM: Schema = {
     "outbox": BodyField(str, "name of the outbox that numbered the messages", required=True),
-    "ranges": BodyField(list, "[first, last] ranges of sequence numbers", required=True, each=_RANGES),
+    "ranges": BodyField(list, "[first, last] ranges of sequence numbers", required=True, each=RANGES),
 }
 
 FETCH: Schema = {

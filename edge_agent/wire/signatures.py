@@ -36,6 +36,10 @@ class PublicKey:
         """First 8 bytes in hex, to tell keys apart in messages."""
         return self.raw[:8].hex()
 
+    def line(self) -> str:
+        """Return the key as its file has it."""
+        return _line(_PUBLIC, self.raw, self.name)
+
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` (64 bytes) was made over ``message`` by this key's owner."""
         from nacl.exceptions import BadSignatureError
@@ -96,7 +100,7 @@ def save(secret: SecretKey, path: Path) -> Path:
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(_line(_SECRET, secret.raw, secret.name))
     public_path = path.with_name(path.name + ".pub")
-    public_path.write_text(_line(_PUBLIC, secret.public.raw, secret.name), encoding="ascii")
+    public_path.write_text(secret.public.line(), encoding="ascii")
     return public_path
 
 

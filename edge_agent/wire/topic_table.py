@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edge_agent.wire import bodies
 from edge_agent.wire.bodies import Schema
+from edge_agent.wire.learned_body import LEARNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ CHANNELS: tuple[TopicRow, ...] = (
         "Sent through the outbox on disk. seq counts from 1 without gaps within one outbox. A repeated "
         "message has the same seq. seq increases within the historical and within the live messages.",
         bodies.TELEMETRY,
+    ),
+    TopicRow(
+        "edge/v1/FLEET/DEVICE/up/learned",
+        "device",
+        "hub",
+        1,
+        False,
+        "What a population counted in an epoch while it learned, in pieces. Sent through the outbox and "
+        "numbered with telemetry. A contribution counts once all its pieces are there; an epoch that is sent "
+        "twice counts once.",
+        LEARNED,
     ),
     TopicRow(
         "edge/v1/FLEET/DEVICE/up/reported",

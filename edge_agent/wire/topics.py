@@ -5,6 +5,7 @@ topic                                               retained  QoS  what
 ==================================================  ========  ===  ==========================================
 ``edge/v1/FLEET/DEVICE/up/birth``                   yes       1    birth, and the will
 ``edge/v1/FLEET/DEVICE/up/telemetry``               no        1    counters and decisions, through the outbox
+``edge/v1/FLEET/DEVICE/up/learned``                 no        1    what a population counted in an epoch
 ``edge/v1/FLEET/DEVICE/up/reported``                yes       1    what runs now
 ``edge/v1/FLEET/DEVICE/up/reply/ID``                no        1    the answer to command ID
 ``edge/v1/FLEET/DEVICE/up/state``                   no        0    current state in JSON, for Home Assistant
@@ -114,6 +115,11 @@ class DeviceTopics:
     def telemetry(self) -> str:
         """Counters and decisions."""
         return f"{self.prefix}/up/telemetry"
+
+    @property
+    def learned(self) -> str:
+        """What populations counted while they learned."""
+        return f"{self.prefix}/up/learned"
 
     @property
     def reported(self) -> str:

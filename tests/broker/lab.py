@@ -58,6 +58,10 @@ class Lab:
         self.first = self.bundle("first", fan.model())
         self.hub_lines = ""
         """More lines of the section ``hub``."""
+        self.sections = ""
+        """More sections of the configuration."""
+        self.program: Sequence[str] = ("-m", "edge_agent")
+        """What Python runs as ``edge-agent``."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def bundle(self, name: str, made: Model, tested: Model | None = None) -> Path:
@@ -79,8 +83,8 @@ class Lab:
             bundle=self.first,
             folder=home,
         )
-        (home / "device.toml").write_text(text)
-        command = [sys.executable, "-m", "edge_agent", "run", "--config", "device.toml"]
+        (home / "device.toml").write_text(text + self.sections)
+        command = [sys.executable, *self.program, "run", "--config", "device.toml"]
         with (home / "log").open("ab") as log:
             self.processes[name] = subprocess.Popen(command, cwd=home, stderr=log)
 

@@ -71,6 +71,10 @@ def test_the_set_carries_two_fleets_to_one_hub(started: Stack) -> None:
                 _command(client, fleet)
                 _rollout(client, stack, fleet)
             until("Prometheus has the figures", lambda: _asked(stack, "edge_fleet_devices") == [3.0, 3.0] * 2)
+            until(
+                "the web workers share a channel",
+                lambda: _asked(stack, "edge_hub_channel_connected") == [1.0] * 2,
+            )
             until("no alert", lambda: _alerts(stack) == set())
 
             victim = fleets["east"]

@@ -94,6 +94,21 @@ def test_pgbouncer_accepts_its_file(tmp_path: Path) -> None:
     assert "pool_mode" in refused.stderr + refused.stdout
 
 
+def test_redis_starts_with_its_file(tmp_path: Path) -> None:
+    """It has no checker: it starts, or says what it does not understand."""
+    text = (SCALE / "redis.conf").read_text()
+    config = tmp_path / "redis.conf"
+    config.write_text(re.sub(r"^port 28\d{3}$", f"port {free_port()}", text, flags=re.MULTILINE))
+    command = [stack.program("redis-server"), str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "Ready to accept" in line), "")
+        process.kill()
+    assert said
+    config.write_text(text.replace("appendonly no", "appendonly perhaps"))
+    assert check("redis-server", config).returncode != 0
+
+
 def test_the_hubs_file_is_of_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (SCALE.parent / "hub" / "hub.toml").read_text()
     text = text.replace("# sign", "sign").replace("# release_key", "release_key")

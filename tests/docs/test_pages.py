@@ -39,6 +39,7 @@ ELSEWHERE = {
     "make setup": "Makefile: test: setup",
     "make demo": "tests/broker/test_demo.py: demo.py",
     "make test": ".ci/run: make test",
+    "make learn-demo": "tests/hub/test_learn_demo.py: demo",
 }
 ON_THE_BOARD = set(test_board.readme_commands().splitlines())
 # What the README makes itself: a key is never overwritten.

@@ -11,6 +11,7 @@ first byte of its input as a choice: the bytes as they are, or the bytes as cont
 
 TARGETS = (
     "wire",
+    "learned",
     "mqtt",
     "hub",
     "bundle",
@@ -22,4 +23,5 @@ TARGETS = (
     "recording",
     "checkpoint",
     "history",
+    "search",
 )

@@ -94,3 +94,27 @@ def test_waiting_ends_with_a_flush() -> None:
         return await waiting, await ring.wait(1, 0.001)
 
     assert asyncio.run(both()) == (True, False)
+
+
+def test_a_viewer_that_another_process_gave_more_waits_for_it_here() -> None:
+    async def resumed() -> int | None:
+        ring = Broadcast()
+        ring.late_s = 30.0
+        waiting = asyncio.create_task(ring.resume("ring-2"))
+        for number in (1, 2):
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            ring.follow("ring", number, [("x", b"")])
+            ring.flush()
+        return await waiting
+
+    assert asyncio.run(resumed()) == 2
+
+
+def test_a_viewer_that_waited_in_vain_must_load_anew() -> None:
+    async def resumed() -> int | None:
+        ring = Broadcast()
+        ring.late_s = 0.001
+        return await ring.resume("ring-2")
+
+    assert asyncio.run(resumed()) is None

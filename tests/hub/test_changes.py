@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from edge_agent.testing.clock import ManualClock
-from edge_hub.api import server
+from edge_hub.api import feed
 from edge_hub.api.broadcast import Broadcast
 from edge_hub.api.hub import Hub
 from edge_hub.database import bundles
@@ -78,7 +78,7 @@ class AskedRing(Broadcast):
 
 
 def test_the_first_to_watch_again_is_told_to_load_all(database: Database, monkeypatch: Any) -> None:
-    monkeypatch.setattr(server, "POLL_S", 0.01)
+    monkeypatch.setattr(feed, "POLL_S", 0.01)
     ring = AskedRing()
     hub = Hub(database, broadcast=ring)
 
@@ -88,7 +88,7 @@ def test_the_first_to_watch_again_is_told_to_load_all(database: Database, monkey
                 await asyncio.sleep(0)
 
     async def watch() -> list[str]:
-        task = asyncio.create_task(server._tell_changes(hub))
+        task = asyncio.create_task(feed.tell_changes(hub))
         ring.viewers = 1
         await until(lambda: ring._ring)
         ring.viewers = 0

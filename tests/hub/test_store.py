@@ -52,6 +52,26 @@ def test_without_an_outbox_a_restart_loses_nothing(database: Database) -> None:
     assert count(database) == 2
 
 
+def test_every_column_of_a_batch_is_as_it_was_said(database: Database) -> None:
+    batch = [
+        say(n, "ab"[n % 2], t=NOW + n / 8, rss=n % 3 * 2**40, historical=n % 5 == 0) for n in range(1, 119)
+    ]
+    batch += [say(2**63 - 1, t=-1.5, fill=b"\0\xff" * 300), say(7, outbox=None, t=NOW - 0.25)]
+    store(database, *batch)
+    wanted = sorted(
+        (m.device, m.outbox, m.seq, m.stamp, m.day, m.t, m.received, m.historical, m.rss, m.payload)
+        for m in batch
+    )
+    query = (
+        "SELECT d.name, o.outbox, t.seq, t.stamp, t.day, t.t, t.received, t.historical, t.rss, t.body "
+        "FROM telemetry t JOIN devices d ON d.id = t.device_id JOIN outboxes o ON o.id = t.outbox_id"
+    )
+    with database.read() as connection:
+        found = sorted((*row[:9], bytes(row[9])) for row in sql.run(connection, query))
+    assert found == wanted
+    assert {row[8] for row in found} == {None, 2**40, 2**41}
+
+
 def test_the_payload_is_kept_as_it_came(database: Database) -> None:
     message = say(1, populations={"rooms": {"tick": 3}}, unknown=b"\x00\xff")
     store(database, message)

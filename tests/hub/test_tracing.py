@@ -1,6 +1,9 @@
 """Spans, as OpenTelemetry's own exporter for tests receives them."""
 
+import argparse
 import asyncio
+import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +14,23 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from edge_agent.errors import ConfigError
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import messages
 from edge_agent.wire.messages import Message
+from edge_agent.wire.topics import DeviceTopics
 from edge_hub import tracing
 from edge_hub.broker import Broker
 from edge_hub.cli import main
+from edge_hub.connection import Connection
+from edge_hub.database import rollouts
 from edge_hub.database.engine import Database
 from edge_hub.ingest import decode
 from edge_hub.ingest.worker import Worker
+from edge_hub.jobs.bundle_cache import BundleCache
+from edge_hub.jobs.rollouts import RolloutRunner
+from edge_hub.rollout import FleetRollout, Member
 from tests.hub.service import Service
+from tests.unit.hub.link import HUB, write_bundle
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -60,9 +71,69 @@ def test_a_batch_is_a_span(database: Database, spans: InMemorySpanExporter) -> N
     worker = Worker(database, Broker("127.0.0.1", 1))
     payload = messages.encode(Message({"outbox": "x"}, seq=1, t=1.0))
     batch = [decode.telemetry("lab", "a", payload, 1.0)]
-    asyncio.run(worker._stored(batch, [(1.0, "t", "no message", b"x")]))
+    asyncio.run(worker._stored(batch, [], [(1.0, "t", "no message", b"x")]))
     (span,) = spans.get_finished_spans()
     assert (span.name, dict(span.attributes or {})) == ("ingest batch", {"messages": 1, "rejected": 1})
+
+
+class Device:
+    """Commits whatever document it is sent, in a thread."""
+
+    def __init__(self, arguments: argparse.Namespace, name: str, digest: str) -> None:
+        self.topics, self.digest = DeviceTopics("lab", name), digest
+        self.link = Connection(arguments, (self.topics.desired,))
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self.ended.is_set():
+            for message in self.link.messages(0.1):
+                document = json.loads(messages.decode(message.payload).body["doc"])
+                populations = {"rooms": {"bundle": self.digest}}
+                report = {"version": document["version"], "populations": populations, "rollouts": {}}
+                self.link.publish(self.topics.reported, messages.encode(Message(report)), retain=True)
+
+    def close(self) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.link.close()
+
+
+def test_a_rollout_is_a_span_with_its_progress(
+    database: Database, mosquitto: Mosquitto, tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
+    files = {"username": None, "password_file": None, "ca": None, "certificate": None, "key": None}
+    broker = {"broker": f"127.0.0.1:{mosquitto.port}", "fleet": "lab", "state": tmp_path, "expires": 3600.0}
+    arguments = argparse.Namespace(**files, **broker)
+    cache = BundleCache(database, tmp_path / "cache")
+    digest = write_bundle(tmp_path / "new.eab")
+    cache.path(digest).parent.mkdir(parents=True, exist_ok=True)
+    cache.path(digest).write_bytes((tmp_path / "new.eab").read_bytes())
+    rollout = FleetRollout("new-1", digest, "new", "rooms", [["a"], ["b"]], {"a": Member(), "b": Member()})
+    row = {"id": "new-1", "fleet": "lab", "population": "rooms", "bundle": digest, "status": "running"}
+    row |= {"created_by": "ann", "group_name": "", "filter": ""}
+    with database.write() as connection:
+        rollouts.add(connection, **row, created=time.time(), state=rollout.state())
+    made = [Device(arguments, name, digest) for name in "ab"]
+    runner = RolloutRunner(database, cache, arguments, [HUB])
+    runner.start()
+    try:
+        end = time.monotonic() + 60
+        while not (found := spans.get_finished_spans()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        runner.stop()
+        for device in made:
+            device.close()
+    (span,) = found
+    assert (span.name, dict(span.attributes or {})) == ("rollout", {"rollout.id": "new-1", "fleet": "lab"})
+    progress = [dict(event.attributes or {}) for event in span.events]
+    assert {event.name for event in span.events} == {"progress"}
+    waves = [event["wave"] for event in progress]
+    assert (waves == sorted(waves), {1, 2} <= set(waves)) == (True, True)
+    assert progress[-1]["status"] == "done"
 
 
 def test_without_a_collector_nothing_is_traced(service: Service) -> None:

@@ -42,7 +42,7 @@ static char *read_file(const char *path) {
 static void read_tensor(Tensor *t, Model *m, int32_t f) {
     const int32_t *sizes = blob(NULL, 4);
     const float *background = blob(NULL, 4);
-    int64_t values, listed;
+    int64_t values, listed, based;
     t->rows = sizes[0];
     t->width = sizes[1];
     t->wide = sizes[3] == 2;
@@ -53,6 +53,7 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->codes = blob(NULL, 1);
     t->columns = blob(NULL, 2);
     t->starts = blob(&listed, 4);
+    t->base = blob(&based, 4);
     float *tables = blob(NULL, 4);
     t->pattern = blob(NULL, 4);
     t->mixed_columns = blob(NULL, 2);
@@ -62,9 +63,13 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->single = t->sparse;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
-    t->difference = tables;
-    t->ratio = tables + values;
-    t->logarithm = tables + 2 * values;
+    if (!based) t->base = NULL;
+    t->base_rows = based ? (int32_t)(t->rows * (int64_t)t->width / based) : t->rows;
+    t->difference = based ? t->palette : tables;
+    t->ratio = based ? tables : tables + values;
+    t->logarithm = t->ratio + values;
+    t->share = t->logarithm + values;
+    t->log_share = t->share + t->width;
     if (t->width > m->widest) m->widest = t->width;
     if (f < 0) return;
     m->num_states[f] = sizes[2];
@@ -87,6 +92,14 @@ static void read_outcome_classes(OutcomeClasses *a, int32_t factors) {
     a->common = blob(NULL, 4);
     if (a->patterns) a->width = (int32_t)(joint / a->patterns);
     for (int32_t f = 0; f < factors; f++) a->rows += a->classes[f];
+}
+
+static void read_contraction(Contraction *c) {
+    const int32_t *counts = blob(NULL, 4);
+    *c = (Contraction){.once = counts[0], .turn = counts[1], .tables = counts[2], .count = counts[3]};
+    c->ops = blob(NULL, 4);
+    c->lists = blob(NULL, 4);
+    c->places = blob(NULL, 4);
 }
 
 int main(int argc, char **argv) {
@@ -134,6 +147,8 @@ int main(int argc, char **argv) {
     m.elimination = (Elimination){.count = exact[0], .rows = exact[1]};
     m.elimination.ops = blob(NULL, 4);
     m.elimination.lists = blob(NULL, 4);
+    read_contraction(&m.over_states);
+    read_contraction(&m.over_classes);
     m.D = blob(NULL, 4);
     int64_t habits;
     m.log_E = blob(&habits, 4);

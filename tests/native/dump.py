@@ -79,7 +79,7 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array(kernel_args.options(model)[11][:2], "<i4"),
         np.array(kernel_args.options(model)[11][2:], "<f4"),
     ]
-    room = np.zeros(sum(3 * len(t.palette) for t in model.tensors), np.float32)
+    room = np.zeros(kernel_args.table_floats(model), np.float32)
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = kernel_args.tensor(model, i, room)
@@ -89,6 +89,8 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     blobs += [np.array([model.outcome_classes.patterns], "<i4"), *model.outcome_classes[1:]]
     exact = model.elimination
     blobs += [np.array([len(exact.ops), exact.rows], "<i4"), exact.ops, exact.lists]
+    for c in model.contractions:
+        blobs += [np.array([*c.counts, c.tables, len(c.ops)], "<i4"), c.ops, c.lists, c.places]
     habits = np.zeros(0, np.float32) if model.E is None else kernel_args.log_habits(model)
     blobs += [
         np.concatenate(model.D),

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.engine.arrays import model_arrays
+from edge_agent.engine.counts.concentrations import Concentrations
+from edge_agent.engine.counts.recode import recoded
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.precision import Precision
@@ -29,9 +31,29 @@ def models() -> dict[str, Model]:
     B = [dense(6, 6, 3), dense(5, 6, 5, 2), dense(3, 3, 1)]
     deps = {"A_deps": [[0, 1], [2], [0, 1, 2]], "B_deps": [[0], [0, 1], [2]]}
     out["dense"] = Model.from_arrays(A, B, [generator.normal(size=len(a)) for a in A], policy_len=2, **deps)
+    sparse = np.where(generator.random((2, 5, 4, 3, 2)) < 0.1, 0.9, 0.05)
+    A = [dense(4, 5, 4, 3), dense(3, 5, 4, 3), dense(2, 4, 3), sparse / sparse.sum(axis=0), dense(4, 3, 2)]
+    B = [dense(5, 5, 3), dense(4, 4, 2), dense(3, 3, 1), dense(2, 2, 1)]
+    deps = {"A_deps": [[0, 1, 2], [0, 1, 2], [1, 2], [0, 1, 2, 3], [2, 3]]}
+    out["many_factors"] = Model.from_arrays(A, B, [generator.normal(size=len(a)) for a in A], **deps)
     one = ([dense(9, 20)], [dense(20, 20, 3)], [generator.normal(size=9)])
     out["dense_one"] = Model.from_arrays(*one, E=[0.5, 0.3, 0.2])
+    for name in ("s2_grid10_T1", "s4_grid10x4_T1"):
+        out[f"{name}_learned"] = _learned(out[name])
     return out | _optional()
+
+
+def _learned(model: Model) -> Model:
+    """Return the model over a base, as many agents would have learned it."""
+    generator = np.random.default_rng(5)
+    arrays = model.arrays()
+    pA, pB = (
+        [10 * np.asarray(t) + generator.uniform(0, 0.02, np.shape(t)) for t in tensors]
+        for tensors in (arrays.A, arrays.B)
+    )
+    out = recoded(model, Concentrations.of(model, pA, pB), 1000)
+    assert all(len(tensor.base) for tensor in (*out.A, *out.B))
+    return out
 
 
 def _optional() -> dict[str, Model]:

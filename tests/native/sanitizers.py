@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edge_agent
-from edge_agent.engine import _kernel, isa
+from edge_agent.engine import _counts, _kernel, isa
 from tests.native.dump import ROOT, build, build_extension, dump, expected
 from tests.native.models import models, observations
 
@@ -87,3 +87,18 @@ def test_a_step_of_networks_is_clean(tmp_path) -> None:
     command = [sys.executable, "-m", "tests.native.feed", library]
     run = subprocess.run(command, env=sanitized(), capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("flags", [(), ("-U__SSE2__",)])  # the second: as other processors have it
+def test_counting_is_clean(tmp_path, flags: tuple[str, ...]) -> None:
+    library = tmp_path / "_counts.abi3.so"
+    include = sysconfig.get_paths()["include"]
+    kernel = Path(edge_agent.__file__).parent / "engine" / "kernel"
+    limited = ["-DPy_LIMITED_API=0x030B0000", f"-I{include}", "-ffp-contract=off"]
+    sources = [kernel / "counts_module.c", kernel / "counts.c"]
+    subprocess.run(["cc", "-shared", *SANITIZERS, *flags, *limited, *sources, "-o", library], check=True)
+    script = [sys.executable, "-m", "tests.native.counts"]
+    run = subprocess.run([*script, library], env=sanitized(), capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    plain = subprocess.run([*script, _counts.__file__], capture_output=True, text=True, check=True)
+    assert run.stdout == plain.stdout

@@ -38,11 +38,13 @@ SAME_NAME = {
             (
                 "accounts",
                 "audit",
+                "alerts",
                 "bundles",
                 "commands",
                 "devices",
                 "groups",
                 "idempotency",
+                "enrolments",
                 "rejected",
                 "releases",
                 "rollouts",

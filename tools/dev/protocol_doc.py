@@ -60,6 +60,13 @@ def generated() -> str:
     lines = ["## Topics", ""]
     for channel in (*CHANNELS, ANNOUNCEMENT):
         lines += section(channel)
+    lines += [
+        "### Health",
+        "",
+        "The figures of `health` in telemetry, each with the name by which rules know it:",
+        "",
+    ]
+    lines += table(bodies.HEALTH)
     lines += ["### Gates", "", "A device knows these `gates` of a document and ignores others:", ""]
     lines += table(bodies.GATES)
     lines += ["### Rotation of the hub's keys", "", "Each of `rotations` is a signed document with:", ""]

@@ -29,6 +29,9 @@ COMMANDS: tuple[str, ...] = (
     "migrate",
     "serve",
     "export",
+    "learn",
+    "alerts",
+    "enrol",
 )
 
 

@@ -27,6 +27,8 @@ from edge_hub.broker import Broker
 NOT_UTF8 = "(not UTF-8)"
 QUEUE_MESSAGES = 100_000
 BATCH_MESSAGES = 1000
+IN_FLIGHT = 100
+"""Messages that the broker has not acknowledged; the others wait here."""
 
 
 class Incoming(NamedTuple):
@@ -105,6 +107,7 @@ class Connection:
         self._lost_at = math.inf
         self._retained_at = math.inf  # until there is a connection
         self._posted: dict[str, deque[MQTTMessageInfo]] = {}
+        self._begun: list[tuple[str, MQTTMessageInfo]] = []
         self._queue: queue.Queue[Incoming] = queue.Queue(QUEUE_MESSAGES)
         self._answer: queue.Queue[str] = queue.Queue()
         self._filters = filters
@@ -119,7 +122,7 @@ class Connection:
             client.username_pw_set(broker.username, broker.password or None)
         if broker.tls is not None:
             client.tls_set_context(broker.tls)
-        client.max_inflight_messages_set(20)
+        client.max_inflight_messages_set(IN_FLIGHT)
         client.reconnect_delay_set(1, 10)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -158,14 +161,30 @@ class Connection:
         PlatformError
             It hasn't after ``seconds``.
         """
-        info = self._client.publish(topic, payload, 1, retain)
-        try:
-            info.wait_for_publish(seconds)
-            published = info.is_published()
-        except (RuntimeError, ValueError):  # there is no connection
-            published = False
-        if not published:
-            raise PlatformError(f"broker: no acknowledgement of {topic} within {seconds:g} s")
+        self.begin_publish(topic, payload, retain)
+        self.finish_publish(seconds)
+
+    def begin_publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        """Publish at QoS 1; `finish_publish` waits until the broker has all that was begun."""
+        self._begun.append((topic, self._client.publish(topic, payload, 1, retain)))
+
+    def finish_publish(self, seconds: float = 10.0) -> None:
+        """Return when the broker has what was begun.
+
+        Raises
+        ------
+        PlatformError
+            It hasn't acknowledged a message for ``seconds``.
+        """
+        begun, self._begun = self._begun, []
+        for topic, info in begun:
+            try:
+                info.wait_for_publish(seconds)
+                published = info.is_published()
+            except (RuntimeError, ValueError):  # there is no connection
+                published = False
+            if not published:
+                raise PlatformError(f"broker: no acknowledgement of {topic} within {seconds:g} s")
 
     def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
         """Publish at QoS 1 without waiting."""

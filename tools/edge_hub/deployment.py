@@ -10,7 +10,6 @@ broker is connected and its retained messages have been received.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import blocks, bodies, bundle, topics
 from edge_agent.wire.blocks import Cut
 from edge_agent.wire.topics import DeviceTopics
+from edge_hub import renewal
 from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
@@ -29,6 +29,10 @@ from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
 
 SAVE_S = 1.0
 """Between two writes of a rollout with 10,000 devices, which take 60 ms each."""
+SENT_AT_ONCE = 500
+"""Documents between two looks at what was asked for."""
+STEP_PAUSE = 4.0
+"""From the beginning of a step to the next, in lengths of a step."""
 
 
 class RolloutStore(Protocol):
@@ -76,34 +80,62 @@ class Deployment:
         self._desired = desired
         self._now = now
         self._blocks = BlockServer(link, store.bundle)
-        self._saved: tuple[float, str, int, str] = (-math.inf, "", 0, "")
+        self._saved: tuple[float, str, int, dict[str, Any]] = (-math.inf, "", 0, {})
         self._cuts: dict[str, Cut] = {}
         self._connects = 0
+        self._renewal = 0.0
 
     def run(self, changed: Callable[[FleetRollout], None]) -> None:
         """Work until the rollout has ended and everything to be sent back is."""
+        due = 0.0
         while True:
             for message in self._link.messages(0.2):
                 self.handle(message)
-            match self._store.take_request(self.rollout.id):
-                case "pause":
-                    self.rollout.pause()
-                case "resume":
-                    self.rollout.resume()
-                case "abort":
-                    self.rollout.abort()
-            if self._link.settled:
-                if self._connects != self._link.connects:
-                    self._connects = self._link.connects
-                    self.rollout.restart(self._now())
-                offline = self._offline()
-                for device in self.rollout.step(self._now(), offline):
-                    self._send(device, device in offline)
-                for device in self.rollout.to_revert():
-                    self._send_back(device)
+            now = time.monotonic()
+            if now < due:
+                continue
+            self._apply_request(self._store.take_request(self.rollout.id))
+            offline = self._offline()
+            waiting = self._step(offline)
+            # A step looks at every device, a message at one: with 10,000 devices it must not follow each.
+            due = now + STEP_PAUSE * (time.monotonic() - now)
+            for device in waiting[:SENT_AT_ONCE]:
+                self._send(device, device in offline)
+            self._renew()
+            for device in self.rollout.to_revert()[: SENT_AT_ONCE * self._link.settled]:
+                self._send_back(device)
+            self._desired.finish()  # before anybody reads that it was sent
             self._keep(changed)
-            if self.rollout.status not in (RUNNING, PAUSED):
+            if self.rollout.status not in (RUNNING, PAUSED) and not self.rollout.to_revert():
                 return
+
+    def _apply_request(self, request: str) -> None:
+        match request:
+            case "pause":
+                self.rollout.pause()
+            case "resume":
+                self.rollout.resume()
+            case "abort":
+                self.rollout.abort()
+
+    def _step(self, offline: set[str]) -> list[str]:
+        """Return the devices that are to be sent the new bundle now."""
+        if not self._link.settled:
+            return []
+        if self._connects != self._link.connects:
+            self._connects = self._link.connects
+            self.rollout.restart(self._now())
+        return self.rollout.step(self._now(), offline)
+
+    def _renew(self) -> None:
+        """Sign documents anew that end before their devices have returned."""
+        now = self._now()
+        if not self._link.settled or now < self._renewal:
+            return
+        self._renewal = now + renewal.pause(self._desired.expires)
+        for device, version in self._desired.renew(renewal.reports(self.fleet), now, SENT_AT_ONCE).items():
+            if device in self.rollout.members:
+                self.rollout.members[device].version = version
 
     def handle(self, message: Incoming) -> None:
         """Take one message in."""
@@ -119,12 +151,12 @@ class Deployment:
                     self.rollout.reported(device.name, device.reported)
 
     def _keep(self, changed: Callable[[FleetRollout], None]) -> None:
-        at, status, wave, text = self._saved
+        at, status, wave, old = self._saved
         now, rollout = time.monotonic(), self.rollout
         if now < at + SAVE_S and (rollout.status, rollout.wave) == (status, wave):
             return
-        new = json.dumps(rollout.state())
-        if new != text:
+        new = rollout.state()
+        if new != old:
             self._store.save(rollout)
             changed(rollout)
         self._saved = (now, rollout.status, rollout.wave, new)
@@ -196,7 +228,7 @@ class Deployment:
             entries[digest] = self._cut(digest).entry()
         changes = {"bundles": entries, "populations": populations, "gates": self.rollout.gates}
         reported = known.reported.get("version", 0) if known else 0
-        return self._desired.publish(device, changes, reported, self._now())
+        return self._desired.begin(device, changes, reported, self._now())
 
     def _cut(self, digest: str) -> Cut:
         if digest not in self._cuts:

@@ -1,16 +1,17 @@
 """What the hub has stored, as a file of readings (`edge_agent.wire.readings`).
 
-Theory of operation. A reading is one value of one series in one message: the agent is ``FLEET/DEVICE``, the
-modality the series (``rss``, ``POPULATION/COUNTER``). A message holds what changed, so a series has readings
-where it changed. Devices send counters, not what their sensors said, so there are no observations and no
-actions in the file; ``edge-agent record`` writes those.
+Theory of operation. A reading is one value of one series: the agent is ``FLEET/DEVICE``, the modality the
+series (``rss``, ``health/FIGURE``, ``POPULATION/COUNTER``). A message holds what changed, so a series has
+readings where it changed. Samples of agents (``[[telemetry]]`` of the device) are readings of
+``FLEET/DEVICE/POPULATION/AGENT``, at their own times: a reading has the name of its modality, other samples
+are ``belief/FACTOR=STATE``, ``action/CONTROL`` and ``figure/NAME``. Bins and actions by number are not in the
+file; ``edge-agent record`` writes those.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from urllib.parse import quote
 
 import numpy as np
@@ -21,6 +22,7 @@ from edge_hub.database import devices, history
 from edge_hub.database.engine import Database
 from edge_hub.database.history import Resolution
 from edge_hub.domain import filters
+from edge_hub.domain.series import of_agent
 from edge_hub.remote import RemoteHub
 
 PAGE = 1000
@@ -38,8 +40,8 @@ def from_database(
         while True:
             with database.read() as connection:
                 found = history.page(connection, number, since, until, resolution, after, PAGE)
-            for key, values in found:
-                yield key[0], values
+            for _, moments in found:
+                yield from moments
             if len(found) < PAGE:
                 return
             after = found[-1][0]
@@ -79,22 +81,19 @@ def readings(found: Iterable[tuple[str, Rows]]) -> Readings:
     ConfigError
         There is more than a file of readings holds.
     """
-    agents: list[str] = []
+    agents: dict[str, int] = {}
     names: dict[str, int] = {}
     times, agent, modality, value = array("d"), array("q"), array("q"), array("d")
     for label, rows in found:
-        first = next(rows, None)
-        if first is None:
-            continue
-        for t, values in chain((first,), rows):
-            for name, number in values.items():
+        for t, values in rows:
+            for series, number in values.items():
+                owner, name = _owner(label, series)
                 times.append(t)
-                agent.append(len(agents))
+                agent.append(agents.setdefault(owner, len(agents)))
                 modality.append(names.setdefault(name, len(names)))
                 value.append(number)
             _check("values", len(times), MAX_EVENTS)
-        agents.append(label)
-        _check("devices", len(agents), MAX_AGENTS)
+        _check("devices and agents", len(agents), MAX_AGENTS)
         _check("series", len(names), MAX_NAMES)
     none = np.empty(0, np.int64)
     return Readings(
@@ -111,6 +110,14 @@ def readings(found: Iterable[tuple[str, Rows]]) -> Readings:
         none,
         none,
     )
+
+
+def _owner(label: str, series: str) -> tuple[str, str]:
+    """Return whose series it is, and its name in the file."""
+    found = of_agent(series)
+    if found is None:
+        return label, series
+    return f"{label}/{found.population}/{found.agent}", found.name.removeprefix("reading/")
 
 
 def _check(what: str, found: int, most: int) -> None:

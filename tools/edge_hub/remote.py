@@ -73,6 +73,14 @@ class RemoteHub:
             "POST", path, data, {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
         )
 
+    def put(self, path: str, body: Any) -> Any:
+        """Make or replace what is at a path."""
+        return self._ask("PUT", path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def delete(self, path: str) -> None:
+        """Remove what is at a path."""
+        self._ask("DELETE", path)
+
     def upload(self, file: Path) -> Any:
         """Upload a bundle."""
         try:
@@ -96,7 +104,7 @@ class RemoteHub:
         request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with urlopen(request, timeout=PATIENCE_S, context=self._tls) as answer:  # noqa: S310  # nosec B310
-                return json.loads(answer.read())
+                return json.loads(answer.read() or b"null")
         except HTTPError as error:
             with error:
                 text = _detail(error.read(), error.code)

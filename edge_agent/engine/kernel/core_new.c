@@ -24,20 +24,22 @@ void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable,
 }
 
 /* (rows, width, states of the factor, bytes of a code, bytes of a belief code, background, its logarithm, palette,
- * codes, columns, starts, tables, and the mixed form: pattern, columns, patterns, starts) */
+ * codes, columns, starts, base, tables, and the mixed form: pattern, columns, patterns, starts) */
 static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_bytes, PyObject *tuple) {
-    PyObject *palette, *codes, *columns, *starts, *tables, *pattern, *mixed_columns, *mixed_patterns, *mixed_starts;
-    int64_t values, listed, patterns;
+    PyObject *palette, *codes, *columns, *starts, *base, *tables, *pattern, *mixed_columns, *mixed_patterns,
+        *mixed_starts;
+    int64_t values, listed, based, patterns;
     int code_bytes;
-    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOO", &t->rows, &t->width, states, &code_bytes, belief_bytes,
-                          &t->background, &t->log_background, &palette, &codes, &columns, &starts, &tables, &pattern,
-                          &mixed_columns, &mixed_patterns, &mixed_starts))
+    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOOO", &t->rows, &t->width, states, &code_bytes, belief_bytes,
+                          &t->background, &t->log_background, &palette, &codes, &columns, &starts, &base, &tables,
+                          &pattern, &mixed_columns, &mixed_patterns, &mixed_starts))
         return -1;
     float *table;
     if (!(t->palette = core_hold(core, palette, 4, 0, &values)) ||
         !(t->codes = core_hold(core, codes, code_bytes, 0, NULL)) ||
         !(t->columns = core_hold(core, columns, 2, 0, NULL)) || !(t->starts = core_hold(core, starts, 4, 0, &listed)) ||
-        !(table = core_hold(core, tables, 4, 0, NULL)) || !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
+        !(t->base = core_hold(core, base, 4, 0, &based)) || !(table = core_hold(core, tables, 4, 0, NULL)) ||
+        !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
         !(t->mixed_columns = core_hold(core, mixed_columns, 2, 0, NULL)) ||
         !(t->mixed_patterns = core_hold(core, mixed_patterns, 1, 0, NULL)) ||
         !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)))
@@ -48,9 +50,13 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_b
     t->single = t->sparse;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
     t->values = (int32_t)values;
-    t->difference = table;
-    t->ratio = table + values;
-    t->logarithm = table + 2 * values;
+    if (!based) t->base = NULL;
+    t->base_rows = based ? (int32_t)(t->rows * (int64_t)t->width / based) : t->rows;
+    t->difference = based ? t->palette : table;
+    t->ratio = based ? table : table + values;
+    t->logarithm = t->ratio + values;
+    t->share = t->logarithm + values;
+    t->log_share = t->share + t->width;
     return 0;
 }
 
@@ -98,6 +104,24 @@ static int fill_elimination(Core *core, PyObject *tuple) {
     return 0;
 }
 
+/* Two of (ops, lists, places, operations before the first iteration, in each, rows of all tables): over states, over
+ * classes. */
+static int fill_contractions(Core *core, PyObject *pair) {
+    Contraction *both[] = {&core->model.over_states, &core->model.over_classes};
+    for (Py_ssize_t i = 0; i < 2; i++) {
+        PyObject *ops, *lists, *places, *tuple = PyTuple_GetItem(pair, i);
+        int64_t words;
+        Contraction *c = both[i];
+        if (!tuple || !PyArg_ParseTuple(tuple, "OOOiii", &ops, &lists, &places, &c->once, &c->turn, &c->tables))
+            return -1;
+        if (!(c->ops = core_hold(core, ops, 4, 0, &words)) || !(c->lists = core_hold(core, lists, 4, 0, NULL)) ||
+            !(c->places = core_hold(core, places, 4, 0, NULL)))
+            return -1;
+        c->count = (int32_t)(words / OP_WORDS);
+    }
+    return 0;
+}
+
 /* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way, (max_nodes,
  * max_branching, and the thresholds and the penalty of a search)) */
 static int fill_options(Core *core, PyObject *tuple) {
@@ -127,15 +151,15 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *belief, *action,
-        *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *contractions, *belief,
+        *action, *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
                           &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &PyTuple_Type,
-                          &options, &PyTuple_Type, &elimination, &belief, &action, &energy, &scratch, &p->strip_rows,
-                          &p->lanes, &p->size, &threads, &seed))
+                          &options, &PyTuple_Type, &elimination, &PyTuple_Type, &contractions, &belief, &action,
+                          &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -166,7 +190,7 @@ int core_fill(Core *core, PyObject *args) {
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
     if (fill_outcome_classes(core, &m->outcome_classes, alike) || fill_options(core, options) ||
-        fill_elimination(core, elimination))
+        fill_elimination(core, elimination) || fill_contractions(core, contractions))
         return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))

@@ -29,9 +29,11 @@ static float likelihood_lane(const Model *m, const Strip *s, int32_t i, int32_t 
         return 0.0f;
     }
     if (t->sparse) {
-        for (int32_t j = 0; j < t->width; j++) out[j] = t->background;
-        for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
-            out[t->columns[k]] = t->palette[code_at(t, k, t->wide)];
+        for (int32_t j = 0; j < t->width; j++) out[j] = t->base ? t->base[j] : t->background;
+        for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++) {
+            float listed = t->palette[code_at(t, k, t->wide)];
+            out[t->columns[k]] = t->base ? t->base[t->columns[k]] + listed : listed;
+        }
     } else {
         int64_t first = (int64_t)o * t->width;
         for (int32_t j = 0; j < t->width; j++) out[j] = t->palette[code_at(t, first + j, t->wide)];
@@ -43,17 +45,6 @@ static float likelihood_lane(const Model *m, const Strip *s, int32_t i, int32_t 
     float inverse = 1.0f / top;
     for (int32_t j = 0; j < t->width; j++) out[j] *= inverse;
     return log1(top);
-}
-
-/* The next of a table's entries but for the last axis: moves ``index`` and the place in the other array. */
-INLINE int64_t advance(int32_t axes, const int32_t *sizes, const int32_t *strides, int32_t *index, int64_t place) {
-    for (int32_t d = axes - 2; d >= 0; d--) {
-        place += strides[d];
-        if (++index[d] < sizes[d]) break;
-        place -= (int64_t)sizes[d] * strides[d];
-        index[d] = 0;
-    }
-    return place;
 }
 
 /* SET, TIMES or SUM: table x[0] of x[1] axes, lists[x[2] ..], and the array of x[4] rows at x[3]. */

@@ -109,9 +109,10 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
             for (int32_t u = 0; u < controls; u++) {
                 Mask here = equal_bytes(action, u);
                 if (!any(here)) continue;
+                Row rest = unlisted(t, (int64_t)u * n, source);
                 for (int32_t k = 0; k < n; k++) {
                     float *p = out + (int64_t)k * LANES;
-                    store(p, choose(here, apply(t, (int64_t)u * n + k, source), load(p)));
+                    store(p, choose(here, apply(t, (int64_t)u * n + k, source, rest), load(p)));
                 }
             }
         }
@@ -139,6 +140,7 @@ static float soft_likelihood(const Tensor *t, const float *soft, int32_t outcome
         if (p == 0.0f) continue;
         if (t->sparse) {
             common += p * t->log_background;
+            for (int32_t j = 0; t->base && j < t->width; j++) out[j] += p * t->log_share[j];
             for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
                 out[t->columns[k]] += p * t->logarithm[code_at(t, k, t->wide)];
         } else {
@@ -163,6 +165,22 @@ INLINE float log1(float x) {
     return vlog(v)[0];
 }
 
+/* Lanes whose outcome of modality ``i`` is one of its outcomes: not missing, and not soft. */
+INLINE Mask observed(const Strip *s, int32_t i) {
+    const VI *outcomes = (const VI *)(s->outcomes + i * LANES);
+    Mask m;
+    EACH m.v[i] = outcomes[i] > OUTCOME_MISSING;
+    return m;
+}
+
+/* Multiply ``x`` [width] by a base, in the lanes of ``who``; what is listed is made up for lane by lane. */
+static void multiply_shares(const Tensor *t, Mask who, float *x) {
+    for (int32_t j = 0; j < t->width; j++, x += LANES) {
+        Row p = load(x);
+        store(x, choose(who, scale(p, t->share[j]), p));
+    }
+}
+
 /* Multiply one lane of ``x`` [states of the only factor] by the likelihood of its outcome of modality ``i``.
  * Returns the logarithm of the factor that was left out. */
 static float multiply_likelihood(const Model *m, const Strip *s, int32_t i, int32_t lane, float *x, float *work) {
@@ -181,7 +199,7 @@ static float multiply_likelihood(const Model *m, const Strip *s, int32_t i, int3
         return 0.0f;
     }
     uint32_t start = t->starts[o], end = t->starts[o + 1];
-    if (t->background == 0.0f) { /* all but the listed states are impossible */
+    if (t->background == 0.0f) { /* no base, and all but the listed states are impossible */
         for (uint32_t k = start; k < end; k++) work[k - start] = x[(int64_t)t->columns[k] * LANES];
         for (int32_t j = 0; j < t->width; j++) x[(int64_t)j * LANES] = 0.0f;
         for (uint32_t k = start; k < end; k++)
@@ -210,6 +228,7 @@ static void weigh(const Model *m, const Strip *s, Mask who, float *x, float *off
     int32_t n = m->num_states[0], chosen[LANES];
     memcpy(chosen, &who, sizeof chosen);
     for (int32_t i = 0; i < m->modalities; i++) {
+        if (m->tensors[i].base) multiply_shares(&m->tensors[i], both(who, observed(s, i)), x);
         for (int32_t lane = 0; lane < LANES; lane++)
             if (chosen[lane]) offset[lane] += multiply_likelihood(m, s, i, lane, x, work);
         if (i + 1 == m->modalities && !s->evidence[0]) break;

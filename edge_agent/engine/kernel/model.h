@@ -28,14 +28,19 @@ typedef struct {
     const uint32_t *starts;
     float background;
     float log_background;
+    const float *base; /* [rows / base_rows][width]: the value of a column's entries that are not listed; or NULL */
+    int32_t base_rows;
     const float *pattern; /* mixed: weights [patterns][controls] an entry has under each control, less background */
     const uint16_t *mixed_columns;
     const uint8_t *mixed_patterns;
     const uint32_t *mixed_starts;
-    int32_t patterns;  /* 0: no such form */
-    float *difference; /* value - background */
-    float *ratio;      /* value / background; value itself where the background is 0 */
-    float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
+    int32_t patterns;        /* 0: no such form */
+    const float *difference; /* value - background, or value - base */
+    const float *ratio;      /* value / background; value itself where the background is 0 */
+    const float *logarithm;  /* ln value, clipped at the float64 epsilon; sparse: less log_background */
+    /* Of a likelihood over a base, [width]: the base, clipped at epsilon, relative to its largest value, which is
+     * ``background``; and its logarithm. ``ratio`` and ``logarithm`` are relative to the column's base. */
+    const float *share, *log_share;
 } Tensor;
 
 /* Classes of states that an outcome leaves alike (outcome_classes.py). */
@@ -46,6 +51,14 @@ typedef struct {
     const uint16_t *order, *starts;
     const float *weights, *common;
 } OutcomeClasses;
+
+/* Tables of several factors and the order in which iteration sums them (contraction.py). ``once`` operations come
+ * before the first iteration, ``turn`` in each, the others give the mean under the beliefs. */
+typedef struct {
+    int32_t count, once, turn, tables; /* operations of all kinds; rows of all tables */
+    const int32_t *ops, *lists;
+    const int32_t *places; /* [modalities]: the first row of its table, -1: it has one parent */
+} Contraction;
 
 /* The program of exact inference (elimination.py), for several factors; count is 0 without it. */
 typedef struct {
@@ -61,11 +74,12 @@ enum {
                  */
     OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
     OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
-    OP_DOT,     /* row d = fold[a .. a + b] . rows c.. */
+    OP_DOT,     /* row d + i = fold[a + i b .. a + i b + b] . rows c.., for i up to e */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
     OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
     OP_NOVELTY, /* row f = sum over c .. c + d of (tensor a applied to rows e..) (tensor b applied to rows e..) */
-    OP_PRODUCT, /* row d = rows b .. b + a . rows c.. */
+    OP_PRODUCT, /* row d + i = rows b + i a .. b + i a + a . rows c.., for i up to e */
+    OP_OUTCOMES, /* row e += entropy of rows b + i a .. b + i a + a . rows c.., for i up to d */
     OP_WORDS = 8
 };
 
@@ -122,6 +136,7 @@ typedef struct {
     int32_t widest;               /* the largest width of a tensor */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     OutcomeClasses outcome_classes;
+    Contraction over_states, over_classes;
     Elimination elimination;
 } Model;
 

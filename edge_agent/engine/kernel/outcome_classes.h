@@ -25,6 +25,11 @@ static float multiply_clipped_likelihood(const Model *m, const Strip *s, int32_t
         return top;
     }
     if (t->sparse) {
+        if (t->base) {
+            for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++)
+                x[(int64_t)t->columns[k] * LANES] *= t->ratio[code_at(t, k, t->wide)];
+            return t->log_background;
+        }
         float inverse = 1.0f / (t->background < EPSILON ? EPSILON : t->background);
         for (uint32_t k = t->starts[o]; k < t->starts[o + 1]; k++) {
             float p = t->palette[code_at(t, k, t->wide)];
@@ -63,6 +68,7 @@ static void multiply_own_likelihoods(const Model *m, const Strip *s, const float
         int32_t f = m->a_deps[i][0];
         float *own = x + (int64_t)m->first_state[f] * LANES;
         if (weighed[f]++) scale_back(own, m->num_states[f], offset);
+        if (m->tensors[i].base) multiply_shares(&m->tensors[i], observed(s, i), own);
         for (int32_t lane = 0; lane < s->active; lane++)
             offset[lane] += multiply_clipped_likelihood(m, s, i, lane, own, work);
     }
@@ -159,14 +165,14 @@ static Row settle_classes(const Model *m, const Strip *s, const float *prior, fl
         store(c.weight + (int64_t)k * LANES, weight);
         store(c.log_weight + (int64_t)k * LANES, row_log(weight));
     }
-    iterate(m, &z, c.log_weight, c.ll, c.q, c.turns);
+    iterate(m, &z, &m->over_classes, c.log_weight, c.q, c.turns);
     Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < a->rows; k++) {
         Row value = load(c.q + (int64_t)k * LANES);
         disorder = add(disorder, row_xlog2x(value));
         energy = sub(energy, mul(value, load(c.log_weight + (int64_t)k * LANES)));
     }
-    energy = unexplained(m, &z, c.ll, c.q, add(energy, scale(disorder, LN2 * XLOG2X_UNIT)));
+    energy = unexplained(m, &z, &m->over_classes, c.turns, c.q, add(energy, scale(disorder, LN2 * XLOG2X_UNIT)));
     for (int32_t k = 0; k < a->rows; k++) {
         float *q = c.q + (int64_t)k * LANES;
         store(q, divide(load(q), load(c.weight + (int64_t)k * LANES)));

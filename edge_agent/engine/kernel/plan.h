@@ -11,29 +11,30 @@
 /* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
 INLINE Row disorder(const Tensor *stored, const float *source) {
     const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
-    Row sum = constant(0.0f);
+    Row sum = constant(0.0f), rest = unlisted(t, 0, source);
     if (t->single)
-        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source, rest)));
     else
-        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source, rest)));
     return sum;
 }
 
 #if LANES == 4
 /* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
 INLINE Row disorder_of_one_codes(const Tensor *t, const float *source, int wide) {
+    Row rest = unlisted(t, 0, source);
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
         V packed;
         if (t->single)
-            for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, wide).v[0][0];
+            for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, rest, wide).v[0][0];
         else
-            for (int i = 0; i < 4; i++) packed[i] = apply_codes(t, k + i, source, wide).v[0][0];
+            for (int i = 0; i < 4; i++) packed[i] = apply_codes(t, k + i, source, rest, wide).v[0][0];
         V x = vxlog2x(packed);
         for (int i = 0; i < 4; i++) sum += x[i];
     }
-    for (; k < t->rows; k++) sum += row_xlog2x(apply_codes(t, k, source, wide)).v[0][0];
+    for (; k < t->rows; k++) sum += row_xlog2x(apply_codes(t, k, source, rest, wide)).v[0][0];
     return constant(sum);
 }
 
@@ -48,11 +49,46 @@ static __attribute__((noinline)) Row disorder_of_one(const Tensor *stored, const
 #define DISORDER(t, source, active) disorder(t, source)
 #endif
 
+/* Sum over ``n`` rows of the products of both. */
+INLINE Row product(const float *left, const float *right, int32_t n) {
+    Row sum = constant(0.0f);
+    for (int64_t k = 0; k < n; k++) sum = add(sum, mul(load(left + k * LANES), load(right + k * LANES)));
+    return sum;
+}
+
+/* Operations of which few models have many. They are functions of their own: inlined, they cost the loops of the
+ * others registers. */
+static __attribute__((noinline)) void dot_rows(const int32_t *x, const float *fold, float *scratch) {
+    const float *source = at(scratch, x[2]);
+    fold += x[0];
+    for (int32_t i = 0; i < x[4]; i++, fold += x[1]) {
+        Row sum = constant(0.0f);
+        for (int32_t k = 0; k < x[1]; k++) sum = add_scaled(sum, fold[k], source + (int64_t)k * LANES);
+        store(at(scratch, x[3] + i), sum);
+    }
+}
+
+static __attribute__((noinline)) void product_rows(const int32_t *x, float *scratch) {
+    const float *left = at(scratch, x[1]), *right = at(scratch, x[2]);
+    for (int32_t i = 0; i < x[4]; i++, left += (int64_t)x[0] * LANES)
+        store(at(scratch, x[3] + i), product(left, right, x[0]));
+}
+
+static __attribute__((noinline)) void outcome_entropy(const int32_t *x, float *scratch) {
+    const float *left = at(scratch, x[1]), *right = at(scratch, x[2]);
+    float *value = at(scratch, x[4]);
+    Row sum = constant(0.0f);
+    for (int32_t i = 0; i < x[3]; i++, left += (int64_t)x[0] * LANES)
+        sum = add(sum, row_xlog2x(product(left, right, x[0])));
+    store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
+}
+
 /* Sum over ``count`` rows from ``row`` of both tensors' products: what is predicted, and what it would teach. */
 static Row gain(const Tensor *predicted, const Tensor *weights, int32_t row, int32_t count, const float *source) {
     const Tensor a = *predicted, w = *weights;
-    Row sum = constant(0.0f);
-    for (int32_t k = row; k < row + count; k++) sum = add(sum, mul(apply(&a, k, source), apply(&w, k, source)));
+    Row sum = constant(0.0f), outcomes = unlisted(&a, row, source), gains = unlisted(&w, row, source);
+    for (int32_t k = row; k < row + count; k++)
+        sum = add(sum, mul(apply(&a, k, source, outcomes), apply(&w, k, source, gains)));
     return sum;
 }
 
@@ -99,17 +135,19 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             const Tensor own = m->tensors[x[0]], *t = &own;
             const float *source = at(scratch, x[3]);
             float *out = at(scratch, x[4]);
+            Row rest = unlisted(t, x[1], source);
             if (x[5] < 0) {
                 if (t->single)
-                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply_single(t, x[1] + k, source));
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES)
+                        store(out, apply_single(t, x[1] + k, source, rest));
                 else
-                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source));
+                    for (int32_t k = 0; k < x[2]; k++, out += LANES) store(out, apply(t, x[1] + k, source, rest));
                 break;
             }
             const float *fold = plan->fold + x[5];
             Row value = constant(0.0f);
             for (int32_t k = 0; k < x[2]; k++, out += LANES) {
-                Row r = apply(t, x[1] + k, source);
+                Row r = apply(t, x[1] + k, source, rest);
                 store(out, r);
                 value = add(value, scale(r, fold[k]));
             }
@@ -123,13 +161,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;
         }
-        case OP_DOT: {
-            const float *source = at(scratch, x[2]);
-            Row sum = constant(0.0f);
-            for (int32_t k = 0; k < x[1]; k++) sum = add_scaled(sum, plan->fold[x[0] + k], source + (int64_t)k * LANES);
-            store(at(scratch, x[3]), sum);
-            break;
-        }
+        case OP_DOT: dot_rows(x, plan->fold, scratch); break;
         case OP_LISTED: {
             const float *fold = plan->fold + x[0];
             const int32_t *list = plan->lists + x[4];
@@ -151,13 +183,8 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         case OP_NOVELTY:
             store(at(scratch, x[5]), gain(&m->tensors[x[0]], &m->tensors[x[1]], x[2], x[3], at(scratch, x[4])));
             break;
-        case OP_PRODUCT: {
-            const float *left = at(scratch, x[1]), *right = at(scratch, x[2]);
-            Row sum = constant(0.0f);
-            for (int64_t k = 0; k < x[0]; k++) sum = add(sum, mul(load(left + k * LANES), load(right + k * LANES)));
-            store(at(scratch, x[3]), sum);
-            break;
-        }
+        case OP_PRODUCT: product_rows(x, scratch); break;
+        case OP_OUTCOMES: outcome_entropy(x, scratch); break;
         }
     }
 }

@@ -192,13 +192,15 @@ static void predict_action(Search *z, int32_t policy) {
         const Tensor own = m->tensors[m->modalities + f], *t = &own;
         const float *source = joint(m, z->scratch, m->b_parents[f], m->b_deps[f], work);
         int64_t row = (int64_t)m->first_act[(int64_t)policy * m->factors + f] * m->num_states[f];
+        Row rest = unlisted(t, row, source);
         for (int32_t k = 0; k < m->num_states[f]; k++) /* rounding can go below 0 */
-            store(at(z->predicted, m->first_state[f] + k), larger(apply(t, row + k, source), constant(0.0f)));
+            store(at(z->predicted, m->first_state[f] + k), larger(apply(t, row + k, source, rest), constant(0.0f)));
     }
     for (int32_t i = 0; i < m->modalities; i++) {
         const Tensor own = m->tensors[i], *t = &own;
         const float *source = joint(m, z->predicted, m->a_parents[i], m->a_deps[i], work);
-        for (int32_t o = 0; o < t->rows; o++, out += LANES) store(out, apply(t, o, source));
+        Row rest = unlisted(t, 0, source);
+        for (int32_t o = 0; o < t->rows; o++, out += LANES) store(out, apply(t, o, source, rest));
     }
 }
 

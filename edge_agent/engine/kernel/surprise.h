@@ -22,9 +22,9 @@ static Mask surprising(const Model *m, const Strip *s, const float *prior, Row e
         const Tensor own = m->tensors[i], *t = &own;
         const float *source = joint(m, prior, m->a_parents[i], m->a_deps[i], work);
         const VI *outcomes = (const VI *)(s->outcomes + i * LANES);
-        Row mean = zero, square = zero, said = zero;
+        Row mean = zero, square = zero, said = zero, rest = unlisted(t, 0, source);
         for (int32_t k = 0; k < t->rows; k++) {
-            Row p = larger(apply(t, k, source), constant(EPSILON)), l = row_log(p), weighted = mul(p, l);
+            Row p = larger(apply(t, k, source, rest), constant(EPSILON)), l = row_log(p), weighted = mul(p, l);
             mean = sub(mean, weighted);
             square = add(square, mul(weighted, l));
             Mask here, soft;

@@ -13,10 +13,20 @@ INLINE uint32_t code_at(const Tensor *t, int64_t k, int wide) {
     return code;
 }
 
-INLINE Row apply_codes(const Tensor *t, int64_t r, const float *source, int wide) {
+/* What the entries that row ``r`` does not list add up to, for ``source`` [width], whose lanes sum to 1: the same for
+ * all rows of a control value. */
+INLINE Row unlisted(const Tensor *t, int64_t r, const float *source) {
+    if (!t->base) return constant(t->background);
+    const float *base = t->base + r / t->base_rows * t->width;
+    Row acc = constant(0.0f);
+    for (int32_t j = 0; j < t->width; j++) acc = add_scaled(acc, base[j], source + (int64_t)j * LANES);
+    return acc;
+}
+
+INLINE Row apply_codes(const Tensor *t, int64_t r, const float *source, Row rest, int wide) {
     Row acc;
     if (t->sparse) {
-        acc = constant(t->background);
+        acc = rest;
         uint32_t end = t->starts[r + 1];
         for (uint32_t k = t->starts[r]; k < end; k++)
             acc = add_scaled(acc, t->difference[code_at(t, k, wide)], source + (int64_t)t->columns[k] * LANES);
@@ -29,18 +39,18 @@ INLINE Row apply_codes(const Tensor *t, int64_t r, const float *source, int wide
     return acc;
 }
 
-/* Row ``r`` of the tensor applied to ``source`` [width], whose lanes sum to 1. */
-INLINE Row apply(const Tensor *t, int64_t r, const float *source) {
-    return t->wide ? apply_codes(t, r, source, 1) : apply_codes(t, r, source, 0);
+/* Row ``r`` of the tensor applied to ``source`` [width]; ``rest``: unlisted() of the row. */
+INLINE Row apply(const Tensor *t, int64_t r, const float *source, Row rest) {
+    return t->wide ? apply_codes(t, r, source, rest, 1) : apply_codes(t, r, source, rest, 0);
 }
 
 /* The same where every row lists one entry: there is nothing to predict a branch for. */
-INLINE Row apply_single_codes(const Tensor *t, int64_t r, const float *source, int wide) {
+INLINE Row apply_single_codes(const Tensor *t, int64_t r, const float *source, Row rest, int wide) {
     float weight = t->difference[code_at(t, r, wide)];
-    return add_scaled(constant(t->background), weight, source + (int64_t)t->columns[r] * LANES);
+    return add_scaled(rest, weight, source + (int64_t)t->columns[r] * LANES);
 }
-INLINE Row apply_single(const Tensor *t, int64_t r, const float *source) {
-    return apply_single_codes(t, r, source, t->wide);
+INLINE Row apply_single(const Tensor *t, int64_t r, const float *source, Row rest) {
+    return apply_single_codes(t, r, source, rest, t->wide);
 }
 
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */

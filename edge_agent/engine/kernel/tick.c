@@ -2,12 +2,15 @@
  *
  * All agents: strips lie directly in the population's tiles. Some agents: their bytes are gathered into a strip
  * in scratch memory and scattered back. A strip is as narrow as the agents left over allow (4, 16 or the
- * instruction set's widest), so that few agents do not pay for many. */
+ * instruction set's widest), so that few agents do not pay for many, and as its scratch memory asks for: strips
+ * whose rows are more than a second level cache holds are the slower the wider they are. */
 #include "tick.h"
 
 #include <string.h>
 
 #include <stdatomic.h>
+
+enum { CACHED = 1 << 20 }; /* bytes */
 
 static _Thread_local int64_t counted; /* contradictions of the strip at hand */
 
@@ -182,6 +185,12 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
     }
 }
 
+/* Width of the next strip of ``left`` agents: 0 of 4, 1 of 16, 2 of the widest. */
+static int width_of(const Population *p, int64_t left) {
+    int64_t cached = CACHED / 4 / p->strip_rows;
+    return left <= 4 || cached < 16 ? 0 : left <= 16 || cached < p->isa->wide ? 1 : 2;
+}
+
 /* A piece is up to TILE agents of the call. */
 static void run_piece(void *context, int64_t piece, int32_t thread) {
     Tick *c = context;
@@ -191,7 +200,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
     counted = 0;
     while (first < end) {
         int64_t left = end - first;
-        int kind = left <= 4 ? 0 : left <= 16 ? 1 : 2;
+        int kind = width_of(p, left);
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
         run_strip(c, first, active, w, p->isa->run[p->model->options.search.max_nodes > 0][kind], scratch);

@@ -63,6 +63,8 @@ class GovernorDriver:
         self._readings = readings
         self._rss = rss
         self._clock = clock
+        self.seen = BoardReadings()
+        """What was seen last."""
         self._missed = 0
         self._late_periods = 0.0
         self._steps = 0
@@ -82,6 +84,7 @@ class GovernorDriver:
             late=self._late_periods / max(self._steps, 1),
             memory=self._rss() / populations.plan.budget,
         )
+        self.seen = seen
         self._missed, self._late_periods, self._steps = missed, 0.0, 0
         move = self.governor.look(seen, self._clock.monotonic())
         if move is None:

@@ -61,7 +61,7 @@ def movable(config: PopulationConfig) -> bool:
     """Whether another device could run the population."""
     senses = all(entry.source == "mqtt" and not entry.spreads for entry in config.observe)
     acts = all(entry.sink == "mqtt" for entry in config.act)
-    return senses and acts and not config.bulk and not config.share
+    return senses and acts and not config.bulk and not config.share and config.learn == "off"
 
 
 def pack(group: Group) -> bytes:

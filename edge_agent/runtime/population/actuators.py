@@ -26,7 +26,7 @@ from edge_agent.memory.arena import Column
 UNKNOWN = -1
 SAFE = -2
 MARGIN = 0.05
-FEW = 4
+FEW = 16
 """Of so many agents actions are compared one by one: arrays take longer."""
 MAX_DWELL_S = 60.0
 """Longest default dwell: the time that a fan should run before it is switched again."""

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from edge_agent.config.agent_names import AgentNames
 from edge_agent.config.records import PopulationConfig
-from edge_agent.engine.binding import Binding
+from edge_agent.engine.binding import Binding, seen_counts
+from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 from edge_agent.memory.history import History
@@ -31,6 +32,7 @@ from edge_agent.runtime.population import actuators, spread
 from edge_agent.runtime.population.actuators import SAFE, Sink
 from edge_agent.runtime.population.channels import Channel
 from edge_agent.runtime.population.counters import GroupCounters
+from edge_agent.runtime.population.drift import DriftWindow
 from edge_agent.runtime.population.inputs import Inputs
 from edge_agent.runtime.population.latency_histogram import Histogram
 from edge_agent.runtime.population.margin import keep_within_margin
@@ -85,6 +87,7 @@ def columns(config: PopulationConfig, size: int, binding: Binding) -> tuple[Colu
         *SpreadTable.columns(config, binding, size),
         *SafeState.columns(size),
         *actuators.columns(config, size),
+        *DriftWindow.columns(binding),
     )
 
 
@@ -145,6 +148,7 @@ class Group:
         """Ticks that passed without a step and were made up, since the start."""
         self.lost = 0
         """Ticks that passed without a step beyond those that are made up."""
+        self.drift = DriftWindow(binding.seen, arrays["drift"]) if "drift" in arrays else None
         self._safe_state = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
 
@@ -206,6 +210,8 @@ class Group:
         observed, silent = self.observations.collect(subset, now, boundary)
         self.observations.close(subset, boundary)
         self.counters.ticks += 1
+        if self.drift is not None:
+            self.drift.note(observed, now)
         soft = self.observations.distributions(subset, observed)
         chosen = np.asarray(spread.step(self.model_port, observed, subset, soft), np.int16)
         self.counters.steps += len(agents)
@@ -359,6 +365,9 @@ class Group:
         self.shadow = Shadow(self.model_port, self.digest, self.bundle, self.owners[0])
         self.model_port, self.digest, self.bundle = new.model_port, new.digest, new.bundle
         self.owners = (new.owner, *self.owners[1:])
+        if self.drift is not None and isinstance(self.model_port, Population):
+            model = self.model_port.model
+            self.drift.expect(seen_counts(model.meta, model.num_obs, self.bundle))
         self.model_port.plan(horizon=self.horizon)
         self.forget_sent()
 

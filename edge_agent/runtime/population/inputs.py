@@ -8,11 +8,15 @@ later readings count again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.config.records import AvailabilityConfig, ObserveConfig
-from edge_agent.engine.binding import Binding, Fault
+from edge_agent.engine.binding import FLOAT32_MAX, Binding, Fault
 from edge_agent.errors import PeerError
 from edge_agent.runtime.population.channels import (
     Channel,
@@ -40,6 +44,34 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds."""
+
+
+class ReadingNumbers:
+    """The newest readings of some modalities as numbers in their units, for telemetry.
+
+    Parameters
+    ----------
+    columns : sequence of (int, ndarray of float32)
+        A modality, and where its agents' numbers (N,) are kept; NaN: none.
+    """
+
+    def __init__(self, columns: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        self._columns = columns
+
+    def note(self, where: int | slice, column: int, value: Any) -> None:
+        """Keep a reading that became a bin of modality ``column``; a label is no number."""
+        for modality, numbers in self._columns:
+            if modality == column:
+                try:
+                    number = float(value)
+                except (TypeError, ValueError, OverflowError):
+                    number = math.nan
+                numbers[where] = number if abs(number) <= FLOAT32_MAX else math.nan
+
+    def forget(self) -> None:
+        """Keep nothing of what was read: only bins are known from now on."""
+        for _, numbers in self._columns:
+            numbers[:] = math.nan
 
 
 class Feed(NamedTuple):
@@ -75,6 +107,8 @@ class Inputs:
         counters: GroupCounters,
     ) -> None:
         self.feeds: list[Feed] = []
+        self.numbers: ReadingNumbers | None = None
+        """Where readings are kept as numbers, if somebody wants them."""
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.bulk_seq = 0
         """Sequence number of the last bulk message."""
@@ -129,6 +163,8 @@ class Inputs:
         if isinstance(codes, Fault):
             self.faults[codes] += 1
             return
+        if self.numbers is not None:
+            self.numbers.forget()
         self._counters.observations += self._observations.set_all(codes, arrived)
         self.bulk_seq = message.seq
 
@@ -151,6 +187,8 @@ class Inputs:
                 elif not (0 <= agent < self._size and field.modality.holds(code)):
                     self.faults[Fault.OUT_OF_RANGE] += 1
                 else:
+                    if self.numbers is not None and not source.bins:
+                        self.numbers.note(agent, field.column, field.value(value))
                     self._observations.set(agent, field.column, code, now, field.wake)
                     self._counters.observations += 1
 
@@ -174,6 +212,8 @@ class Inputs:
             if isinstance(code, Fault) or isinstance(number, Fault):
                 self.faults[code if isinstance(code, Fault) else Fault.OUT_OF_RANGE] += 1
                 continue
+            if self.numbers is not None:
+                self.numbers.note(where, field.column, value)
             if not field.stamp:
                 self._observations.set(where, field.column, code, arrived, field.wake, number)
             else:

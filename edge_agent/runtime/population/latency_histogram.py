@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _SMALLEST = 1e-5
 _BUCKETS_PER_DECADE = 16
 _BUCKETS = 112  # up to 100 s
-_FEW = 4  # fewer take less time one by one
+_FEW = 16  # fewer take less time one by one
 
 
 class Histogram:

@@ -195,7 +195,7 @@ class Observations:
 
     def fresh(self) -> NDArray[np.intp]:
         """Return the agents that were heard from since their last step."""
-        return np.flatnonzero(self._fresh)
+        return self._fresh.nonzero()[0]
 
     def discard_fresh(self) -> None:
         """Discard which agents have new observations."""
@@ -248,6 +248,12 @@ class Observations:
     def silent(self, now: float) -> NDArray[np.intp]:
         """Return the agents that heard nothing at all for too long."""
         return np.flatnonzero(self._silence(self._made, now))
+
+    def standing(self, column: int, agents: NDArray[np.intp], now: float) -> NDArray[np.float32]:
+        """Return the newest bins (or a network's numbers) of one modality (n,); NaN: none, or it is stale."""
+        codes = self._codes[agents, column]
+        known = self._binding.observed(codes) & (self._made[agents, column] >= now - self._stale_s[column])
+        return np.where(known, codes, math.nan).astype(np.float32)
 
     def latest(self, agent: int) -> list[str]:
         """Return what an agent observes now, for people."""

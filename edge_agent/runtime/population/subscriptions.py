@@ -8,7 +8,7 @@ arrives on an unknown topic is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.population.channels import MAX_FILTERS
@@ -38,6 +38,7 @@ class Subscriptions:
         self._bulk_prefix = topics.bulk_in("")
         self._exact: dict[str, list[Group]] = {}
         self._others: list[Group] = []
+        self._watched: dict[str, list[Callable[[bytes], None]]] = {}
         dispatch.needs_each = self.needs_each
 
     def begin(self, _name: str, group: Group) -> None:
@@ -62,6 +63,11 @@ class Subscriptions:
             self._others.remove(group)
         self._dispatch.unsubscribe(filters)
 
+    def watch(self, topic: str, listener: Callable[[bytes], None]) -> None:
+        """Hand payloads on ``topic`` to ``listener`` as well, the newest of each turn."""
+        self._watched.setdefault(topic, []).append(listener)
+        self._dispatch.subscribe([topic])
+
     def needs_each(self, topic: str) -> bool:
         """Whether a population counts the messages on ``topic`` one by one."""
         return any(group.inputs.needs_each(topic) for group in (*self._exact.get(topic, ()), *self._others))
@@ -73,11 +79,15 @@ class Subscriptions:
         """
         groups = self._populations.groups
         for topic, payload in messages:
-            group = groups.get(topic.removeprefix(self._bulk_prefix))
-            if group is not None and group.config.bulk:
-                group.inputs.bulk(payload, arrived)
-                continue
-            known = False
+            if topic.startswith(self._bulk_prefix):
+                group = groups.get(topic.removeprefix(self._bulk_prefix))
+                if group is not None and group.config.bulk:
+                    group.inputs.bulk(payload, arrived)
+                    continue
+            listeners = self._watched.get(topic, ())
+            for listener in listeners:
+                listener(payload)
+            known = bool(listeners)
             for candidate in (*self._exact.get(topic, ()), *self._others):
                 known |= candidate.inputs.message(topic, payload, arrived, unix)
             self.unknown += not known

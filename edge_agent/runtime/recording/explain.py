@@ -6,6 +6,9 @@ states and parameters (``engine.reference``). Both are computed in
 float64 from the beliefs that the 8-bit engine held, so their sum may differ from the engine's in the fourth
 digit; the engine's own posterior over policies is shown beside them. Of a model that searches they are those
 of the next step alone, and the posterior is what the whole search found.
+
+A population that learned is explained under the codes that decided the tick, and beside it under the
+delivered ones: the same beliefs before the tick, the same observation.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from edge_agent.engine import Population, reference
 from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
+from edge_agent.runtime.population import models
 from edge_agent.runtime.recording.replay import Moment
 
 
@@ -34,7 +38,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One decision of one agent; ``beliefs`` are (state, probability) of each factor, the likeliest first."""
+    """One decision of one agent; ``beliefs`` are (state, probability) of each factor, the likeliest first.
+
+    ``learned``: agents' ticks that were counted, and how often new codes had been made when this was decided;
+    ``delivered``: the same decision under the delivered codes. None where nothing is learned.
+    """
 
     agent: str
     observed: list[str]
@@ -42,19 +50,48 @@ class Explanation:
     beliefs: dict[str, list[tuple[str, float]]]
     options: list[Option]
     chosen: list[Any]
+    learned: dict[str, int] | None = None
+    delivered: Explanation | None = None
 
 
 def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     """Explain what ``agent`` did at ``moment``; of each factor the ``states`` likeliest are shown."""
     row = int(np.flatnonzero(moment.agents == agent)[0])
-    population, binding = moment.population, moment.binding
+    population = moment.population
     if not isinstance(population, Population):
         raise ConfigError(
             f"--explain: {moment.names[agent]} runs a network, which has no beliefs and policies to explain"
         )
-    model = population.model
+    if models.has_own_models(population):
+        population, agent = population.agents[agent], 0
+    if population.runner is None:
+        return _decision(moment, row, population, agent, moment.actions[row], states)
+    from edge_agent.engine.counts.again import again  # few models learn
+    from edge_agent.engine.counts.learner import Learner
+
+    learner = population.runner
+    if not isinstance(learner, Learner):
+        raise TypeError(f"{type(learner).__name__} runs the ticks, expected a Learner")
+    soft = {m: weights[row] for m, weights in (moment.soft or {}).items()}
+    own, other = again(learner, agent, moment.observed[row], soft)
+    chosen = [int(action) for action in other.state[1][0, :, 0]]
+    return replace(
+        _decision(moment, row, own, 0, moment.actions[row], states),
+        learned={
+            "updates": learner.updates,
+            "swaps": learner.swaps - (learner.decided is not population.model),
+        },
+        delivered=_decision(moment, row, other, 0, chosen, states),
+    )
+
+
+def _decision(
+    moment: Moment, row: int, population: Population, agent: int, actions: Any, states: int
+) -> Explanation:
+    """Return what ``agent`` of ``population``, which is row ``row`` of the moment, decided: ``actions``."""
+    model, binding = population.model, moment.binding
     arrays = model.arrays()
-    beliefs = [population.beliefs(f)[agent].astype(np.float64) for f in range(len(model.B))]
+    beliefs = [population.beliefs(f, [agent])[0].astype(np.float64) for f in range(len(model.B))]
     horizon = population.horizon
     if arrays.options.sophisticated:
         horizon, arrays = 1, replace(arrays, options=replace(arrays.options, sophisticated=False))
@@ -62,13 +99,13 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
     indifferent = replace(arrays, C=tuple(np.zeros_like(c) for c in arrays.C), options=aimless)
     gain = reference.expected_free_energy(indifferent, beliefs, horizon=horizon)
     total = reference.expected_free_energy(arrays, beliefs, horizon=horizon)
-    posterior = population.policy_posterior[agent]
+    posterior = population.evaluate([agent])[1][0]
     options = [
         Option(p, _values(binding, policy[0]), float(total[p] - gain[p]), float(gain[p]), float(posterior[p]))
         for p, policy in enumerate(model.policies)
     ]
     return Explanation(
-        agent=moment.names[agent],
+        agent=moment.names[int(moment.agents[row])],
         observed=[
             f"{modality.name} {modality.text(int(code))}{_chance(moment, row, m, int(code))}"
             for m, (modality, code) in enumerate(zip(binding.modalities, moment.observed[row], strict=True))
@@ -76,10 +113,12 @@ def explain(moment: Moment, agent: int, states: int = 5) -> Explanation:
         free_energy=float(population.free_energy[agent]),
         beliefs={
             name: _likeliest(belief, labels, states)
-            for belief, (name, labels) in zip(beliefs, _factors(model.meta, model.num_states), strict=True)
+            for belief, (name, labels) in zip(
+                beliefs, factor_names(model.meta, model.num_states), strict=True
+            )
         },
         options=sorted(options, key=lambda option: -option.posterior),
-        chosen=_values(binding, moment.actions[row]),
+        chosen=_values(binding, actions),
     )
 
 
@@ -93,7 +132,8 @@ def _values(binding: Binding, actions: Any) -> list[Any]:
     return [control.values[int(a)] for control, a in zip(binding.controls, actions, strict=True)]
 
 
-def _factors(meta: Any, sizes: tuple[int, ...]) -> list[tuple[str, list[str]]]:
+def factor_names(meta: Any, sizes: tuple[int, ...]) -> list[tuple[str, list[str]]]:
+    """Return the names of the factors, each with those of its states; numbers where there are none."""
     named = meta.get("factors") or [{}] * len(sizes)
     return [
         (str(entry.get("name", f)), [str(s) for s in entry.get("states") or range(size)])

@@ -62,6 +62,8 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "beliefs": BodyField(bytes, "the population's checkpoint", required=True),
         "prefer": BodyField(dict, "as in the frame prefer"),
         "redecides": BodyField(bool, "whether there are decide frames"),
+        "learn_every": BodyField(int, "ticks between new tables of what was learned", least=1, most=2**31),
+        "learn_own": BodyField(bool, "each agent learns by itself"),
     },
     "decide": _OF | _STEP,
     "step": _OF
@@ -174,6 +176,8 @@ def begin_frame(name: str, group: Group) -> bytes:
             "beliefs": group.model_port.checkpoint(),
             "redecides": group.redecides,
         }
+        | ({} if group.config.learn == "off" else {"learn_every": group.config.learn_every})
+        | ({"learn_own": True} if group.config.learn == "agent" else {})
     )
 
 

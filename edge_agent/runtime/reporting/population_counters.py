@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge_agent.runtime.population import models
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.step_schedule import StepSchedule
@@ -15,7 +16,11 @@ def population_counters(
 
 
 def _counters(group: Group, missed: int) -> dict[str, int | float]:
+    learned = models.learned(group.model_port) or {}
+    drift = None if group.drift is None else group.drift.figure
     return {
+        **({} if drift is None else {"drift": round(drift, 3)}),
+        **{f"learned_{name}": value for name, value in learned.items()},
         "tick": group.counters.ticks,
         "steps": group.counters.steps,
         "decisions": group.counters.steps * len(group.binding.controls),

@@ -9,6 +9,8 @@ from typing import Any
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.ports import Clock
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
+from edge_agent.runtime.population import models
+from edge_agent.runtime.population.drift import DriftWindow
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.shadow import Shadow
 from edge_agent.runtime.population.subscriptions import Subscriptions
@@ -139,10 +141,15 @@ class Status:
         """Return the records of one agent, oldest first, with the names of their columns."""
         if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
             raise ConfigError(f"last: found {last!r}, expected a number of records from 1")
+        name, index = self.find_agent(agent, population)
+        return _records(name, self._populations.groups[name], index, min(last or MAX_ROWS, MAX_ROWS))
+
+    def find_agent(self, agent: str, population: Any) -> tuple[str, int]:
+        """Return the population and the number of an agent; raises ConfigError if there is none."""
         for name, group in self._populations.chosen(population).items():
             index = group.names.find(agent)
             if index is not None:
-                return _records(name, group, index, min(last or MAX_ROWS, MAX_ROWS))
+                return name, index
         first = next(iter(self._populations.groups.values())).names[0]
         raise ConfigError(
             f"agent: found {agent!r}, expected one like {first!r} (edge-agent agents lists them)"
@@ -176,6 +183,7 @@ class Status:
             "shadow": None if group.shadow is None else _shadow(group.shadow),
             **asdict(group.counters),
             "contradictions": group.model_port.contradictions,
+            "learned": models.learned(group.model_port),
             "faults": {fault.value: count for fault, count in group.inputs.faults.items() if count},
             "tick_s": 1.0 / group.rate_hz,
             "late": group.observations.late,
@@ -191,6 +199,7 @@ class Status:
             "latency_max_ms": round(group.latency.largest * 1e3, 3),
             "bytes_per_agent": round(group.model_port.nbytes / max(size, 1), 1),
             "history_records": group.history.held,
+            "drift": None if group.drift is None else _drift(group, group.drift),
         }
 
 
@@ -215,6 +224,24 @@ def _records(name: str, group: Group, index: int, last: int) -> dict[str, Any]:
             for row in records["action"].tolist()
         ],
         "free_energy": [round(float(value), 4) for value in records["free_energy"]],
+    }
+
+
+def _drift(group: Group, drift: DriftWindow) -> dict[str, Any]:
+    """Return the index, and of each modality the readings that the model was made of beside those of the last
+    window.
+    """
+    return {
+        "index": None if drift.figure is None else round(drift.figure, 4),
+        "modalities": [
+            {
+                "modality": (modality := group.binding.modalities[column]).name,
+                "bins": [modality.text(code) for code in range(modality.size)],
+                "expected": expected,
+                "found": found,
+            }
+            for column, expected, found in drift.modalities()
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox import Outbox
@@ -20,9 +20,13 @@ from edge_agent.protocol.ports import Clock, Received
 from edge_agent.protocol.telemetry import Telemetry
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.reporting.health_figures import HealthFigures
 from edge_agent.runtime.reporting.population_counters import population_counters
 from edge_agent.runtime.step_schedule import StepSchedule
 from edge_agent.wire.topics import DeviceTopics
+
+if TYPE_CHECKING:
+    from edge_agent.runtime.reporting.agent_samples import AgentSamples
 
 RETRY_S = 1.0
 
@@ -50,6 +54,10 @@ class TelemetryPublisher:
         Returns the bytes of the process in memory.
     peer_figures : callable, optional
         Returns the counters of the device among its peers.
+    health : HealthFigures, optional
+        The state of board and daemon.
+    samples : AgentSamples, optional
+        The series of chosen agents.
     """
 
     def __init__(
@@ -65,6 +73,8 @@ class TelemetryPublisher:
         clock: Clock,
         rss: Callable[[], int],
         peer_figures: Callable[[], dict[str, int | float]] | None = None,
+        health: HealthFigures | None = None,
+        samples: AgentSamples | None = None,
     ) -> None:
         self.telemetry = telemetry
         self.outbox = outbox
@@ -76,6 +86,8 @@ class TelemetryPublisher:
         self._clock = clock
         self._rss = rss
         self._peer_figures = peer_figures
+        self._health = health
+        self._samples = samples
         self._peers: dict[str, int | float] = {}
         self._kept_out: dict[str, int] = {}
         self._quiet_until = -math.inf
@@ -91,6 +103,8 @@ class TelemetryPublisher:
         """When `run_once` has something to do, monotonic seconds."""
         stored = self.outbox.deadline
         due = self.telemetry.deadline if stored is None else min(self.telemetry.deadline, stored)
+        if self._samples is not None:
+            due = min(due, self._samples.deadline)
         return max(due, self._quiet_until)
 
     def run_once(self) -> None:
@@ -98,10 +112,12 @@ class TelemetryPublisher:
         now, t = self._clock.monotonic(), self._clock.time()
         if now < self._quiet_until:
             return
+        if self._samples is not None:
+            self._samples.run_once(now, t)
         if now >= self.telemetry.deadline:
-            body = self.telemetry.due(
-                population_counters(self._populations, self._schedule), self._rss(), now
-            )
+            counters = population_counters(self._populations, self._schedule)
+            health = None if self._health is None else self._health.figures()
+            body = self.telemetry.due(counters, self._rss(), now, health)
             if body is not None:
                 self._add_peers(body)
                 self._add_broker(body)
@@ -123,6 +139,8 @@ class TelemetryPublisher:
             "damaged_files": self._damaged(),
             "unreadable": self.unreadable,
             "failure": self.outbox.failure,
+            "samples_thinned": 0 if self.telemetry.samples is None else self.telemetry.samples.thinned,
+            "samples_paused": 0 if self._samples is None else self._samples.paused,
             **asdict(self.outbox.counters),
         }
 

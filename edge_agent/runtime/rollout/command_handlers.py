@@ -10,6 +10,8 @@ set-rate          population, rate_hz; until the next start                  rat
 record            on (true or false)                                         recording
 replay-window     agent, population (optional), last (at most 100 records)   the records, oldest first
 reload                                                                       asked: true; the log has more
+send-learned      population (default: all that send)                        messages of each
+explain           agent, population (optional)                               why the agent decides as it does
 ================  =========================================================  ==============================
 """
 
@@ -22,6 +24,7 @@ from typing import Any
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.command_guard import Command
 from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.decision_watch import Answer, DecisionWatch
 from edge_agent.runtime.recording.recorder import Recorder, RecordingFile
 from edge_agent.runtime.reporting.status import Status
 from edge_agent.runtime.step_schedule import StepSchedule
@@ -35,11 +38,13 @@ class CommandTools:
 
     ``reload`` asks for the configuration to be read again, ``recording_file`` opens the file of a new
     recording (None: the configuration names none), ``max_rate_hz`` is the board's limit in steps per second.
+    ``send_learned`` sends what a population, or each, has learned, and returns the messages of each.
     """
 
     reload: Callable[[], None]
     recording_file: Callable[[], RecordingFile | None]
     max_rate_hz: float
+    send_learned: Callable[[str | None], Mapping[str, int]]
 
 
 class CommandHandlers:
@@ -51,6 +56,8 @@ class CommandHandlers:
         What commands act on and tell about.
     tools : CommandTools
         The outside.
+    watch : DecisionWatch
+        Explains decisions.
     """
 
     def __init__(
@@ -60,7 +67,9 @@ class CommandHandlers:
         recorder: Recorder,
         status: Status,
         tools: CommandTools,
+        watch: DecisionWatch,
     ) -> None:
+        self.watch = watch
         self._populations = populations
         self._schedule = schedule
         self._recorder = recorder
@@ -90,7 +99,22 @@ class CommandHandlers:
             case "reload":
                 self._tools.reload()
                 return {"asked": True}
+            case "send-learned":
+                return self._send_learned(arguments)
         raise ConfigError(f"command: found {command.name!r}, which this version does not know")
+
+    def explain(self, command: Command, answer: Answer, now: float) -> None:
+        """Explain the next decision of an agent; ``answer`` gets the result, within seconds.
+
+        Raises
+        ------
+        ConfigError
+            An argument names what is not there, or the decision can't be explained.
+        """
+        name, index = self._status.find_agent(
+            str(command.arguments.get("agent")), command.arguments.get("population")
+        )
+        self.watch.ask(name, self._populations.groups[name], index, answer, now)
 
     def _reset(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         chosen = self._populations.chosen(arguments.get("population"))
@@ -108,6 +132,16 @@ class CommandHandlers:
         self._populations.set_rate(name, float(rate))
         self._schedule.renew(name)
         return {"rate_hz": float(rate)}
+
+    def _send_learned(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        name = arguments.get("population")
+        if name is not None and (not isinstance(name, str) or name not in self._populations.groups):
+            groups = ", ".join(self._populations.groups)
+            raise ConfigError(f"population: found {name!r}, expected one of {groups}")
+        found = dict(self._tools.send_learned(name))
+        if not found:
+            raise ConfigError("send-learned: no population has learn_send_s above 0")
+        return found
 
     def _record(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         on, recorder = arguments.get("on"), self._recorder

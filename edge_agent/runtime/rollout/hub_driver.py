@@ -107,8 +107,8 @@ class HubDriver:
         """When `run_once` has something to do, monotonic seconds."""
         if self._queue.retry_at is not None:
             return self._queue.retry_at
-        client, stages = self.client.deadline, self._stages.deadline
-        return stages if client is None else min(stages, client)
+        client, others = self.client.deadline, min(self._stages.deadline, self._handlers.watch.deadline)
+        return others if client is None else min(others, client)
 
     def run_once(self) -> None:
         """Take in news, report health that is due, act on timers."""
@@ -117,6 +117,7 @@ class HubDriver:
             if self._clock.monotonic() < retry_at:
                 return
             self._queue.add([])
+        self._handlers.watch.run_once(self._populations.groups.get, self._clock.monotonic())
         for item in self._bundles.news():
             if isinstance(item, Fetched):
                 self._fetched(item)
@@ -194,11 +195,18 @@ class HubDriver:
             self._set_telemetry_seconds(float(seconds))
 
     def _run_command(self, command: Command) -> None:
+        def finish(result: dict[str, Any] | EdgeAgentError) -> None:
+            refused = isinstance(result, EdgeAgentError)
+            outcome = {"reason": str(result)} if refused else {"result": result}
+            self._queue.add(self.client.finished(command.id, not refused, *self._now(), **outcome))
+
+        log.info("hub: command %s %s", command.name, command.id)
         try:
+            if command.name == "explain":  # the answer comes with the agent's next decision
+                self._handlers.explain(command, finish, self._clock.monotonic())
+                return
             result = self._handlers.run_command(command)
         except EdgeAgentError as error:
-            effects = self.client.finished(command.id, False, *self._now(), reason=str(error))
+            finish(error)
         else:
-            effects = self.client.finished(command.id, True, *self._now(), result=result)
-        log.info("hub: command %s %s", command.name, command.id)
-        self._queue.add(effects)
+            finish(result)

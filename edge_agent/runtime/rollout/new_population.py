@@ -85,6 +85,7 @@ def grown(plan: Plan, item: Prepared, config: Config) -> Plan:
     ]
     runtime = models.runtime_lines([(name, item.model, len(item.names))])
     lines += [line for line in runtime if line not in plan.lines]
+    lines += models.object_lines(name, len(item.names)) if item.learns_alone else []
     if item.config.home_assistant is not None:
         from edge_agent.runtime.reporting.agent_entities import memory_lines
 

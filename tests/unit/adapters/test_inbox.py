@@ -2,7 +2,7 @@
 
 import threading
 
-from edge_agent.adapters.mqtt import EVENT_BYTES, Inbox
+from edge_agent.adapters.mqtt_inbox import EVENT_BYTES, Inbox
 from edge_agent.protocol.ports import Disconnected, Received
 
 SIZE = EVENT_BYTES + 1 + 6

@@ -24,6 +24,7 @@ def test_tensors_are_read_in_the_order_of_their_numbers(
         ("jax.numpy", numpy),
         ("pymdp", MagicMock()),
         ("pymdp.algos", MagicMock()),
+        ("jax_factors", MagicMock()),
     ):
         monkeypatch.setitem(sys.modules, name, module)
     spec = importlib.util.spec_from_file_location("jax_step", PROGRAM)

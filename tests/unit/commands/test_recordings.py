@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from edge_agent import Population
 from edge_agent.cli import main
+from edge_agent.engine.counts.concentrations import Concentrations
+from edge_agent.runtime.population.models import populate
 from edge_agent.runtime.recording.recorder import frame
 from tests.support import fan
 
@@ -80,6 +83,38 @@ def test_an_explanation_names_what_was_seen_believed_and_weighed(
     assert lines[2].split()[0] == "policy"
     assert len(lines) == 2 + 1 + 2 + 1  # a policy an action
     assert lines[-1].startswith("did on: ")
+
+
+def test_an_explanation_of_what_was_learned_has_the_delivered_tables_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = fan.model()
+    prior = Concentrations.of(plain, [np.asarray(a) + 0.1 for a in plain.arrays().A], lr_pA=50.0)
+    model = replace(plain, learning=prior.stored())
+    digest = fan.write(tmp_path / "fan.eab", model)
+    population = populate(model, 1, 4, learn_every=2)
+    entries: list[dict[str, Any]] = [
+        {"kind": "begin", "population": "rooms", "digest": digest, "bundle": "fan.eab", "size": 1, "seed": 4}
+        | {"horizon": None, "names": ["hall"], "beliefs": population.checkpoint(), "learn_every": 2}
+    ]
+    for tick in range(4):
+        observed = np.ones((1, 1), np.int16)
+        actions = population.step(observed).astype("<i2")
+        entries.append(
+            {"kind": "step", "population": "rooms", "tick": tick, "agents": b"", "actions": actions.tobytes()}
+            | {"observed": observed.astype("<i2").tobytes(), "shape": [1, 1, 1]}
+        )
+    write(tmp_path / "recording", entries)
+    assert main(["replay", "recording", "--explain", "3", "hall", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["learned"] == {"updates": 4, "swaps": 1}
+    assert found["delivered"]["observed"] == found["observed"]
+    assert found["delivered"]["free_energy"] != found["free_energy"]
+    assert main(["replay", "recording", "--explain", "3", "hall"]) == 0
+    text = capsys.readouterr().out
+    assert "\nby the delivered tables (4 agents' ticks counted, new tables 1 times): another action\n" in text
+    assert text.count("hall observed co2 800.. ppm (surprise ") == 2
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,11 @@ def test_a_recording_of_several_runs_begins_each_from_d(command: Any, tmp_path: 
     status, result, _ = command("convert", path, "-o", tmp_path / "o.eab", "--evaluate", recording)
     assert status == 0
     assert result["evaluation"]["max_posterior_kl"] <= 1e-3
+    modalities = bundle.read(tmp_path / "o.eab").manifest["io"]["modalities"]
+    assert [entry["seen"] for entry in modalities] == [
+        np.bincount(obs[:, m], minlength=entry_size).tolist()
+        for m, entry_size in enumerate(pymdp_npz.read(path).arrays.num_obs)
+    ]
     source = pymdp_npz.read(path)
     runs = samples.trace(recording, source.model("m").num_obs, source.model("m").num_controls)
     fidelity = agent_fidelity.measure(source, source.model("m"), runs, "runs", 0)

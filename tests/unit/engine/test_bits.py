@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmarks.factored import arrays_of
 from edge_agent.engine import isa
 from edge_agent.engine.arrays import model_arrays
 from edge_agent.engine.model import Model
@@ -71,7 +72,7 @@ def optional(name: str) -> Model:
     return Model.quantized(arrays, precision=Precision.uniform(arrays, bits))
 
 
-DECIDED = ["s1_grid5_T1", "s3_tmaze_T2", "s4_grid10x4_T1", "dense"]
+DECIDED = ["s1_grid5_T1", "s3_tmaze_T2", "s4_grid10x4_T1", "dense", "many factors"]
 DECIDED += [name for name, (stated, _) in OPTIONAL.items() if stated.get("action_selection") != "stochastic"]
 DRAWN = [name for name in OPTIONAL if name not in DECIDED]
 
@@ -86,6 +87,8 @@ def expected(request):
             generator.dirichlet(np.ones(5), size=(6, 5, 2)).transpose(3, 0, 1, 2),
         ]
         model = Model.from_arrays(A, B, [generator.normal(size=7)], B_deps=[[0], [0, 1]], policy_len=2)
+    elif request.param == "many factors":
+        model = Model.quantized(arrays_of("factors_6x12"))
     elif request.param in OPTIONAL:
         model = optional(request.param)
     else:

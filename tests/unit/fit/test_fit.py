@@ -154,8 +154,8 @@ sees = ["tank"]
 """
 
 
-def bins_only(path: Path) -> None:
-    """Write what the flight recorder holds of a level with two edges: bins and ticks."""
+def bins_only(path: Path) -> list[int]:
+    """Write what the flight recorder holds of a level with two edges: bins and ticks; return the bins."""
     random = np.random.default_rng(3)
     sticky = np.array([[0.9, 0.1], [0.1, 0.9]])[..., None]
     _, codes = drawn(random, np.array([[0.8, 0.0], [0.2, 0.3], [0.0, 0.7]]), sticky, 500)
@@ -175,18 +175,21 @@ def bins_only(path: Path) -> None:
             "ticks",
         ),
     )
+    return [int(code) for code in codes]
 
 
 def test_bins_of_a_flight_recording_keep_their_edges(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bins_only(tmp_path / "day.npz")
+    codes = bins_only(tmp_path / "day.npz")
     (tmp_path / "tank.toml").write_text(BAND)
     report = fitted(tmp_path, capsys)
+    training = codes[: report["ticks"]["training"]]
+    seen = [training.count(bin_) for bin_ in range(3)]
     with np.load(tmp_path / "tank.npz") as model:
         meta = json.loads(str(model["meta"]))
         np.testing.assert_allclose(model["A_0"], [[0.8, 0.0], [0.2, 0.3], [0.0, 0.7]], atol=0.12)
-    assert meta["modalities"] == [{"name": "level", "unit": "m", "edges": [1.5, 2.5]}]
+    assert meta["modalities"] == [{"name": "level", "unit": "m", "edges": [1.5, 2.5], "seen": seen}]
     assert report["nats_per_tick"]["held_out"] > report["nats_per_tick"]["histograms"]
     (tmp_path / "tank.toml").write_text(BAND + "edges = [1.0]\n")
     line = ["fit", str(tmp_path / "day.npz"), "--template", str(tmp_path / "tank.toml")]

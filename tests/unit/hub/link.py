@@ -32,8 +32,11 @@ class Link:
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+    def begin_publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
         self.published[topic] = payload
+
+    def finish_publish(self) -> None:
+        pass
 
     def post(self, topic: str, payload: bytes, retain: bool = False) -> None:
         self.posted.append((topic, payload))

@@ -203,8 +203,8 @@ class Hall(Link):
         self.crowd = crowd
         self.versions: dict[str, int] = {}
 
-    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
-        super().publish(topic, payload, retain)
+    def begin_publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        super().begin_publish(topic, payload, retain)
         topics = DeviceTopics("f", parse(topic).device)
         document = self.document(topics=topics)
         self.versions[topics.device] = document["version"]
@@ -254,6 +254,32 @@ def test_a_hub_that_was_killed_keeps_who_is_parked(tmp_path: Path) -> None:
     crowd.restart()
     assert crowd.run()[-1] == "done"
     assert (crowd.count("committed"), crowd.count("parked")) == (49, 1)
+
+
+def test_a_paused_rollout_keeps_the_document_of_the_parked_from_ending(tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, away="pi-0")
+    topics = DeviceTopics("f", "pi-0")
+    seen: list[dict[str, Any]] = []
+
+    def pause() -> None:
+        seen.append(crowd.link.document(topics=topics))
+        crowd.store.request("id", "pause")
+
+    def wait() -> None:
+        crowd.now += 40.0  # of the 60 that a document is valid
+        crowd.store.request("id", "resume")
+
+    def look() -> None:
+        seen.append(crowd.link.document(topics=topics))
+        crowd.returns()
+
+    assert crowd.run(pause, wait, look)[-1] == "done"
+    first, second = seen
+    assert second["version"] > first["version"]
+    assert second["expires"] >= first["expires"] + 30.0
+    assert second["populations"] == first["populations"] == {"rooms": {"bundle": crowd.new}}
+    assert crowd.rollout.members["pi-0"].version == second["version"]
+    assert crowd.count("committed") == 50
 
 
 def test_an_abort_takes_the_document_of_the_parked_back(tmp_path: Path) -> None:

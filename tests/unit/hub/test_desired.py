@@ -10,7 +10,7 @@ from edge_agent.wire.messages import Message
 from edge_agent.wire.signatures import SecretKey
 from edge_hub import rotations
 from edge_hub.desired import Desired
-from tests.unit.hub.link import HUB, NOW, STRANGER, Link, retained
+from tests.unit.hub.link import HUB, NOW, STRANGER, TOPICS, Link, retained
 
 B, C = (signatures.generate(n) for n in "bc")
 OTHERS = {"populations": {"pumps": {"bundle": "d" * 64}}, "bundles": {"d" * 64: {"name": "pumps"}}}
@@ -78,3 +78,47 @@ def test_what_every_device_would_refuse_is_not_sent(parameters: dict[str, object
         ours.publish("pi", {"parameters": parameters}, 0, NOW + 1.0)
     assert link.document() == before
     assert ours.of("pi") == before
+
+
+def test_a_document_that_ends_before_its_device_has_seen_it_is_signed_anew() -> None:
+    link = Link()
+    ours = desired(link)
+    ours.note("pi", retained([HUB], version=7, expires=NOW + 60.0, **OTHERS))
+    before = link.published.copy()
+    assert ours.renew({"pi": {"version": 6}}, NOW + 29.0, 9) == {}
+    assert link.published == before
+    renewed = ours.renew({"pi": {"version": 6}}, NOW + 31.0, 9)
+    made = link.document()
+    assert renewed == {"pi": made["version"]}
+    assert (made["version"] > 7, made["expires"]) == (True, NOW + 91.0)
+    assert (made["populations"], made["bundles"]) == (OTHERS["populations"], OTHERS["bundles"])
+    assert ours.renew({"pi": {"version": 6}}, NOW + 32.0, 9) == {}
+
+
+@pytest.mark.parametrize(
+    ("report", "anew"),
+    [
+        ({}, True),
+        ({"version": 6, "refused": {"version": 7, "reason": "expired"}}, True),
+        ({"version": 5, "refused": {"version": 6, "reason": "no such bundle"}}, True),
+        ({"version": 7}, False),
+        ({"version": 8}, False),
+        ({"version": 6, "refused": {"version": 7, "reason": "no such bundle"}}, False),
+    ],
+)
+def test_only_what_a_device_may_still_take_over_is_signed_anew(report: dict[str, object], anew: bool) -> None:
+    link = Link()
+    ours = desired(link)
+    ours.note("pi", retained([HUB], version=7, expires=NOW - 1.0, **OTHERS))
+    with pytest.raises(PeerError):
+        ours.note("pj", retained([STRANGER], device="pj", expires=NOW - 1.0))
+    assert list(ours.renew({"pi": report}, NOW, 9)) == ["pi"] * anew
+    assert list(link.published) == [TOPICS.desired] * anew
+
+
+def test_no_more_documents_are_signed_anew_at_once_than_were_asked_for() -> None:
+    link = Link()
+    ours = desired(link)
+    for number in range(5):
+        ours.note(f"p{number}", retained([HUB], device=f"p{number}", expires=NOW - 1.0))
+    assert [len(ours.renew({}, NOW, 2)) for _ in range(4)] == [2, 2, 1, 0]

@@ -15,9 +15,31 @@ POPULATION = '[[population]]\nname = "p"\nbundle = "b.eab"\n'
 SHOWN = '[broker]\nhome_assistant = "ha"\n'
 SIZED = DEVICE + POPULATION + "size = 2\n"
 OBSERVE = SIZED + "[[population.observe]]\n"
+SERIES = SIZED + '[broker]\n[[telemetry]]\npopulation = "p"\n'
 ACT = SIZED + "[[population.act]]\n"
 
 BAD = [
+    (SERIES.replace("[broker]\n", ""), "broker: missing, expected where there is telemetry"),
+    (SERIES, "telemetry[0]: found nothing to send, expected one of readings"),
+    (SERIES.replace('population = "p"', 'population = "q"'), "telemetry[0].population: found 'q'"),
+    (SERIES + 'beliefs = ["air"]', "telemetry[0].beliefs[0]: found 'air', expected FACTOR=STATE"),
+    (SERIES + 'figures = ["heat"]', 'telemetry[0].figures[0]: found "heat", expected'),
+    (SERIES + "interval_s = 0.01", "telemetry[0].interval_s: found 0.01, expected"),
+    (SERIES + 'reading = ["co2"]', "telemetry[0].reading: unknown key"),
+    (SERIES + '[[telemetry.figure]]\nname = "a"', "telemetry[0].figure[0]: found neither of path and topic"),
+    (
+        SERIES + '[[telemetry.figure]]\nname = "a"\ntopic = "t"\npath = "f"',
+        "telemetry[0].figure[0]: found both of path and topic",
+    ),
+    (SERIES + '[[telemetry.figure]]\nname = "a"\ntopic = "a/#"', "telemetry[0].figure[0].topic: found 'a/#'"),
+    (
+        SERIES + '[[telemetry.figure]]\nname = "a"\npath = "f"\npointer = "/x"',
+        "telemetry[0].figure[0].pointer: found '/x'",
+    ),
+    (
+        SERIES + '[[telemetry.figure]]\nname = "a"\npath = "f{room}"',
+        "telemetry[0].figure[0].path: found {room}",
+    ),
     ("", "device: missing"),
     ("[device", "not TOML"),
     (DEVICE, "population: missing"),

@@ -154,6 +154,17 @@ def test_bulk_observations_become_bulk_actions(make_house: MakeHouse) -> None:
     assert house.status.status()["populations"]["rooms"]["faults"] == {"bad_array": 1}
 
 
+def test_a_sensor_topic_called_like_a_bulk_population_carries_readings(make_house: MakeHouse) -> None:
+    co2 = ObserveConfig(modality="co2", topic="rooms", pointer="/co2")
+    house = make_house(step="rate", rate_hz=1.0, bulk=True, observe=(co2,), act=())
+    house.start()
+    house.say("rooms", b'{"co2": 1200}')
+    house.after(1.0)
+    population = house.status.status()["populations"]["rooms"]
+    assert population["faults"] == {}
+    assert population["observations"] == 3
+
+
 def test_birth_and_will(make_house: MakeHouse) -> None:
     house = make_house()
     house.start()

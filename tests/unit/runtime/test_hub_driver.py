@@ -92,7 +92,12 @@ class Site:
         client = HubClient(
             TOPICS, trust, configured, lambda _cut: set(), random.Random(1), self.disk.state or None
         )
-        tools = CommandTools(reload=lambda: None, recording_file=lambda: None, max_rate_hz=100.0)
+        tools = CommandTools(
+            reload=lambda: None,
+            recording_file=lambda: None,
+            max_rate_hz=100.0,
+            send_learned=lambda _name: {},
+        )
         self.house = make_house(
             step="rate",
             rate_hz=10.0,

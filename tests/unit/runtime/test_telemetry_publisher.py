@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_agent.commands.compose_daemon import DaemonBuilder
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.outbox import Outbox, OutboxSettings
 from edge_agent.protocol.telemetry import Telemetry
+from edge_agent.runtime.population.drift import DriftWindow
 from edge_agent.testing.memory_outbox import MemoryOutboxStore
 from edge_agent.wire import bodies
 from edge_agent.wire.messages import Message, decode
@@ -50,6 +52,23 @@ def test_the_body_follows_the_schema_and_has_numbers_of_its_own(
     assert counters["tick"] == 20
     assert counters["decisions"] == 60
     assert counters["contradictions"] == 4
+
+
+def test_drift_is_sent_once_it_is_known(make_house: MakeHouse, store: MemoryOutboxStore) -> None:
+    house = make_house(step="rate", rate_hz=1.0, extend=reported(store))
+    house.start()
+    house.after(25.0)
+    assert all("drift" not in message.body["populations"].get("rooms", {}) for message in known(house))
+    house.group.drift = DriftWindow([[5, 5, 5], []], np.zeros((2, 3), np.uint32))
+    house.group.drift.figure = 0.31249
+    house.after(11.0)
+    assert known(house)[-1].body["populations"]["rooms"]["drift"] == 0.312
+    house.say("z/room-0", b'{"co2": 700}')
+    house.after(5.0)
+    ((_, _, found),) = house.group.drift.modalities()
+    assert found == [0, 0, 0]  # the window is open
+    (shown,) = house.status.status()["populations"]["rooms"]["drift"]["modalities"]
+    assert (shown["modality"], shown["bins"]) == ("co2", ["..600 ppm", "600..1000 ppm", "1000.. ppm"])
 
 
 def test_an_outage_is_replayed_in_order_and_marked(make_house: MakeHouse, store: MemoryOutboxStore) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_agent.engine import Model, Population, golden
 from edge_agent.errors import ModelError
 from edge_agent.version import __version__
@@ -142,13 +144,31 @@ def write(conversion: AgentConversion) -> str:
     """Write the bundle and return its digest."""
     order, model = conversion.order, conversion.model
     manifest = order.fields(POMDP.name) | {
-        "io": conversion.source.meta,
+        "io": io(conversion),
         "memory": memory(conversion),
         "evaluation": evaluation(conversion),
         "requires": {"runtime": "engine", "version": __version__},
     }
     entries = model.entries() | {GOLDEN: golden.make(model)}
     return bundle.write(order.output, manifest, entries, order.key)
+
+
+def io(conversion: AgentConversion) -> dict[str, Any]:
+    """Return the names of the model, with the counts of bins in the readings that it was evaluated on.
+
+    A source that states counts keeps them: it knows what it was fitted to.
+    """
+    meta, source = conversion.source.meta, conversion.source
+    named = meta.get("modalities") or [{} for _ in source.arrays.num_obs]
+    if conversion.order.evaluate is None or any("seen" in entry for entry in named):
+        return dict(meta)
+    outcomes = conversion.fidelity.history.outcomes
+    modalities = []
+    for m, (entry, size) in enumerate(zip(named, source.arrays.num_obs, strict=True)):
+        found = outcomes[..., m]
+        counts = np.bincount(found[found >= 0], minlength=size)
+        modalities.append({"name": str(m)} | dict(entry) | {"seen": [int(count) for count in counts]})
+    return dict(meta) | {"modalities": modalities}
 
 
 def evaluation(conversion: AgentConversion) -> dict[str, Any]:

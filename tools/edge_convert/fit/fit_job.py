@@ -88,7 +88,8 @@ def run(source: Path, template_path: Path, starts: int, report: Report) -> FitRe
     unseen, refused_later = bins.binned(modalities, after)
     estimator = Estimator(template, plan, modalities, seen, str(template_path))
     found = fit(estimator, plan, seen, starts, report)
-    arrays = model_file.build(template, plan, found.parameters, modalities, str(template_path))
+    counts = [_counts(seen, m, modality.size) for m, modality in enumerate(modalities)]
+    arrays = model_file.build(template, plan, found.parameters, modalities, counts, str(template_path))
     held_out = log_likelihood(found.parameters, plan, unseen) / _observed(unseen)
     figures: dict[str, Any] = {
         "agents": len(readings.agents),
@@ -160,6 +161,12 @@ def _check_sizes(template: Template, modalities: Sequence[Modality], where: str)
             raise ConfigError(
                 f"{where}: modality[{m}].preference: found {len(entry.preference)}, expected {expected}"
             )
+
+
+def _counts(segments: Sequence[BinnedSegment], m: int, size: int) -> list[int]:
+    """Return in how many ticks each bin of modality ``m`` was observed."""
+    found = np.concatenate([segment.bins[:, m] for segment in segments])
+    return [int(count) for count in np.bincount(found[found >= 0], minlength=size)]
 
 
 def _observed(segments: Sequence[BinnedSegment]) -> int:

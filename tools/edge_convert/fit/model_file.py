@@ -26,9 +26,14 @@ FloatArray = NDArray[np.float64]
 
 
 def build(
-    template: Template, plan: Layout, parameters: Parameters, modalities: Sequence[Modality], where: str
+    template: Template,
+    plan: Layout,
+    parameters: Parameters,
+    modalities: Sequence[Modality],
+    counts: Sequence[Sequence[int]],
+    where: str,
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the model file.
+    """Return the arrays of the model file; ``counts`` are of each modality's bins in the training readings.
 
     Raises
     ------
@@ -58,6 +63,8 @@ def build(
     arrays["policy_len"] = np.int64(template.policy_len)  # type: ignore[assignment]
     arrays["gamma"], arrays["alpha"] = np.array(template.gamma), np.array(template.alpha)
     meta = _meta(template, plan, groups, modalities)
+    for entry, row in zip(meta["modalities"], counts, strict=True):
+        entry["seen"] = list(row)
     arrays["meta"] = np.array(json.dumps(meta, ensure_ascii=False))
     return arrays
 

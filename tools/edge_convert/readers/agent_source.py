@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from edge_agent.engine import Model
 from edge_agent.engine.arrays import ModelArrays, model_arrays
+from edge_agent.engine.counts.concentrations import Concentrations
 from edge_agent.engine.precision import Precision
 from edge_agent.errors import ModelError
 from edge_convert.readers.agent_trace import AgentTrace
@@ -38,6 +39,8 @@ class AgentSource:
         What the live agent decided.
     altered : tuple of str
         Options that the user chose for the device and that the live agent has not.
+    learns : dict, optional
+        What learns on the device: concentrations and rates, arguments of ``Concentrations.of``.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class AgentSource:
     allowed: tuple[str, ...] = ()
     trace: AgentTrace | None = None
     altered: tuple[str, ...] = ()
+    learns: dict[str, Any] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -55,7 +59,25 @@ class AgentSource:
 
     def model(self, name: str, precision: Precision | None = None) -> Model:
         """Return the engine's model, 8 bits for everything without ``precision``."""
-        return Model.quantized(self.arrays, meta=self.meta or None, name=name, precision=precision)
+        made = Model.quantized(self.arrays, meta=self.meta or None, name=name, precision=precision)
+        if self.learns is None:
+            return made
+        return replace(made, learning=Concentrations.of(made, **self.learns).stored())
+
+    def learning(self, given: dict[str, Any]) -> AgentSource:
+        """Return this agent with concentrations and rates, by which it learns on the device.
+
+        Raises
+        ------
+        ModelError
+            One line that names the file, the tensor and the rule.
+        """
+        out = replace(self, learns=given)
+        try:
+            out.model("learns")
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+        return out
 
     def inferring(self, algorithm: str) -> AgentSource:
         """Return this agent with another ``inference_algo`` than the live one has."""

@@ -14,6 +14,10 @@ key                            shape                                       defau
 ``gamma``, ``alpha``           number                                      16
 other options                  one value each, ``AgentOptions``' names     those of pymdp 1.x
 ``pA_0`` ..., ``pB_0`` ...     shaped as A and B                           none; of ``use_param_info_gain``
+``learn``                      JSON, of "A", "B", "D" those that learn     none
+``pD_0`` ...                   [S_f]                                       none; of ``learn``
+``lr_pA``, ``lr_pB``,          number                                      1; of ``learn``
+``lr_pD``
 ``H_0`` ... or ``I_0`` ...     [S_f] or [depth, S_f] of 0 and 1            none; of ``use_inductive``
 ``trace_obs`` ...              ``agent_trace``                             none
 ``allowed``                    JSON, options that the export is without    none
@@ -44,9 +48,13 @@ from edge_convert.readers.agent_source import AgentSource, agent_source
 
 _Number = TypeVar("_Number", int, float)
 Deps = Sequence[Sequence[int]]
-_TENSOR = re.compile(r"(A|B|C|D|pA|pB|H|I)_(\d+)")
+_TENSOR = re.compile(r"(A|B|C|D|pA|pB|pD|H|I)_(\d+)")
 _OPTIONS = frozenset(AgentOptions.names())
-_OTHERS = frozenset({"E", "policies", "A_deps", "B_deps", "policy_len", "meta", "allowed"}) | _OPTIONS
+_RATES = ("lr_pA", "lr_pB", "lr_pD")
+_OTHERS = (
+    frozenset({"E", "policies", "A_deps", "B_deps", "policy_len", "meta", "allowed", "learn", *_RATES})
+    | _OPTIONS
+)
 
 
 def read(path: Path) -> AgentSource:
@@ -92,6 +100,8 @@ def source_of(path: Path, arrays: npz.Arrays) -> AgentSource:
         meta=_meta(path, arrays),
         allowed=_allowed(path, arrays),
     )
+    if "learn" in arrays:
+        source = source.learning(_learning(path, arrays))
     trace = agent_trace.read(path, arrays, source.arrays)
     return source if trace is None else source.with_trace(trace)
 
@@ -209,6 +219,20 @@ def _dependencies(path: Path, name: str, arrays: npz.Arrays) -> list[list[int]] 
     ):
         raise ModelError(f"{path}: {name} is {value!r}, expected a list of lists of factor numbers")
     return value
+
+
+def _learning(path: Path, arrays: npz.Arrays) -> dict[str, Any]:
+    """Return what learns: arguments of ``Concentrations.of``."""
+    kinds = _json(path, "learn", arrays["learn"])
+    if not isinstance(kinds, list) or not kinds or not set(kinds) <= {"A", "B", "D"}:
+        raise ModelError(f'{path}: learn is {kinds!r}, expected a list of "A", "B", "D"')
+    out: dict[str, Any] = {name: _scalar(path, name, arrays, 1.0, float) for name in _RATES}
+    for kind in kinds:
+        given = _tensors(path, arrays, f"p{kind}")
+        if not given:
+            raise ModelError(f"{path}: p{kind}_0 is missing, of what learns")
+        out[f"p{kind}"] = given
+    return out
 
 
 def _meta(path: Path, arrays: npz.Arrays) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from litestar.types import Message, Scope
 from edge_agent import __version__
 from edge_hub.api import (
     accounts,
+    alerts,
     audit,
     bundles,
     commands,
     devices,
+    enrolments,
     groups,
     health,
     openid_login,
@@ -80,7 +82,9 @@ def make(hub: Hub) -> Litestar:
             *accounts.HANDLERS,
             *openid_login.HANDLERS,
             *bundles.HANDLERS,
+            *enrolments.HANDLERS,
             *groups.HANDLERS,
+            *alerts.HANDLERS,
             *releases.HANDLERS,
             *rollouts.HANDLERS,
             *commands.HANDLERS,

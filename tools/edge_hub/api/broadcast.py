@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,9 +36,11 @@ class Broadcast:
     """The ring. Used from the loop that serves viewers; others hand over by ``call_soon_threadsafe``."""
 
     def __init__(self, size: int = RING) -> None:
-        self.name = secrets.token_hex(4)
+        self.name = self.new_name()
         self.viewers = 0
         self.resyncs = 0
+        self.late_s = 0.0
+        """How long an event that another process numbered, and gave to its viewers, may take to come here."""
         self._ring: deque[Event] = deque(maxlen=size)
         self._last = 0
         self._flushed = 0
@@ -54,6 +56,31 @@ class Broadcast:
         """Add an event."""
         self._last += 1
         self._ring.append(Event(self._last, kind, msgspec.json.encode(value)))
+
+    @staticmethod
+    def new_name() -> str:
+        """Return a name that no ring has."""
+        return secrets.token_hex(4)
+
+    def rename(self) -> None:
+        """Begin a ring of its own after one that another process numbered."""
+        self.name = self.new_name()
+
+    def follow(self, name: str, first: int, events: Sequence[tuple[str, bytes]]) -> None:
+        """Add events that another process numbered from ``first`` on; what is missing before them is lost.
+
+        Numbers of a ring of another name are above all that there were, or viewers would not notice.
+        """
+        if (name, first) != (self.name, self._last + 1):
+            if first <= self._last and name == self.name:
+                return  # they came before
+            self._ring.clear()
+            self.name = name
+            self._last = self._flushed = first - 1
+            self._cache.clear()
+        for kind, data in events:
+            self._last += 1
+            self._ring.append(Event(self._last, kind, data))
 
     def flush(self) -> None:
         """Let viewers have what was said since the last call."""
@@ -76,6 +103,16 @@ class Broadcast:
         if name != self.name or not number.isascii() or not number.isdigit() or len(number) > 18:
             return None
         return int(number) if self._holds(int(number)) else None
+
+    async def resume(self, last_id: str) -> int | None:
+        """Return ``cursor(last_id)``, as soon as an event that another process gave earlier is here too."""
+        try:
+            async with asyncio.timeout(self.late_s):
+                while (cursor := self.cursor(last_id)) is None:
+                    await self._there.wait()
+                return cursor
+        except TimeoutError:
+            return self.cursor(last_id)
 
     def id(self, number: int) -> str:
         """Return the id of an event."""

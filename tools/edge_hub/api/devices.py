@@ -100,15 +100,22 @@ async def get_series(
     points: Annotated[int, QueryParameter(ge=2, le=5000)] = 500,
     statistic: FromQuery[Statistic] = "last",
     resolution: FromQuery[Literal["auto", "raw", "minute", "hour"]] = "auto",
+    population: Annotated[str, QueryParameter(max_length=128)] = "",
+    agent: Annotated[str, QueryParameter(max_length=256)] = "",
 ) -> Response[Series]:
-    """Return memory and counters over time, thinned to at most ``points``, from messages or roll-ups."""
+    """Return memory, health and counters over time, thinned to at most ``points``, from messages or roll-ups;
+    with ``population`` and ``agent`` the samples of that agent.
+    """
     hub = hub_of(request)
+    if bool(population) != bool(agent):
+        raise ProblemError(400, "population and agent: found one of them, expected both or neither")
+    of = (population, agent) if agent else None
 
     def compute() -> dict[str, Any]:
         with hub.database.read() as connection:
             number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
         wanted = None if resolution == "auto" else resolution
-        return history.series(hub.database, number, since, until, points, statistic, wanted)
+        return history.series(hub.database, number, since, until, points, statistic, wanted, of)
 
     return await hub.answer(request, compute)
 
@@ -132,7 +139,7 @@ async def get_telemetry(
         with hub.database.read() as connection:
             number = known(devices.number(connection, fleet, name), f"device {fleet}/{name}")
             found = history.page(connection, number, since, until, resolution, key, limit)
-        rows = [{"t": key[0], "values": values} for key, values in found]
+        rows = [{"t": t, "values": values} for _, moments in found for t, values in moments]
         return {"rows": rows, "after": ":".join(map(repr, found[-1][0])) if len(found) == limit else ""}
 
     return await hub.answer(request, compute)

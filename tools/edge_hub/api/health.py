@@ -13,7 +13,7 @@ from prometheus_client.exposition import generate_latest
 from edge_agent.errors import PlatformError
 from edge_hub.api.access import PUBLIC
 from edge_hub.api.hub import Hub, hub_of
-from edge_hub.database import devices
+from edge_hub.database import alerts, devices
 from edge_hub.domain import filters
 
 SILENT_S = 300
@@ -85,7 +85,23 @@ class _Fleet:
         counted = Counter(fleet for fleet, _ in devices.numbers_of(hub.database, wanted, hub.now()))
         for row in devices.summary(hub.database):
             silent.add_metric([row["fleet"]], counted[row["fleet"]])
-        return [*found, silent]
+        return [*found, silent, *_alerts(hub)]
+
+
+def _alerts(hub: Hub) -> list[Metric]:
+    """Return open alerts and what became of their notices."""
+    figures = alerts.figures(hub.database)
+    open_ = GaugeMetricFamily("edge_fleet_alerts", "alerts that are open", labels=["rule", "severity"])
+    counted = GaugeMetricFamily(
+        "edge_fleet_alert_devices", "devices of open alerts", labels=["rule", "severity"]
+    )
+    for rule, severity, number, total in figures["open"]:
+        open_.add_metric([rule, severity], number)
+        counted.add_metric([rule, severity], total)
+    notices = GaugeMetricFamily("edge_hub_alert_notices", "notices of alerts by state", labels=["state"])
+    for state, number in figures["deliveries"].items():
+        notices.add_metric([state], number)
+    return [open_, counted, notices]
 
 
 def _metrics(hub: Hub) -> bytes:

@@ -16,6 +16,7 @@ from edge_hub.api.answers import Answers, respond
 from edge_hub.api.broadcast import Broadcast
 from edge_hub.database.accounts import Caller
 from edge_hub.database.engine import POOL, Database
+from edge_hub.enrolment import Enrolment
 from edge_hub.openid import OpenIdProvider
 
 P = ParamSpec("P")
@@ -42,7 +43,8 @@ class Hub:
     """The service as its handlers see it.
 
     ``secure`` says that browsers reach it by TLS. ``release_trust`` returns whose releases a fleet's devices
-    believe, None if the hub's keys have both roles. ``troubles`` are asked by ``/readyz``: each returns what
+    believe, None if the hub's keys have both roles. ``alert_targets`` names where notices
+    of alerts go. ``troubles`` are asked by ``/readyz``: each returns what
     is wrong with a part, "" for nothing.
     """
 
@@ -51,6 +53,8 @@ class Hub:
     sender: CommandSender | None = None
     release_trust: Callable[[str], Trust | None] = lambda _fleet: None
     openid: OpenIdProvider | None = None
+    alert_targets: tuple[str, ...] = ()
+    enrolment: Enrolment | None = None
     troubles: list[Callable[[], str]] = field(default_factory=list)
     gauges: list[Callable[[], dict[str, float]]] = field(default_factory=list)
     answers: Answers = field(default_factory=Answers)

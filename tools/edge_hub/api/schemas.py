@@ -16,7 +16,9 @@ Text = Annotated[str, Meta(max_length=1000)]
 Secret = Annotated[str, Meta(max_length=256)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in hex")]
 Role = Literal["viewer", "operator", "admin"]
-Scope = Literal["devices", "bundles", "rollouts", "commands", "groups", "users", "audit", "events", "metrics"]
+Scope = Literal[
+    "devices", "bundles", "rollouts", "commands", "groups", "alerts", "users", "audit", "events", "metrics"
+]
 
 
 class Problem(Struct):
@@ -69,7 +71,7 @@ class RunningPopulation(Struct):
 
 
 class DeviceDetail(Struct):
-    """All that is known of a device; ``birth`` and ``reported`` as docs/protocol.md has them."""
+    """All that is known of a device; ``health``, ``birth`` and ``reported`` as docs/protocol.md has them."""
 
     id: int
     fleet: str
@@ -88,15 +90,26 @@ class DeviceDetail(Struct):
     contradictions: int
     missed: int
     populations: list[RunningPopulation]
+    health: dict[str, Any]
     birth: dict[str, Any]
     reported: dict[str, Any]
     gaps: list[dict[str, Any]]
 
 
+class SampledAgent(Struct):
+    """An agent with series."""
+
+    population: str
+    agent: str
+
+
 class Series(Struct):
-    """Measurements of a device: ``t`` in Unix seconds, and a list of the same length for each series."""
+    """Measurements of a device or of one of its agents: ``t`` in Unix seconds, and a list of the same length
+    for each series. ``agents`` are those that have series in this time.
+    """
 
     resolution: Literal["raw", "minute", "hour"]
+    agents: list[SampledAgent]
     t: list[float]
     values: dict[str, list[float | None]]
 
@@ -282,7 +295,9 @@ class NewCommand(Struct, forbid_unknown_fields=True):
     """A command to the devices of a filter; it is signed with the hub's key."""
 
     fleet: Name
-    name: Literal["status", "reset", "set-rate", "record", "replay-window", "reload"]
+    name: Literal[
+        "status", "reset", "set-rate", "record", "replay-window", "reload", "send-learned", "explain"
+    ]
     filter: Text = ""
     arguments: dict[str, Any] = {}
     expires_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0

@@ -20,22 +20,27 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
+from edge_agent.errors import EXIT_DONE, EXIT_FAILED
 from edge_agent.wire.documents import Trust
 from edge_agent.wire.signatures import SecretKey
 from edge_hub.api import app
+from edge_hub.api.channel import Channel
+from edge_hub.api.feed import tell_changes
 from edge_hub.api.hub import Hub
 from edge_hub.api.request_limits import TimedRequests
 from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
+from edge_hub.enrolment import Enrolment
 from edge_hub.ingest.process import set_up_collector
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.worker import Worker
+from edge_hub.jobs.alerts import AlertRunner
 from edge_hub.jobs.bundle_cache import BundleCache
-from edge_hub.jobs.changes import POLL_S, Changes
+from edge_hub.jobs.deliveries import Sender
 from edge_hub.jobs.director import Director
 from edge_hub.jobs.maintenance import Maintenance, Retention
 from edge_hub.jobs.rollouts import RolloutRunner
+from edge_hub.notify import Notifier
 from edge_hub.openid import OpenIdProvider
 
 log = logging.getLogger("edge_hub")
@@ -59,6 +64,9 @@ class Settings:
     proxies: str = ""
     release_trust: Callable[[str], Trust | None] = lambda _fleet: None
     openid: OpenIdProvider | None = None
+    channel: Channel | None = None
+    notifier: Notifier | None = None
+    enrolment: Enrolment | None = None
 
 
 class Ingest:
@@ -137,8 +145,20 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
     hub.sender = director if keys else None
     hub.release_trust = settings.release_trust
     hub.openid = settings.openid
+    hub.enrolment = settings.enrolment
     maintenance = Maintenance(database, settings.keep)
-    parts: list[Ingest | Director | RolloutRunner | Maintenance] = [director, maintenance]
+    notifier = settings.notifier or Notifier({})
+    hub.alert_targets = tuple(notifier.targets)
+    alerts = AlertRunner(database, notifier.targets)
+    notices = Sender(database, alerts.lease, notifier)
+    alerts.failed = notices.failed = failed
+    hub.gauges.append(alerts.gauges)
+    parts: list[Ingest | Director | RolloutRunner | Maintenance | AlertRunner | Sender] = [
+        director,
+        maintenance,
+        alerts,
+        notices,
+    ]
     if settings.ingest:
         set_up_collector()
         ingest = Ingest(database, broker, arguments.fleet, settings.group)
@@ -150,48 +170,26 @@ def run(database: Database, broker: Broker, settings: Settings, keys: list[Secre
         runner = RolloutRunner(database, bundles, arguments, keys)
         hub.gauges.append(lambda: {"rollouts_running": runner.running})
         parts.append(runner)
+    if (channel := settings.channel) is not None:
+        hub.gauges.append(lambda: {"channel_connected": channel.connected})
     for part in parts:
         part.start()
     try:
-        uvloop.run(_serve(server, hub))
+        uvloop.run(_serve(server, hub, settings.channel))
     finally:
         for part in reversed(parts):
             part.stop()
     return status
 
 
-async def _serve(server: uvicorn.Server, hub: Hub) -> None:
-    task = asyncio.create_task(_tell_changes(hub))
+async def _serve(server: uvicorn.Server, hub: Hub, channel: Channel | None) -> None:
+    task = asyncio.create_task(tell_changes(hub) if channel is None else channel.run(hub))
     try:
         await server.serve()
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-async def _tell_changes(hub: Hub) -> None:
-    """Ask the database for what changed, while anybody watches.
-
-    What changed while nobody watched is not known: the first to watch again loads all again.
-    """
-    changes = Changes(hub.database)
-    watched = False
-    while True:
-        await asyncio.sleep(POLL_S)
-        if not hub.broadcast.viewers:
-            watched = False
-            continue
-        try:
-            if not watched:
-                changes.start()
-                await hub.run(changes.poll)
-                hub.broadcast.say("resync", {})
-                watched = True
-            for kind, value in await hub.run(changes.poll):
-                hub.broadcast.say(kind, value)
-        except EdgeAgentError as error:
-            log.warning("events: %s", error)
 
 
 def _config(hub: Hub, settings: Settings) -> uvicorn.Config:

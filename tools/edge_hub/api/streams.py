@@ -42,7 +42,8 @@ def lines(ring: Broadcast, events: list[Event]) -> bytes:
     "/events",
     opt=READ,
     summary="Events as they happen",
-    description="Server-Sent Events: devices, registry, rollout, replies, bundle; resync: load all again.",
+    description="Server-Sent Events: devices, registry, rollout, replies, bundle, alert; "
+    "resync: load all again.",
     media_type="text/event-stream",
 )
 async def get_events(
@@ -60,9 +61,9 @@ async def get_events(
 
 async def _sse(hub: Hub, wanted: str) -> AsyncIterator[bytes]:
     ring = hub.broadcast
-    cursor = ring.cursor(wanted) if wanted else ring.last
     ring.viewers += 1
     try:
+        cursor = await ring.resume(wanted) if wanted else ring.last
         if cursor is None:
             cursor = ring.last
             yield _resync(ring, cursor)
@@ -92,9 +93,9 @@ async def events_socket(socket: WebSocket[Any, Any, Any]) -> None:
         return
     await socket.accept()
     wanted = str(socket.query_params.get("last_id", ""))[:40]
-    cursor = ring.cursor(wanted) if wanted else ring.last
     ring.viewers += 1
     try:
+        cursor = await ring.resume(wanted) if wanted else ring.last
         if cursor is None:
             cursor = ring.last
             await socket.send_data(_resync_line(ring, cursor), mode="text")

@@ -24,7 +24,7 @@ from edge_hub.rejected import Rejected, printable
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("command", help="send a signed command and wait for the answers")
-    parser.add_argument("name", help="status, reset, set-rate, record, replay-window or reload")
+    parser.add_argument("name", help=bodies.COMMANDS_TEXT)
     parser.add_argument(
         "--argument",
         action="append",

@@ -22,6 +22,7 @@ from edge_hub.hub_folder import HubStore, default_folder
 
 if TYPE_CHECKING:
     from edge_agent.wire.signatures import SecretKey
+    from edge_hub.enrolment import Enrolment
     from edge_hub.jobs.maintenance import Retention
     from edge_hub.openid import OpenIdProvider
 
@@ -83,6 +84,15 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar="GB",
         help="delete the oldest telemetry above this size; default: 0, no limit",
     )
+    parser.add_argument(
+        "--notify",
+        type=Path,
+        metavar="FILE",
+        help="where notices of alerts go: lines NAME URL, each URL as apprise has it",
+    )
+    parser.add_argument(
+        "--enrol", type=Path, metavar="FILE", help="let boards enrol; the file says what they get"
+    )
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve by TLS with this")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
     parser.add_argument(
@@ -94,6 +104,12 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     _add_openid_options(parser)
     parser.add_argument(
         "--otlp", default="", metavar="URL", help="send traces to this OpenTelemetry collector, by OTLP/HTTP"
+    )
+    parser.add_argument(
+        "--channels",
+        default="",
+        metavar="URL",
+        help="redis://HOST:PORT: several web workers tell their viewers the same events",
     )
     connection.add_arguments(parser)
     parser.add_argument("-v", "--verbose", action="store_true")
@@ -147,8 +163,9 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
     import time
 
     from edge_agent.wire import signatures
-    from edge_hub import releases, rotations
+    from edge_hub import notify, releases, rotations
     from edge_hub.api import server
+    from edge_hub.api.channel import Channel
     from edge_hub.database import setup
     from edge_hub.database.engine import Database
     from edge_hub.database.schema import HEAD
@@ -177,9 +194,12 @@ def _serve(arguments: argparse.Namespace, host: str, port: int) -> int:
             group=arguments.group,
             keep=_retention(arguments),
             openid=_openid(arguments),
+            notifier=notify.Notifier(notify.load(arguments.notify) if arguments.notify else {}),
+            enrolment=_enrolment(arguments, keys),
             certificate=arguments.tls_certificate,
             certificate_key=arguments.tls_key,
             proxies=arguments.proxies,
+            channel=Channel(arguments.channels) if arguments.channels else None,
             release_trust=lambda fleet: releases.trust_of(
                 fleet, rotations.load(store, fleet), release, arguments.release_threshold
             ),
@@ -223,6 +243,22 @@ def _openid(arguments: argparse.Namespace) -> OpenIdProvider | None:
         roles,
         arguments.oidc_role_claim,
         arguments.oidc_name_claim,
+    )
+
+
+def _enrolment(arguments: argparse.Namespace, keys: list[SecretKey]) -> Enrolment | None:
+    """Return what boards get that enrol, None without --enrol."""
+    if arguments.enrol is None:
+        return None
+    from edge_hub import enrolment
+
+    certificate = arguments.tls_certificate
+    return enrolment.load(
+        arguments.enrol,
+        keys=tuple(key.public.line() for key in keys),
+        release_keys=tuple(path.read_text("ascii") for path in arguments.release_key),
+        release_threshold=arguments.release_threshold,
+        certificate=enrolment.certificate_of(certificate) if certificate else b"",
     )
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import update as update_
 from edge_hub.database import sql
 from edge_hub.database.engine import Database
 from edge_hub.database.schema import counters, devices, labels, latest, populations
+from edge_hub.database.telemetry import HEALTH_ROW
 from edge_hub.domain.filters import Term, like
 
 MAX_PAGE = 1000
@@ -78,10 +79,21 @@ def note_births(
     )
 
 
-def note_reported(connection: Connection, number: int, body: str) -> None:
-    """Write down what a device reports as JSON."""
-    connection.execute(
-        update_(devices).where(devices.c.id == number).values(reported=body, changed=time.time())
+def fleets(database: Database) -> list[str]:
+    """Return the names of all fleets."""
+    with database.read() as connection:
+        return [
+            str(row[0]) for row in sql.run(connection, "SELECT DISTINCT fleet FROM devices ORDER BY fleet")
+        ]
+
+
+def note_reported(connection: Connection, found: Mapping[int, str]) -> None:
+    """Write down what devices report: device's number → JSON."""
+    now = time.time()
+    sql.many(
+        connection,
+        "UPDATE devices SET reported = ?, changed = ? WHERE id = ?",
+        [(body, now, number) for number, body in sorted(found.items())],
     )
 
 
@@ -146,6 +158,7 @@ def one(database: Database, fleet: str, name: str) -> dict[str, Any] | None:
         {"name": p.name, "bundle": p.bundle, "size": p.size, "counters": by_name.get(p.name, {})}
         for p in running
     ]
+    found["health"] = by_name.get(HEALTH_ROW, {})
     return found | {"birth": json.loads(row.birth), "reported": json.loads(row.reported)}
 
 
@@ -159,6 +172,22 @@ def numbers_of(database: Database, terms: Sequence[Term], now: float) -> list[tu
     )
     with database.read() as connection:
         return [(row.fleet, row.name) for row in connection.execute(query)]
+
+
+def ids_of(connection: Connection, terms: Sequence[Term], now: float) -> list[tuple[int, str, str]]:
+    """Return (id, fleet, name) of every device that fits."""
+    query = (
+        select(devices.c.id, devices.c.fleet, devices.c.name)
+        .select_from(_JOINED)
+        .where(not_(devices.c.forgotten), *(_condition(term, now) for term in terms))
+    )
+    return [(row.id, row.fleet, row.name) for row in connection.execute(query)]
+
+
+def labels_by_key(connection: Connection, key: str) -> dict[int, str]:
+    """Return the value of one label by device's number."""
+    query = select(labels.c.device_id, labels.c.value).where(labels.c.key == key)
+    return {row.device_id: row.value for row in connection.execute(query)}
 
 
 def count(database: Database, terms: Sequence[Term], now: float) -> dict[str, int]:

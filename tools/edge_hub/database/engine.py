@@ -31,6 +31,8 @@ from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_hub.database.schema import HEAD
 
 BUSY_MS = 30_000
+CHECKPOINT_PAGES = 4000
+"""16 MB of SQLite's log: pages of indexes, which every batch changes, are copied to the file less often."""
 POOL = 8
 
 
@@ -186,6 +188,7 @@ def _sqlite(url: URL, begin: str, size: int) -> Engine:
     def connected(connection: Any, _: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         connection.execute("PRAGMA case_sensitive_like=ON")  # as in PostgreSQL
 

@@ -85,6 +85,19 @@ def rejected(database: Database, before: float) -> None:
         )
 
 
+def learned(database: Database, before: float, numbers_before: float) -> None:
+    """Delete contributions from before Unix time ``before``, and numbers of their messages."""
+    with database.write() as connection:
+        sql.run(
+            connection,
+            "DELETE FROM increments WHERE contribution_id IN "
+            "(SELECT id FROM contributions WHERE received < ?)",
+            (before,),
+        )
+        sql.run(connection, "DELETE FROM contributions WHERE received < ?", (before,))
+        sql.run(connection, "DELETE FROM learned_numbers WHERE received < ?", (numbers_before,))
+
+
 def _oldest_rows(database: Database, before: float, go_on: Callable[[], bool]) -> int:
     total = 0
     while go_on():

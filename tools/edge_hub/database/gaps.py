@@ -1,8 +1,8 @@
 """Which telemetry is missing: by outbox, between its lowest and its highest number.
 
 Theory of operation. Numbers of an outbox have no holes on the device. From the oldest that is still kept
-here to the newest, what is stored and what the device said it thinned out add up to all of them; the rest is
-a gap.
+here to the newest, what is stored, what the device said it thinned out and what it learned
+(``learned_numbers``) add up to all of them; the rest is a gap.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _ROWS = (
     "FROM telemetry t JOIN outboxes o ON o.id = t.outbox_id JOIN devices d ON d.id = o.device_id "
     "WHERE o.outbox <> ''"
 )
+_LEARNED = "SELECT count(*) FROM learned_numbers WHERE outbox_id = ? AND seq BETWEEN ? AND ?"
 _GROUPED = " GROUP BY d.fleet, d.name, o.id, o.outbox ORDER BY d.fleet, d.name, o.outbox"
 
 
@@ -31,6 +32,7 @@ def gaps(database: Database, device: int | None = None) -> list[dict[str, Any]]:
         for row in sql.run(connection, _ROWS + one + _GROUPED, values).mappings().all():
             first, last, stored = row["first"], row["last"], row["messages"]
             thinned = _thinned(connection, row["id"], first, last)
+            learned = int(sql.one(connection, _LEARNED, (row["id"], first, last)))
             out.append(
                 {
                     "fleet": row["fleet"],
@@ -40,10 +42,17 @@ def gaps(database: Database, device: int | None = None) -> list[dict[str, Any]]:
                     "last": last,
                     "messages": stored,
                     "thinned": thinned,
-                    "gaps": max(0, last - first + 1 - stored - thinned),
+                    "gaps": max(0, last - first + 1 - stored - thinned - learned),
                 }
             )
     return out
+
+
+def missing(connection: Connection, outbox: int, first: int, last: int) -> int:
+    """Return how many numbers of an outbox are missing from ``first`` to ``last``."""
+    query = "SELECT count(*) FROM telemetry WHERE outbox_id = ? AND seq BETWEEN ? AND ?"
+    stored = int(sql.one(connection, query, (outbox, first, last)))
+    return max(0, last - first + 1 - stored - _thinned(connection, outbox, first, last))
 
 
 def _thinned(connection: Connection, outbox: int, first: int, last: int) -> int:

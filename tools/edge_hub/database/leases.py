@@ -14,6 +14,8 @@ from __future__ import annotations
 import secrets
 import time
 
+from sqlalchemy import Connection
+
 from edge_hub.database import sql
 from edge_hub.database.engine import Database
 
@@ -68,6 +70,11 @@ class Lease:
             done = sql.run(connection, _SQLITE if self._database.sqlite else _POSTGRESQL, values)
         self._until = before + self._seconds if done.rowcount else 0.0
         return bool(done.rowcount)
+
+    def confirm(self, connection: Connection) -> bool:
+        """Whether the lease is ours, as of a transaction: until that ends, nobody else can take it."""
+        query = "UPDATE leases SET holder = holder WHERE name = ? AND holder = ?"
+        return bool(sql.run(connection, query, (self._name, self.holder)).rowcount)
 
     def give_back(self) -> None:
         """Let another process have the lease at once.

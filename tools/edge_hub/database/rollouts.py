@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
+from edge_hub.database import sql
 from edge_hub.database.engine import Database
 from edge_hub.database.schema import rollouts
 
@@ -97,7 +99,7 @@ def ask(connection: Connection, id_: str, what: str) -> None:
 def take_request(database: Database, id_: str) -> str:
     """Return what was asked for since the last call, "" if nothing."""
     with database.read() as connection:
-        what = connection.scalar(select(rollouts.c.request).where(rollouts.c.id == id_)) or ""
+        what = sql.one(connection, "SELECT request FROM rollouts WHERE id = ?", (id_,)) or ""
     if what:
         with database.write() as connection:
             connection.execute(
@@ -152,4 +154,5 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(state: Mapping[str, Any]) -> dict[str, str]:
-    return {"state": json.dumps(state), "summary": json.dumps(summary(state))}
+    # The state of 10,000 devices takes the standard library ten times as long.
+    return {"state": msgspec.json.encode(state).decode(), "summary": json.dumps(summary(state))}

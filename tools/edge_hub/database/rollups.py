@@ -5,6 +5,9 @@ Theory of operation. Ingest notes in the transaction of a batch which minutes of
 themselves, and removes the notes after that. So nothing is missed, whatever comes late or from whichever
 worker, and doing it twice gives the same: a process that is killed leaves the rest to the next.
 
+Samples of agents count in the minute of the message that carries them: it is made at most a telemetry
+interval later, and so a minute is always made of whole messages.
+
 An hour is made of its minutes once it is over, and again when a minute of it changes (``hour_queue``).
 Messages may have been deleted since a minute was made of them. So a minute is replaced only by one made of at
 least as many messages, and an hour likewise. A message whose clock was far off belongs to no minute.
@@ -114,14 +117,17 @@ def advance(database: Database, now: float, go_on: Callable[[], bool] = lambda: 
 def _minutes(database: Database, wanted: Sequence[Minute], known: dict[str, set[int]]) -> None:
     with database.read() as connection:
         rows = _messages(connection, database.sqlite, wanted)
-    found: dict[Minute, list[dict[str, float]]] = defaultdict(list)
+    found: dict[Minute, list[bytes]] = defaultdict(list)
     for device, t, _, body in sorted(rows, key=lambda row: row[:3]):
-        found[device, int(t // MINUTE_S)].append(measurements.values(bytes(body)))
+        found[device, int(t // MINUTE_S)].append(bytes(body))
     periods = []
     for (device, minute), messages in found.items():
         joined: dict[str, Summary] = {}
-        for values in messages:
+        for body in messages:
+            values = measurements.values(body)
             summaries.add(joined, {name: summaries.of_value(value) for name, value in values.items()})
+            for sample in measurements.samples(body):
+                summaries.add(joined, {sample.name: summaries.of_value(sample.value)})
         periods.append(Period(device, minute * MINUTE_S, len(messages), joined))
     hours = sorted({(period.device, period.start // HOUR_S) for period in periods})
     _make_weeks(database, MINUTES, periods, known)

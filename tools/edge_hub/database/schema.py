@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0006"
+HEAD = "0009"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -293,4 +293,104 @@ releases = Table(
     Column("signatures", Text, nullable=False),
     Column("uploaded", Double, nullable=False),
     Column("uploaded_by", Text, nullable=False),
+)
+contributions = Table(
+    "contributions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device_id", Integer, nullable=False),
+    Column("population", Text, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("received", Double, nullable=False),
+    Column("updates", BigInteger, nullable=False),
+    Column("shift", Integer, nullable=False),
+    Column("pieces", Integer, nullable=False),
+    Column("tensors", Text, nullable=False),
+)
+increments = Table(
+    "increments",
+    metadata,
+    Column("contribution_id", Integer, primary_key=True),
+    Column("piece", Integer, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+learned_numbers = Table(
+    "learned_numbers",
+    metadata,
+    Column("outbox_id", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("received", Double, nullable=False),
+)
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("updated", Double, nullable=False),
+)
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("opened", Double, nullable=False),
+    Column("cleared", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("most", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("told_at", Double, nullable=False),
+    Column("notices", Integer, nullable=False),
+    Column("names", Text, nullable=False),
+    Column("acknowledged", Double, nullable=False),
+    Column("acknowledged_by", Text, nullable=False),
+)
+alert_members = Table(
+    "alert_members",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("device_id", Integer, primary_key=True),
+    Column("group_name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("fired", Double, nullable=False),
+    Column("value", Double, nullable=False),
+)
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alert_id", Text, nullable=False),
+    Column("notice", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try", Double, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("repeated", Boolean, nullable=False),
+    Column("finished", Double, nullable=False),
+)
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("fleet", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("used", Double, nullable=False),
+    Column("used_by", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
 )

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
-from edge_hub.database import partitions, rollups, sql
+from edge_hub.database import message_rows, partitions, rollups, sql
 from edge_hub.database.engine import Database
 from edge_hub.domain.days import UNSET
 
 Populations = dict[str, dict[str, int | float]]
 """Population → counter → value."""
+Health = dict[str, int | float | str]
+HEALTH_ROW = ".health"
+"""Under this name a device's health stands among the counters; no population has such a name."""
 
 
 class Telemetry(NamedTuple):
@@ -43,10 +45,10 @@ class Telemetry(NamedTuple):
     skipped: list[tuple[int, int]]
     populations: Populations
     delta: bool
+    health: Health
     payload: bytes
 
 
-_KEY = itemgetter(0, 1, 2)
 Place = tuple[int, int]
 """Numbers of a device and of its outbox."""
 Rejected = tuple[float, str, str, bytes]
@@ -54,25 +56,6 @@ Rejected = tuple[float, str, str, bytes]
 KEPT_BYTES = 4096
 """Of a rejected payload, at most so many bytes are kept."""
 
-_SQLITE = (
-    "INSERT OR IGNORE INTO telemetry "
-    "(outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-# A partition's index knows no other day: a message that was far off by the hub's clock before that was set,
-# and came again after it, is looked for where it would be.
-_NEW = (
-    "INSERT INTO telemetry (outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
-    "SELECT * FROM unnest(%b::int[], %b::bigint[], %b::bigint[], "
-    "%b::int[], %b::int[], %b::float8[], %b::float8[], %b::bool[], %b::bigint[], %b::bytea[]) "
-    "AS new (outbox_id, seq, stamp, day, device_id, t, received, historical, rss, body) "
-    "WHERE NOT EXISTS (SELECT 1 FROM telemetry_day_{unset} AS old WHERE {same}) "
-    "AND (new.day <> {unset} OR NOT EXISTS (SELECT 1 FROM telemetry AS old WHERE {same})) "
-    "ON CONFLICT DO NOTHING"
-)
-_POSTGRESQL = _NEW.format(
-    unset=UNSET, same="old.outbox_id = new.outbox_id AND old.seq = new.seq AND old.stamp = new.stamp"
-)
 _LATEST = (
     "INSERT INTO latest (device_id, heard, t, rss) VALUES (?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET "
     "heard = {max}(latest.heard, excluded.heard), t = {max}(latest.t, excluded.t), "
@@ -96,18 +79,20 @@ class Numbers:
         self.places: dict[tuple[str, str, str], Place] = {}
         self.days: set[int] = {UNSET}
 
-    def find_places(
-        self, connection: Connection, batch: Iterable[Telemetry]
-    ) -> Mapping[tuple[str, str, str], Place]:
-        """Return the numbers of (fleet, device, outbox); those of the batch are among them."""
-        missing = {(m[0], m[1], m[2]) for m in batch} - self.places.keys()
-        if missing:
-            self.find_devices(connection, {(fleet, device) for fleet, device, _ in missing})
-            numbered = {key: (self.devices[key[0], key[1]], key[2]) for key in missing}
-            self.find_outboxes(connection, numbered.values())
-            for key, (device, outbox) in numbered.items():
-                self.places[key] = device, self.outboxes[device, outbox]
-        return self.places
+    def places_of(self, connection: Connection, batch: Sequence[Telemetry]) -> list[Place]:
+        """Return the numbers of each message's device and outbox; those that are missing are made."""
+        try:
+            return [self.places[m[0], m[1], m[2]] for m in batch]
+        except KeyError:
+            self._find_places(connection, {(m[0], m[1], m[2]) for m in batch} - self.places.keys())
+            return [self.places[m[0], m[1], m[2]] for m in batch]
+
+    def _find_places(self, connection: Connection, missing: set[tuple[str, str, str]]) -> None:
+        self.find_devices(connection, {(fleet, device) for fleet, device, _ in missing})
+        numbered = {key: (self.devices[key[0], key[1]], key[2]) for key in missing}
+        self.find_outboxes(connection, numbered.values())
+        for key, (device, outbox) in numbered.items():
+            self.places[key] = device, self.outboxes[device, outbox]
 
     def find_devices(self, connection: Connection, names: Iterable[tuple[str, str]]) -> None:
         """Look the numbers of (fleet, name) up, and make those that are missing."""
@@ -182,15 +167,14 @@ def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> 
     if not database.sqlite:
         partitions.make(database, partitions.TELEMETRY, numbers.days, {m.day for m in batch})
     with database.write() as connection:
-        places = numbers.find_places(connection, batch)
-        rows = []
+        rows: list[message_rows.Row] = []
         told: set[tuple[int, int, int]] = set()
         touched: set[rollups.Minute] = set()
         # Unpacked at once: a name per field costs more than all the rest of this loop.
-        for (
-            fleet,
-            name,
-            outbox,
+        for (device, place), (
+            _,
+            _,
+            _,
             seq,
             stamp,
             day,
@@ -201,20 +185,15 @@ def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> 
             skipped,
             _,
             _,
+            _,
             payload,
-        ) in batch:
-            device, place = places[fleet, name, outbox]
+        ) in zip(numbers.places_of(connection, batch), batch, strict=True):
             rows.append((place, seq, stamp, day, device, t, received, historical, rss, payload))
             if day != UNSET:
                 touched.add((device, int(t // rollups.MINUTE_S)))
             if skipped:
                 told.update((place, first, last) for first, last in skipped)
-        if database.sqlite:
-            sql.many(connection, _SQLITE, rows)
-        else:
-            rows.sort(key=_KEY)  # one order in every worker: no deadlocks
-            columns = tuple(list(column) for column in zip(*rows, strict=True))
-            connection.exec_driver_sql(_POSTGRESQL, columns)
+        message_rows.insert(connection, rows)
         sql.many(
             connection,
             "INSERT INTO skipped (outbox_id, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

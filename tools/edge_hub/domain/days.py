@@ -14,8 +14,7 @@ AHEAD_DAYS = 1
 BACK_DAYS = 400
 
 
-def day_of(t: float, now: float) -> int:
-    """Return the day of Unix time ``t``, `UNSET` where that is no time near ``now``."""
+def near(now: float) -> range:
+    """Return the days that a message's clock may show at Unix time ``now``."""
     today = int(now // DAY_S)
-    day = int(t // DAY_S)
-    return day if today - BACK_DAYS <= day <= today + AHEAD_DAYS else UNSET
+    return range(today - BACK_DAYS, today + AHEAD_DAYS + 1)

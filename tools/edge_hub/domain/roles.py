@@ -4,7 +4,18 @@ from __future__ import annotations
 
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 ROLES = (VIEWER, OPERATOR, ADMIN)
-SCOPES = ("devices", "bundles", "rollouts", "commands", "groups", "users", "audit", "events", "metrics")
+SCOPES = (
+    "devices",
+    "bundles",
+    "rollouts",
+    "commands",
+    "groups",
+    "alerts",
+    "users",
+    "audit",
+    "events",
+    "metrics",
+)
 """What a token may be limited to: the first part of a route's path, and the metrics."""
 
 

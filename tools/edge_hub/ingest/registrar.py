@@ -156,8 +156,7 @@ class Registrar:
                 self._numbers.find_devices(connection, {*births, *reports})
                 numbers = self._numbers.devices
                 devices.note_births(connection, numbers, list(births.values()))
-                for name, body in reports.items():
-                    devices.note_reported(connection, numbers[name], body)
+                devices.note_reported(connection, {numbers[name]: body for name, body in reports.items()})
         if rejected:
             telemetry.put_aside(self._database, rejected)
 

@@ -1,4 +1,5 @@
-"""An ingest worker: telemetry into the database, acknowledged after the commit, confirmed to the device.
+"""An ingest worker: telemetry and what devices learned into the database; acknowledged after the commit,
+confirmed to the device.
 
 Theory of operation. Take what has arrived, decode it, store it in one transaction, acknowledge it. What
 can't be decoded or stored goes to ``rejected`` with its reason and is acknowledged too: it would come back
@@ -32,9 +33,11 @@ from edge_agent.wire import messages, topics
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import hub_messages, tracing
 from edge_hub.broker import Broker
-from edge_hub.database import telemetry
+from edge_hub.database import contributions, telemetry
+from edge_hub.database.contributions import Learned
 from edge_hub.database.engine import Database
-from edge_hub.database.telemetry import Numbers, Rejected, Telemetry
+from edge_hub.database.telemetry import HEALTH_ROW, Health, Numbers, Rejected, Telemetry
+from edge_hub.domain import days
 from edge_hub.ingest import decode, registry_messages
 from edge_hub.ingest.mqtt_stream import Publish
 from edge_hub.ingest.subscriber import Subscriber
@@ -45,6 +48,7 @@ BATCH = 2000
 FLUSH_S = 1.0
 RETRY_S = 0.5
 CACHED_TOPICS = 200_000
+LEARNED = "up/learned"
 
 LastSeen = dict[tuple[str, str], tuple[float, float, int]]
 """(fleet, device) → heard, t, rss; see `telemetry.note_latest`."""
@@ -55,6 +59,7 @@ class Counters:
     """What a worker did since it started."""
 
     stored: int = 0
+    learned: int = 0
     rejected: int = 0
     batches: int = 0
     retries: int = 0
@@ -87,7 +92,10 @@ class Worker:
         share = f"$share/{group}/" if group else ""
         name = f"edge-hub-{group}-{secrets.token_hex(6)}" if group else f"edge-hub-ingest-{fleet.strip('+')}"
         self.subscriber = Subscriber(
-            broker, (f"{share}edge/v1/{fleet}/+/up/telemetry",), name, clean=bool(group)
+            broker,
+            tuple(f"{share}edge/v1/{fleet}/+/up/{channel}" for channel in ("telemetry", "learned")),
+            name,
+            clean=bool(group),
         )
         self.counters = Counters()
         self.database_away = ""
@@ -97,6 +105,7 @@ class Worker:
         self._addresses: dict[bytes, topics.Address] = {}
         self._last_seen: LastSeen = {}
         self._counters: dict[tuple[str, str], dict[str, Any]] = {}
+        self._health: dict[tuple[str, str], Health] = {}
         self._confirm: dict[tuple[str, str, str], list[int]] = defaultdict(list)
 
     async def run(self) -> None:
@@ -105,8 +114,8 @@ class Worker:
         try:
             while True:
                 taken = await self.subscriber.receive(BATCH)
-                batch, rejected = self._decoded(taken.messages)
-                await self._stored(batch, rejected)
+                batch, learned, rejected = self._decoded(taken.messages)
+                await self._stored(batch, learned, rejected)
                 self.subscriber.acknowledge((m.mid for m in taken.messages), taken.connection)
                 self._note(batch)
                 await asyncio.sleep(0)  # let the connection read and the flush run
@@ -116,20 +125,26 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _decoded(self, taken: Iterable[Publish]) -> tuple[list[Telemetry], list[Rejected]]:
+    def _decoded(self, taken: Iterable[Publish]) -> tuple[list[Telemetry], list[Learned], list[Rejected]]:
         now = self._now()
+        near = days.near(now)
         batch: list[Telemetry] = []
+        learned: list[Learned] = []
         rejected: list[Rejected] = []
         for message in taken:
             try:
                 address = self._addresses.get(message.topic) or self._address(message.topic)
                 if message.oversize:
                     raise PeerError(f"message: {message.oversize} bytes, at most {messages.MAX_BYTES}")
-                batch.append(decode.telemetry(address.fleet, address.device, message.payload, now))
+                fleet, device, payload = address.fleet, address.device, message.payload
+                if address.channel == LEARNED:
+                    learned.append(decode.learned(fleet, device, payload, now))
+                else:
+                    batch.append(decode.telemetry(fleet, device, payload, now, near))
             except PeerError as error:
                 topic = message.topic.decode("utf-8", "replace")
                 rejected.append((now, topic, str(error), message.payload))
-        return batch, rejected
+        return batch, learned, rejected
 
     def _address(self, topic: bytes) -> topics.Address:
         try:
@@ -143,15 +158,16 @@ class Worker:
         self._addresses[topic] = address
         return address
 
-    async def _stored(self, batch: list[Telemetry], rejected: list[Rejected]) -> None:
+    async def _stored(self, batch: list[Telemetry], learned: list[Learned], rejected: list[Rejected]) -> None:
         """Store a batch, however long the database is away."""
         while True:
             began = time.perf_counter()
             try:
                 with tracing.span("ingest batch", {"messages": len(batch), "rejected": len(rejected)}):
                     bad = telemetry.store(self._database, self._numbers, batch, _topic) if batch else []
-                    if rejected or bad:
-                        telemetry.put_aside(self._database, [*rejected, *bad])
+                    refused = self._learn(learned)
+                    if rejected or bad or refused:
+                        telemetry.put_aside(self._database, [*rejected, *bad, *refused])
             except PlatformError as error:
                 if not self.database_away:
                     log.error("%s; messages wait at the broker until it is back", error)
@@ -164,9 +180,23 @@ class Worker:
             self.database_away = ""
             self.counters.batches += 1
             self.counters.stored += len(batch) - len(bad)
-            self.counters.rejected += len(rejected) + len(bad)
+            self.counters.learned += len(learned) - len(refused)
+            self.counters.rejected += len(rejected) + len(bad) + len(refused)
             self.counters.store_seconds += time.perf_counter() - began
             return
+
+    def _learn(self, learned: list[Learned]) -> list[Rejected]:
+        """Keep what devices learned; return what is refused."""
+        refused: list[Rejected] = []
+        for m in learned:
+            outcome = contributions.store(self._database, m)
+            if outcome.reason:
+                topic = DeviceTopics(m.fleet, m.device).learned
+                refused.append((m.received, topic, outcome.reason, m.payload))
+                log.warning("%s: %s", topic, outcome.reason)
+            if m.outbox and outcome.state != contributions.UNKNOWN:
+                self._confirm[m.fleet, m.device, m.outbox].append(m.seq)
+        return refused
 
     def _note(self, batch: Iterable[Telemetry]) -> None:
         for m in batch:
@@ -178,6 +208,8 @@ class Worker:
                 self._last_seen[name] = (m.received, *before[1:])
                 continue
             self._last_seen[name] = (m.received, m.t, m.rss or self._last_seen.get(name, (0.0, 0.0, 0))[2])
+            if m.health:
+                self._health.setdefault(name, {}).update(m.health)
             if m.populations:
                 known = self._counters.setdefault(name, {})
                 for population, counters in m.populations.items():
@@ -203,13 +235,16 @@ class Worker:
             name: {p: msgspec.json.encode(v).decode() for p, v in decode.named(found).items() if v}
             for name, found in self._counters.items()
         }
+        for name, health in self._health.items():
+            if kept := decode.told(health):
+                text.setdefault(name, {})[HEALTH_ROW] = msgspec.json.encode(kept).decode()
         try:
             telemetry.note_latest(self._database, self._numbers, self._last_seen, text)
         except (PlatformError, PeerError) as error:
             log.warning("devices' state: %s", error)
             if isinstance(error, PlatformError):
                 return  # kept for the next time
-        self._last_seen, self._counters = {}, {}
+        self._last_seen, self._counters, self._health = {}, {}, {}
 
 
 def _topic(message: Telemetry) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Select, select
 
 from edge_hub.database import rollouts as rollout_rows
 from edge_hub.database.engine import Database
-from edge_hub.database.schema import bundles, devices, latest, replies, rollouts
+from edge_hub.database.schema import alerts, bundles, devices, latest, replies, rollouts
 
 POLL_S = 0.5
 OVERLAP_S = 2.0
@@ -96,6 +96,12 @@ class Changes:
             2,
             self._clock,
         )
+        self._alerts = _Feed(
+            select(alerts.c.id, alerts.c.rule, alerts.c.status, alerts.c.devices),
+            alerts.c.changed,
+            1,
+            self._clock,
+        )
         self._bundles = _Feed(select(bundles.c.digest, bundles.c.name), bundles.c.uploaded, 1, self._clock)
 
     def poll(self) -> list[Event]:
@@ -113,6 +119,7 @@ class Changes:
         for row in self._rollouts.fresh(database):
             events.append(("rollout", rollout_rows.shown(database, row["id"]) or row))
         events += [("replies", part) for part in _parts(self._replies.fresh(database))]
+        events += [("alert", row) for row in self._alerts.fresh(database)]
         events += [("bundle", row) for row in self._bundles.fresh(database)]
         return events
 

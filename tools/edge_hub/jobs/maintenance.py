@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from edge_agent.errors import EdgeAgentError
-from edge_hub.database import accounts, expiry, leases, rollups
+from edge_hub.database import accounts, alerts, expiry, leases, rollups
 from edge_hub.database.engine import Database
 from edge_hub.domain.days import DAY_S
 
@@ -80,8 +80,10 @@ class Maintenance:
         if self._keep.bytes:
             deleted += expiry.telemetry_over(self._database, self._keep.bytes, now - FRESH_S)
         expiry.rolled_up(self._database, now - self._keep.rollup_days * DAY_S)
+        expiry.learned(self._database, now - self._keep.rollup_days * DAY_S, now - self._keep.days * DAY_S)
         expiry.rejected(self._database, now - REJECTED_DAYS * DAY_S)
         accounts.expire(self._database, now)
+        alerts.expire(self._database, now - self._keep.rollup_days * DAY_S)
         if deleted:
             log.info("telemetry: %d %s deleted", deleted, "rows" if self._database.sqlite else "days")
 

@@ -4,7 +4,8 @@ Theory of operation. Of all processes of a service one runs rollouts, the one wi
 when it is killed, another takes over within seconds and goes on from the rows: a document that was sent twice
 says the same. Whoever loses the lease stops at the next look, before it sends anything more. A rollout whose
 broker or database was away begins again from its row. Once a group's rollout is done, devices that join the
-group are added and it goes on for them.
+group are added and it goes on for them. Between rollouts the documents of a fleet are signed anew before they
+end (`edge_hub.renewal`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import argparse
 import contextlib
 import json
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
-from edge_hub import rotations, tracing
+from edge_hub import renewal, rotations, tracing
 from edge_hub.connection import Connection
 from edge_hub.database import devices, leases, releases, rollouts
 from edge_hub.database.engine import Database
@@ -34,6 +36,8 @@ from edge_hub.rollout import FleetRollout
 log = logging.getLogger("edge_hub")
 
 LEASE = "rollouts"
+RENEWAL = "renewal"
+"""A job beside those of rollouts, whose ids have a '-'."""
 RETRY_S = 2.0
 JOIN_S = 10.0
 FILTERS = ("up/birth", "up/reported", "down/desired")
@@ -99,6 +103,7 @@ class RolloutRunner:
         self._keys = keys
         self._lease = leases.Lease(database, LEASE)
         self._joined = 0.0
+        self._renewed = -math.inf
         self._jobs: dict[str, threading.Thread] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-hub-rollouts")
@@ -106,7 +111,7 @@ class RolloutRunner:
     @property
     def running(self) -> int:
         """How many rollouts this process runs."""
-        return sum(job.is_alive() for job in self._jobs.values())
+        return sum(job.is_alive() for name, job in self._jobs.items() if name != RENEWAL)
 
     def start(self) -> None:
         """Begin."""
@@ -139,11 +144,42 @@ class RolloutRunner:
             self._joined = time.monotonic()
             self._join()
         self._jobs = {id_: job for id_, job in self._jobs.items() if job.is_alive()}
-        for id_, fleet in rollouts.open_ids(self._database):
+        if RENEWAL in self._jobs:
+            return  # one writer of documents at a time
+        wanted = rollouts.open_ids(self._database)
+        if time.monotonic() - self._renewed > renewal.pause(self._arguments.expires):
+            self._renewed = time.monotonic()
+            if idle := sorted(set(devices.fleets(self._database)) - {fleet for _, fleet in wanted}):
+                self._start(RENEWAL, self._renew, idle)
+                return
+        for id_, fleet in wanted:
             if id_ not in self._jobs:
-                job = threading.Thread(target=self._see_through, args=(id_, fleet), name=f"rollout-{id_}")
-                self._jobs[id_] = job
-                job.start()
+                self._start(id_, self._see_through, id_, fleet)
+
+    def _start(self, name: str, work: Callable[..., None], *values: object) -> None:
+        self._jobs[name] = threading.Thread(target=work, args=values, name=f"rollout-{name}")
+        self._jobs[name].start()
+
+    def _renew(self, fleets: Sequence[str]) -> None:
+        for fleet in fleets:
+            try:
+                with self._connected(fleet, renewal.filters(fleet)) as (link, desired):
+                    count = renewal.run(link, desired, self.may_go_on)
+            except EdgeAgentError as error:
+                log.warning("documents of %s: %s; trying again later", fleet, error)
+            except Exception:  # a defect must not be silent, and must not end the other fleets' turn
+                log.exception("documents of %s", fleet)
+            else:
+                if count:
+                    log.info("documents of %s: %d signed anew before they end", fleet, count)
+
+    @contextlib.contextmanager
+    def _connected(self, fleet: str, heard: tuple[str, ...]) -> Iterator[tuple[Connection, Desired]]:
+        arguments = argparse.Namespace(**vars(self._arguments) | {"fleet": fleet})
+        known = rotations.load(HubStore(arguments.state), fleet)
+        with Connection(arguments, heard) as link:
+            stored = releases.of_fleet(self._database, fleet)
+            yield link, Desired(link, fleet, self._keys, known, arguments.expires, stored)
 
     def _join(self) -> None:
         """Add devices that joined a group to what the group has."""
@@ -161,14 +197,10 @@ class RolloutRunner:
             if row is None:
                 return
             rollout = FleetRollout.of_state(json.loads(row["state"]))
-            arguments = argparse.Namespace(**vars(self._arguments) | {"fleet": fleet})
-            known = rotations.load(HubStore(arguments.state), fleet)
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
             span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet})
-            with span, Connection(arguments, topics) as link:
-                stored = releases.of_fleet(self._database, fleet)
-                desired = Desired(link, fleet, self._keys, known, arguments.expires, stored)
+            with span, self._connected(fleet, topics) as (link, desired):
                 Deployment(rollout, store, link, desired).run(_log)
             rollouts.end(self._database, id_, time.time())
         except StoppedError:

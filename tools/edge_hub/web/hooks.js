@@ -47,6 +47,8 @@ export function throttle(action, ms) {
 export function useLoaded(path, kinds = [], fits = () => true) {
   const [state, setState] = useState({ data: null, problem: null });
   const turn = useRef(0);
+  const counts = useRef(fits);
+  counts.current = fits; // of this rendering: it may know more than the first one
   const reload = useCallback(async () => {
     const mine = ++turn.current;
     if (!path) return;
@@ -60,7 +62,7 @@ export function useLoaded(path, kinds = [], fits = () => true) {
   useEffect(() => {
     const again = throttle(reload, AGAIN_MS);
     reload();
-    const stop = listen(["resync", ...kinds], (kind, data) => (kind === "resync" || fits(data)) && again());
+    const stop = listen(["resync", ...kinds], (kind, data) => (kind === "resync" || counts.current(data)) && again());
     return () => {
       turn.current++;
       again.stop();

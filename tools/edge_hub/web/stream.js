@@ -8,7 +8,7 @@
 
 import { get } from "/web/api.js";
 
-const KINDS = ["devices", "registry", "rollout", "replies", "bundle", "resync"];
+const KINDS = ["devices", "registry", "rollout", "replies", "bundle", "alert", "resync"];
 const RETRY_MS = 2000;
 const HIDDEN_MS = 30_000;
 const listeners = new Set();

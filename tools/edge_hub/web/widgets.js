@@ -4,9 +4,9 @@ import { html, useEffect, useRef, useState } from "/web/vendor/preact-htm.js";
 import * as format from "/web/format.js";
 import { useAction, useNow } from "/web/hooks.js";
 
-const GOOD = ["online", "done", "committed", "live", "whole"];
-const BAD = ["failed", "stopped", "aborted", "refused", "lost", "broken"];
-const BUSY = ["running", "sent", "proposed", "waiting", "paused", "silent", "parked", "connecting"];
+const GOOD = ["online", "done", "committed", "live", "whole", "cleared", "delivered"];
+const BAD = ["failed", "stopped", "aborted", "refused", "lost", "broken", "critical", "firing"];
+const BUSY = ["running", "sent", "proposed", "waiting", "paused", "silent", "parked", "connecting", "warning", "clearing", "sending"];
 
 /** A state: a colour and a word. */
 export function State({ name, detail = "" }) {
@@ -102,6 +102,16 @@ export function Field({ label, hint = "", children, ...more }) {
     <label><span>${label}</span>${children || html`<input ...${more} />`}</label>
     ${hint && html`<small>${hint}</small>`}
   </div>`;
+}
+
+/** A share of 1 as a bar with its figure. */
+export function Bar({ share, kind, text = format.percent(share) }) {
+  return html`<span class="bar">
+    <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+      <rect class=${kind} width=${(100 * Math.min(Math.max(share, 0), 1)).toFixed(2)} height="10"></rect>
+    </svg>
+    <span class="figure">${text}</span>
+  </span>`;
 }
 
 /** JSON to be unfolded. */

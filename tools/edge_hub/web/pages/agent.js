@@ -1,7 +1,8 @@
-// One agent: its last steps as the device has them in its history: what it observed, what it did, its free energy.
+// One agent: its series, why it decides as it does, and its last steps as the device has them in its history.
 //
-// Theory of operation. An operator asks the device (the command replay-window); the answer is kept by the hub, and
-// the command's id is part of the address, so that a viewer can be sent the same page.
+// Theory of operation. The series come by themselves. For the rest an operator asks the device (the commands explain
+// and replay-window); the answer is kept by the hub, and the command's id is part of the address, so that a viewer can
+// be sent the same page. A device that nobody asks does nothing for it.
 
 import { html } from "/web/vendor/preact-htm.js";
 import { may, postOnce } from "/web/api.js";
@@ -9,7 +10,11 @@ import { Answers } from "/web/command.js";
 import * as format from "/web/format.js";
 import { go, useLoaded } from "/web/hooks.js";
 import { Plot } from "/web/plot.js";
+import { AgentSeries } from "/web/pages/agent_series.js";
+import { Why } from "/web/pages/why.js";
 import { Empty, Field, Form, Heading, Table, Trouble } from "/web/widgets.js";
+
+const QUESTIONS = { steps: "its last steps", why: "why it decides" };
 
 export function Agent({ parts: [fleet, name], query }) {
   const { data: device, problem } = useLoaded(`/devices${format.path(fleet, name)}`);
@@ -17,8 +22,9 @@ export function Agent({ parts: [fleet, name], query }) {
   const populations = device.populations.map((row) => row.name);
   const population = query.population || populations[0] || "";
   const submit = async (values) => {
-    const arguments_ = { agent: values.agent, population: values.population, last: Number(values.last) };
-    const command = { fleet, filter: `name=${name}`, name: "replay-window", arguments: arguments_ };
+    const chosen = { agent: values.agent, population: values.population };
+    const arguments_ = values.ask === "why" ? chosen : { ...chosen, last: Number(values.last) };
+    const command = { fleet, filter: `name=${name}`, name: values.ask === "why" ? "explain" : "replay-window", arguments: arguments_ };
     const sent = await postOnce("/commands", command);
     go(`${location.pathname}${format.query({ ...values, command: sent.id })}`);
   };
@@ -34,10 +40,19 @@ export function Agent({ parts: [fleet, name], query }) {
             </select>
           <//>
           <${Field} label="Agent" name="agent" defaultValue=${query.agent || `${population}-0`} required maxlength="200" />
+          <${Field} label="Ask for">
+            <select name="ask">
+              ${Object.entries(QUESTIONS).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === query.ask}>${text}</option>`)}
+            </select>
+          <//>
           <${Field} label="Steps" name="last" type="number" min="1" max="100" defaultValue=${query.last || 50} required />
         <//>`
       : !query.command && html`<${Empty}>An operator can ask the device for an agent's decisions.<//>`}
-    ${query.command && html`<${Answers} key=${query.command} id=${query.command} shown=${Steps} />`}
+    ${query.agent && html`<section><h2>Over time</h2>
+      <${AgentSeries} key=${`${population}/${query.agent}`} path=${`/devices${format.path(fleet, name)}`} device=${device}
+        population=${population} agent=${query.agent} query=${query} />
+    </section>`}
+    ${query.command && html`<${Answers} key=${query.command} id=${query.command} shown=${query.ask === "why" ? Why : Steps} />`}
   `;
 }
 

@@ -1,15 +1,16 @@
 // One device: what it is, what it runs, its measurements over time, its gaps, labels and commands.
 
 import { html, useState } from "/web/vendor/preact-htm.js";
-import { may, now, put, remove } from "/web/api.js";
+import { may, put, remove } from "/web/api.js";
 import { Ask } from "/web/command.js";
 import * as format from "/web/format.js";
 import { go, useLoaded, useNow } from "/web/hooks.js";
 import { Plot } from "/web/plot.js";
+import { Drift } from "/web/pages/drift.js";
+import { RANGES, begin } from "/web/ranges.js";
 import { stateOf } from "/web/pages/fleet.js";
 import { Action, Empty, Facts, Field, Form, Heading, Json, LiveTime, State, Table, Trouble } from "/web/widgets.js";
 
-const RANGES = { "15 min": 900, "1 h": 3600, "6 h": 6 * 3600, "24 h": 86_400, "7 d": 7 * 86_400, all: 0 };
 const POINTS = 600;
 
 export function Device({ parts: [fleet, name], query }) {
@@ -30,6 +31,7 @@ export function Device({ parts: [fleet, name], query }) {
     <//>
     <${Trouble} problem=${problem} />
     <${About} device=${device} />
+    <section><h2>Health</h2><${Health} health=${device.health} /></section>
     <section><h2>Populations</h2><${Populations} device=${device} /></section>
     <section><h2>Over time</h2><${Series} path=${path} device=${device} query=${query} /></section>
     <section><h2>Hub and device</h2><${Reported} device=${device} /></section>
@@ -59,6 +61,31 @@ function About({ device }) {
   />`;
 }
 
+function Health({ health }) {
+  if (!Object.keys(health).length) return html`<${Empty}>The device has not told its health.<//>`;
+  const flag = (value, no, yes) => (value === undefined ? "" : value ? yes : no);
+  return html`<${Facts}
+    facts=${[
+      ["Governor", health.rung ? `level ${health.rung}, because of ${health.cause}` : flag(health.rung === 0 || undefined, "", "full")],
+      ["Temperature", health.temperature_c === undefined ? "" : `${format.number(health.temperature_c)} °C`],
+      ["Throttled by the firmware", flag(health.throttled, "no", "yes")],
+      ["Free disk", health.disk_free_mb === undefined ? "" : format.bytes(1e6 * health.disk_free_mb)],
+      ["Clock", flag(health.clock_synchronised, "not synchronised", "synchronised")],
+      ["Waiting in the outbox", health.outbox_bytes === undefined ? "" : format.bytes(health.outbox_bytes)],
+      ["Memory budget used", health.memory_share === undefined ? "" : format.percent(health.memory_share)],
+      ["Starts", health.starts === undefined ? "" : `${format.whole(health.starts)}, the run before ${ENDS[health.restart_reason] || health.restart_reason}`],
+    ]}
+  />`;
+}
+
+const ENDS = {
+  first: "was none",
+  stopped: "ended in good order",
+  failed: "ended with an exception",
+  killed: "was killed",
+  power: "ended with the board",
+};
+
 function Populations({ device }) {
   if (!device.populations.length) return html`<${Empty}>The device runs no population.<//>`;
   const counter = (key) => (row) => format.whole(row.counters[key]);
@@ -74,11 +101,16 @@ function Populations({ device }) {
   return html`<${Table} caption="Populations" columns=${columns} rows=${device.populations} id=${(row) => row.name} />`;
 }
 
-const agentLink = (device, population) => `/agent${format.path(device.fleet, device.name)}${format.query({ population })}`;
+const agentLink = (device, population, agent = "") =>
+  `/agent${format.path(device.fleet, device.name)}${format.query({ population, agent })}`;
+const AGENTS_SHOWN = 50;
+const LEVELS = new Set(["drift"]);
 
 /** Counters are shown as their growth per second; what is a size or a time is shown as it is. */
 function shownSeries(name, times, values) {
   if (name === "rss") return { label: "Memory", values, unit: format.bytes };
+  const [owner, counter] = name.split("/");
+  if (owner === "health" || LEVELS.has(counter)) return { label: name.replace("/", ": "), values, unit: format.number };
   if (/_(ms|us|s|bytes)$/.test(name)) return { label: name.replace("/", ": "), values, unit: format.number };
   const rates = values.map((value, n) => {
     if (n === 0 || value === null || values[n - 1] === null) return null;
@@ -117,10 +149,12 @@ function Series({ path, device, query }) {
     ${data && !data.t.length && html`<${Empty}>No telemetry in this time. Choose a longer one.<//>`}
     ${data && data.t.length > 0 && names.includes(chosen) &&
     html`<${Plot} key=${chosen} times=${data.t} ...${shownSeries(chosen, data.t, data.values[chosen])} />`}
+    ${data && data.agents.length > 0 && html`<p>Agents with series:${" "}
+      ${data.agents.slice(0, AGENTS_SHOWN).map((row) => html`<a key=${`${row.population}/${row.agent}`} href=${agentLink(device, row.population, row.agent)}>${row.agent}</a>${" "}`)}
+      ${data.agents.length > AGENTS_SHOWN && `and ${format.whole(data.agents.length - AGENTS_SHOWN)} more`}
+    </p>`}
   `;
 }
-
-const begin = (range) => (RANGES[range] ? Math.floor(now() - RANGES[range]) : 0);
 
 function Reported({ device }) {
   const reported = device.reported;
@@ -184,6 +218,7 @@ function Status({ result }) {
       ]}
     />
     <${Table} caption="Populations at the moment" columns=${columns} rows=${rows} id=${(row) => row[0]} />
+    ${rows.filter((row) => row[1].drift).map((row) => html`<${Drift} key=${row[0]} population=${row[0]} drift=${row[1].drift} />`)}
     <${Json} label="All of the answer" value=${result} />
   `;
 }

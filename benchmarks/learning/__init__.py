@@ -1,0 +1,1 @@
+"""Figures of learning: of a device, and of a fleet."""

@@ -1,0 +1,1 @@
+"""Dirichlet learning: counts in integers, and what a model becomes by them."""
