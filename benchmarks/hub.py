@@ -8,14 +8,12 @@ what the machine carries with its own load on it. Not measured: a network, a dis
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,10 +26,9 @@ import psutil
 from benchmarks.cases import run
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from benchmarks.hub_load import telemetry as report
+from benchmarks.hub_viewers import events, sockets
 from edge_agent.testing.mosquitto import Mosquitto, free_port
 from edge_agent.wire import topics
-from edge_hub.api import app
-from edge_hub.api.hub import Hub
 from edge_hub.archive import Archive
 from edge_hub.database import accounts, devices, sql, telemetry
 from edge_hub.database.engine import Database
@@ -51,7 +48,6 @@ WORKERS_ROUNDS = 3
 RATE = 5000.0
 DEVICES = 10_000
 FLEET = 20_000
-VIEWERS = 1000
 BROKER = (
     "allow_anonymous true",
     "max_inflight_messages 2000",
@@ -299,53 +295,6 @@ def _stored(data: str) -> int:
     return int(found[0])
 
 
-def events() -> Iterator[Figure]:
-    """Server-Sent Events to 1,000 viewers: as many as one core delivers, 200 new ones a second."""
-    import uvicorn
-    import uvloop
-
-    with tempfile.TemporaryDirectory() as folder, Database(f"{folder}/hub.db") as database:
-        migrate(database)
-        token, hub, port = _token(database), Hub(database), free_port()
-        server = uvicorn.Server(
-            uvicorn.Config(app.make(hub), port=port, log_level="warning", loop="none", access_log=False)
-        )
-        stop = threading.Event()
-
-        async def serve() -> None:
-            async def speak() -> None:
-                while not stop.is_set():
-                    for _ in range(20):
-                        hub.broadcast.say("devices", [{"id": 1, "heard": 1.0, "rss": 1, "at": time.time()}])
-                    await asyncio.sleep(0.1)
-
-            task = asyncio.create_task(speak())
-            await server.serve()
-            await task
-
-        thread = threading.Thread(target=lambda: uvloop.run(serve()))
-        thread.start()
-        _until(lambda: server.started)
-        own = psutil.Process()
-        rss = own.memory_info().rss
-        words = ["viewers", str(port), token, str(VIEWERS), "8"]
-        load = _python("-m", "benchmarks.hub_load", *words, stdout=subprocess.PIPE)
-        assert load.stdout is not None
-        load.stdout.readline()  # all streams are open
-        cpu, begin = _cpu(own), time.perf_counter()
-        time.sleep(6.0)
-        share = (_cpu(own) - cpu) / (time.perf_counter() - begin)
-        grown = own.memory_info().rss - rss
-        found = json.loads(load.communicate()[0].splitlines()[-1])
-        stop.set()
-        server.should_exit = True
-        thread.join()
-        yield Figure("events", "delivered", round(found["rate"]), "events/s", better=MORE)
-        yield at_least("events", "per_core", found["rate"] / share, "events/s per core", 150_000)
-        yield at_most("events", "p99_age", found["p99"], "s", 0.5)
-        yield at_most("events", "grown", grown / 1e6, "MB", 150)
-
-
 def changes() -> Iterator[Figure]:
     """Look for what changed among 20,000 devices, of which each reports once per 10 s (SQLite)."""
     parts = round(10.0 / POLL_S)
@@ -428,6 +377,7 @@ CASES: dict[str, Callable[[], Iterator[Figure]]] = {
     "workers": workers,
     "rest": rest,
     "events": events,
+    "sockets": sockets,
     "changes": changes,
     "registry": registry,
     "idle": idle,
