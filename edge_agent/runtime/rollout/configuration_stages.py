@@ -23,7 +23,7 @@ from edge_agent.protocol.remote_configuration import CONFIGURATION
 from edge_agent.protocol.rollout import Commit, RollBack, RolloutEffect, Stage, StartShadow, Trial, Verify
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.rollout.configuration_health import ConfigurationHealth
-from edge_agent.runtime.rollout.configuration_port import Checked, PlannedConfiguration, ConfigurationPort
+from edge_agent.runtime.rollout.configuration_port import Checked, ConfigurationPort, PlannedConfiguration
 from edge_agent.runtime.step_schedule import StepSchedule
 
 log = logging.getLogger("edge_agent")
