@@ -46,14 +46,26 @@ class Reading:
         The device.toml.
     profile : str, optional
         Name or path of a profile instead of the one the file names.
+    remote : mapping, optional
+        What a hub set in the configuration; it is checked with the file.
     """
 
-    def __init__(self, config: Path, profile: str | None = None) -> None:
+    def __init__(
+        self, config: Path, profile: str | None = None, remote: Mapping[str, Any] | None = None
+    ) -> None:
         command = [sys.executable, "-m", CHECKER, str(config)]
         if profile is not None:
             command += ["--profile", profile]
+        if remote:
+            command.append("--remote")
         self._config = config
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._given = json.dumps(remote).encode("ascii") if remote else None
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if remote else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def result(self) -> dict[str, Any]:
         """Return the checked document: ``config``, ``profile``, ``profile_path``.
@@ -65,7 +77,7 @@ class Reading:
         PlatformError
             The child did not answer.
         """
-        return _answer(self._child, str(self._config))
+        return _answer(self._child, str(self._config), self._given)
 
 
 def _answer(child: subprocess.Popen[bytes], what: str, given: bytes | None = None) -> dict[str, Any]:

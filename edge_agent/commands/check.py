@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.commands.output import add_output_options, print_json, print_table, size_text
+from edge_agent.config.remote import listed
 from edge_agent.memory.arena import total
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "home_assistant": shown,
                 "telemetry": _telemetry(composed),
+                "set_by_hub": dict(listed(composed.remote)),
+                "not_applied_of_hub": composed.remote_fault,
                 "budget": plan.budget,
                 "total": plan.total,
                 "arena": plan.arena,
@@ -112,6 +115,10 @@ def run(arguments: argparse.Namespace) -> int:
             )
         for line in telemetry_lines(composed):
             print(line)
+        for key, value in listed(composed.remote):
+            print(f"set by the hub: {key} = {value}")
+        if composed.remote_fault:
+            print(f"not applied of the hub: {composed.remote_fault}")
     plan.check(composed.budget_source)
     return 0
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.adapters.board_sensors import cgroup_limit
 from edge_agent.adapters.config_files import Reading
@@ -66,6 +66,10 @@ class Composed:
     lock: StateLock | None = None
     samples: SamplePlan | None = None
     """What the ``telemetry`` sections ask for."""
+    remote: Mapping[str, Any] = field(default_factory=dict)
+    """What the hub set in the configuration, and is part of it."""
+    remote_fault: str = ""
+    """Why what the hub set could not be applied; the file's configuration runs then."""
 
     @property
     def config(self) -> Config:
@@ -92,26 +96,66 @@ def compose(config: Path, profile: str | None, own_state: bool = False) -> Compo
     with daemon_libraries():
         for library in DAEMON_LIBRARIES:  # the child works meanwhile
             importlib.import_module(library)
-    from edge_agent.config import profile as profile_records
-    from edge_agent.config import records as config_records
-
-    document = reading.result()
-    settings = Settings(
-        config_records.build(document["config"]),
-        profile_records.build(document["profile"]),
-        config,
-        Path(document["profile_path"]),
-    )
+    settings = _settings(reading.result(), config)
     _load_for(settings.config)
     lock = StateLock(Path(settings.config.device.state_dir)) if own_state else None
     base = rss_bytes()
     state = open_state(settings.config) if own_state else look(settings.config)
     try:
-        return replace(_composed(settings, state, base), lock=lock)
+        return replace(_with_remote(settings, profile, state, base), lock=lock)
     except EdgeAgentError:  # it was said what is wrong, and that is not in what was kept
         if state.starts is not None:
             state.starts.end()
         raise
+
+
+def compose_candidate(config: Path, profile: str | None, remote: Mapping[str, Any], base: int) -> Composed:
+    """Check and plan the configuration that a running daemon would have with other values of the hub.
+
+    ``base`` is what the process takes before anything of ours, in bytes.
+
+    Raises
+    ------
+    ConfigError, BundleError, BudgetError
+        It can't be: nothing of ``remote`` is to be used.
+    """
+    settings = _settings(Reading(config, profile, remote).result(), config)
+    state = look(settings.config)
+    if state.client is not None:
+        from edge_agent.services.active_bundles import followed
+
+        settings = replace(settings, config=followed(settings.config, state.client))
+    found = _planned(settings, state, base, configured=False)
+    found.plan.check(found.budget_source)
+    return replace(found, remote=remote)
+
+
+def _settings(document: Mapping[str, Any], path: Path) -> Settings:
+    from edge_agent.config import profile as profile_records
+    from edge_agent.config import records as config_records
+
+    return Settings(
+        config_records.build(document["config"]),
+        profile_records.build(document["profile"]),
+        path,
+        Path(document["profile_path"]),
+    )
+
+
+def _with_remote(settings: Settings, profile: str | None, state: KeptState, base: int) -> Composed:
+    """Apply what the hub set in the configuration; if that can't be, the file's is in force."""
+    remote, fault = state.remote, ""
+    if remote:
+        try:
+            document = Reading(settings.config_path, profile, remote).result()
+            found = _composed(_settings(document, settings.config_path), state, base)
+            found.plan.check(found.budget_source)
+        except EdgeAgentError as error:
+            fault = str(error)
+            log.error("hub: %s; the configuration of the file is in force", fault)
+        else:
+            return replace(found, remote=remote)
+    return replace(_composed(settings, state, base), remote_fault=fault)
 
 
 def _load_for(config: Config) -> None:

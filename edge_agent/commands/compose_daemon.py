@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edge_agent.commands.output import set_log_level
 from edge_agent.protocol.ports import Clock, MqttClient
 from edge_agent.protocol.session import Session, SessionSettings
 from edge_agent.runtime.assembly import Prepared
@@ -30,6 +31,7 @@ from edge_agent.wire.topics import DeviceTopics
 
 if TYPE_CHECKING:
     from edge_agent.config.profile import Profile
+    from edge_agent.config.records import DeviceConfig
     from edge_agent.protocol.hub_client import HubClient
     from edge_agent.protocol.outbox import Outbox
     from edge_agent.protocol.telemetry import Telemetry
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.reporting.telemetry_publisher import TelemetryPublisher
     from edge_agent.runtime.rollout.bundle_port import BundlePort
     from edge_agent.runtime.rollout.command_handlers import CommandTools
+    from edge_agent.runtime.rollout.configuration_port import ConfigurationPort
     from edge_agent.runtime.rollout.effect_queue import DeviceStore
     from edge_agent.runtime.rollout.hub_driver import HubDriver
 
@@ -174,18 +177,27 @@ class DaemonBuilder:
         self._speakers.append(peers)
 
     def connect_hub(
-        self, client: HubClient, store: DeviceStore, bundles: BundlePort, tools: CommandTools
+        self,
+        client: HubClient,
+        store: DeviceStore,
+        bundles: BundlePort,
+        checker: ConfigurationPort,
+        tools: CommandTools,
     ) -> None:
         """Carry out what the hub signs."""
         if self.dispatch is None:
             return
         from edge_agent.runtime.recording.decision_watch import DecisionWatch
         from edge_agent.runtime.rollout.command_handlers import CommandHandlers
+        from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
         from edge_agent.runtime.rollout.hub_driver import HubDriver
         from edge_agent.runtime.rollout.stages import RolloutStages
 
         populations, schedule = self.populations, self.schedule
         stages = RolloutStages(client, bundles, populations, schedule, self._rss, self.clock)
+        configuration = ConfigurationStages(
+            client, checker, populations, schedule, self._apply_device, self._rss, self.clock
+        )
         watch = self.tick.watch = DecisionWatch()
         handlers = CommandHandlers(populations, schedule, self.recorder, self.status, tools, watch)
         driver = HubDriver(
@@ -193,6 +205,7 @@ class DaemonBuilder:
             store,
             bundles,
             stages,
+            configuration,
             handlers,
             populations,
             self.dispatch,
@@ -350,6 +363,10 @@ class DaemonBuilder:
     def _set_telemetry_seconds(self, seconds: float) -> None:
         if self.telemetry is not None:
             self.telemetry.telemetry.seconds = seconds
+
+    def _apply_device(self, device: DeviceConfig) -> None:
+        self._set_telemetry_seconds(device.telemetry_s)
+        set_log_level(device.log_level)
 
     def _device_figures(self) -> dict[str, object]:
         return {

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edge_agent.commands.compose import Composed
     from edge_agent.commands.compose_daemon import DaemonBuilder
     from edge_agent.runtime.recording.recorder import RecordingFile
+    from edge_agent.services.configuration_checker import Compose
 
 log = logging.getLogger("edge_agent")
 
@@ -21,6 +22,7 @@ def connect_hub(
     wake: Callable[[], None],
     reload: Callable[[], None],
     recording_file: Callable[[], RecordingFile | None],
+    compose: Compose,
 ) -> None:
     """Connect the device to its hub, unless it has no broker, no hub keys, or a disk on which state cannot be
     stored.
@@ -38,6 +40,7 @@ def connect_hub(
     from edge_agent.adapters.hub_state import BUNDLES
     from edge_agent.runtime.rollout.command_handlers import CommandTools
     from edge_agent.services.bundle_worker import BundleWorker
+    from edge_agent.services.configuration_checker import ConfigurationChecker
     from edge_agent.services.kept_state import make_hub_client
 
     folder = Path(config.device.state_dir) / BUNDLES
@@ -54,7 +57,10 @@ def connect_hub(
         max_rate_hz=profile.max_rate_hz,
         send_learned=builder.send_learned,
     )
-    builder.connect_hub(client, store, BundleWorker(BundleFolder(folder), profile, config.hub, wake), tools)
+    if composed.remote_fault:
+        client.configuration.lose(composed.remote_fault, client.rollouts)
+    worker = BundleWorker(BundleFolder(folder), profile, config.hub, wake)
+    builder.connect_hub(client, store, worker, ConfigurationChecker(compose, wake), tools)
 
 
 def join_peers(builder: DaemonBuilder, composed: Composed, battery: Callable[[], float | None]) -> None:

@@ -29,6 +29,12 @@ def set_up_logging(verbose: int) -> None:
         logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
+def set_log_level(level: str) -> None:
+    """Log what ``device.log_level`` says from now on, or everything if ``-vv`` was given."""
+    everything = logging.getLogger().level == logging.DEBUG
+    logging.getLogger("edge_agent").setLevel("DEBUG" if everything else level.upper())
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as one line of JSON."""
     print(json.dumps(value))

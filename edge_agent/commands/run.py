@@ -19,7 +19,7 @@ from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
 from edge_agent.commands.compose_io import board_readings, connect_sources, sinks
-from edge_agent.commands.output import add_output_options, set_up_logging
+from edge_agent.commands.output import add_output_options, set_log_level, set_up_logging
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, EdgeAgentError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     from edge_agent.adapters.restarts import RestartLog
     from edge_agent.adapters.system_clock import SystemClock
     from edge_agent.adapters.systemd import Notifier
-    from edge_agent.commands.compose import compose
+    from edge_agent.commands.compose import compose, compose_candidate
     from edge_agent.commands.compose_daemon import DaemonBuilder
     from edge_agent.commands.compose_hub import connect_hub, join_peers
     from edge_agent.commands.compose_telemetry import publish_telemetry
@@ -98,6 +98,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     programs = ProgramRunner(config.commands)
     closing.callback(programs.close)
     reloader = Reloader(lambda: compose(arguments.config, arguments.profile), populations, loop.wake)
+    set_log_level(device.log_level)
     outbox = None if broker is None else TelemetryOutbox(config, loop.wake)
     restarts = RestartLog(Path(device.state_dir))
     restarts.begin()
@@ -118,12 +119,22 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     readings = board_readings()
     builder.govern(Governor(profile.thermal, (p.priority for p in config.population)), readings)
     join_peers(builder, composed, lambda: readings().battery)
-    connect_hub(builder, composed, loop.wake, reloader.ask, lambda: _recording_file(config.recorder))
+    connect_hub(
+        builder,
+        composed,
+        loop.wake,
+        reloader.ask,
+        lambda: _recording_file(config.recorder),
+        lambda values, base: compose_candidate(arguments.config, arguments.profile, values, base),
+    )
     if outbox is not None:
         publish_telemetry(builder, composed, outbox, restarts)
     store = StateDirectory(Path(device.state_dir))
     if broker is not None and (broker.home_assistant or (Path(device.state_dir) / DISCOVERY_RECORD).exists()):
         builder.show_home_assistant(broker.home_assistant, device.telemetry_s, store)
+    if builder.hub is not None:
+        hub = builder.hub
+        reloader.waits = lambda: hub.reload_waits
     daemon = builder.build(
         composed.prepared,
         checkpoints=Checkpoints(store, device.checkpoint_s, device.checkpoint_mb_per_day),

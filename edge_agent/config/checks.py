@@ -20,7 +20,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from edge_agent.config.peer_checks import check_peers, resolve_peers
 from edge_agent.config.profile import Profile
 from edge_agent.config.pydantic_errors import problem_line
 from edge_agent.config.records import Config, PopulationConfig
+from edge_agent.config.remote import laid_over
 from edge_agent.config.telemetry_checks import check_telemetry, resolve_telemetry
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, EdgeAgentError
@@ -58,8 +59,12 @@ def checked_records() -> None:
     vars(records).update({section.__name__: section for section in sections})
 
 
-def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
+def compile_files(
+    path: Path, profile_name: str | None, remote: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return ``{"config": ..., "profile": ..., "profile_path": ...}``, checked and complete.
+
+    ``remote`` are values that a hub set (`config.remote`); they are checked as if the file had them.
 
     Raises
     ------
@@ -67,7 +72,15 @@ def compile_files(path: Path, profile_name: str | None) -> dict[str, Any]:
         One line: file, key, what was found, what was expected.
     """
     checked_records()
-    document = _checked(TypeAdapter(Config), path)
+    adapter = TypeAdapter(Config)
+    document = _checked(adapter, path)
+    if remote:
+        document = laid_over(document, remote)
+        try:
+            checked = adapter.validate_json(json.dumps(document), strict=True)
+        except ValidationError as error:
+            raise ConfigError(f"configuration: {problem_line(document, error)}") from error
+        document = adapter.dump_python(checked, mode="json")
     board = find_profile(profile_name or document["device"]["profile"], path)
     _resolve(document, path.absolute().parent)
     _check_rules(document, path)
@@ -313,12 +326,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("config", type=Path, nargs="?")
     parser.add_argument("--population", action="store_true")
     parser.add_argument("--profile", default=None)
+    parser.add_argument("--remote", action="store_true", help="standard input has what a hub set, as JSON")
     options = parser.parse_args(arguments)
     try:
         if options.population:
             compiled = check_population(json.load(sys.stdin))
         else:
-            compiled = compile_files(options.config, options.profile)
+            remote = json.load(sys.stdin) if options.remote else None
+            compiled = compile_files(options.config, options.profile, remote)
     except EdgeAgentError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -64,6 +64,8 @@ class DeviceConfig:
     """Arena memory in KiB reserved for populations that are added at run time; -1 reserves enough to replace
     the largest population, which is seldom enough for a population that the hub adds.
     """
+    log_level: Literal["warning", "info", "debug"] = "info"
+    """Least importance of what the daemon logs; ``-vv`` logs everything."""
     telemetry_s: Positive = 10.0
     """Interval between telemetry messages in seconds."""
     checkpoint_s: Positive = 300.0

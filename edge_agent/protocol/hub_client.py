@@ -6,7 +6,8 @@ effects that depend on it: the daemon writes it atomically (``adapters.state_fil
 continues the list. The bundle that each population runs after a restart is part of that object, so writing it
 commits a rollout.
 
-What the daemon does for each effect, and what it calls afterwards::
+What the hub sets in the configuration is a rollout too, under a name that no population has
+(`protocol.remote_configuration`). What the daemon does for each effect, and what it calls afterwards::
 
     Save(state)                   write the state file; if that fails, keep the list and try again later
     Publish(publication)          session.publish
@@ -24,9 +25,8 @@ What the daemon does for each effect, and what it calls afterwards::
     Begin(command)                carry it out                        -> finished(id, ok, ...)
     Warn(text)                    log it
 
-A population that is not in the device's configuration is made from the ``config`` beside its bundle. The
-checked configuration is stored (``added``) and used after a restart. Its first bundle has no shadow run. It
-is removed when a later document does not name it. Configured populations are never removed by the hub.
+A population that is not configured is made from the ``config`` beside its bundle; the checked one is stored
+(``added``) and used after a restart. It goes when a later document does not name it; configured ones stay.
 
 Health is reported every few seconds, counted from the beginning of the stage. At start:
 ``HubClient(..., state=state_file.read())``, load ``client.running(population)`` for each population, carry
@@ -43,6 +43,7 @@ from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.protocol.command_guard import Begin, CommandGuard, Reply, Unanswered
 from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Save, Warn
 from edge_agent.protocol.ports import Publication, Received, Subscription
+from edge_agent.protocol.remote_configuration import CONFIGURATION, RemoteConfiguration, is_busy, waits
 from edge_agent.protocol.rollout import (
     ENDED,
     Commit,
@@ -133,6 +134,7 @@ class HubClient:
             self.rollouts = {n: Rollout.of_state(s) for n, s in state.get("rollouts", {}).items()}
             self.active = active_of(state)
             self.added = {n: dict(e) for n, e in state.get("added", {}).items()}
+            self.configuration = RemoteConfiguration(state.get("configuration"))
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError, PeerError) as error:
             reason = str(error) if isinstance(error, (ConfigError, PeerError)) else repr(error)
             raise PlatformError(f"the hub's state is not what was kept ({reason})") from error
@@ -172,7 +174,7 @@ class HubClient:
 
     def state(self) -> dict[str, Any]:
         """Return all that must survive a restart, as JSON."""
-        return {
+        return self.configuration.state() | {
             "v": STATE_VERSION,
             "owner": self._owner,
             "twin": self.twin.state(),
@@ -184,20 +186,12 @@ class HubClient:
 
     def reported(self) -> dict[str, Any]:
         """Return the body of the reported document."""
-        body: dict[str, Any] = {
-            "version": self.twin.version,
-            "trust": self.twin.trust.version,
-            "populations": {
-                n: {"bundle": self.running(n), "size": size} for n, (_, size) in self._configured.items()
-            },
-            "rollouts": {n: self._progress(r) for n, r in self.rollouts.items()},
-        }
-        if self.twin.refused is not None:
-            body["refused"] = {"version": self.twin.refused.version, "reason": self.twin.refused.reason}
-        if self.twin.document is not None:
-            body["parameters"] = self.twin.document.get("parameters", {})
-        if self.twin.releases:
-            body["releases"] = {name: released.number for name, released in self.twin.releases.items()}
+        running = {n: {"bundle": self.running(n), "size": s} for n, (_, s) in self._configured.items()}
+        progress = {n: self._progress(r) for n, r in self.rollouts.items()}
+        own = progress.pop(CONFIGURATION, {})
+        body = self.twin.reported() | {"populations": running, "rollouts": progress}
+        if configuration := self.configuration.reported(self.rollouts.get(CONFIGURATION), own):
+            body["configuration"] = configuration
         return body
 
     def start(self, now: float, t: float) -> list[HubEffect]:
@@ -311,6 +305,10 @@ class HubClient:
 
     def _kept(self, effects: list[HubEffect], now: float, t: float) -> list[HubEffect]:
         """Put a Save first if what must survive has changed, and a report last if what is reported has."""
+        if waits(self.rollouts):
+            effects = [*effects, *self._moved(self.rollouts[CONFIGURATION].fetched(now))]
+        for rollout in self.rollouts.values():
+            effects = [*effects, *self._fetch(rollout, now, t)]  # those that waited for a configuration
         state = self.state()
         if state != self._saved:
             self._saved = state
@@ -350,13 +348,14 @@ class HubClient:
                 continue
             effects += self._fetch(rollout, now, t)
         for population, rollout in self.rollouts.items():
-            if population not in document.get("populations", {}):
+            if population not in (*document.get("populations", {}), CONFIGURATION):
                 effects += self._moved(rollout.failed("no longer desired", now))
         for population in self.added.keys() - document.get("populations", {}).keys():
             del self.added[population]
             self.active.pop(population, None)
             self.rollouts.pop(population, None)
             effects.append(Leave(population))
+        effects += self._moved(self.configuration.adopt(document, self.rollouts, now))
         wanted_bundles = {r.bundle for r in self.rollouts.values() if r.stage not in ENDED}
         self._transfers = {d: transfer for d, transfer in self._transfers.items() if d in wanted_bundles}
         return effects
@@ -364,7 +363,8 @@ class HubClient:
     def _fetch(self, rollout: Rollout, now: float, t: float, by_url: bool = True) -> list[HubEffect]:
         bundle = rollout.bundle
         under_way = bundle in self._transfers or bundle in self._downloads
-        if rollout.stage is not Stage.FETCHING or under_way or self.twin.document is None:
+        held = rollout.population == CONFIGURATION or is_busy(self.rollouts)
+        if held or rollout.stage is not Stage.FETCHING or under_way or self.twin.document is None:
             return []
         if bundle not in self.twin.document.get("bundles", {}):
             return self._moved(rollout.failed("no longer desired", now))
@@ -416,7 +416,10 @@ class HubClient:
     def _moved(self, effects: Iterable[RolloutEffect]) -> list[HubEffect]:
         out: list[HubEffect] = []
         for effect in effects:
-            if isinstance(effect, Commit):
+            if effect.population == CONFIGURATION:
+                if isinstance(effect, Commit):
+                    self.configuration.commit()
+            elif isinstance(effect, Commit):
                 self.active[effect.population] = effect.bundle
                 if effect.population in self._arriving:
                     self.added[effect.population] = self._arriving.pop(effect.population)

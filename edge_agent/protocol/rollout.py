@@ -55,8 +55,8 @@ class Gates:
 
     Lengths in seconds; ``steps`` is the fewest agent-steps a verdict needs; rates are a tick (missed
     deadlines) and per agent-step (contradictions); ``free_energy_rise`` in nats per step over the old bundle;
-    ``agreement`` is the share of equal actions in the shadow run; ``memory`` in bytes, 0 leaves it to the
-    plan.
+    ``agreement`` is the share of equal actions in the shadow run; ``held_rise`` is the rise of the share of
+    agents at their safe values (a configuration's trial); ``memory`` in bytes, 0 leaves it to the plan.
     """
 
     shadow_seconds: float = 60.0
@@ -66,6 +66,7 @@ class Gates:
     missed_rate: float = 0.01
     contradiction_rate: float = 0.05
     free_energy_rise: float = 1.0
+    held_rise: float = 0.1
     memory: int = 0
 
     @classmethod
@@ -90,7 +91,8 @@ class Health:
     """How the new bundle did since the stage began, beside the old one on the same observations.
 
     ``free_energy`` and ``old_free_energy`` are means per step in nats; ``agreed`` counts steps with equal
-    actions (shadow run only); ``memory`` is the daemon's RSS in bytes.
+    actions (shadow run only); ``memory`` is the daemon's RSS in bytes; ``held_rise`` is how much larger the
+    share of agents at their safe values is than before.
     """
 
     steps: int
@@ -101,6 +103,7 @@ class Health:
     old_free_energy: float
     agreed: int = 0
     memory: int = 0
+    held_rise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +293,8 @@ def breach(gates: Gates, health: Health, stage: Stage) -> str:
         return f"contradiction_rate {contradictions:.3g}, at most {gates.contradiction_rate:g}"
     if not rise <= gates.free_energy_rise:  # NaN breaks the gate too
         return f"free_energy_rise {rise:.3g} nats, at most {gates.free_energy_rise:g}"
+    if health.held_rise > gates.held_rise:
+        return f"held_rise {health.held_rise:.3g}, at most {gates.held_rise:g}"
     if gates.memory and health.memory > gates.memory:
         return f"memory {health.memory} bytes, at most {gates.memory}"
     if stage is Stage.SHADOWING and agreement < gates.agreement:

@@ -169,6 +169,17 @@ class Twin:
             state["releases"] = {name: released.state() for name, released in self.releases.items()}
         return state
 
+    def reported(self) -> dict[str, Any]:
+        """Return its part of the reported document."""
+        body: dict[str, Any] = {"version": self.version, "trust": self.trust.version}
+        if self.refused is not None:
+            body["refused"] = {"version": self.refused.version, "reason": self.refused.reason}
+        if self.document is not None:
+            body["parameters"] = self.document.get("parameters", {})
+        if self.releases:
+            body["releases"] = {name: released.number for name, released in self.releases.items()}
+        return body
+
     def signers(self, population: str, bundle: str) -> tuple[bytes, ...] | None:
         """Return the keys of which one must have signed a bundle's file; None if a release names it."""
         if not self.trust.has_release_keys:
@@ -263,7 +274,8 @@ def _entries(document: Document, key: str) -> list[tuple[str, Any]]:
 
 def _check_size(document: Document) -> None:
     """Check that what is in force can be reported in one message."""
-    body = {"parameters": document.get("parameters", {})}
+    kept = document.get("configuration", {})
+    body = {"parameters": document.get("parameters", {}), "configuration": kept}
     size = len(messages.encode(messages.Message(body)))
     size += PROGRESS_BYTES * len(document.get("populations", {}))
     if size > messages.MAX_BYTES:

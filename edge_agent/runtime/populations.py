@@ -239,6 +239,19 @@ class Populations:
         group = self._group(name)
         group.config = replace(group.config, rate_hz=rate_hz)
 
+    def configure(self, config: Config, plan: Plan) -> list[str]:
+        """Let another configuration be in force, with its plan; return the populations that changed.
+
+        It may differ from the present one in what populations take over while they run (`Group.configure`)
+        and in the section ``device``.
+        """
+        before = {entry.name: entry for entry in self._config.population}
+        changed = [entry for entry in config.population if entry != before[entry.name]]
+        for entry in changed:
+            self._group(entry.name).configure(entry)
+        self._config, self._plan = config, plan
+        return [entry.name for entry in changed]
+
     def restore(self, name: str, beliefs: bytes, counters: GroupCounters) -> None:
         """Restore a population from beliefs of another device; raises as the model does."""
         group = self._group(name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,12 @@ class KeptState:
     def client(self) -> dict[str, Any] | None:
         """The hub client's state, None if there is none."""
         return None if self.kept is None else self.kept.state
+
+    @property
+    def remote(self) -> Mapping[str, Any]:
+        """What the hub set in the configuration and is in force; empty if there is nothing."""
+        found: Mapping[str, Any] = ((self.client or {}).get("configuration") or {}).get("values") or {}
+        return found
 
     @property
     def lost(self) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ class Reloader:
         self._compose = compose
         self._populations = populations
         self._wake = wake
+        self.waits: Callable[[], bool] = lambda: False
+        """Whether a reload has to wait: what a hub set is on trial."""
         self._asked = False
         self._thread: threading.Thread | None = None
         self._result: Composition | EdgeAgentError | None = None
@@ -64,7 +66,7 @@ class Reloader:
 
     def run_once(self) -> None:
         """Begin what was asked for, and apply what is there."""
-        if self._asked and self._thread is None:
+        if self._asked and self._thread is None and not self.waits():
             self._asked = False
             self._thread = threading.Thread(target=self._read, name="reload", daemon=True)
             self._thread.start()

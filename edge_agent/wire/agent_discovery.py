@@ -1,11 +1,11 @@
 """Home Assistant components of agents: decisions, likeliest states, and selects that override a decision.
 
 Theory of operation. Each agent publishes its state as JSON on a topic of its own
-(``up/state/POPULATION/INDEX``, `wire.bodies.AGENT_STATE`). A control is an enum sensor with the agent's
-decision. A named hidden factor is an enum sensor with its likeliest state, and the probability as an
-attribute. A control that accepts overrides is a select as well: ``auto``, or a value; it publishes on
-``in/POPULATION/override`` (`wire.bodies.OVERRIDE`). Names come from models and may hold any characters: in
-templates they are string literals of Jinja, which reads the escapes that JSON writes. Sources:
+(``up/state/POPULATION/INDEX``, `wire.home_assistant_bodies.AGENT_STATE`). A control is an enum sensor with
+the agent's decision. A named hidden factor is an enum sensor with its likeliest state, and the probability as
+an attribute. A control that accepts overrides is a select as well: ``auto``, or a value; it publishes on
+``in/POPULATION/override`` (`wire.home_assistant_bodies.OVERRIDE`). Names come from models and may hold any
+characters: in templates they are string literals of Jinja, which reads the escapes that JSON writes. Sources:
 home-assistant.io, "MQTT Sensor", "MQTT Select".
 
 An identifier is FLEET:DEVICE:POPULATION:KIND+NUMBER:AGENT; no part but the last contains ``:``. It keeps the

@@ -31,6 +31,17 @@ _RUNNING = BodyField(
         "size": BodyField(int, "agents", least=0, most=2**31 - 1),
     },
 )
+_PROGRESS = BodyField(
+    dict,
+    "one rollout",
+    inside={
+        "bundle": BodyField(str, "digest"),
+        "stage": BodyField(str, "of the rollout"),
+        "reason": BodyField(str, "why it ended"),
+        "blocks": BodyField(int, "had", least=0, most=MAX_COUNT),
+        "of": BodyField(int, "blocks", least=0, most=MAX_COUNT),
+    },
+)
 _SIGNATURES = BodyField(
     dict,
     "a signature",
@@ -161,17 +172,7 @@ REPORTED: Schema = {
     "rollouts": BodyField(
         dict,
         "population → {bundle: digest, stage: str, reason: str, blocks: had (int), of: blocks (int)}",
-        each=BodyField(
-            dict,
-            "one rollout",
-            inside={
-                "bundle": BodyField(str, "digest"),
-                "stage": BodyField(str, "of the rollout"),
-                "reason": BodyField(str, "why it ended"),
-                "blocks": BodyField(int, "had", least=0, most=MAX_COUNT),
-                "of": BodyField(int, "blocks", least=0, most=MAX_COUNT),
-            },
-        ),
+        each=_PROGRESS,
     ),
     "refused": BodyField(
         dict,
@@ -182,56 +183,20 @@ REPORTED: Schema = {
         },
     ),
     "parameters": BodyField(dict, "name → value in force"),
+    "configuration": BodyField(
+        dict,
+        "what the hub set in the configuration; missing if there is nothing",
+        inside={
+            "digest": BodyField(str, "SHA-256 in hex of the values in force as canonical JSON"),
+            "values": BodyField(dict, "in force"),
+            "rollout": _PROGRESS,
+        },
+    ),
     "releases": BodyField(
         dict,
         "population → number of the newest release seen; missing if there is none",
         each=BodyField(int, "a number", least=0, most=MAX_VERSION),
     ),
-}
-
-STATE: Schema = {
-    "online": BodyField(bool, "false in the last state before an orderly stop; true if missing"),
-    "rss": BodyField(int, "resident memory of the daemon", required=True, unit="bytes"),
-    "rung": BodyField(str, "the governor's level: full, or the restriction in force", required=True),
-    "backlog": BodyField(int, "telemetry waiting in the outbox", required=True, unit="bytes"),
-    "populations": BodyField(dict, "name → agents and the counters of up/telemetry (numbers)", required=True),
-}
-
-AGENT_STATE: Schema = {
-    "decision": BodyField(dict, "control → value that the agent chose last, null before", required=True),
-    "sent": BodyField(
-        dict, "control → value sent last; with ' (safe)' if it is the safe value", required=True
-    ),
-    "override": BodyField(
-        dict,
-        "control → value that replaces the agent's decision, auto for none; controls that accept overrides",
-    ),
-    "until": BodyField(dict, "control → end of the override (ISO 8601, UTC), null for none"),
-    "belief": BodyField(dict, "named factor → {state: the likeliest one, probability: number}"),
-}
-
-OVERRIDE: Schema = {
-    "agent": BodyField(str, "name of an agent that is shown in Home Assistant", required=True),
-    "control": BodyField(str, "name of a control with an act entry", required=True),
-    "value": BodyField(str, "a value of the control, or auto: the agent decides again", required=True),
-    "seconds": BodyField(
-        float, "duration; at most home_assistant.override_s, which is the default", unit="s"
-    ),
-}
-
-ANNOUNCEMENT: Schema = {
-    "device": BodyField(
-        dict, "identifiers, name, manufacturer, model (the profile), sw_version", required=True
-    ),
-    "origin": BodyField(dict, "name and sw_version of edge-agent", required=True),
-    "components": BodyField(
-        dict,
-        "id → a sensor or select and the value that it shows; an entry with only its platform is removed",
-        required=True,
-    ),
-    "state_topic": BodyField(str, "up/state of the device", required=True),
-    "availability": BodyField(list, "up/state and up/birth of the device, each with a template for online"),
-    "qos": BodyField(int, "of the state", required=True),
 }
 
 _SIGNED_PART = BodyField(
@@ -299,6 +264,12 @@ DESIRED: Schema = {
         ),
     ),
     "parameters": BodyField(dict, "name → value, e.g. telemetry_seconds"),
+    "configuration": BodyField(
+        dict,
+        "values of keys of device.toml that a hub may set, all of them: device {key: value}, population "
+        "{name: {key: value, observe: {modality: {key: value}}, act: {control: {key: value}}}}; empty: those "
+        "of the file; missing: as they are",
+    ),
     "gates": BodyField(
         dict,
         "name → limit for the shadow run or the trial, a number of 0 or more",
@@ -315,6 +286,11 @@ GATES: Schema = {
     "contradiction_rate": BodyField(float, "maximum contradictions per agent-step; 0.05 if not given"),
     "free_energy_rise": BodyField(
         float, "maximum rise of free energy per step over the old bundle; 1 if not given", unit="nat"
+    ),
+    "held_rise": BodyField(
+        float,
+        "maximum rise of the share of agents that are held at their safe values, in the trial of a "
+        "configuration; 0.1 if not given",
     ),
     "memory": BodyField(
         float,

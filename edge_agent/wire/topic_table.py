@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.wire import bodies
+from edge_agent.wire import bodies, home_assistant_bodies
 from edge_agent.wire.bodies import Schema
 from edge_agent.wire.learned_body import LEARNED
 
@@ -79,7 +79,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         0,
         False,
         "The device's current state in JSON, without the envelope. Needs broker.home_assistant.",
-        bodies.STATE,
+        home_assistant_bodies.STATE,
     ),
     TopicRow(
         "edge/v1/FLEET/DEVICE/up/state/POPULATION/INDEX",
@@ -89,7 +89,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         False,
         "The state of an agent in JSON, without the envelope. Published when it changes, at most once per "
         "home_assistant.interval_s, and at least once per minute. Needs population.home_assistant.",
-        bodies.AGENT_STATE,
+        home_assistant_bodies.AGENT_STATE,
     ),
     TopicRow(
         "edge/v1/FLEET/DEVICE/up/fetch",
@@ -167,7 +167,7 @@ CHANNELS: tuple[TopicRow, ...] = (
         False,
         "A value that replaces an agent's decision for a time, in JSON, without the envelope. Not signed. "
         "Accepted with home_assistant.override_s above 0.",
-        bodies.OVERRIDE,
+        home_assistant_bodies.OVERRIDE,
     ),
     TopicRow(
         "edge/v1/FLEET/peer/DEVICE/presence",
@@ -209,6 +209,6 @@ ANNOUNCEMENT = TopicRow(
     "Home Assistant's device discovery in JSON, without the envelope; PREFIX is broker.home_assistant. "
     "Published on every connect, when a population is added or removed, and when PREFIX/status is online. "
     "An empty message removes the device.",
-    bodies.ANNOUNCEMENT,
+    home_assistant_bodies.ANNOUNCEMENT,
 )
 """The only topic outside ``edge/v1``."""

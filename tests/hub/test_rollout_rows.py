@@ -33,7 +33,8 @@ def test_a_list_shows_what_the_state_says_after_each_write(database: Database) -
     rollouts.save(database, "r", made.state(), 2.0)
     changed = {"reason": "1 failed", "counts": {"committed": 1, "failed": 1, "waiting": 1}}
     assert shown(database) == SHOWN | changed
-    rollouts.end(database, "r", 3.0)
+    with database.write() as connection:
+        rollouts.end(connection, "r", 3.0)
     made.members["d"] = Member()
     rollouts.reopen(database, "r", made.state(), 4.0)
     counts = {"committed": 1, "failed": 1, "waiting": 2}

@@ -20,6 +20,7 @@ COMMANDS: tuple[str, ...] = (
     "watch",
     "devices",
     "deploy",
+    "configure",
     "rollout",
     "command",
     "ingest",

@@ -10,22 +10,24 @@ broker is connected and its retained messages have been received.
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import blocks, bodies, bundle, topics
 from edge_agent.wire.blocks import Cut
+from edge_agent.wire.bundle import canonical_json
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub import renewal
 from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
 from edge_hub.fleet import Fleet
-from edge_hub.rollout import PAUSED, RUNNING, STATES, FleetRollout
+from edge_hub.rollout import CONFIGURATION, PAUSED, RUNNING, STATES, FleetRollout
 
 SAVE_S = 1.0
 """Between two writes of a rollout with 10,000 devices, which take 60 ms each."""
@@ -167,6 +169,8 @@ class Deployment:
 
     def _send(self, device: str, offline: bool) -> None:
         previous = self._running(device)
+        if self.rollout.population == CONFIGURATION and previous != self.rollout.bundle:
+            previous = canonical_json(self._values(device)).decode()
         try:
             version = self._publish(device, self.rollout.bundle)
         except PeerError as error:
@@ -176,10 +180,13 @@ class Deployment:
 
     def _send_back(self, device: str) -> None:
         previous = self.rollout.members[device].previous
+        if self.rollout.population == CONFIGURATION and not previous:
+            self.rollout.not_reverted(device, "it had this configuration before")
+            return
         if reason := self._forbids(device, previous):
             self.rollout.not_reverted(device, reason)
             return
-        if not previous or self._store.bundle(previous).exists():
+        if self.rollout.population == CONFIGURATION or not previous or self._store.bundle(previous).exists():
             try:
                 self._publish(device, previous)
             except PeerError as error:
@@ -204,13 +211,32 @@ class Deployment:
 
     def _running(self, device: str) -> str:
         known = self.fleet.devices.get(device)
+        if self.rollout.population == CONFIGURATION:
+            return self.rollout.told(known.reported if known else {})[0]
         for source in (known.reported, known.birth) if known else ():
             digest: str = source.get("populations", {}).get(self.rollout.population, {}).get("bundle", "")
             if digest:
                 return digest
         return ""
 
-    def _publish(self, device: str, digest: str) -> int:
+    def _values(self, device: str) -> Mapping[str, Any]:
+        """Return what a hub has set in a device's configuration, as the device reports it."""
+        known = self.fleet.devices.get(device)
+        values: Mapping[str, Any] = known.reported.get("configuration", {}).get("values", {}) if known else {}
+        return values
+
+    def _publish(self, device: str, target: str) -> int:
+        """Send a device the document that follows; ``target`` is the digest to run, or values as JSON."""
+        known = self.fleet.devices.get(device)
+        reported = known.reported.get("version", 0) if known else 0
+        if self.rollout.population == CONFIGURATION:
+            new = self.rollout.config if target == self.rollout.bundle else json.loads(target)
+            changes = {"configuration": new, "gates": self.rollout.gates}
+        else:
+            changes = self._bundle_changes(device, target)
+        return self._desired.begin(device, changes, reported, self._now())
+
+    def _bundle_changes(self, device: str, digest: str) -> dict[str, Any]:
         old = self._desired.of(device)
         known = self.fleet.devices.get(device)
         progress = known.reported.get("rollouts", {}) if known else {}
@@ -226,9 +252,10 @@ class Deployment:
             config = {"config": self.rollout.config} if self.rollout.config else {}
             populations[self.rollout.population] = {"bundle": digest, **config}
             entries[digest] = self._cut(digest).entry()
-        changes = {"bundles": entries, "populations": populations, "gates": self.rollout.gates}
-        reported = known.reported.get("version", 0) if known else 0
-        return self._desired.begin(device, changes, reported, self._now())
+        changes: dict[str, Any] = {"bundles": entries, "populations": populations}
+        if old.get("configuration"):  # what the device did not keep it would try again
+            changes["configuration"] = self._values(device)
+        return changes | {"gates": self.rollout.gates}
 
     def _cut(self, digest: str) -> Cut:
         if digest not in self._cuts:

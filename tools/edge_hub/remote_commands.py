@@ -76,6 +76,22 @@ def deploy(
     return _watch(hub, hub.post("/rollouts", wanted)["id"], arguments.json)
 
 
+def configure(arguments: argparse.Namespace, gates: dict[str, float], values: dict[str, Any]) -> int:
+    """Let the service roll a configuration out, and watch until it has ended."""
+    hub = RemoteHub(arguments)
+    wanted = {
+        "fleet": arguments.fleet,
+        "values": values,
+        "filter": selected(arguments.to, arguments.fleet),
+        "canary": arguments.canary,
+        "gates": gates,
+        "max_failures": arguments.max_failures,
+        "patience_s": arguments.patience,
+        "approve": True,
+    }
+    return _watch(hub, hub.post("/configurations", wanted)["id"], arguments.json)
+
+
 def rollout(arguments: argparse.Namespace) -> int:
     """Look at a rollout of the service, or ask it for something."""
     hub = RemoteHub(arguments)

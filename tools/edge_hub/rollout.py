@@ -19,17 +19,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
 from edge_agent.errors import ConfigError
+from edge_agent.wire.releases import config_digest
 
 RUNNING, PAUSED, STOPPED, ABORTED, DONE = "running", "paused", "stopped", "aborted", "done"
 WAITING, SENT, PARKED = "waiting", "sent", "parked"
 COMMITTED, FAILED, REVERTED = "committed", "failed", "reverted"
 STATES = (WAITING, SENT, PARKED, COMMITTED, FAILED, REVERTED)
+NOTHING_SET = config_digest({})
+"""What a device runs that does not report a configuration of the hub."""
 _REASONS = {
     WAITING: "its wave has not begun",
     SENT: "has not ended yet",
@@ -37,6 +40,8 @@ _REASONS = {
     COMMITTED: "runs the new bundle",
 }
 MIN_SUCCESS = 0.9
+CONFIGURATION = "#configuration"
+"""Stands for the name of a population in a rollout of configuration."""
 
 
 @dataclass(slots=True)
@@ -62,7 +67,9 @@ class FleetRollout:
     """The state machine; see the module's head. ``began`` is when the present wave was sent, Unix seconds.
 
     ``url`` is where devices find the bundle, "" for blocks from the hub; ``config`` is what devices make
-    the population of that do not have it. ``keep``: it was stopped, and who committed keeps the new bundle.
+    the population of that do not have it. With the population `CONFIGURATION` no bundle is rolled out but
+    ``config``, values of the devices' configuration; ``bundle`` is its digest then, and ``previous`` of a
+    member the JSON of the values that it had. ``keep``: it was stopped, and who committed keeps the new one.
     """
 
     id: str
@@ -150,14 +157,22 @@ class FleetRollout:
             return
         if body.get("version", 0) < member.version:
             return
-        progress = body.get("rollouts", {}).get(self.population, {})
-        if body.get("populations", {}).get(self.population, {}).get("bundle") == self.bundle:
+        running, progress = self.told(body)
+        if running == self.bundle:
             self._decided(member, COMMITTED, "")
             member.stage = "committed"
         elif progress.get("bundle") == self.bundle:
             member.stage = str(progress.get("stage", ""))
             if member.stage == "rolled-back":
                 self._decided(member, FAILED, str(progress.get("reason", "")) or "rolled back")
+
+    def told(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Return which digest a device runs by its report, and how its rollout stands."""
+        if self.population == CONFIGURATION:
+            own: Mapping[str, Any] = body.get("configuration", {})
+            return own.get("digest", NOTHING_SET), own.get("rollout", {})
+        running = body.get("populations", {}).get(self.population, {}).get("bundle", "")
+        return running, body.get("rollouts", {}).get(self.population, {})
 
     def pause(self) -> None:
         """Begin no further wave."""

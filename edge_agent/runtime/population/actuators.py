@@ -89,6 +89,10 @@ class Actuator:
         self._check()
         self.forget()
 
+    def configure(self, dwell_s: float, margin: float) -> None:
+        """Wait and keep by other rules from now on."""
+        self._dwell_s, self.margin = dwell_s, margin
+
     def forget(self) -> None:
         """Forget the sent actions, so that all next actions are sent."""
         self._sent[:] = UNKNOWN
@@ -298,19 +302,27 @@ def actuators(
     config: PopulationConfig, binding: Binding, names: AgentNames, arrays: Mapping[str, NDArray[Any]]
 ) -> tuple[Actuator, ...]:
     """Return the actuators of a population; ``arrays`` are the arena's arrays for `columns`."""
-    timed = binding.tick_s is not None and config.tick != "arrival"
-    usual = min((binding.tick_s or 0.0) / 2.0, MAX_DWELL_S) if timed else 0.0
     found = []
     for number, entry in enumerate(config.act):
         output = binding.output(entry.control, f"population {config.name}: act[{number}].control")
-        dwell = usual if entry.dwell_s is None else entry.dwell_s
+        dwell, margin = reluctance(config, entry, binding, output)
         sent, waiting, acted_at = (arrays[name][number] for name in ("sent", "waiting", "acted_at"))
         placed = _placed(entry, config.name)
-        margin = entry.margin
-        if margin is None:
-            margin = MARGIN if timed and output.part is None else 0.0
         found.append(Actuator(placed, output, names, sent, waiting, acted_at, dwell, margin))
     return tuple(found)
+
+
+def reluctance(
+    config: PopulationConfig, entry: ActConfig, binding: Binding, output: Output
+) -> tuple[float, float]:
+    """Return ``dwell_s`` and ``margin`` of a control, where they are unset as the bundle's tick has them."""
+    timed = binding.tick_s is not None and config.tick != "arrival"
+    dwell, margin = entry.dwell_s, entry.margin
+    if dwell is None:
+        dwell = min((binding.tick_s or 0.0) / 2.0, MAX_DWELL_S) if timed else 0.0
+    if margin is None:
+        margin = MARGIN if timed and output.part is None else 0.0
+    return dwell, margin
 
 
 def _placed(act: ActConfig, population: str) -> ActConfig:

@@ -152,6 +152,17 @@ class Group:
         self._safe_state = SafeState(arrays["held"], binding.controls, self.actuators)
         self._everyone = np.arange(len(names))
 
+    def configure(self, config: PopulationConfig) -> None:
+        """Take over what may change while it runs: rate, stale readings, dwell and margin of actions.
+
+        ``config`` is otherwise the present one.
+        """
+        self.config = config
+        self.observations.configure(config)
+        for entry, actuator in zip(config.act, self.actuators, strict=True):
+            output = self.binding.output(entry.control, f"population {config.name}: act")
+            actuator.configure(*actuators.reluctance(config, entry, self.binding, output))
+
     @property
     def rate_hz(self) -> float:
         """Ticks per second."""

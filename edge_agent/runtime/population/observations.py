@@ -78,12 +78,10 @@ class Observations:
         """Readings of closed ticks, since the start."""
         self._spread = SpreadTable(config, binding, arrays["spread"]) if "spread" in arrays else None
         self._on_change = config.step == "change"
-        self._stale_s = np.full(len(binding.modalities), BULK_STALE_S)
         self._unchanged = np.full(len(binding.modalities), binding.dtype is np.float32)
         self._fed: list[int] = []
         for number, entry in enumerate(config.observe):
             column = binding.modality(entry.modality, f"population {config.name}: observe[{number}].modality")
-            self._stale_s[column] = entry.stale_s
             self._fed.append(column)
             if entry.silence is not None:
                 self._unchanged[column] = entry.silence == "unchanged"
@@ -94,9 +92,17 @@ class Observations:
             self._reduced[column] = TickReadings(reduce, binding.modalities[column], numbers, made)
         if config.bulk and not self._fed:
             self._fed = list(range(len(binding.modalities)))
-        self._fed_stale_s = self._stale_s[self._fed]
+        self.configure(config)
         self._all_fed = self._fed == list(range(len(binding.modalities)))
         self._stands = bool(self._unchanged.any())
+
+    def configure(self, config: PopulationConfig) -> None:
+        """Take over from ``config`` when readings are stale."""
+        self._stale_s = np.full(len(self._binding.modalities), BULK_STALE_S)
+        for number, entry in enumerate(config.observe):
+            key = f"population {config.name}: observe[{number}].modality"
+            self._stale_s[self._binding.modality(entry.modality, key)] = entry.stale_s
+        self._fed_stale_s = self._stale_s[self._fed]
 
     @staticmethod
     def columns(config: PopulationConfig, size: int, modalities: int, dtype: DTypeLike) -> tuple[Column, ...]:

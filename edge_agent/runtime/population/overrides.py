@@ -32,9 +32,9 @@ from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.suspension import SuspendReason
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.recording.recorder import Recorder
-from edge_agent.wire import bodies
+from edge_agent.wire import home_assistant_bodies
 from edge_agent.wire.agent_discovery import auto_option
-from edge_agent.wire.body_checks import check_plain
+from edge_agent.wire.body_checks import check, check_plain
 
 NAME = "overrides.json"
 LOOK_S = 1.0
@@ -339,7 +339,7 @@ class Overrides:
 
 
 def _body(payload: bytes) -> Mapping[str, Any]:
-    """Return a payload as a map that follows `wire.bodies.OVERRIDE`; raises PeerError."""
+    """Return a payload as a map that follows `wire.home_assistant_bodies.OVERRIDE`; raises PeerError."""
     if len(payload) > MAX_BYTES:
         raise PeerError(f"found {len(payload)} bytes, expected at most {MAX_BYTES}")
     try:
@@ -349,5 +349,5 @@ def _body(payload: bytes) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise PeerError(f"found {payload[:40]!r}, expected JSON with agent, control and value")
     check_plain(body, "override")
-    bodies.check(bodies.OVERRIDE, body, "override")
+    check(home_assistant_bodies.OVERRIDE, body, "override")
     return body

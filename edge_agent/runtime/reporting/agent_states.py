@@ -158,7 +158,7 @@ class AgentStates:
             shown.published[index], shown.at[index] = payload, now
 
     def _state(self, shown: _Shown, group: Group, index: int) -> dict[str, Any]:
-        """Return an agent's state as `wire.bodies.AGENT_STATE`."""
+        """Return an agent's state as `wire.home_assistant_bodies.AGENT_STATE`."""
         agent, decision = group.names[index], shown.decisions[index]
         state: dict[str, Any] = {"decision": {}, "sent": {}}
         for output in group.binding.outputs:

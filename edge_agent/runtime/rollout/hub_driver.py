@@ -1,7 +1,8 @@
 """Carries out the effects of ``protocol.hub_client`` on this device.
 
 Theory of operation. Signed messages go to the hub client as they arrive; its effects are carried out in order
-(`runtime.rollout.effect_queue`). `runtime.rollout.stages` runs rollouts and
+(`runtime.rollout.effect_queue`). `runtime.rollout.stages` runs rollouts of bundles,
+`runtime.rollout.configuration_stages` those of configurations, and
 `runtime.rollout.command_handlers` runs commands. Slow work (reading, verifying or downloading a bundle) runs
 in the threads of the bundle worker; `HubDriver.run_once` collects the results.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from edge_agent.errors import EdgeAgentError, PlatformError
+from edge_agent.protocol import remote_configuration
 from edge_agent.protocol.command_guard import Begin, Command
 from edge_agent.protocol.hub_client import HubClient
 from edge_agent.protocol.hub_effects import Download, HubEffect, Leave, Parameters, Publish, Warn
@@ -25,6 +28,7 @@ from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.rollout.bundle_port import BundlePort, Fetched
 from edge_agent.runtime.rollout.command_handlers import CommandHandlers
+from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
 from edge_agent.runtime.rollout.effect_queue import DeviceStore, EffectQueue
 from edge_agent.runtime.rollout.stages import RolloutStages
 from edge_agent.wire.blocks import Cut
@@ -45,6 +49,8 @@ class HubDriver:
         Where bundles arrive.
     stages : RolloutStages
         Rollouts on the running populations.
+    configuration : ConfigurationStages
+        The rollout of a configuration.
     handlers : CommandHandlers
         Carries commands out.
     populations : Populations
@@ -63,6 +69,7 @@ class HubDriver:
         store: DeviceStore,
         bundles: BundlePort,
         stages: RolloutStages,
+        configuration: ConfigurationStages,
         handlers: CommandHandlers,
         populations: Populations,
         dispatch: MqttDispatch,
@@ -74,6 +81,7 @@ class HubDriver:
         self.failed_downloads = 0
         self._bundles = bundles
         self._stages = stages
+        self._configuration = configuration
         self._handlers = handlers
         self._populations = populations
         self._dispatch = dispatch
@@ -103,12 +111,17 @@ class HubDriver:
         self._queue.add(self.client.configure(self._stages.settled(), *self._now()))
 
     @property
+    def reload_waits(self) -> bool:
+        """Whether a configuration is on trial that a reload would take for the one to keep."""
+        return self._configuration.on_trial
+
+    @property
     def deadline(self) -> float:
         """When `run_once` has something to do, monotonic seconds."""
         if self._queue.retry_at is not None:
             return self._queue.retry_at
-        client, others = self.client.deadline, min(self._stages.deadline, self._handlers.watch.deadline)
-        return others if client is None else min(others, client)
+        others = (self._stages.deadline, self._configuration.deadline, self._handlers.watch.deadline)
+        return min(others) if self.client.deadline is None else min(*others, self.client.deadline)
 
     def run_once(self) -> None:
         """Take in news, report health that is due, act on timers."""
@@ -123,7 +136,7 @@ class HubDriver:
                 self._fetched(item)
             else:
                 self._queue.add(self._stages.verified(item))
-        for effects in self._stages.reports():
+        for effects in chain(self._stages.reports(), self._configuration.run_once()):
             self._queue.add(effects)
         deadline = self.client.deadline
         if deadline is not None and self._clock.monotonic() >= deadline:
@@ -163,6 +176,14 @@ class HubDriver:
                 self._write(cut, index, data)
             case Download(cut):
                 self._bundles.download(cut)
+            case (
+                Verify(population=remote_configuration.CONFIGURATION)
+                | StartShadow(population=remote_configuration.CONFIGURATION)
+                | Trial(population=remote_configuration.CONFIGURATION)
+                | Commit(population=remote_configuration.CONFIGURATION)
+                | RollBack(population=remote_configuration.CONFIGURATION)
+            ):
+                self._queue.add(self._configuration.perform(effect))
             case Verify() | StartShadow() | Trial() | Commit() | RollBack() | Leave():
                 self._queue.add(self._stages.perform(effect))
             case Parameters(values):

@@ -88,7 +88,7 @@ def composed(folder: Path, text: str) -> Any:
     settings = SimpleNamespace(
         config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
     )
-    return SimpleNamespace(settings=settings, prepared=[], state=open_state(settings.config))
+    return SimpleNamespace(settings=settings, prepared=[], state=open_state(settings.config), remote_fault="")
 
 
 def builder(made: Any) -> DaemonBuilder:
@@ -99,7 +99,7 @@ def builder(made: Any) -> DaemonBuilder:
 
 def follow(made: Any) -> Any:
     built = builder(made)
-    connect_hub(built, made, lambda: None, lambda: None, lambda: None)
+    connect_hub(built, made, lambda: None, lambda: None, lambda: None, lambda _values, _base: made)
     return built.hub
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_agent.memory.budget import Plan
 from edge_agent.protocol.hub_client import HubClient
 from edge_agent.runtime.rollout.bundle_port import Fetched, Verified
 from edge_agent.runtime.rollout.command_handlers import CommandTools
+from edge_agent.runtime.rollout.configuration_port import Checked
 from edge_agent.testing.clock import ManualClock
 from edge_agent.wire import blocks, documents, messages, signatures
 from edge_agent.wire.blocks import Cut
@@ -81,11 +83,29 @@ class Shop:
         return news
 
 
+class Inspector:
+    """Checks configurations of the hub, at once: what the test makes of the running one."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[Any], Any] = lambda _values: "configuration: refused by the test"
+        self._news: list[Checked] = []
+
+    def check(self, digest: str, values: Mapping[str, Any], plan: Plan) -> None:
+        made = self.make(values)
+        self._news.append(
+            Checked(digest, made if isinstance(made, str) else SimpleNamespace(config=made, plan=plan))
+        )
+
+    def news(self) -> Sequence[Checked]:
+        news, self._news = self._news, []
+        return news
+
+
 class Site:
     """A house whose daemon obeys."""
 
     def __init__(self, make_house: Make, prepare: Make, disk: Disk | None = None) -> None:
-        self.disk, self.shop = disk or Disk(), Shop()
+        self.disk, self.shop, self.inspector = disk or Disk(), Shop(), Inspector()
         clock = ManualClock(start=100.0)
         configured = {"rooms": ("digest", 3)}
         trust = Trust("home", (SECRET.public.raw,))
@@ -101,7 +121,7 @@ class Site:
         self.house = make_house(
             step="rate",
             rate_hz=10.0,
-            extend=lambda builder: builder.connect_hub(client, self.disk, self.shop, tools),
+            extend=lambda builder: builder.connect_hub(client, self.disk, self.shop, self.inspector, tools),
             clock=clock,
         )
         self.driver = self.house.builder.hub

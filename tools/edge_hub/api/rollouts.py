@@ -1,28 +1,31 @@
-"""Rollouts: planned, approved, steered. They are run by `edge_hub.jobs.rollouts`."""
+"""Rollouts of bundles and configurations: planned, approved, steered; `edge_hub.jobs.rollouts` runs them."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire import bodies
+from edge_agent.wire.body_checks import check_plain
+from edge_agent.wire.releases import config_digest
 from edge_hub.api.hub import Hub, caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
 from edge_hub.api.problems import ProblemError, known
 from edge_hub.api.releases import is_released
 from edge_hub.api.schemas import (
+    NewConfiguration,
     NewRollout,
     Rollout,
     RolloutDetail,
 )
 from edge_hub.database import audit, bundles, devices, groups, rollouts
 from edge_hub.domain import filters
-from edge_hub.rollout import FleetRollout, Member, parse_shares, waves
+from edge_hub.rollout import CONFIGURATION, FleetRollout, Member, parse_shares, waves
 
 
 @get("/rollouts", opt=may("viewer", "rollouts"), summary="Rollouts")
@@ -53,14 +56,44 @@ async def add_rollout(request: Request[Any, Any, Any], data: JSONBody[NewRollout
     return await hub.change(_plan, hub, data, who)
 
 
+@post("/configurations", opt=may("operator", "rollouts"), summary="Configure devices", status_code=201)
+async def add_configuration(
+    request: Request[Any, Any, Any], data: JSONBody[NewConfiguration]
+) -> RolloutDetail:
+    """Plan a rollout of values in the devices' configuration; it runs once it is approved."""
+    hub, who = hub_of(request), caller_of(request).name
+
+    def change() -> RolloutDetail:
+        check_plain(data.values, "values")
+        what = What(config_digest(data.values), "configuration", CONFIGURATION, data.values)
+        return _add(hub, data, what, who)
+
+    return await hub.change(change)
+
+
+class What(NamedTuple):
+    """What is rolled out: digest and name of a bundle, population, and its configuration; or values of the
+    devices' configuration, with their digest.
+    """
+
+    digest: str
+    name: str
+    population: str
+    config: dict[str, Any]
+
+
 def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
+    found = known(bundles.one(hub.database, data.bundle), f"bundle {data.bundle}")
+    if data.approve:
+        _check_released(hub, data.fleet, data.population, data.bundle, data.config)
+    return _add(hub, data, What(data.bundle, found["name"], data.population, data.config), who)
+
+
+def _add(hub: Hub, data: NewRollout | NewConfiguration, what: What, who: str) -> RolloutDetail:
     shares = parse_shares(data.canary)
     unknown = sorted(set(data.gates) - set(bodies.GATES))
     if unknown:
         raise ConfigError(f"gates: found {unknown[0]!r}, expected one of {', '.join(bodies.GATES)}")
-    found = known(bundles.one(hub.database, data.bundle), f"bundle {data.bundle}")
-    if data.approve:
-        _check_released(hub, data.fleet, data.population, data.bundle, data.config)
     text = data.filter
     with hub.database.write() as connection:
         if data.group:
@@ -74,22 +107,17 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
         ]
         if not names:
             raise ConfigError(f"filter: no device of fleet {data.fleet} fits {text!r}")
-        id_ = f"{found['name']}-{data.bundle[:8]}-{secrets.token_hex(4)}"
-        rollout = FleetRollout(
-            id_,
-            data.bundle,
-            found["name"],
-            data.population,
-            waves(names, shares, id_),
-            {name: Member() for name in names},
-        )
+        id_ = f"{what.name}-{what.digest[:8]}-{secrets.token_hex(4)}"
+        members = {name: Member() for name in names}
+        cut = waves(names, shares, id_)
+        rollout = FleetRollout(id_, what.digest, what.name, what.population, cut, members)
         rollout.gates, rollout.max_failures = dict(data.gates), data.max_failures
-        rollout.patience, rollout.config = data.patience_s, data.config
+        rollout.patience, rollout.config = data.patience_s, what.config
         row: dict[str, Any] = {
             "id": id_,
             "fleet": data.fleet,
-            "population": data.population,
-            "bundle": data.bundle,
+            "population": what.population,
+            "bundle": what.digest,
             "status": "running" if data.approve else rollouts.PROPOSED,
             "created": now,
             "created_by": who,
@@ -98,7 +126,8 @@ def _plan(hub: Hub, data: NewRollout, who: str) -> RolloutDetail:
             "filter": text,
         }
         rollouts.add(connection, **row, state=rollout.state())
-        audit.append(connection, who, "rollout.add", id_, None, row | {"devices": len(names)})
+        told = row | {"devices": len(names), "config": what.config}
+        audit.append(connection, who, "rollout.add", id_, None, told)
     return RolloutDetail(**row, updated=now, state=rollout.state())
 
 
@@ -158,4 +187,4 @@ def _rollout(hub: Hub, id_: str) -> dict[str, Any]:
     return found
 
 
-HANDLERS = [list_rollouts, get_rollout, add_rollout, steer_rollout]
+HANDLERS = [list_rollouts, get_rollout, add_rollout, add_configuration, steer_rollout]

@@ -253,6 +253,22 @@ class NewRollout(Struct, forbid_unknown_fields=True):
     approve: bool = False
 
 
+class NewConfiguration(Struct, forbid_unknown_fields=True):
+    """Values to be set in the configuration of the devices of a filter or a group, in place of all that a hub
+    had set there.
+    """
+
+    fleet: Name
+    values: dict[str, Any]
+    filter: Text = ""
+    group: str = ""
+    canary: Annotated[str, Meta(max_length=200)] = "5%,25%,100%"
+    gates: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    max_failures: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    patience_s: Annotated[float, Meta(gt=0, le=30 * 86_400)] = 3600.0
+    approve: bool = False
+
+
 class Rollout(Struct):
     """A rollout, without its devices. ``counts`` is how many of them are in which state."""
 

@@ -14,6 +14,7 @@ import json
 import secrets
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("deploy", help="roll out a bundle in waves")
     parser.add_argument("bundle", type=Path, help="the .eab file")
-    parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
     parser.add_argument("--population", help="the population; default: the only one of the devices")
     parser.add_argument(
         "--new",
@@ -58,6 +58,15 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--url", default="", help="http, https or file URL from which devices fetch the bundle"
     )
+    add_wave_arguments(parser)
+    add_runner_arguments(parser)
+    connection.add_service_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_wave_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say to whom something goes, in which waves, and when it fails."""
+    parser.add_argument("--to", default="all", metavar="SELECTOR", help="all, names, patterns, key=value")
     parser.add_argument(
         "--canary",
         default="5%,25%,100%",
@@ -97,9 +106,6 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         default=1.0,
         help="seconds without a message after which the list of devices is complete",
     )
-    add_runner_arguments(parser)
-    connection.add_service_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Begin a rollout and see it through."""
     check_fleet(arguments)
     found = bundle.read(arguments.bundle)
-    shares = parse_shares(arguments.canary)
+    parse_shares(arguments.canary)
     gates = deployment.gates(arguments.gate)
     if not 0.0 <= arguments.min_success <= 1.0:
         raise ConfigError(f"--min-success: found {arguments.min_success:g}, expected 0 to 1")
@@ -146,17 +152,24 @@ def run(arguments: argparse.Namespace) -> int:
     if release is not None:
         releases.keep(store, arguments.fleet, release)
     id_ = f"{found.name}-{found.digest[:8]}-{secrets.token_hex(2)}"
-    names = [device.name for device in devices]
-    members = {name: Member() for name in names}
-    # Who is offline proves nothing: the first waves are of those that are there.
-    there = [device.name for device in devices if device.online]
-    cut = waves(there or names, shares, id_)
-    cut[-1] += [name for name in names if there and name not in set(there)]
-    rollout = FleetRollout(id_, found.digest, found.name, population, cut, members)
-    rollout.gates, rollout.max_failures = gates, arguments.max_failures
-    rollout.patience, rollout.min_success = arguments.patience, arguments.min_success
+    rollout = planned(arguments, devices, id_, (found.digest, found.name, population))
     rollout.url, rollout.config = arguments.url, config
     return work(arguments, rollout, store)
+
+
+def planned(
+    arguments: argparse.Namespace, devices: Sequence[Device], id_: str, what: tuple[str, str, str]
+) -> FleetRollout:
+    """Return a rollout to ``devices`` as the options say; ``what`` is its digest, name and population."""
+    names = [device.name for device in devices]
+    # Who is offline proves nothing: the first waves are of those that are there.
+    there = [device.name for device in devices if device.online]
+    cut = waves(there or names, parse_shares(arguments.canary), id_)
+    cut[-1] += [name for name in names if there and name not in set(there)]
+    rollout = FleetRollout(id_, *what, cut, {name: Member() for name in names})
+    rollout.gates, rollout.max_failures = deployment.gates(arguments.gate), arguments.max_failures
+    rollout.patience, rollout.min_success = arguments.patience, arguments.min_success
+    return rollout
 
 
 def work(arguments: argparse.Namespace, rollout: FleetRollout, store: HubStore) -> int:

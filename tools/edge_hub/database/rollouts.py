@@ -124,10 +124,9 @@ def open_ids(database: Database) -> list[tuple[str, str]]:
         return [(row.id, row.fleet) for row in connection.execute(query.order_by(rollouts.c.created))]
 
 
-def end(database: Database, id_: str, now: float) -> None:
+def end(connection: Connection, id_: str, now: float) -> None:
     """Write down that a rollout's runner has nothing more to do."""
-    with database.write() as connection:
-        connection.execute(update(rollouts).where(rollouts.c.id == id_).values(ended=True, updated=now))
+    connection.execute(update(rollouts).where(rollouts.c.id == id_).values(ended=True, updated=now))
 
 
 def reopen(database: Database, id_: str, state: dict[str, Any], now: float) -> None:

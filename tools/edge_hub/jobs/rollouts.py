@@ -17,14 +17,16 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
 from edge_hub import renewal, rotations, tracing
 from edge_hub.connection import Connection
-from edge_hub.database import devices, leases, releases, rollouts
+from edge_hub.database import audit, devices, leases, releases, rollouts
 from edge_hub.database.engine import Database
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
@@ -39,6 +41,9 @@ LEASE = "rollouts"
 RENEWAL = "renewal"
 """A job beside those of rollouts, whose ids have a '-'."""
 RETRY_S = 2.0
+RUNNER = "edge-hub"
+"""Who in the audit."""
+FAILURES_TOLD = 20
 JOIN_S = 10.0
 FILTERS = ("up/birth", "up/reported", "down/desired")
 """What a deployment hears; blocks are served by `edge_hub.jobs.director`."""
@@ -202,7 +207,9 @@ class RolloutRunner:
             span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet})
             with span, self._connected(fleet, topics) as (link, desired):
                 Deployment(rollout, store, link, desired).run(_log)
-            rollouts.end(self._database, id_, time.time())
+            with self._database.write() as connection:
+                rollouts.end(connection, id_, time.time())
+                audit.append(connection, RUNNER, "rollout.end", id_, None, _outcome(rollout))
         except StoppedError:
             return
         except EdgeAgentError as error:
@@ -211,6 +218,17 @@ class RolloutRunner:
         except Exception:  # a job that meets a defect must not be silent; it is tried again
             log.exception("rollout %s", id_)
             self._stopped.wait(RETRY_S)
+
+
+def _outcome(rollout: FleetRollout) -> dict[str, Any]:
+    """Return how a rollout ended, for the audit: with the reasons of the first devices that failed."""
+    failed = [(name, member) for name, member in rollout.members.items() if member.state == "failed"]
+    return {
+        "status": rollout.status,
+        "reason": rollout.reason,
+        "counts": dict(Counter(member.state for member in rollout.members.values())),
+        "failed": {name: member.reason for name, member in failed[:FAILURES_TOLD]},
+    }
 
 
 def _log(rollout: FleetRollout) -> None:

@@ -6,6 +6,7 @@ import { Ask } from "/web/command.js";
 import * as format from "/web/format.js";
 import { go, useLoaded, useNow } from "/web/hooks.js";
 import { Plot } from "/web/plot.js";
+import { Configuration } from "/web/pages/configuration.js";
 import { Drift } from "/web/pages/drift.js";
 import { RANGES, begin } from "/web/ranges.js";
 import { stateOf } from "/web/pages/fleet.js";
@@ -35,6 +36,7 @@ export function Device({ parts: [fleet, name], query }) {
     <section><h2>Populations</h2><${Populations} device=${device} /></section>
     <section><h2>Over time</h2><${Series} path=${path} device=${device} query=${query} /></section>
     <section><h2>Hub and device</h2><${Reported} device=${device} /></section>
+    <section><h2>Configuration</h2><${Configuration} key=${JSON.stringify(device.reported.configuration)} device=${device} /></section>
     ${may("operator") && html`<section><h2>Ask the device</h2><${Commands} device=${device} /></section>`}
     ${may("operator") && html`<section><h2>Labels</h2><${Labels} path=${path} device=${device} saved=${reload} /></section>`}
   `;

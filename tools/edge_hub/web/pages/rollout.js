@@ -5,6 +5,7 @@ import { may, post, postOnce } from "/web/api.js";
 import * as format from "/web/format.js";
 import { useLoaded } from "/web/hooks.js";
 import { canSign, signedRelease } from "/web/sign.js";
+import { CONFIGURATION, listed } from "/web/pages/configuration.js";
 import { gateNames } from "/web/pages/rollouts.js";
 import { Action, Facts, Field, Form, Heading, LiveTime, State, Table, Trouble } from "/web/widgets.js";
 
@@ -23,12 +24,13 @@ export function Rollout({ parts: [id] }) {
     await post(`${path}/${action}`);
     again();
   };
+  const values = rollout.population === CONFIGURATION ? state.config : null;
   const running = status === "running" || status === "paused";
   return html`
     <${Heading} title=${`Rollout ${id}`}>
       ${may("operator") && html`
         ${status === "proposed" && !waits && html`<${Action} label="Approve" kind="primary" action=${steer("approve")}
-          confirm=${`${format.whole(Object.keys(state.members).length)} devices get this bundle, wave by wave.`} />`}
+          confirm=${`${format.whole(Object.keys(state.members).length)} devices get it, wave by wave.`} />`}
         ${status === "proposed" && html`<${Action} label="Withdraw" action=${steer("abort")} confirm="It can't be approved any more." />`}
         ${status === "running" && html`<${Action} label="Pause" action=${steer("pause")} />`}
         ${status === "paused" && html`<${Action} label="Resume" action=${steer("resume")} />`}
@@ -42,8 +44,9 @@ export function Rollout({ parts: [id] }) {
         ["State", html`<${State} name=${status} />`],
         ["Reason", state.reason],
         ["Fleet", rollout.fleet],
-        ["Population", rollout.population],
-        ["Bundle", html`<a href=${`/models${format.path(rollout.bundle)}`}>${state.name} <code>${format.short(rollout.bundle)}</code></a>`],
+        ["Population", values ? "" : rollout.population],
+        ["Configuration", values ? listed(values).map(([key, value]) => html`<code key=${key}>${key} = ${String(value)}</code> `) : ""],
+        ["Bundle", values ? "" : html`<a href=${`/models${format.path(rollout.bundle)}`}>${state.name} <code>${format.short(rollout.bundle)}</code></a>`],
         ["Group", rollout.group_name],
         ["Filter", rollout.filter],
         ["Made", html`<${LiveTime} t=${rollout.created} /> by ${rollout.created_by}`],
@@ -101,7 +104,7 @@ function Devices({ fleet, state }) {
     ["Stage", (row) => row.stage],
     ["Wave", (row) => String(row.wave), "figure"],
     ["Since", (row) => (row.since ? html`<${LiveTime} t=${row.since} />` : "–")],
-    ["Ran before", (row) => html`<code>${format.short(row.previous)}</code>`],
+    ["Ran before", (row) => html`<code>${state.population === CONFIGURATION ? row.previous : format.short(row.previous)}</code>`],
     ["Reason", (row) => row.reason],
   ];
   const waves = new Map(state.waves.flatMap((names, n) => names.map((name) => [name, n + 1])));

@@ -4,6 +4,7 @@ import { html, useState } from "/web/vendor/preact-htm.js";
 import { get, may, postOnce } from "/web/api.js";
 import * as format from "/web/format.js";
 import { go, useLoaded } from "/web/hooks.js";
+import { CONFIGURATION } from "/web/pages/configuration.js";
 import { Empty, Field, Form, Heading, LiveTime, State, Table, Trouble } from "/web/widgets.js";
 
 const PAGE = 50;
@@ -18,6 +19,7 @@ const GATES = [
   ["missed_rate", "Missed deadlines at most", "per tick"],
   ["contradiction_rate", "Contradictions at most", "per agent-step"],
   ["free_energy_rise", "Rise of free energy at most", "nat per step"],
+  ["held_rise", "Rise of agents at safe values at most", "share"],
   ["memory", "Memory at most", "bytes"],
 ];
 
@@ -27,8 +29,8 @@ const COLUMNS = [
   ["Rollout", (row) => html`<a href=${`/rollouts${format.path(row.id)}`}>${row.id}</a>`],
   ["State", (row) => html`<${State} name=${row.status} detail=${row.reason} />`],
   ["Fleet", (row) => row.fleet],
-  ["Population", (row) => row.population],
-  ["Bundle", (row) => html`<a href=${`/models${format.path(row.bundle)}`}><code>${format.short(row.bundle)}</code></a>`],
+  ["Population", (row) => (row.population === CONFIGURATION ? "configuration" : row.population)],
+  ["Bundle", (row) => row.population !== CONFIGURATION && html`<a href=${`/models${format.path(row.bundle)}`}><code>${format.short(row.bundle)}</code></a>`],
   ["Wave", (row) => `${row.wave} of ${row.waves}`, "figure"],
   ["Committed", (row) => `${format.whole(row.counts[COMMITTED] || 0)} of ${format.whole(row.devices)}`, "figure"],
   ["Made", (row) => html`<${LiveTime} t=${row.created} /> by ${row.created_by}`],

@@ -1,0 +1,47 @@
+"""The duties of a device from its page, with real daemons: configured and asked for its log."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.broker.lab import Lab
+from tests.hub.test_service import Process
+from tests.web.browser import cell, make_admin
+
+pytestmark = pytest.mark.broker
+Open = Callable[..., Page]
+
+
+def open_device(page: Page, hub: Process, lab: Lab) -> None:
+    make_admin(page, hub)
+    lab.boot("pi1")
+    expect(cell(page, "pi1", "State")).to_have_text("online")
+    page.get_by_role("link", name="pi1").click()
+    expect(page.locator("h1")).to_have_text("pi1")
+
+
+def test_a_device_is_configured_and_a_bad_value_is_refused_with_its_reason(
+    hub: Process, lab: Lab, open_page: Open
+) -> None:
+    page = open_page()
+    open_device(page, hub, lab)
+    values, send = (
+        page.get_by_label("Values set by the hub"),
+        page.get_by_role("button", name="Configure the device"),
+    )
+    section = page.locator("section", has=page.get_by_role("heading", name="Configuration"))
+    values.fill("broker.host = evil")
+    send.click()
+    expect(section.get_by_role("alert")).to_contain_text("expected a number or a text in double quotes")
+    values.fill('broker.host = "evil"')
+    send.click()
+    expect(section.locator(".facts")).to_contain_text("configuration.broker: can't be set by a hub")
+    values.fill("device.telemetry_s = 0.5\npopulation.rooms.rate_hz = 20")
+    page.get_by_label("Watched before (s)").fill("1")
+    page.get_by_label("Trial (s)").fill("1")
+    send.click()
+    expect(section.locator(".facts")).to_contain_text("population.rooms.rate_hz")
+    expect(section.locator(".facts")).to_contain_text("committed")
+    page.get_by_role("link", name="Rollouts").click()
+    expect(page.get_by_role("region", name="Rollouts")).to_contain_text("configuration")
