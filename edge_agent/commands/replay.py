@@ -125,6 +125,8 @@ def _print_explanation(found: Explanation) -> None:
 
 def _print_decision(found: Explanation) -> None:
     print(f"{found.agent} observed {', '.join(found.observed)} (surprise {found.free_energy:.3f} nats)")
+    if found.window is not None:
+        print(f"inferred over its last {found.window} ticks")
     for factor, states in found.beliefs.items():
         print(f"believed {factor}: " + ", ".join(f"{state} {p:.3f}" for state, p in states))
     print_table(

@@ -1,4 +1,4 @@
-"""What an agent believes before it takes in the observations of its present tick.
+"""What an agent believes before it takes in the observations of its present tick, and over what it infers.
 
 For explanations: computed in float64 from the codes that the engine holds, when somebody asks.
 """
@@ -19,6 +19,14 @@ def within_tick(population: Population, agent: int) -> bool:
     """Whether the agent has decided since the last tick boundary."""
     base = population._base
     return base is not None and bool(base.opened[divmod(agent, population._belief.shape[2])])
+
+
+def window_ticks(population: Population, agent: int) -> int | None:
+    """Return over how many ticks the agent's last belief was inferred; None of one that filters."""
+    model, (tile, lane) = population.model, divmod(agent, population._belief.shape[2])
+    if not model.slots:
+        return None
+    return int(population._belief[tile, 2 * sum(model.code_rows) + 1, lane])
 
 
 def prior(population: Population, arrays: ModelArrays, agent: int) -> list[NDArray[np.float64]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.engine.stored_model import StoredModel
-from edge_agent.errors import ObservationError
+from edge_agent.errors import ConfigError, ObservationError
 
 Int = NDArray[np.int64]
 
@@ -58,12 +58,20 @@ def executed_actions(model: StoredModel, actions: ArrayLike, shape: tuple[int, i
     return executed
 
 
+def refuse_window(model: StoredModel, found: str) -> None:
+    """Refuse what the window of agents that infer over one has no room for."""
+    if model.slots:
+        algorithm = model.options.inference_algo
+        raise ConfigError(f"inference_algo {algorithm!r}: found {found}, expected outcomes and actions alone")
+
+
 def evidence_tables(
     model: StoredModel, evidence: Mapping[int, ArrayLike] | None, shape: tuple[int, ...], agents: Int | None
 ) -> tuple[Any, ...] | None:
     """Return uint8 (K, n, S_f) or None a factor."""
     if not evidence:
         return None
+    refuse_window(model, "evidence from outside")
     out: list[Any] = [None] * len(model.B)
     for f, values in evidence.items():
         if f not in range(len(model.B)):
@@ -91,6 +99,7 @@ def soft_tables(
     """Return float32 (K, n, O_m) or None a modality."""
     if not soft:
         return None
+    refuse_window(model, "distributions over outcomes")
     out: list[Any] = [None] * len(model.A)
     for m, values in soft.items():
         if m not in range(len(model.A)):

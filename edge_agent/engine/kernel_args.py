@@ -18,6 +18,7 @@ from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.engine.tick_base import TickBase
+from edge_agent.engine.window_plan import scratch_rows
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Column
 
@@ -37,6 +38,8 @@ def strip_rows(model: StoredModel) -> int:
     if reset:  # an even prior
         settling += states
     beside = 2 * states if len(model.B) == 1 else states if reset else 0  # prediction and outcome, or outcome
+    if model.slots:
+        settling = scratch_rows(states, widest, len(model.A), over_states.tables, model.slots)
     inference = 2 * states + max(predicting, beside + max(predicting, settling))
     return max(inference, model.plan(model.policy_len, True).rows, states + max(model.num_controls))
 
@@ -55,7 +58,7 @@ def scratch_floats(model: StoredModel) -> int:
     """Return the scratch floats of one thread, whole cache lines."""
     floats = _kernel.thread_floats(
         sum(model.num_states),
-        sum(model.code_rows),
+        model.state_rows,
         sum(model.num_obs),
         len(model.A),
         len(model.B),
@@ -88,7 +91,7 @@ def columns(
         raise ConfigError(f"agents: {size}, expected 1 to {2**31 - 1}")
     if not 1 <= threads <= 64:
         raise ConfigError(f"threads: {threads}, expected 1 to 64")
-    wide, rows = lanes(size), sum(model.code_rows)
+    wide, rows = lanes(size), model.state_rows
     tiles = -(-size // wide)
     scratch = scratch_floats(model)
     if changing:
@@ -119,6 +122,7 @@ def core(
         options(model),
         (model.elimination.ops, model.elimination.lists, model.elimination.rows),
         tuple((c.ops, c.lists, c.places, *c.counts, c.tables) for c in model.contractions),
+        window(model),
         arrays["belief"],
         arrays["action"],
         arrays["free_energy"],
@@ -129,6 +133,11 @@ def core(
         threads,
         seed & (2**64 - 1),
     )
+
+
+def window(model: StoredModel) -> tuple[Any, ...]:
+    """Return what the kernel takes of inference over a window: slots, whether variational, sums of B."""
+    return model.slots, int(model.options.inference_algo == "vmp"), model.inverse_sums
 
 
 def options(model: StoredModel) -> tuple[Any, ...]:

@@ -23,7 +23,9 @@ from edge_agent.errors import ModelError
 
 SAMPLING_MODES = ("full", "marginal")
 ACTION_SELECTIONS = ("deterministic", "stochastic")
-INFERENCE_ALGORITHMS = ("fpi", "exact")
+INFERENCE_ALGORITHMS = ("fpi", "exact", "mmp", "vmp")
+WINDOWED = ("mmp", "vmp")
+"""Those that infer over a window of ticks (``inference_window``)."""
 ON_CONTRADICTION = ("keep", "reset")
 RULES = 2
 """Of ties and contradictions, as this release makes models. 1: a tie is an exact one, and a contradiction is
@@ -42,6 +44,7 @@ MAX_SEARCH_HORIZON = 16
 MAX_SEARCH_NODES = 100_000
 MAX_SEARCH_BRANCHING = 65_535
 MAX_STOP = 1e30
+MAX_INFERENCE_HORIZON = 128
 
 _CHOICES = {
     "sampling_mode": SAMPLING_MODES,
@@ -51,6 +54,7 @@ _CHOICES = {
 }
 _COUNTS = {
     "num_iter": MAX_ITERATIONS,
+    "inference_horizon": MAX_INFERENCE_HORIZON,
     "inductive_depth": MAX_INDUCTIVE_DEPTH,
     "si_horizon": MAX_SEARCH_HORIZON,
     "si_max_nodes": MAX_SEARCH_NODES,
@@ -89,8 +93,12 @@ class AgentOptions:
     inductive_epsilon : float
         ln of it is the weight of a state from which the goal is not nearer, above 0.
     num_iter : int
-        Fixed-point iterations of models with several factors, 1 to 256.
-    inference_algo : {"fpi", "exact"}
+        Fixed-point iterations of models with several factors, and of inference over a window, 1 to 256.
+    inference_algo : {"fpi", "exact", "mmp", "vmp"}
+        The last two infer over a window of ticks.
+    inference_horizon : int
+        Ticks of the window, this one included, 1 to 128. The default is what ``pymdp.envs.rollout`` takes
+        where an agent states none.
     on_contradiction : {"keep", "reset"}
     sophisticated : bool
         Search the tree of actions and the observations that can follow them, in place of scoring policies of
@@ -129,6 +137,7 @@ class AgentOptions:
     inductive_epsilon: float = 1e-3
     num_iter: int = 16
     inference_algo: str = "fpi"
+    inference_horizon: int = 32
     on_contradiction: str = "keep"
     sophisticated: bool = False
     si_horizon: int = 5
@@ -155,6 +164,15 @@ class AgentOptions:
         for name in ("use_param_info_gain", "use_inductive"):
             if self.sophisticated and getattr(self, name):
                 _refuse(name, True, "false with sophisticated, whose search does not have it")
+        if self.windowed and self.sophisticated:
+            _refuse("sophisticated", True, f"false with inference_algo {self.inference_algo!r}")
+        if self.windowed and self.on_contradiction != "keep":
+            _refuse("on_contradiction", self.on_contradiction, f"'keep' with {self.inference_algo!r}")
+
+    @property
+    def windowed(self) -> bool:
+        """Whether beliefs are inferred over a window of ticks."""
+        return self.inference_algo in WINDOWED
 
     @staticmethod
     def _check_number(name: str, value: Any) -> None:

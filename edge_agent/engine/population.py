@@ -1,8 +1,9 @@
 """Population: agents that share a model, stepped together.
 
 Theory of operation. An agent's state is one byte a hidden state, or two (its beliefs, ``quantize``), one byte
-a factor (the last action, or that there is none) and its free energy. ``step`` predicts from the last action,
-infers, plans and acts; all of it happens in the kernel, this class checks arguments and shows results.
+a factor (the last action, or that there is none) and its free energy; behind its beliefs lies its window,
+where it infers over one (``inference_window``). ``step`` predicts from the last action, infers, plans and
+acts; all of it happens in the kernel, this class checks arguments and shows results.
 Planning starts from the stored beliefs, so ``expected_free_energy`` computed later is what the step used. A
 step is one tick of the model. Within it ``decide`` may be called any number of times (`engine.tick_base`).
 
@@ -23,6 +24,7 @@ from edge_agent.engine.input_checks import (
     executed_actions,
     factor_beliefs,
     outcomes,
+    refuse_window,
     soft_tables,
     start_codes,
 )
@@ -266,7 +268,7 @@ class Population:
         count = self.size if numbers is None else len(numbers)
         table = outcomes(self.model, observations, numbers, self.size, ticks=True)
         executed = executed_actions(self.model, actions, (len(table), count))
-        codes = None if start is None else start_codes(start, count, sum(self.model.code_rows))
+        codes = None if start is None else start_codes(start, count, self.model.state_rows)
         outside = evidence_tables(self.model, evidence, table.shape[:2], numbers)
         seen = self._core.contradictions
         self._return_to_base()
@@ -353,7 +355,8 @@ class Population:
         return np.asarray(out)
 
     def set_beliefs(self, f: int, beliefs: ArrayLike, agents: ArrayLike | None = None) -> None:
-        """Set the beliefs about factor ``f``, float (n, S_f): the prior of the next observation."""
+        """Set the beliefs about factor ``f``, float (n, S_f): the next prior. Not of agents with a window."""
+        refuse_window(self.model, "beliefs from outside")
         self._return_to_base()
         numbers = np.arange(self.size) if agents is None else agent_numbers(agents, self.size)
         values = factor_beliefs(beliefs, numbers, f, self.model.num_states[f])

@@ -8,7 +8,9 @@ Theory of operation. An agent holds q(s), a product of one categorical distribut
    spaces: a synthesis", section 4). One factor: Bayes' rule, exact. Several: fixed-point iteration,
    ln q_f = E_{q of the others}[ln A(o|s)] + ln prior_f, num_iter times from a uniform q, as pymdp's JAX agent
    does (Heins et al. 2022, "pymdp: a Python library for active inference in discrete state spaces"). Or, as
-   an option, the marginals of the exact posterior under that factorised prior ("exact");
+   an option, the marginals of the exact posterior under that factorised prior ("exact"), or messages over a
+   window of ticks, forwards and backwards ("mmp", "vmp": ``inference_window``; of a window of one tick they
+   are the iteration here);
 3. plan: the negative expected free energy of a policy is, summed over its steps and over modalities,
    H[q(o)] - E_q(s)[H[p(o|s)]] (information gain about states) + E_q(o)[C] (utility) (Da Costa et al. 2020,
    eq. 20 ff.), and, as options, the information gain on parameters (``novelty``) and the inductive value
@@ -121,19 +123,31 @@ def infer(
     log_prior = [log(p) + e for p, e in zip(prior, extra, strict=True)]
     if model.options.inference_algo == "exact":
         return exact_marginals(log_prior, lls, model.A_deps)
-    log_q = [np.zeros(n) for n in model.num_states]
-    for _ in range(model.options.num_iter if len(log_q) > 1 else 1):
-        q = [softmax(x) for x in log_q]
-        log_q = [x.copy() for x in log_prior]
-        for ll, deps in zip(lls, model.A_deps, strict=True):
-            for i, f in enumerate(deps):
-                log_q[f] = log_q[f] + contract(ll, [q[d] for d in deps], keep=i)
-    qs = [softmax(x) for x in log_q]
+    qs = [np.full(n, 1.0 / n) for n in model.num_states]
+    for _ in range(model.options.num_iter if len(qs) > 1 else 1):
+        expected = expected_likelihoods(model, lls, qs)
+        qs = [softmax(p + e) for p, e in zip(log_prior, expected, strict=True)]
+    return qs, free_energy(model, log_prior, lls, qs)
+
+
+def expected_likelihoods(model: ModelArrays, lls: Sequence[Float], qs: Sequence[Float]) -> Beliefs:
+    """Return E_q(others)[ln A(o | s)] [S_f] of each factor, summed over modalities."""
+    out = [np.zeros(n) for n in model.num_states]
+    for ll, deps in zip(lls, model.A_deps, strict=True):
+        for i, f in enumerate(deps):
+            out[f] = out[f] + contract(ll, [qs[d] for d in deps], keep=i)
+    return out
+
+
+def free_energy(
+    model: ModelArrays, log_prior: Sequence[Float], lls: Sequence[Float], qs: Sequence[Float]
+) -> float:
+    """Return E_q[ln q(s) - ln prior(s) - ln A(o | s)], nats."""
     accuracy = sum(
         float(contract(ll, [qs[d] for d in deps])) for ll, deps in zip(lls, model.A_deps, strict=True)
     )
     complexity = sum(float(q @ (log(q) - p)) for q, p in zip(qs, log_prior, strict=True))
-    return qs, complexity - accuracy
+    return complexity - accuracy
 
 
 def contradicts(
@@ -143,10 +157,10 @@ def contradicts(
     energy.
 
     Surprise is compared with what the model expects of its own observations. It is F where inference is
-    exact; with fixed-point iteration it is at most the sum over modalities of -ln p(o_m), since an iteration
-    that went astray raises F without a contradiction. Expected are the sum of the entropies H[p(o_m)],
-    ``NO_CHANCE`` nats and ``DEVIATIONS`` standard deviations: it grows with the modalities that were
-    observed.
+    exact; with fixed-point iteration, or over a window, it is at most the sum over modalities of
+    -ln p(o_m), since an iteration that went astray raises F without a contradiction. Expected are the sum of
+    the entropies H[p(o_m)], ``NO_CHANCE`` nats and ``DEVIATIONS`` standard deviations: it grows with the
+    modalities that were observed.
     """
     surprise = expected = variance = 0.0
     for a, o, deps in zip(model.A, observation, model.A_deps, strict=True):
@@ -159,7 +173,7 @@ def contradicts(
         mean = float(outcomes @ bits)
         expected += mean
         variance += max(float(outcomes @ bits**2) - mean**2, 0.0)
-    exact = len(model.B) == 1 or model.options.inference_algo == "exact"
+    exact = model.options.inference_algo == "exact" or (len(model.B) == 1 and not model.options.windowed)
     least = F if exact else min(F, surprise)
     return F > NO_CHANCE and least > expected + NO_CHANCE + DEVIATIONS * math.sqrt(variance)
 
@@ -310,6 +324,11 @@ def step(model: ModelArrays, prior: Sequence[Float], observation: Sequence[Array
         again, least = infer(model, [np.full(n, 1.0 / n) for n in model.num_states], observation)
         if F - least > EXPLAINED:
             qs, F = again, least
+    return decide(model, qs, F, odd)
+
+
+def decide(model: ModelArrays, qs: Beliefs, F: float, contradiction: bool) -> Decision:
+    """Plan and choose from the posterior ``qs``, whose free energy is ``F``."""
     G = expected_free_energy(model, qs)
     q_pi = policy_posterior(model, G)
-    return Decision(qs, G, q_pi, choose(model, q_pi), F, odd)
+    return Decision(qs, G, q_pi, choose(model, q_pi), F, contradiction)

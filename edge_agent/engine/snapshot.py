@@ -20,7 +20,9 @@ _MAGIC = "edge-agent population 1"
 
 
 class Snapshot(NamedTuple):
-    """``belief`` uint8 (N, bytes of all beliefs), ``action`` uint8 (N, F), ``free_energy`` float32 (N,)."""
+    """``belief`` uint8 (N, bytes of beliefs and window), ``action`` uint8 (N, F), ``free_energy`` float32
+    (N,).
+    """
 
     seed: int
     tick: int
@@ -60,7 +62,7 @@ def unpack(data: bytes, digest: str, size: int, seed: int, model: StoredModel) -
     ------
     ConfigError
     """
-    states, factors = sum(model.code_rows), len(model.B)
+    states, factors = model.state_rows, len(model.B)
     line, _, body = data.partition(b"\n")
     try:
         head = json.loads(line)
@@ -83,9 +85,10 @@ def unpack(data: bytes, digest: str, size: int, seed: int, model: StoredModel) -
     free_energy = np.frombuffer(body, "<f4", size, split + size * factors)
     if numbers[0] != seed:
         raise ConfigError(f"checkpoint: seed {numbers[0]}, expected {seed}")
-    starts = np.cumsum((0, *model.code_rows[:-1]))
-    if (np.maximum.reduceat(belief, starts, axis=1) == 0).any():
-        raise ConfigError("checkpoint: a belief in no state at all")
+    starts, codes = np.cumsum((0, *model.code_rows[:-1])), sum(model.code_rows)
+    for held in (belief[:, :codes], belief[:, codes : 2 * codes])[: 2 if model.slots else 1]:
+        if (np.maximum.reduceat(held, starts, axis=1) == 0).any():
+            raise ConfigError("checkpoint: a belief in no state at all")
     if ((action >= np.array(model.num_controls)) & (action < STILL)).any():
         raise ConfigError("checkpoint: an action that the model does not have")
     return Snapshot(*numbers, belief, action, free_energy.astype(np.float32))

@@ -30,6 +30,7 @@ from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, pr
 from edge_agent.engine.precision import Precision
 from edge_agent.engine.sparse import Sparse, ambiguity, expected
 from edge_agent.engine.storage import Tensor
+from edge_agent.engine.window_plan import inverse_sums, state_bytes
 from edge_agent.errors import ModelError
 
 NODE_BUDGET = 20_000
@@ -234,6 +235,22 @@ class StoredModel:
         return tuple(n * bits // 8 for n, bits in zip(self.num_states, self.belief_bits, strict=True))
 
     @property
+    def slots(self) -> int:
+        """Ticks that an agent infers over (``inference_window``), 0 where it filters."""
+        return self.options.inference_horizon if self.options.windowed else 0
+
+    @property
+    def state_rows(self) -> int:
+        """Bytes of an agent's state: its beliefs, and its window behind them."""
+        codes = sum(self.code_rows)
+        return codes + state_bytes(codes, len(self.B), len(self.A), self.slots)
+
+    @cached_property
+    def inverse_sums(self) -> NDArray[np.float32]:
+        """1 over the sum of every row of B, of inference over a window; else empty."""
+        return inverse_sums(self.B if self.slots else ())
+
+    @property
     def num_obs(self) -> tuple[int, ...]:
         """Outcomes a modality."""
         return tuple(a.rows for a in self.A)
@@ -268,6 +285,7 @@ class StoredModel:
             + self.elimination.nbytes
             + sum(c.nbytes for c in self.contractions)
             + plan.nbytes
+            + self.inverse_sums.nbytes
             + (0 if self.learning is None else self.learning.nbytes)
         )
 
@@ -297,7 +315,7 @@ class StoredModel:
     @cached_property
     def outcome_classes(self) -> OutcomeClasses:
         """The classes of states that iteration goes over."""
-        if self.elimination.entries or self.changing:
+        if self.elimination.entries or self.changing or self.slots:
             return no_classes(len(self.A), len(self.B))
         return find_classes(self.A, self.A_deps, self.num_states)
 

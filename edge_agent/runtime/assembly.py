@@ -149,7 +149,25 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
         )
     if config.learn != "off" and config.share:
         raise ConfigError(f"{where}.learn: found {config.learn!r} with shared factors, expected 'off'")
+    if isinstance(model, StoredModel) and model.slots:
+        _check_window(config, model.options.inference_algo, where)
     return Prepared(config, model, binding, names, found, config.threads or profile.threads, digest)
+
+
+def _check_window(config: PopulationConfig, algorithm: str, where: str) -> None:
+    """Check that a population that infers over a window is given outcomes alone: it keeps nothing else."""
+    given = [
+        (f"observe[{n}]", "probabilities or an uncertainty")
+        for n, o in enumerate(config.observe)
+        if o.spreads
+    ]
+    given += [("share", "a shared factor")] * bool(config.share)
+    given += [("learn", repr(config.learn))] * (config.learn != "off")
+    for key, found in given:
+        raise ConfigError(
+            f"{where}.{key}: found {found}, expected none: {config.bundle} infers over a window of ticks "
+            f"({algorithm}), which keeps outcomes and actions alone"
+        )
 
 
 def _check_rate(rate_hz: float, profile: Profile, where: str) -> None:

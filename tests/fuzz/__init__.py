@@ -24,4 +24,5 @@ TARGETS = (
     "checkpoint",
     "history",
     "search",
+    "window",
 )

@@ -149,6 +149,9 @@ int main(int argc, char **argv) {
     m.elimination.lists = blob(NULL, 4);
     read_contraction(&m.over_states);
     read_contraction(&m.over_classes);
+    const int32_t *window = blob(NULL, 4);
+    m.window = (WindowOptions){.slots = window[0], .variational = window[1], .inverse_sums = blob(NULL, 4)};
+    window_rows(&m);
     m.D = blob(NULL, 4);
     int64_t habits;
     m.log_E = blob(&habits, 4);

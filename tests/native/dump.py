@@ -53,11 +53,11 @@ def _objects(
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
-            for kind, search in (("strip", ()), ("search", ("-DSEARCH",))):
+            for kind, macros in (("strip", ()), ("search", ("-DSEARCH",)), ("window", ("-DWINDOW",))):
                 strip = f"{kind}_{name}_{label}"
                 options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
                 objects.append(folder / f"{strip}.o")
-                _compile(compiler, KERNEL / "strip.c", objects[-1], (*options, *search))
+                _compile(compiler, KERNEL / "strip.c", objects[-1], (*options, *macros))
     widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
     for source in sources:
         objects.append(folder / f"{source[:-2]}.o")
@@ -91,6 +91,8 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
     blobs += [np.array([len(exact.ops), exact.rows], "<i4"), exact.ops, exact.lists]
     for c in model.contractions:
         blobs += [np.array([*c.counts, c.tables, len(c.ops)], "<i4"), c.ops, c.lists, c.places]
+    slots, variational, sums = kernel_args.window(model)
+    blobs += [np.array([slots, variational], "<i4"), sums]
     habits = np.zeros(0, np.float32) if model.E is None else kernel_args.log_habits(model)
     blobs += [
         np.concatenate(model.D),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,14 @@ def _optional() -> dict[str, Model]:
     out["sophisticated_one"] = Model.from_arrays(
         *one, [generator.normal(size=n) for n in (9, 7)], options=search
     )
+    parents = {"A_deps": deps, "B_deps": [[0, 2], [1], [2]]}
+    joint = [columns(5, 5, 3, 2), *B[1:]]
+    for algorithm in ("mmp", "vmp"):
+        window = AgentOptions(inference_algo=algorithm, inference_horizon=3, num_iter=4)
+        out[algorithm] = Model.from_arrays(A, joint, preferences, options=window, **parents)
+    grid = pymdp_npz.read(GOLDEN / "s1_grid5_T1.npz").arrays
+    over = replace(grid.options, inference_algo="mmp", inference_horizon=4, on_contradiction="keep")
+    out["mmp_one"] = Model.quantized(replace(grid, options=over))
     sure = model_arrays([np.eye(6)] * 2, [columns(6, 6, 2)], options=AgentOptions(on_contradiction="reset"))
     out["contradicted_one"] = Model.quantized(sure, precision=Precision.uniform(sure, 16))
     return out

@@ -210,6 +210,31 @@ def inference_algo_vmp() -> Any:
 
 
 @case
+def inference_algo_mmp_grid() -> Any:
+    return grid(inference_algo="mmp", inference_horizon=6)
+
+
+@case
+def inference_algo_mmp_num_iter_1() -> Any:
+    return noisy(inference_algo="mmp", inference_horizon=5, num_iter=1)
+
+
+@case
+def inference_algo_mmp_categorical_obs() -> Any:
+    return noisy(inference_algo="mmp", inference_horizon=4, categorical_obs=True)
+
+
+@case
+def inference_horizon_1() -> Any:
+    return noisy(inference_algo="mmp", inference_horizon=1)
+
+
+@case
+def inference_horizon_none() -> Any:
+    return noisy(inference_algo="vmp")
+
+
+@case
 def inference_horizon_of_fpi() -> Any:
     return noisy(inference_horizon=3)
 
@@ -393,13 +418,29 @@ def B_action_dependencies() -> Any:
     )
 
 
-@case
-def B_dependencies() -> Any:
+def dependent(**options: Any) -> Agent:
+    """An agent of two factors, one of which moves as the other lets it."""
     rng = np.random.default_rng(12)
     A, _, C, D = tensors(9, (3, 4), (4, 3), ([0, 1], [1]), (1, 1))
     shapes = [(3, 3, 4, 2), (4, 4, 3)]
     B = [jnp.asarray(np.moveaxis(rng.dirichlet(np.full(s[0], 0.5), size=s[1:]), -1, 0)) for s in shapes]
-    return Agent(A, B, C, D, A_dependencies=[[0, 1], [1]], B_dependencies=[[0, 1], [1]], policy_len=2)
+    options = {"A_dependencies": [[0, 1], [1]], "B_dependencies": [[0, 1], [1]], "policy_len": 2} | options
+    return Agent(A, B, C, D, **options)
+
+
+@case
+def B_dependencies() -> Any:
+    return dependent()
+
+
+@case
+def inference_algo_mmp_B_dependencies() -> Any:
+    return dependent(inference_algo="mmp", inference_horizon=4)
+
+
+@case
+def inference_algo_vmp_B_dependencies() -> Any:
+    return dependent(inference_algo="vmp", inference_horizon=4)
 
 
 @case

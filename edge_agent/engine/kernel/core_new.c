@@ -122,6 +122,18 @@ static int fill_contractions(Core *core, PyObject *pair) {
     return 0;
 }
 
+/* (slots, variational, inverse sums of the rows of B): behind the tensors, whose codes come first in a state */
+static int fill_window(Core *core, PyObject *tuple) {
+    Model *m = &core->model;
+    WindowOptions *w = &m->window;
+    PyObject *sums;
+    if (!PyArg_ParseTuple(tuple, "iiO", &w->slots, &w->variational, &sums) ||
+        !(w->inverse_sums = core_hold(core, sums, 4, 0, NULL)))
+        return -1;
+    window_rows(m);
+    return 0;
+}
+
 /* (gamma, alpha, tie, ln epsilon, num_iter, rules, exact, reset, nearer, ways, first_way, (max_nodes,
  * max_branching, and the thresholds and the penalty of a search)) */
 static int fill_options(Core *core, PyObject *tuple) {
@@ -151,15 +163,15 @@ static const Isa *find_isa(const char *name) {
 int core_fill(Core *core, PyObject *args) {
     Model *m = &core->model;
     Population *p = &core->population;
-    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *contractions, *belief,
-        *action, *energy, *scratch;
+    PyObject *tensors, *a_deps, *b_deps, *alike, *D, *log_E, *first_act, *options, *elimination, *contractions, *window,
+        *belief, *action, *energy, *scratch;
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!O!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
                           &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &PyTuple_Type,
-                          &options, &PyTuple_Type, &elimination, &PyTuple_Type, &contractions, &belief, &action,
-                          &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+                          &options, &PyTuple_Type, &elimination, &PyTuple_Type, &contractions, &PyTuple_Type, &window,
+                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);
@@ -190,7 +202,7 @@ int core_fill(Core *core, PyObject *args) {
         if (i < m->modalities) m->num_obs[i] = t->rows;
     }
     if (fill_outcome_classes(core, &m->outcome_classes, alike) || fill_options(core, options) ||
-        fill_elimination(core, elimination) || fill_contractions(core, contractions))
+        fill_elimination(core, elimination) || fill_contractions(core, contractions) || fill_window(core, window))
         return -1;
     int64_t acts, floats;
     if (!(m->D = core_hold(core, D, 4, 0, NULL)) || !(m->first_act = core_hold(core, first_act, 1, 0, &acts)))

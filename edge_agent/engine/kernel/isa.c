@@ -5,10 +5,10 @@
 #include <stddef.h>
 
 #define STRIPS(kind, isa) kind##_##isa##_4, kind##_##isa##_16, kind##_##isa##_wide
-#define DECLARE(isa) RunStrip STRIPS(strip, isa), STRIPS(search, isa)
-#define BOTH(isa)                                                                                                      \
+#define DECLARE(isa) RunStrip STRIPS(strip, isa), STRIPS(search, isa), STRIPS(window, isa)
+#define KINDS(isa)                                                                                                     \
     {                                                                                                                  \
-        {STRIPS(strip, isa)}, { STRIPS(search, isa) }                                                                  \
+        {STRIPS(strip, isa)}, {STRIPS(search, isa)}, { STRIPS(window, isa) }                                           \
     }
 
 DECLARE(baseline);
@@ -28,9 +28,9 @@ static int has_avx512(void) {
 
 const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, BOTH(avx512), WIDE_AVX512},
-    {"avx2", has_avx2, BOTH(avx2), WIDE_AVX2},
+    {"avx512", has_avx512, KINDS(avx512), WIDE_AVX512},
+    {"avx2", has_avx2, KINDS(avx2), WIDE_AVX2},
 #endif
-    {"baseline", always, BOTH(baseline), WIDE_BASELINE},
+    {"baseline", always, KINDS(baseline), WIDE_BASELINE},
     {.name = NULL},
 };

@@ -7,7 +7,7 @@
 typedef struct {
     const char *name;
     int (*supported)(void);
-    RunStrip *run[2][3]; /* without and with a search: 4, 16 and ``wide`` lanes */
+    RunStrip *run[3][3]; /* plain, with a search, over a window: 4, 16 and ``wide`` lanes */
     int32_t wide;
 } Isa;
 

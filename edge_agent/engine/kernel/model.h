@@ -91,6 +91,14 @@ typedef struct {
     float penalty;
 } SearchOptions;
 
+/* Of inference over a window of ticks (inference_window.h); slots is 0 without it. */
+typedef struct {
+    int32_t slots, variational;
+    int32_t first_row; /* of its rows of bytes, behind the belief codes */
+    int32_t first_sum[MAX_FACTORS];
+    const float *inverse_sums; /* of every row of B, a factor after another: 1 over its sum */
+} WindowOptions;
+
 enum { OBSERVATION = -1 };
 
 /* A node of a search: a belief after an observation, or an action. */
@@ -124,7 +132,7 @@ typedef struct {
     int32_t factors, modalities, policies, states; /* states: of all factors together */
     int32_t num_states[MAX_FACTORS], first_state[MAX_FACTORS], num_controls[MAX_FACTORS];
     int32_t wide_belief[MAX_FACTORS];       /* codes of this factor's beliefs have 16 bits: two rows of bytes a state */
-    int32_t first_code[MAX_FACTORS], codes; /* rows of belief codes: where a factor begins, and all */
+    int32_t first_code[MAX_FACTORS], codes; /* rows of belief codes, where a factor begins; all of a state's bytes */
     int32_t num_obs[MAX_MODALITIES];
     int32_t a_parents[MAX_MODALITIES], a_deps[MAX_MODALITIES][MAX_FACTORS];
     int32_t b_parents[MAX_FACTORS], b_deps[MAX_FACTORS][MAX_FACTORS];
@@ -138,6 +146,7 @@ typedef struct {
     OutcomeClasses outcome_classes;
     Contraction over_states, over_classes;
     Elimination elimination;
+    WindowOptions window;
 } Model;
 
 /* A planning program for a horizon, with or without the epistemic term. */

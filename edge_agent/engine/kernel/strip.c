@@ -1,6 +1,6 @@
-/* One tick of one strip of LANES agents. Compiled once an instruction set and width, and once more with SEARCH for
- * agents that search (search.h): in one function with a search a step would be slower, because what both call is not
- * inlined. See CMakeLists.txt.
+/* One tick of one strip of LANES agents. Compiled once an instruction set and width, once more with SEARCH for agents
+ * that search (search.h), and with WINDOW for those that infer over a window of ticks (inference_window.h): in one
+ * function with these a step would be slower, because what all call is not inlined. See CMakeLists.txt.
  *
  * Planning starts from the beliefs as they are stored, so whoever asks for G later gets what the step used. */
 #include "factors.h"
@@ -8,13 +8,21 @@
 #ifdef SEARCH
 #include "search.h"
 #endif
+#ifdef WINDOW
+#include "inference_window.h"
+#endif
 
 void STRIP(const Model *m, const Strip *s, float *scratch) {
     float *beliefs = scratch, *prior = at(scratch, m->states), *work = at(scratch, 2 * (int64_t)m->states);
     decode(m, s, beliefs);
     if (s->outcomes) {
         predict(m, s, beliefs, prior, work);
-        if (m->factors == 1) infer_bayes(m, s, prior, beliefs, work);
+#ifdef WINDOW
+        if (m->window.slots) infer_window(m, s, prior, beliefs, work);
+        else
+#endif
+            if (m->factors == 1)
+            infer_bayes(m, s, prior, beliefs, work);
         else infer_iterated(m, s, prior, beliefs, work);
     }
     if (!s->plan) return;

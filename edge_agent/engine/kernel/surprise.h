@@ -1,8 +1,8 @@
 /* Contradictions: observations that the model gives no chance (reference.py, contradicts()).
  *
  * What is compared with what the model expects of its own observations: the surprise of the outcomes, which is the
- * free energy where inference is exact, and for fixed-point iteration at most the sum over modalities of the
- * surprise that each is by itself (an iteration that went astray has a free energy, and no contradiction). The
+ * free energy where inference is exact, and for fixed-point iteration and windows at most the sum over modalities of
+ * the surprise that each is by itself (an iteration that went astray has a free energy, and no contradiction). The
  * expected surprise and its variance are sums over the modalities observed. It costs as much as planning one step,
  * so lanes whose free energy is small are not looked at. */
 #ifndef EDGE_AGENT_SURPRISE_H
@@ -39,7 +39,7 @@ static Mask surprising(const Model *m, const Strip *s, const float *prior, Row e
         expected = add(expected, choose(missing, zero, mean));
         variance = add(variance, choose(missing, zero, larger(sub(square, mul(mean, mean)), zero)));
     }
-    if (m->factors == 1 || m->options.exact) surprise = energy;
+    if ((m->factors == 1 && !m->window.slots) || m->options.exact) surprise = energy;
     surprise = choose(less(energy, surprise), energy, surprise);
     Row limit = add(constant(NO_CHANCE), scale(row_sqrt(variance), DEVIATIONS));
     return both(odd, less(add(expected, limit), surprise));

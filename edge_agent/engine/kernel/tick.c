@@ -71,6 +71,15 @@ static Parts parts(const Model *m, int32_t lanes, int32_t strip_rows) {
 
 int64_t tick_bytes(const Model *m, int32_t lanes, int32_t strip_rows) { return 4 * parts(m, lanes, strip_rows).end; }
 
+void window_rows(Model *m) {
+    WindowOptions *w = &m->window;
+    if (!w->slots) return;
+    w->first_row = m->codes;
+    m->codes = 2 * m->codes + 2 + w->slots * (m->factors + 2 * m->modalities);
+    for (int32_t f = 1; f < m->factors; f++)
+        w->first_sum[f] = w->first_sum[f - 1] + m->num_states[f - 1] * m->num_controls[f - 1];
+}
+
 static int64_t agent_at(const Tick *c, int64_t i) { return c->agents ? c->agents[i] : i; }
 
 static uint8_t *byte_of(uint8_t *base, const Population *p, int32_t rows, int64_t agent, int32_t row) {
@@ -191,6 +200,8 @@ static int width_of(const Population *p, int64_t left) {
     return left <= 4 || cached < 16 ? 0 : left <= 16 || cached < p->isa->wide ? 1 : 2;
 }
 
+static int strip_kind(const Model *m) { return m->window.slots ? 2 : m->options.search.max_nodes ? 1 : 0; }
+
 /* A piece is up to TILE agents of the call. */
 static void run_piece(void *context, int64_t piece, int32_t thread) {
     Tick *c = context;
@@ -203,7 +214,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
         int kind = width_of(p, left);
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
-        run_strip(c, first, active, w, p->isa->run[p->model->options.search.max_nodes > 0][kind], scratch);
+        run_strip(c, first, active, w, p->isa->run[strip_kind(p->model)][kind], scratch);
         first += active;
     }
     if (counted) atomic_fetch_add((_Atomic int64_t *)&c->contradictions, counted);

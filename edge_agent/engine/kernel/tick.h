@@ -45,6 +45,7 @@ typedef struct {
 
 int64_t integer_at(const Table *t, int64_t tick, int64_t agent, int64_t column);
 int64_t tick_bytes(const Model *m, int32_t lanes, int32_t strip_rows); /* scratch of a thread */
+void window_rows(Model *m); /* once tensors and window.slots are there: makes room behind the belief codes */
 void tick_run(Tick *tick);
 
 #endif

@@ -174,6 +174,7 @@ def explained(
         "policies": len(found.options),
         "options": [_rounded(asdict(option)) for option in found.options[:MAX_OPTIONS]],
         "chosen": found.chosen,
+        "window": found.window,
         "held_safe": bool((step.actions[row] < 0).any()),
     }
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.engine import Population, reference
+from edge_agent.engine import Population, boundary, reference
 from edge_agent.engine.binding import Binding
 from edge_agent.errors import ConfigError
 from edge_agent.runtime.population import models
@@ -40,6 +40,7 @@ class Option:
 class Explanation:
     """One decision of one agent; ``beliefs`` are (state, probability) of each factor, the likeliest first.
 
+    ``window``: ticks that it inferred over, this one included; None of an agent that filters.
     ``learned``: agents' ticks that were counted, and how often new codes had been made when this was decided;
     ``delivered``: the same decision under the delivered codes. None where nothing is learned.
     """
@@ -50,6 +51,7 @@ class Explanation:
     beliefs: dict[str, list[tuple[str, float]]]
     options: list[Option]
     chosen: list[Any]
+    window: int | None = None
     learned: dict[str, int] | None = None
     delivered: Explanation | None = None
 
@@ -119,6 +121,7 @@ def _decision(
         },
         options=sorted(options, key=lambda option: -option.posterior),
         chosen=_values(binding, actions),
+        window=boundary.window_ticks(population, agent),
     )
 
 

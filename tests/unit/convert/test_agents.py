@@ -252,3 +252,18 @@ def test_an_agent_that_searches_is_converted_and_reads_the_cue_first(command: An
         agent = Population(model, 1)
         assert agent.step(np.array([[0, 0, 0]]))[0, 0] == 3
         assert agent.step(np.array([[3, 0, side]]))[0, 0] == side + 1
+
+
+@pytest.mark.parametrize("algorithm", ["mmp", "vmp"])
+def test_an_agent_that_infers_over_a_window_is_converted(
+    algorithm: str, command: Any, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "maze.npz", tmp_path / "maze.eab"
+    options = {"sophisticated": False, "inference_algo": algorithm, "inference_horizon": 3}
+    np.savez(source, **maze(**options))
+    status, result, errors = command("convert", source, "-o", out)
+    assert (status, errors) == (0, "")
+    assert result["evaluation"]["clear_agreement"] == 1.0
+    assert result["evaluation"]["max_posterior_kl"] <= 1e-2
+    model = Model.load(out)
+    assert (model.options.inference_algo, model.slots) == (algorithm, 3)

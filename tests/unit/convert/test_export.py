@@ -100,7 +100,16 @@ def test_same_agent_same_bytes(tmp_path: Path) -> None:
     [
         (jax_agent(), 2, "batch 2, expected 0 to 1"),
         (jax_agent(preprocess_fn=len), 0, "agent: preprocess_fn is set: the device cannot run Python code"),
-        (jax_agent(inference_algo="mmp"), 0, "agent: inference_algo='mmp': it infers over a window"),
+        (
+            jax_agent(inference_algo="bp"),
+            0,
+            "agent: inference_algo='bp': the engine has fpi, ovf and exact, and",
+        ),
+        (
+            jax_agent(inference_algo="mmp", categorical_obs=True),
+            0,
+            "agent: inference_algo='mmp' with categorical_obs=True: the engine has fpi",
+        ),
         (jax_agent(learn_B=True), 0, "agent: learn_B=True with learning_mode='online': its tables change"),
         (jax_agent(D=[np.full((2, 5), -0.2), np.full((2, 2), 0.5)]), 0, "D_0: entry (0,) is -0.2"),
     ],

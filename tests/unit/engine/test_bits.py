@@ -45,6 +45,8 @@ OPTIONAL = {
         {"sophisticated": True, "gamma": 2.0, "si_max_nodes": 200, "si_observation_prune_threshold": 0.02},
         8,
     ),
+    "window": ({"inference_algo": "mmp", "inference_horizon": 4, "num_iter": 5}, 8),
+    "variational window": ({"inference_algo": "vmp", "inference_horizon": 3, "num_iter": 5}, 16),
     "reset": ({"on_contradiction": "reset", "num_iter": 3}, 16),
 }
 

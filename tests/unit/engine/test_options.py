@@ -22,7 +22,13 @@ FILE = Path("model.npz")  # what messages call it
     [
         ({"sampling_mode": "best"}, "sampling_mode: 'best', expected one of full, marginal"),
         ({"action_selection": "random"}, "action_selection: 'random', expected one of deterministic, stoch"),
-        ({"inference_algo": "vmp"}, "inference_algo: 'vmp', expected one of fpi, exact"),
+        ({"inference_algo": "bp"}, "inference_algo: 'bp', expected one of fpi, exact, mmp, vmp"),
+        ({"inference_horizon": 129}, "inference_horizon: 129, expected an integer from 1 to 128"),
+        ({"inference_algo": "mmp", "sophisticated": True}, "sophisticated: True, expected false with"),
+        (
+            {"inference_algo": "vmp", "on_contradiction": "reset"},
+            "on_contradiction: 'reset', expected 'keep' with 'vmp'",
+        ),
         ({"on_contradiction": 1}, "on_contradiction: 1, expected one of keep, reset"),
         ({"gamma": -1.0}, "gamma: -1.0, expected a number from 0 to 1e+06"),
         ({"alpha": float("nan")}, "alpha: nan, expected a number from 0 to 1e+06"),

@@ -2,7 +2,7 @@
 
 ``tests/golden/spm/spm.npz`` holds dot_a to dot_e and vbx_test_1a of ``test/matlab_crossval/output`` in
 https://github.com/infer-actively/pymdp (MIT licence), indices counted from 0. The agent of vbx_test_1a infers
-over a window of three observations, so its actions are compared and not its beliefs.
+over a window of three observations: its actions are compared here, its beliefs in ``test_spm_messages``.
 """
 
 from pathlib import Path

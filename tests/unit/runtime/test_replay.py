@@ -19,7 +19,7 @@ TICKS, AGENTS = 20, 5
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> Model:
-    """Return a model whose agents score policies, or, if the parameter says so, search."""
+    """Return a model whose agents score policies; by the parameter over a window, or they search."""
     rng = np.random.default_rng(3)
     likelihood = rng.dirichlet(np.ones(4), size=3).T
     transition = rng.dirichlet(np.ones(3), size=(3, 2)).transpose(2, 0, 1)
@@ -27,6 +27,9 @@ def model(request: pytest.FixtureRequest) -> Model:
     preferred = [rng.normal(size=4)]
     if getattr(request, "param", "policies") == "policies":
         return Model.from_arrays([likelihood], [transition], preferred, policy_len=2, meta=meta)
+    if request.param == "window":
+        options = AgentOptions(inference_algo="mmp", inference_horizon=4)
+        return Model.from_arrays([likelihood], [transition], preferred, options=options, meta=meta)
     searched = AgentOptions(sophisticated=True, gamma=1.0, si_horizon=3, si_entropy_stop_threshold=0.0)
     return Model.quantized(model_arrays([likelihood], [transition], preferred, options=searched), meta=meta)
 
@@ -80,7 +83,7 @@ def recording(model: Model) -> list[dict[str, Any]]:
     return entries
 
 
-@pytest.mark.parametrize("model", ["policies", "search"], indirect=True)
+@pytest.mark.parametrize("model", ["policies", "search", "window"], indirect=True)
 def test_every_decision_comes_out_again(model: Model, recording: list[dict[str, Any]]) -> None:
     found = replay(recording, lambda path, digest: model)
     assert found.difference is None
@@ -179,3 +182,19 @@ def test_of_a_search_the_next_step_is_explained(model: Model, recording: list[di
 
     replay(recording, lambda path, digest: model, watch)
     assert seen == [3]
+
+
+@pytest.mark.parametrize("model", ["window"], indirect=True)
+def test_an_explanation_says_over_how_many_ticks_was_inferred(
+    model: Model, recording: list[dict[str, Any]]
+) -> None:
+    ticks: dict[int, int | None] = {}
+
+    def watch(name: str, tick: int, moment: Moment) -> bool:
+        if 2 in moment.agents:
+            ticks[tick] = explain(moment, 2).window
+        return False
+
+    replay(recording, lambda path, digest: model, watch)
+    assert ticks[0] == 2  # one tick before the recording
+    assert max(tick for tick in ticks.values() if tick) == 4

@@ -19,6 +19,7 @@ from edge_agent.engine import induction, novelty, reference, sophisticated, spar
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.reference import Beliefs, Float
 from edge_agent.engine.sparse import Sparse, Weights
+from edge_convert.measure.window_oracle import WindowOracle
 
 Int = NDArray[np.int64]
 
@@ -53,22 +54,28 @@ class Oracle:
         self._novelty = novelty.gains(model)
         self._levels, self._leaves = _prefixes(model.policies)
         self._order: dict[int, Any] = {}
+        self._windows = WindowOracle(model, agents) if model.options.windowed else None
         self.restart()
 
     def restart(self) -> None:
         """Begin anew from D."""
         self._prior: Beliefs = [np.tile(d, (self._agents, 1)) for d in self._model.D]
         self._qs: Beliefs = list(self._prior)
+        if self._windows is not None:
+            self._windows.restart()
 
     def follow(self, other: Oracle) -> None:
         """Take over the beliefs of other agents; what is predicted from them is one's own."""
         self._qs = list(other._qs)
+        if self._windows is not None and other._windows is not None:
+            self._windows.follow(other._windows)
 
     def infer(self, outcomes: Int, soft: Mapping[int, Float] | None = None) -> Beliefs:
         """Return the posteriors [N, S_f] after outcomes [N, M], or distributions [N, O_m] in their place."""
-        model = self._model
         logs = self._likelihoods(outcomes, soft or {})
-        if model.options.inference_algo == "exact":
+        if self._windows is not None:
+            self._qs = self._windows.infer(logs)
+        elif self._model.options.inference_algo == "exact":
             self._qs = self._exact(logs)
         else:
             self._qs = self._iterated(logs)
@@ -83,7 +90,10 @@ class Oracle:
 
     def act(self, actions: Int) -> None:
         """Predict the next priors from the actions [N, F] that were executed."""
-        self._prior = self._predicted(self._qs, actions)
+        if self._windows is not None:
+            self._windows.act(actions)
+        else:
+            self._prior = self._predicted(self._qs, actions)
 
     def policy_posterior(self, G: Float) -> Float:
         """Return q(pi) [N, P] for G [N, P]."""

@@ -10,13 +10,14 @@ without them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_convert.pymdp import pymdp_options
+from edge_convert.pymdp.live_window import LiveWindow, infers_over_window
 
 _WITHOUT = {
     "preprocess_fn": None,
@@ -77,20 +78,28 @@ class JaxAgent:
         self._key = jax.random.PRNGKey(seed)
         kind = pymdp_options.class_of(agent) or type(agent)
         self._decide, self._predict = _compiled(kind, self._agent, policy_search)
+        self._window = LiveWindow(self._agent) if infers_over_window(self._agent) else None
         self.begin()
 
     def begin(self) -> None:
         """Start from D."""
         self._prior = self._agent.D
         self._qs: Any = None
+        if self._window is not None:
+            self._window.begin()
 
     def decide(self, observation: Observation) -> Decided:
         """Infer, plan and choose."""
         np_of = self._jax.numpy
         size = self._agent.batch_size
-        given = [np_of.broadcast_to(np_of.asarray(o), (size, 1, *np.shape(o))) for o in observation]
+        beside: Mapping[str, Any] = {}
+        if self._window is None:
+            given = [np_of.broadcast_to(np_of.asarray(o), (size, 1, *np.shape(o))) for o in observation]
+        else:
+            given, beside = self._window.observe(observation)
+            self._prior = self._window.prior
         self._key, key = self._jax.random.split(self._key)
-        self._qs, G, q_pi, action = self._decide(self._agent, given, self._prior, key)
+        self._qs, G, q_pi, action = self._decide(self._agent, given, self._prior, beside, key)
         n = self._batch
         return Decided(
             [np.asarray(q[n, -1], np.float64) for q in self._qs],
@@ -101,6 +110,9 @@ class JaxAgent:
 
     def act(self, action: NDArray[np.int64]) -> None:
         """Take ``action`` as executed."""
+        if self._window is not None:
+            self._window.act(action, self._qs)
+            return
         np_of = self._jax.numpy
         given = np_of.broadcast_to(np_of.asarray(action, np_of.int32), (self._agent.batch_size, len(action)))
         self._prior = self._predict(self._agent, given, self._qs)
@@ -117,8 +129,8 @@ def _compiled(kind: Any, agent: Any, policy_search: Any) -> tuple[Callable[..., 
     """
     import jax
 
-    def decide(agent: Any, observation: Any, prior: Any, key: Any) -> Any:
-        qs = kind.infer_states(agent, observation, empirical_prior=prior)
+    def decide(agent: Any, observation: Any, prior: Any, beside: Any, key: Any) -> Any:
+        qs = kind.infer_states(agent, observation, empirical_prior=prior, **beside)
         if policy_search is None:
             q_pi, G = kind.infer_policies(agent, qs)
         else:
@@ -132,7 +144,7 @@ def _compiled(kind: Any, agent: Any, policy_search: Any) -> tuple[Callable[..., 
     try:
         hash(jax.tree_util.tree_structure(agent))
     except TypeError:
-        bound = jax.jit(lambda observation, prior, key: decide(agent, observation, prior, key))
+        bound = jax.jit(lambda *given: decide(agent, *given))
         ahead = jax.jit(lambda action, qs: predict(agent, action, qs))
         return lambda _, *given: bound(*given), lambda _, *given: ahead(*given)
     key = kind, policy_search

@@ -60,17 +60,22 @@ def _learns(name: str) -> Callable[[Any], str | None]:
     return found
 
 
-def _sequences(agent: Any) -> str | None:
-    algorithm = str(getattr(agent, "inference_algo", "fpi"))
-    known = algorithm.lower() in ("fpi", "ovf", "exact", "vanilla")
-    return None if known else f"inference_algo={algorithm!r}"
+def _unlike_filter(agent: Any) -> str | None:
+    algorithm = str(getattr(agent, "inference_algo", "VANILLA"))
+    return None if algorithm == "VANILLA" else f"inference_algo={algorithm!r}"
+
+
+def _unknown_inference(agent: Any) -> str | None:
+    algorithm, soft = str(getattr(agent, "inference_algo", "fpi")), getattr(agent, "categorical_obs", False)
+    if algorithm in ("mmp", "vmp"):
+        return f"inference_algo={algorithm!r} with categorical_obs=True" if soft else None
+    return None if algorithm in ("fpi", "ovf", "exact") else f"inference_algo={algorithm!r}"
 
 
 CARRIED = Treatment("carried", "by its name")
 _ARRAYS = Treatment("carried", "the arrays of the agent that batch= names")
 _SHAPES = Treatment("derived", "from the arrays")
 _NO_LEARNING = Treatment("no effect", "pymdp 1.x does not use it")
-_SMOOTHS_ONLY = Treatment("no effect", "of mmp and vmp alone, which are refused")
 _FREEZE = (
     "its tables change while it runs, a bundle's do not; learn first, then export an agent with {0}=False"
 )
@@ -111,10 +116,10 @@ JAX: Mapping[str, Treatment] = {
     "sampling_mode": CARRIED,
     "inference_algo": Treatment(
         "refused",
-        "it infers over a window of observations, the engine filters; use inference_algo='fpi' or 'exact'",
-        _sequences,
+        "the engine has fpi, ovf and exact, and mmp and vmp over windows of outcomes (categorical_obs=False)",
+        _unknown_inference,
     ),
-    "inference_horizon": _SMOOTHS_ONLY,
+    "inference_horizon": Treatment("carried", "with mmp and vmp; None as the 32 ticks of pymdp's rollout"),
     "num_iter": CARRIED,
     "batch_size": Treatment("derived", "batch= says which agent"),
     "learning_mode": Treatment("no effect", "of its own: see learn_A and learn_B"),
@@ -189,8 +194,9 @@ LEGACY: Mapping[str, Treatment] = {
     "sampling_mode": CARRIED,
     "inference_algo": Treatment(
         "refused",
-        "it infers over a window of observations, the engine filters; use inference_algo='VANILLA'",
-        _sequences,
+        "it infers over a window for each policy, the engine filters; use inference_algo='VANILLA', or mmp "
+        "of pymdp.agent.Agent",
+        _unlike_filter,
     ),
     "inference_params": Treatment(
         "carried", "num_iter; refused where dF_tol changes a belief: ``pymdp_source``"

@@ -19,6 +19,7 @@ from edge_convert.measure.agent_fidelity import TraceHistory
 from edge_convert.measure.decisions import divergence
 from edge_convert.measure.oracle import Oracle
 from edge_convert.pymdp import pymdp_options
+from edge_convert.pymdp.live_window import horizon, infers_over_window
 from edge_convert.readers import sparse_npz
 from edge_convert.readers.agent_trace import AgentTrace
 
@@ -54,6 +55,9 @@ def read_jax(agent: Any, batch: int, meta: dict[str, Any], without: Collection[s
             out[name] = _one(getattr(agent, name), batch).reshape(())
     _scalars(out, agent, (*_SCALARS, "use_inductive", "num_iter", "inductive_depth"))
     out["inference_algo"] = np.array("fpi")  # pymdp's ovf, and its exact for one factor, filter as fpi does
+    if infers_over_window(agent) and "inference_algo" not in without:
+        out["inference_algo"] = np.array(agent.inference_algo)
+        out["inference_horizon"] = np.array(horizon(agent))
     if getattr(agent, "use_inductive", False):
         out |= _tensors("I", agent.I, batch)
     if getattr(agent, "use_param_info_gain", False):

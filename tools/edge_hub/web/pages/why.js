@@ -15,6 +15,7 @@ export function Why({ result }) {
         ["Tick", `${format.whole(result.tick)}${result.within_tick ? ", still open" : ""}`],
         ["Observed", observed],
         ["Did", result.held_safe ? `its safe value; chose ${actions(result, result.chosen)}` : actions(result, result.chosen)],
+        ...(result.window ? [["Inferred over", `the last ${format.whole(result.window)} ticks`]] : []),
         ["Surprise", result.free_energy === null ? "" : `${format.number(result.free_energy)} nat`],
         ["What the next best needed", needed(result)],
       ]}
