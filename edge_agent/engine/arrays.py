@@ -160,6 +160,7 @@ def model_arrays(
         else validation.priors(validation.tensors("E", [E]), [len(plans)], "E")[0]
     )
     validation.search(chosen, plans, habits, states)
+    validation.window(chosen, tensors_a, states)
     more = (*(counts_a or ()), *(counts_b or ()), *(ways or ()))
     for array in (*tensors_a, *tensors_b, *tensors_c, *tensors_d, habits, plans, *more):
         array.setflags(write=False)

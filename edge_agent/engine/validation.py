@@ -24,6 +24,8 @@ MAX_FACTORS = 16
 MAX_MODALITIES = 64
 NODE_BYTES = 32  # of a search's node in the kernel, without its belief
 MAX_SEARCH_BYTES = 2**26
+MAX_WINDOW_BYTES = 2**26
+ROW_BYTES = 256  # of scratch memory: a float of 64 lanes
 MAX_PREFERENCE = 1e30  # sums over a policy stay within float32
 
 Float = NDArray[np.float64]
@@ -208,6 +210,20 @@ def search(options: AgentOptions, plans: NDArray[np.int64], habits: Float, state
         )
     if (habits != habits[0]).any():
         raise ModelError("E: a sophisticated search has no prior over policies, expected none")
+
+
+def window(options: AgentOptions, A: Sequence[Weights], states: Sequence[int]) -> None:
+    """Check that messages over a window of ticks fit the scratch memory of a thread."""
+    if not options.windowed:
+        return
+    joint = sum(math.prod(a.shape[1:]) for a in A if a.ndim > 2)
+    rows = 2 * sum(states) + (2 * sum(states) + joint if joint else 0)
+    room = options.inference_horizon * rows * ROW_BYTES
+    if room > MAX_WINDOW_BYTES:
+        raise ModelError(
+            f"inference_horizon: {options.inference_horizon} ticks of {sum(states)} states need {room} "
+            f"bytes, at most {MAX_WINDOW_BYTES}"
+        )
 
 
 def policy_count(controls: Sequence[int], policy_len: int) -> None:

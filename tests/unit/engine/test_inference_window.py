@@ -19,7 +19,7 @@ from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.population import Population
 from edge_agent.engine.precision import Precision
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, ModelError
 from edge_agent.memory.arena import total
 
 CASES = ("one factor", "sparse", "sparse around a background", "several factors", "shared parents")
@@ -173,6 +173,16 @@ def test_memory_of_a_window_is_planned() -> None:
     assert columns["belief"].shape[1] == 2 * states + 2 + 6 * (factors + 2 * modalities)
     assert Population(model, 64).nbytes == total(Population.columns(model, 64))
     assert total(Population.columns(model, 64)) > total(Population.columns(filtered, 64))
+
+
+def test_a_window_that_needs_too_much_memory_is_refused_with_the_bytes_it_needs() -> None:
+    A, B = [np.full((2, 700), 0.5)], [np.full((700, 700, 1), 1 / 700)]
+    options = AgentOptions(inference_algo="vmp", inference_horizon=128)
+    words = "inference_horizon: 128 ticks of 1400 states need 91750400 bytes, at most 67108864"
+    assert model_arrays(A, B, options=options).options == options
+    large = [np.full((2, 1400), 0.5)], [np.full((1400, 1400, 1), 1 / 1400)]
+    with pytest.raises(ModelError, match=words):
+        model_arrays(*large, options=options)
 
 
 def test_what_a_window_does_not_keep_is_refused() -> None:

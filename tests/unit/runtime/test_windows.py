@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from edge_agent.config.peer_records import ShareConfig
 from edge_agent.config.records import ObserveConfig, PopulationConfig
 from edge_agent.engine import Population
+from edge_agent.engine.counts.concentrations import Concentrations
 from edge_agent.engine.inference_window import InferenceWindow
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions
@@ -119,3 +121,14 @@ def test_what_a_window_does_not_keep_is_refused_by_name(
     line = rf"population\[0\]\.{key}, expected none: rooms\.eab infers over a window of ticks \(mmp\)"
     with pytest.raises(ConfigError, match=line):
         prepared(model, observe, **more)
+
+
+def test_agents_with_a_window_do_not_learn(model: Model) -> None:
+    arrays = model.arrays()
+    pA = [np.asarray(a) + 0.1 for a in arrays.A]
+    learns = replace(model, learning=Concentrations.of(model, pA=pA).stored())
+    assert prepared(learns).model is learns
+    with pytest.raises(
+        ConfigError, match=r"population\[0\]\.learn: found 'population', expected none: rooms"
+    ):
+        prepared(learns, learn="population", learn_every=5)
