@@ -12,6 +12,7 @@ Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -101,7 +102,8 @@ class Population:
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.depth, True
         self.added: Mapping[int, ArrayLike] | None = None
-        self._core = kernel_args.core(model, arrays, size, threads, seed)
+        self._changing = changing
+        self._core = kernel_args.core(self._running(model), arrays, size, threads, seed)
         self._plan()
 
     @staticmethod
@@ -298,8 +300,12 @@ class Population:
             self.added = added
             self._plan()
 
+    def _running(self, model: StoredModel) -> StoredModel:
+        """Return the model as the kernel computes with it: nothing is derived from tensors that change."""
+        return replace(model, changing=True) if self._changing and not model.changing else model
+
     def _plan(self) -> None:
-        plan = self._preferring.plan(self.horizon, self.epistemic)
+        plan = self._running(self._preferring).plan(self.horizon, self.epistemic)
         self._core.set_plan(
             plan.ops, plan.fold, plan.lists, plan.values, plan.penalties, self.horizon, *self._selection
         )
@@ -376,7 +382,7 @@ class Population:
         """Go on with ``model``, shaped as the delivered one; its tables are written into ``tables``."""
         tick, contradictions, added = self.tick, self.contradictions, self.added
         given = {**self._arrays, "tables": tables}
-        self._core = kernel_args.core(model, given, self.size, self.threads, self.seed)
+        self._core = kernel_args.core(self._running(model), given, self.size, self.threads, self.seed)
         self._core.tick, self._core.contradictions = tick, contradictions
         self.model, self._preferring = model, model.preferring(added) if added else model
         self._plan()
