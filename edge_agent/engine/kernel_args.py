@@ -100,7 +100,7 @@ def columns(
     tiles = -(-size // wide)
     scratch = scratch_floats(model)
     if changing:  # what is delivered may run beside it
-        model = replace(model, changing=True)
+        model = running(model, changing)
         scratch = max(scratch, scratch_floats(model))
     return (
         Column("belief", (tiles, rows, wide), np.uint8),
@@ -111,6 +111,11 @@ def columns(
         Column("weights", (weight_count(model),), np.int16),
         Column("scratch", (threads, scratch), np.float32),
     )
+
+
+def running(model: StoredModel, changing: bool) -> StoredModel:
+    """Return the model as the kernel computes with it: nothing is made at load of tensors that change."""
+    return replace(model, changing=True) if changing and not model.changing else model
 
 
 def core(

@@ -12,7 +12,6 @@ Columns lie in tiles of lanes: [tile, code byte, lane], 64 lanes a tile, or 16 o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -102,7 +101,7 @@ class Population:
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.depth, True
         self.added: Mapping[int, ArrayLike] | None = None
-        self._changing = changing
+        self._running = partial(kernel_args.running, changing=changing)
         self._core = kernel_args.core(self._running(model), arrays, size, threads, seed)
         self._plan()
 
@@ -299,10 +298,6 @@ class Population:
             self._preferring = self.model.preferring(added) if added else self.model
             self.added = added
             self._plan()
-
-    def _running(self, model: StoredModel) -> StoredModel:
-        """Return the model as the kernel computes with it: nothing is derived from tensors that change."""
-        return replace(model, changing=True) if self._changing and not model.changing else model
 
     def _plan(self) -> None:
         plan = self._running(self._preferring).plan(self.horizon, self.epistemic)
