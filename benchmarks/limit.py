@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from edge_agent.engine import contraction, planning
 from edge_agent.engine.model import Model
-from edge_agent.engine.storage import Tensor
 
 ITERATIONS = 2
-XLOG2X, EXP, CODE = 13, 15, 13
+XLOG2X, EXP, CODE, PACK = 13, 15, 13, 8
 
 
-def _applied(tensor: Tensor, rows: int) -> float:
-    """Multiply-adds of ``rows`` rows, two operations each."""
+def _applied(model: Model, number: int, rows: int) -> float:
+    """Multiply-adds of ``rows`` rows of a tensor, two operations each; in integers two columns at once."""
+    tensor = model.tensors[number]
+    if number in model.integers:
+        return float(rows * tensor.width)
     return 2 * len(tensor.codes) * rows / tensor.rows
 
 
@@ -25,18 +27,26 @@ def operations(model: Model) -> float:
     """Return vector operations a lane for inference and planning."""
     states = sum(model.num_states)
     total = states * 6.0  # decoding: widen, convert, square, square, sum, normalise
-    for b, mixed in zip(model.B, model.mixed[len(model.A) :], strict=False):
-        total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
+    for i, (b, mixed) in enumerate(zip(model.B, model.mixed[len(model.A) :], strict=False), len(model.A)):
+        if i in model.integers:  # lanes of a control together
+            total += _applied(model, i, model.integers[i]) + PACK * b.width
+        else:
+            total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
     total += states * (2 + 1 + CODE + 2)  # sum and largest; scale, code, round, narrow
     total += states * 5.0  # and decoded again: whole number, square, square, sum, normalise
     total += _iterated(model)
     plan = model.plan(model.policy_len, True)
     for op, first, second, count, *rest in plan.ops.tolist():
         if op == planning.EXPAND:
-            total += _applied(model.tensors[first], count) + (2 * count if rest[2] >= 0 else 0)
+            total += _applied(model, first, count) + (2 * count if rest[2] >= 0 else 0)
         elif op == planning.ENTROPY:
-            tensor = model.tensors[first]
-            total += _applied(tensor, tensor.rows) + tensor.rows * (XLOG2X + 1)
+            product = model.product_of(first)
+            rows = model.tensors[first].rows // (product.groups if product else 1)
+            total += _applied(model, first, rows) + rows * (XLOG2X + 1)
+        elif op == planning.XLOG2X:
+            total += _applied(model, first, count) + count * XLOG2X
+        elif op == planning.PACK:
+            total += PACK * first
         elif op == planning.JOINT:
             total += count * rest[1]
         elif op == planning.DOT:

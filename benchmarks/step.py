@@ -1,4 +1,4 @@
-"""What a step costs, beside NumPy's, on the five golden models.
+"""What a step costs, beside NumPy's, on the five golden models; dense models beside floats.
 
 pymdp stands beside it in `benchmarks.peers`, which needs an environment of its own. The loop that ours is
 compared with is ``engine/reference.py``: NumPy in float64, one agent after the other. Each side has one core,
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import limit
+from benchmarks import dense, limit
 from benchmarks.cases import run
 from benchmarks.figures import MORE, Figure, at_least, at_most
 from benchmarks.numpy_step import NumpyStep
@@ -184,6 +184,8 @@ def limit_case() -> Iterator[Figure]:
 
 CASES: dict[str, Callable[[], Iterator[Figure]]] = {
     **{name: partial(model_case, name) for name in MODELS},
+    "dense_T1": partial(dense.case, 1),
+    "dense_T2": partial(dense.case, 2),
     "numpy": numpy_case,
     "threads": threads_case,
     "scale": scale_case,

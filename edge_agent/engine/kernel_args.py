@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge_agent.engine._kernel as _kernel
+from edge_agent.engine.integer_weights import packed_rows
 from edge_agent.engine.isa import chosen
 from edge_agent.engine.kernel_tables import background_of, base_tables, floats, logarithm, tables
+from edge_agent.engine.kernel_weights import integer_weights, spread_of, weight_count
 from edge_agent.engine.options import TIE
 from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.stored_model import StoredModel
@@ -29,7 +31,13 @@ def strip_rows(model: StoredModel) -> int:
     widest = max(t.width for t in (*model.A, *model.B))
     over_states, over_classes = model.contractions
     patterns = max(len(mixed.pattern) for mixed in model.mixed)
-    predicting, reset = 2 * widest + patterns, model.options.on_contradiction == "reset"
+    packing = [  # beliefs and prediction of lanes with the same control, and the former's integers
+        b.width + packed_rows(b.width) + n
+        for i, (b, n) in enumerate(zip(model.B, model.num_states, strict=True), len(model.A))
+        if i in model.integers
+    ]
+    predicting = 2 * widest + max(patterns, *packing, 0)
+    reset = model.options.on_contradiction == "reset"
     settling = 3 * states + over_states.rows
     if model.outcome_classes.patterns:  # and, for agents with soft outcomes, what states came out as
         settling = states + max(settling, 5 * int(model.outcome_classes.classes.sum()) + over_classes.rows)
@@ -94,25 +102,33 @@ def columns(
     wide, rows = lanes(size), model.state_rows
     tiles = -(-size // wide)
     scratch = scratch_floats(model)
-    if changing:
-        scratch = max(scratch, scratch_floats(replace(model, changing=True)))
+    if changing:  # what is delivered may run beside it
+        model = running(model, changing)
+        scratch = max(scratch, scratch_floats(model))
     return (
         Column("belief", (tiles, rows, wide), np.uint8),
         *(TickBase.columns(tiles, rows, wide) if redecides else ()),
         Column("action", (tiles, len(model.B), wide), np.uint8),
         Column("free_energy", (size,), np.float32),
         Column("tables", (table_floats(model),), np.float32),
+        Column("weights", (weight_count(model),), np.int16),
         Column("scratch", (threads, scratch), np.float32),
     )
+
+
+def running(model: StoredModel, changing: bool) -> StoredModel:
+    """Return the model as the kernel computes with it: nothing is made at load of tensors that change."""
+    return replace(model, changing=True) if changing and not model.changing else model
 
 
 def core(
     model: StoredModel, arrays: Mapping[str, NDArray[Any]], size: int, threads: int, seed: int
 ) -> _kernel.Core:
     """Return the kernel's side of a population, with ``arrays`` by name."""
+    weights = integer_weights(model, arrays["weights"])
     return _kernel.Core(
         chosen().name,
-        tuple(tensor(model, i, arrays["tables"]) for i in range(len(model.tensors))),
+        tuple((*tensor(model, i, arrays["tables"]), *w[:3]) for i, w in enumerate(weights)),
         model.A_deps,
         model.B_deps,
         model.outcome_classes,
@@ -132,6 +148,7 @@ def core(
         size,
         threads,
         seed & (2**64 - 1),
+        spread_of(weights),
     )
 
 

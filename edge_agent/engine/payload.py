@@ -19,7 +19,7 @@ from edge_agent.engine import storage, validation
 from edge_agent.engine.arrays import Deps, all_policies, model_arrays
 from edge_agent.engine.learning import Learning
 from edge_agent.engine.options import BEFORE_OPTIONS, RULES, AgentOptions
-from edge_agent.engine.planning import Folds, groups_of
+from edge_agent.engine.policy_tree import Folds, groups_of
 from edge_agent.engine.sparse import Sparse, Weights, column_sums
 from edge_agent.engine.storage import Tensor
 from edge_agent.engine.stored_model import StoredModel

@@ -2,10 +2,10 @@
 
 Theory of operation. What a modality with several parents promises is computed from the joint beliefs of its
 parents: as many products as joint states. States of a factor whose columns are the same in every modality of
-the group (``planning.groups_of``) give the same outcomes, utility and ambiguity, so their beliefs are added
-first and the joint is one of classes. Unlike in ``outcome_classes`` no outcome is known yet, so classes are
-fewer states than there. Where policies share beliefs, parents are then summed out in steps (``plan_steps``),
-and tensors and vectors are laid out for them.
+the group (``policy_tree.groups_of``) give the same outcomes, utility and ambiguity, so their beliefs are
+added first and the joint is one of classes. Unlike in ``outcome_classes`` no outcome is known yet, so classes
+are fewer states than there. Where policies share beliefs, parents are then summed out in steps
+(``plan_steps``), and tensors and vectors are laid out for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.arrays import Deps
 from edge_agent.engine.plan_steps import Steps, steps_of
-from edge_agent.engine.planning import Folds, Merged
+from edge_agent.engine.policy_tree import Folds, Merged
 from edge_agent.engine.storage import Tensor
 
 GAIN = 0.7  # joint classes must be fewer than this part of joint states

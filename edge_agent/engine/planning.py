@@ -23,17 +23,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.integer_weights import packed_rows
+from edge_agent.engine.plan_products import Product
+from edge_agent.engine.policy_tree import Merged, PolicyTree
+from edge_agent.engine.row_allocation import Op, Ref, with_rows
 from edge_agent.errors import ModelError
 
-COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT, OUTCOMES = range(11)
-WORDS = 8
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT, OUTCOMES, PACK, XLOG2X = range(13)
+XLOG2X_UNIT = math.log(2) / 2**23  # of the kernel's x log2 x, in nats
 LISTED_COST = 1.15  # of a listed entry beside a dense one, as storage.ENTRY_COST
 
 
@@ -57,66 +59,20 @@ class Program(NamedTuple):
         return self.ops.nbytes + self.fold.nbytes + self.lists.nbytes
 
 
-@dataclass(frozen=True)
-class Folds:
-    """Per modality group: its parents, ``utility`` [1 or T, joint states], ``ambiguity`` [joint states]."""
-
-    groups: tuple[tuple[int, ...], ...]
-    utility: tuple[NDArray[np.float32], ...]
-    ambiguity: tuple[NDArray[np.float32], ...]
+_Vector = tuple[int, list[int] | None]
+"""Where it is in ``fold``, and the states that it lists."""
 
 
-class Merged(NamedTuple):
-    """Classes of the states of a group's parents, and the group's tensors and folds over joint classes.
+class _ProductTerms(NamedTuple):
+    """Of a factor's product: its tensor, and where ``fold`` has the entropies of its rows.
 
-    ``tensors``: the kernel's number of each modality's tensor; see ``merging``. ``steps``: which parents are
-    summed out one after the other (``plan_steps``); tensors and folds are then laid out with the parents of
-    the first step last, those of the second before them, and so on, and a row of a tensor is an outcome with
-    all that is left after the first step. Empty: all in one step.
+    ``shared``: the part of these that all controls have, ``own``: what each has besides; None for nothing.
     """
 
-    classes: tuple[NDArray[np.intp], ...]
-    tensors: dict[int, int]
-    utility: NDArray[np.float32]
-    ambiguity: NDArray[np.float32]
-    steps: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class PolicyTree:
-    """What planning needs of a model; ``policies`` int [P, T, F], ``merged`` an entry a modality group.
-
-    ``utility``, ``states_info_gain``: whether they count; ``novelty``: the kernel's number of the tensor with
-    the information gain on the parameters of each of A and B, empty for none; ``inductive``: whether there
-    are inductive values.
-    """
-
-    num_states: tuple[int, ...]
-    num_obs: tuple[int, ...]
-    num_controls: tuple[int, ...]
-    A_deps: tuple[tuple[int, ...], ...]
-    B_deps: tuple[tuple[int, ...], ...]
-    policies: NDArray[np.int64]
-    folds: Folds
-    merged: tuple[Merged | None, ...]
-    node_budget: int
-    utility: bool = True
-    states_info_gain: bool = True
-    novelty: Mapping[int, int] = field(default_factory=dict)
-    inductive: bool = False
-
-
-class _Ref(NamedTuple):
-    register: int
-    offset: int = 0
-
-
-_Op = tuple[int | _Ref, ...]
-
-
-def groups_of(A_deps: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Return the distinct parent lists of modalities, in order of appearance."""
-    return tuple(dict.fromkeys(A_deps))
+    number: int
+    product: Product
+    shared: _Vector | None
+    own: list[_Vector | None]
 
 
 def program(tree: PolicyTree, horizon: int, epistemic: bool) -> Program:
@@ -153,7 +109,7 @@ class _Writer:
         self.states_gain, self.parameters_gain = epistemic and tree.states_info_gain, epistemic
         self.sizes = list(tree.num_states)  # registers 0 to F - 1 are the beliefs at the root
         self.values = self._register(len(tree.policies))
-        self.ops: list[_Op] = []
+        self.ops: list[Op] = []
         states = sum(tree.num_states)
         self.penalties = self._register(states) if tree.inductive else -1
         self.beliefs: dict[tuple[int, ...], int] = {}
@@ -166,28 +122,39 @@ class _Writer:
         self.joints: dict[tuple[int, ...], int] = {}
         self.gathered: dict[tuple[int, int, int], int] = {}
         self.class_lists: dict[tuple[int, int], int] = {}
+        self.packed: dict[int, int] = {}
+        self.places: dict[int, int] = {}
+        self.terms_of_rows: dict[tuple[int, int], tuple[int, int | None]] = {}
+        self.needed = {f for deps in tree.A_deps if len(deps) > 1 for f in deps}  # after the last step
+        self.needed |= {f for m, (f, *_) in enumerate(tree.A_deps) if m in tree.novelty}
+        self.needed |= set(range(len(tree.num_states))) if tree.inductive else set()
         self.vectors = [self._vectors(g) for g in range(len(tree.folds.groups))]
+        self.products = {f: self._product_terms(f, *product) for f, product in tree.products.items()}
 
-    def _vectors(self, group: int) -> list[tuple[int, list[int] | None]]:
-        """Write a group's vector a step, or one for all: its place, and the states that it lists."""
-        merged = self.tree.merged[group]
+    def _vectors(self, group: int) -> list[list[_Vector]]:
+        """Write a group's utility less its ambiguity, a step or for all; a control, or for all."""
+        merged, deps = self.tree.merged[group], self.tree.folds.groups[group]
         utility, ambiguity = (
             merged[2:4] if merged else (self.tree.folds.utility[group], self.tree.folds.ambiguity[group])
         )
-        out: list[tuple[int, list[int] | None]] = []
         gain = utility if self.tree.utility else np.zeros_like(utility)
-        for vector in gain - ambiguity if self.states_gain else gain:
-            values, counts = np.unique(vector, return_counts=True)
-            background = values[counts.argmax()]
-            listed = np.flatnonzero(vector != background)
-            start = len(self.fold)
-            if LISTED_COST * len(listed) + 1 < len(vector) and not (merged and merged.steps):
-                self.fold += [float(background), *(vector[listed] - background).tolist()]
-                out.append((start, listed.tolist()))
-            else:
-                self.fold += vector.tolist()
-                out.append((start, None))
-        return out
+        vectors = gain - ambiguity if self.states_gain else gain
+        if len(deps) == 1 and deps[0] in self.tree.products:
+            carried = self.tree.products[deps[0]][1].carried
+            return [[self._vector(v.astype(np.float32)) for v in carried(one)] for one in vectors]
+        return [[self._vector(v, not (merged and merged.steps))] for v in vectors]
+
+    def _vector(self, vector: NDArray[np.float32], lists: bool = True) -> _Vector:
+        """Write a vector: its place, and the states that it lists, where that is less and ``lists``."""
+        values, counts = np.unique(vector, return_counts=True)
+        background = values[counts.argmax()]
+        listed = np.flatnonzero(vector != background)
+        start = len(self.fold)
+        if LISTED_COST * len(listed) + 1 < len(vector) and lists:
+            self.fold += [float(background), *(vector[listed] - background).tolist()]
+            return start, listed.tolist()
+        self.fold += vector.tolist()
+        return start, None
 
     def _register(self, size: int) -> int:
         self.sizes.append(size)
@@ -204,21 +171,21 @@ class _Writer:
             alone = {f for (f, *others) in self.tree.folds.groups if not others}
             terms += [t for f, b in enumerate(beliefs) if f not in alone for t in self.own_terms.get(b, [])]
             leaf = depth + 1 == self.horizon
-            total = _Ref(self.values, members[0]) if leaf else _Ref(self._register(1))
+            total = Ref(self.values, members[0]) if leaf else Ref(self._register(1))
             self._sum(total, ([] if value is None else [value]) + terms)
             if leaf:
                 for p in members[1:]:
-                    self.ops.append((COPY, _Ref(self.values, p), total))
+                    self.ops.append((COPY, Ref(self.values, p), total))
             else:
                 self.branch(members, depth + 1, beliefs, total.register)
 
-    def _sum(self, total: _Ref, parts: list[int]) -> None:
+    def _sum(self, total: Ref, parts: list[int]) -> None:
         if len(parts) == 1:
-            self.ops.append((COPY, total, _Ref(parts[0])))
+            self.ops.append((COPY, total, Ref(parts[0])))
             return
-        self.ops.append((ADD, total, _Ref(parts[0]), _Ref(parts[1])))
+        self.ops.append((ADD, total, Ref(parts[0]), Ref(parts[1])))
         for part in parts[2:]:
-            self.ops.append((ADD, total, total, _Ref(part)))
+            self.ops.append((ADD, total, total, Ref(part)))
 
     def _belief(self, f: int, u: int, depth: int, parents: tuple[int, ...]) -> int:
         sources = [parents[d] for d in self.tree.B_deps[f]]
@@ -232,35 +199,93 @@ class _Writer:
         states = self.tree.num_states[f]
         out = self._register(states)
         tensor = len(self.tree.A_deps) + f
-        expand: _Op = (EXPAND, tensor, u * states, states, _Ref(source), _Ref(out))
+        expand: Op = (EXPAND, tensor, u * states, states, Ref(self._operand(tensor, source)), Ref(out))
         own = []
-        if (f,) in self.tree.folds.groups:
+        if f in self.products:
+            if depth + 1 < self.horizon or f in self.needed:
+                self.ops.append((*expand, -1, 0))
+            own = [self._outcomes(f, u, depth, source)]
+        elif (f,) in self.tree.folds.groups:
             value = self._register(1)
-            start, listed = self._vector(self.tree.folds.groups.index((f,)), depth)
+            start, listed = self._at_depth(self.tree.folds.groups.index((f,)), depth)[0]
             if listed is None:
-                self.ops.append((*expand, start, _Ref(value)))
+                self.ops.append((*expand, start, Ref(value)))
             else:
-                self.ops.append((*expand, -1, _Ref(value)))
-                self._dot(start, listed, 0, out, value)
+                self.ops.append((*expand, -1, Ref(value)))
+                self._dot((start, listed), 0, out, value)
             self._entropies((f,), out, value)
-            own = [value, *self._novelties((f,), out)]
+            own = [value]
         else:
             self.ops.append((*expand, -1, 0))
+        own += self._novelties((f,), out)
         if self.parameters_gain and tensor in self.tree.novelty:
             own.append(self._novelty(tensor, u * states, states, source))
         if self.tree.inductive:
             own.append(self._register(1))
-            place = _Ref(self.penalties, sum(self.tree.num_states[:f]))
-            self.ops.append((PRODUCT, states, place, _Ref(out), _Ref(own[-1]), 1))
+            place = Ref(self.penalties, sum(self.tree.num_states[:f]))
+            self.ops.append((PRODUCT, states, place, Ref(out), Ref(own[-1]), 1))
         self.beliefs[key] = out
         self.own_terms[out] = own
         return out
+
+    def _operand(self, tensor: int, source: int) -> int:
+        """Return the register that the tensor is applied to: ``source``, or its integers."""
+        if tensor not in self.tree.integers:
+            return source
+        if source not in self.packed:
+            self.packed[source] = self._register(packed_rows(self.sizes[source]))
+            self.ops.append((PACK, self.sizes[source], Ref(source), Ref(self.packed[source])))
+        return self.packed[source]
+
+    def _product_terms(self, f: int, number: int, product: Product) -> _ProductTerms:
+        if not self.states_gain or not product.times.size:
+            return _ProductTerms(number, product, None, [None] * product.controls)
+        shared, extra = product.usual(), []
+        for times, constant in zip(product.times, product.constant, strict=True):
+            extra.append(self._weights(float(constant), times - shared))
+        return _ProductTerms(number, product, self._weights(0.0, shared), extra)
+
+    def _weights(self, constant: float, times: NDArray[np.int64]) -> _Vector | None:
+        rows = np.flatnonzero(times)
+        start = len(self.fold)
+        if not len(rows) and not constant:
+            return None
+        self.fold += [constant, *(-XLOG2X_UNIT * times[rows]).tolist()]
+        return start, rows.tolist()
+
+    def _outcomes(self, f: int, u: int, depth: int, source: int) -> int:
+        """Return the register of what a factor alone promises, from the beliefs before its transition."""
+        number, product, shared, own = self.products[f]
+        value = self._register(1)
+        group = self.tree.folds.groups.index((f,))
+        self._dot(self._at_depth(group, depth)[u], product.tensor.width, source, value)
+        if not self.states_gain:
+            return value
+        if not product.times.size:
+            self.ops.append((ENTROPY, number, Ref(self._operand(number, source)), Ref(value), u))
+            return value
+        if (f, source) not in self.terms_of_rows:
+            terms = self._register(product.tensor.rows)
+            self.ops.append((XLOG2X, number, 0, product.tensor.rows, Ref(source), Ref(terms)))
+            total = None if shared is None else self._register(1)
+            if shared is not None and total is not None:
+                self._dot(shared, 0, terms, total)
+            self.terms_of_rows[f, source] = terms, total
+        terms, total = self.terms_of_rows[f, source]
+        if total is not None:
+            self.ops.append((ADD, Ref(value), Ref(value), Ref(total)))
+        vector = own[u]
+        if vector is not None:
+            extra = self._register(1)
+            self._dot(vector, 0, terms, extra)
+            self.ops.append((ADD, Ref(value), Ref(value), Ref(extra)))
+        return value
 
     def _novelty(self, tensor: int, row: int, rows: int, source: int) -> int:
         """Return the register of the information gain on a tensor's parameters."""
         value = self._register(1)
         number = self.tree.novelty[tensor]
-        self.ops.append((NOVELTY, tensor, number, row, rows, _Ref(source), _Ref(value)))
+        self.ops.append((NOVELTY, tensor, number, row, rows, Ref(source), Ref(value)))
         return value
 
     def _novelties(self, deps: tuple[int, ...], source: int) -> list[int]:
@@ -290,7 +315,7 @@ class _Writer:
                 return self.terms[key]
             source = self._joint(sources, sizes)
             value = self._register(1)
-            self._dot(*self._vector(group, depth), math.prod(sizes), source, value)
+            self._dot(self._at_depth(group, depth)[0], math.prod(sizes), source, value)
             self._entropies(deps, source, value, merged.tensors if merged else None)
             self.terms[key] = [value, *self._novelties(deps, source)]
         return self.terms[key]
@@ -299,7 +324,7 @@ class _Writer:
         """Return the register of the value of a group whose parents are summed out in steps."""
         *steps, last = merged.steps
         rest, parts, seen = math.prod(sizes), list[int](), list[int]()
-        start, _ = self._vector(group, depth)
+        start, _ = self._at_depth(group, depth)[0]
         for step in steps:
             n = math.prod(sizes[i] for i in step)
             rest, seen = rest // n, [*seen, *(sources[i] for i in step)]
@@ -309,9 +334,9 @@ class _Writer:
                 self.partial[key] = self._partial(merged, start, parts, source, n, rest)
             parts = self.partial[key]
         source, value = self._joint_of(last, sources, sizes), self._register(1)
-        self.ops.append((PRODUCT, rest, _Ref(parts[0]), _Ref(source), _Ref(value), 1))
+        self.ops.append((PRODUCT, rest, Ref(parts[0]), Ref(source), Ref(value), 1))
         for m, part in zip(merged.tensors, parts[1:], strict=False):
-            self.ops.append((OUTCOMES, rest, _Ref(part), _Ref(source), self.tree.num_obs[m], _Ref(value)))
+            self.ops.append((OUTCOMES, rest, Ref(part), Ref(source), self.tree.num_obs[m], Ref(value)))
         return value
 
     def _partial(
@@ -320,16 +345,17 @@ class _Writer:
         """Return registers of the fold and of each modality, [rest] and [outcomes, rest], after a step."""
         out = [self._register(rest)]
         if parts:
-            self.ops.append((PRODUCT, n, _Ref(parts[0]), _Ref(source), _Ref(out[0]), rest))
+            self.ops.append((PRODUCT, n, Ref(parts[0]), Ref(source), Ref(out[0]), rest))
         else:
-            self.ops.append((DOT, start, n, _Ref(source), _Ref(out[0]), rest))
+            self.ops.append((DOT, start, n, Ref(source), Ref(out[0]), rest))
         for i, (m, tensor) in enumerate(merged.tensors.items() if self.states_gain else ()):
             rows = self.tree.num_obs[m] * rest
             out.append(self._register(rows))
             if parts:
-                self.ops.append((PRODUCT, n, _Ref(parts[1 + i]), _Ref(source), _Ref(out[-1]), rows))
+                self.ops.append((PRODUCT, n, Ref(parts[1 + i]), Ref(source), Ref(out[-1]), rows))
             else:
-                self.ops.append((EXPAND, tensor, 0, rows, _Ref(source), _Ref(out[-1]), -1, 0))
+                beliefs = Ref(self._operand(tensor, source))
+                self.ops.append((EXPAND, tensor, 0, rows, beliefs, Ref(out[-1]), -1, 0))
         return out
 
     def _joint_of(self, step: tuple[int, ...], sources: list[int], sizes: list[int]) -> int:
@@ -342,10 +368,11 @@ class _Writer:
     def _entropies(
         self, deps: tuple[int, ...], source: int, value: int, tensors: dict[int, int] | None = None
     ) -> None:
-        if self.states_gain:
-            for m, parents in enumerate(self.tree.A_deps):
-                if parents == deps:
-                    self.ops.append((ENTROPY, tensors[m] if tensors else m, _Ref(source), _Ref(value)))
+        for m, parents in enumerate(self.tree.A_deps):
+            if self.states_gain and parents == deps:
+                tensor = tensors[m] if tensors else m
+                beliefs = Ref(self._operand(tensor, source))
+                self.ops.append((ENTROPY, tensor, beliefs, Ref(value), 0))
 
     def _classes(self, group: int, axis: int, classes: NDArray[np.intp], source: int) -> int:
         """Return the register of the beliefs ``source`` added up by class."""
@@ -359,88 +386,42 @@ class _Writer:
         key = (group, axis, source)
         if key not in self.gathered:
             out = self._register(count)
-            self.ops.append((GATHER, _Ref(out), count, _Ref(source), self.class_lists[group, axis]))
+            self.ops.append((GATHER, Ref(out), count, Ref(source), self.class_lists[group, axis]))
             self.gathered[key] = out
         return self.gathered[key]
 
-    def _dot(self, start: int, listed: list[int] | None, size: int, source: int, value: int) -> None:
+    def _dot(self, vector: _Vector, size: int, source: int, value: int) -> None:
+        start, listed = vector
         if listed is None:
-            self.ops.append((DOT, start, size, _Ref(source), _Ref(value), 1))
+            self.ops.append((DOT, start, size, Ref(source), Ref(value), 1))
             return
-        self.ops.append((LISTED, start, len(listed), _Ref(source), _Ref(value), len(self.lists)))
-        self.lists += listed
+        if start not in self.places:
+            self.places[start] = len(self.lists)
+            self.lists += listed
+        self.ops.append((LISTED, start, len(listed), Ref(source), Ref(value), self.places[start]))
 
     def _joint(self, sources: list[int], sizes: list[int]) -> int:
         current, size = sources[0], sizes[0]
         for source, n in zip(sources[1:], sizes[1:], strict=True):
             out = self._register(size * n)
-            self.ops.append((JOINT, _Ref(out), _Ref(current), size, _Ref(source), n))
+            self.ops.append((JOINT, Ref(out), Ref(current), size, Ref(source), n))
             current, size = out, size * n
         return current
 
-    def _vector(self, group: int, depth: int) -> tuple[int, list[int] | None]:
+    def _at_depth(self, group: int, depth: int) -> list[_Vector]:
         vectors = self.vectors[group]
         return vectors[depth if len(vectors) > 1 else 0]
 
     def finish(self) -> Program:
         """Give registers rows: roots and G keep theirs, the others live from first to last use."""
-        last: dict[int, int] = {}
-        for i, op in enumerate(self.ops):
-            for word in op:
-                if isinstance(word, _Ref):
-                    last[word.register] = i
         states = sum(self.tree.num_states)
-        kept = {*range(len(self.tree.num_states)), self.values, self.penalties}
         rows = dict(enumerate(itertools.accumulate((0, *self.tree.num_states[:-1]))))
         rows[self.values] = states + max(self.tree.num_controls)  # the kernel's marginals go before G
         end = rows[self.values] + len(self.tree.policies)
         if self.tree.inductive:
             rows[self.penalties] = end
             end += states
-        space = _Space(end)
-        ends: dict[int, list[int]] = {}
-        for register, i in last.items():
-            ends.setdefault(i, []).append(register)
-        out = np.zeros((len(self.ops), WORDS), dtype=np.int32)
-        for i, op in enumerate(self.ops):
-            for j, word in enumerate(op):
-                if isinstance(word, _Ref):
-                    if word.register not in rows:
-                        rows[word.register] = space.take(self.sizes[word.register])
-                    out[i, j] = rows[word.register] + word.offset
-                else:
-                    out[i, j] = word
-            for register in ends.get(i, []):
-                if register not in kept:
-                    space.give(rows[register], self.sizes[register])
+        ops, end = with_rows(self.ops, self.sizes, rows, end)
         fold, lists = np.array(self.fold, np.float32), np.array(self.lists, np.int32)
         penalties = rows.get(self.penalties, -1)
-        return Program(out, fold, lists, rows[self.values], space.end, self.nodes, penalties)
-
-
-class _Space:
-    """First-fit rows above ``end``; ``end`` is the highest row ever used."""
-
-    def __init__(self, end: int) -> None:
-        self.end = end
-        self.gaps: list[tuple[int, int]] = []
-
-    def take(self, size: int) -> int:
-        for i, (start, length) in enumerate(self.gaps):
-            if length >= size:
-                self.gaps[i : i + 1] = [(start + size, length - size)] if length > size else []
-                return start
-        start = self.end
-        if self.gaps and sum(self.gaps[-1]) == self.end:  # grow the last gap rather than leave it
-            start = self.gaps.pop()[0]
-        self.end = start + size
-        return start
-
-    def give(self, start: int, size: int) -> None:
-        merged: list[tuple[int, int]] = []
-        for s, n in sorted([*self.gaps, (start, size)]):
-            if merged and sum(merged[-1]) == s:
-                merged[-1] = (merged[-1][0], merged[-1][1] + n)
-            else:
-                merged.append((s, n))
-        self.gaps = merged
+        return Program(ops, fold, lists, rows[self.values], end, self.nodes, penalties)

@@ -20,13 +20,16 @@ from edge_agent.engine.arrays import Deps, ModelArrays, model_arrays
 from edge_agent.engine.contraction_plan import Contraction, no_tables
 from edge_agent.engine.elimination_plan import NONE as NO_ELIMINATION
 from edge_agent.engine.elimination_plan import Elimination
+from edge_agent.engine.integer_weights import pays
 from edge_agent.engine.learning import Learning
 from edge_agent.engine.merged_controls import NONE, MergedControls, mixed
 from edge_agent.engine.options import RULES, AgentOptions
 from edge_agent.engine.outcome_classes import OutcomeClasses, find_classes, no_classes
 from edge_agent.engine.plan_classes import PlanClasses, merging
+from edge_agent.engine.plan_products import Product, products
 from edge_agent.engine.plan_steps import beliefs_of
-from edge_agent.engine.planning import Folds, PolicyTree, Program, groups_of, program
+from edge_agent.engine.planning import Program, program
+from edge_agent.engine.policy_tree import Folds, PolicyTree, groups_of
 from edge_agent.engine.precision import Precision
 from edge_agent.engine.sparse import Sparse, ambiguity, expected
 from edge_agent.engine.storage import Tensor
@@ -82,7 +85,9 @@ class StoredModel:
     learning: Learning | None = field(default=None, compare=False)
     """Its concentrations; None: it does not learn."""
     changing: bool = False
-    """Whether tensors change while it runs: no states are merged, so that scratch memory stays as it is."""
+    """Whether tensors change while it runs: no states are merged, nothing is made of tensors at load, so that
+    memory stays as planned.
+    """
     node_budget: int = field(default=NODE_BUDGET, compare=False)
 
     @classmethod
@@ -277,6 +282,7 @@ class StoredModel:
         plan = self.plan(self.policy_len, True)
         return (
             sum(t.nbytes for t in self.tensors)
+            + sum(p.times.nbytes + p.constant.nbytes for p in self.products.values())
             + sum(v.nbytes for v in vectors)
             + (0 if self.E is None else self.E.nbytes)
             + sum(m.nbytes for m in self.mixed)
@@ -293,7 +299,7 @@ class StoredModel:
     def mixed(self) -> tuple[MergedControls, ...]:
         """The mixed form of each of ``tensors``; ``mixed.NONE`` where there is none."""
         transitions = (mixed(b, n, self.rules) for b, n in zip(self.B, self.num_states, strict=True))
-        others = len(self._merging.tensors) + len(self.novelty)
+        others = len(self._merging.tensors) + len(self.novelty) + len(self.products)
         return (*(NONE for _ in self.A), *transitions, *(NONE,) * others)
 
     @cached_property
@@ -309,8 +315,39 @@ class StoredModel:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What the kernel computes with: A, B, A over classes of states for planning, and novelty."""
-        return (*self.A, *self.B, *self._merging.tensors, *self.novelty.values())
+        """What the kernel computes with: A, B, A over classes of states for planning, novelty, products."""
+        own = (*self.A, *self.B, *self._merging.tensors, *self.novelty.values())
+        return (*own, *(product.tensor for product in self.products.values()))
+
+    @cached_property
+    def products(self) -> Mapping[int, Product]:
+        """Products of A and B that planning uses in their place, by factor."""
+        if self.changing or self.rules == 1:
+            return {}
+        return products(self.A, self.B, self.A_deps, self.num_states)
+
+    def product_of(self, number: int) -> Product | None:
+        """Return the product that is tensor ``number``, if it is one."""
+        first = len(self.tensors) - len(self.products)
+        return [*self.products.values()][number - first] if number >= first else None
+
+    @cached_property
+    def integers(self) -> Mapping[int, int]:
+        """Rows that the kernel applies together, by the number of a tensor that it multiplies in integers."""
+        if self.changing or self.rules == 1:
+            return {}
+        rows = {len(self.A) + f: n for f, n in enumerate(self.num_states)}
+        for deps, classes in zip(self.folds.groups, self._merging.groups, strict=True):
+            if classes:
+                rows |= {number: self.tensors[number].rows for number in classes.tensors.values()}
+            elif not set(deps) <= set(self.products):
+                rows |= {m: self.A[m].rows for m, parents in enumerate(self.A_deps) if parents == deps}
+        chosen = {n: count for n, count in rows.items() if pays(self.tensors[n], count)}
+        for n in range(len(self.tensors) - len(self.products), len(self.tensors)):
+            product = self.product_of(n)
+            if product is not None and not product.tensor.sparse:
+                chosen[n] = product.tensor.rows // product.controls
+        return chosen
 
     @cached_property
     def outcome_classes(self) -> OutcomeClasses:
@@ -390,6 +427,7 @@ class StoredModel:
         key = (horizon, epistemic)
         if key not in self._plans:
             first = len(self.A) + len(self.B) + len(self._merging.tensors)
+            last = first + len(self.novelty)
             tree = PolicyTree(
                 self.num_states,
                 self.num_obs,
@@ -404,6 +442,8 @@ class StoredModel:
                 self.options.use_states_info_gain,
                 {i: first + k for k, i in enumerate(self.novelty)},
                 bool(self.ways),
+                frozenset(self.integers),
+                {f: (last + k, product) for k, (f, product) in enumerate(self.products.items())},
             )
             self._plans[key] = program(tree, horizon, epistemic)
         return self._plans[key]

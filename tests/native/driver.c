@@ -59,6 +59,11 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->mixed_columns = blob(NULL, 2);
     t->mixed_patterns = blob(NULL, 1);
     t->mixed_starts = blob(NULL, 4);
+    int64_t weights;
+    t->weights = blob(&weights, 2);
+    if (!weights) t->weights = NULL;
+    t->unit = *(const float *)blob(NULL, 4);
+    t->group_rows = *(const int32_t *)blob(NULL, 4);
     t->sparse = listed > 0;
     t->single = t->sparse;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
@@ -142,6 +147,7 @@ int main(int argc, char **argv) {
         memcpy(f < 0 ? m.a_deps[i] : m.b_deps[f], deps, (size_t)parents * 4);
         for (int64_t k = 0; f < 0 && parents > 1 && k < parents; k++) m.coupled[deps[k]] = 1;
     }
+    m.spread = *(const float *)blob(NULL, 4);
     read_outcome_classes(&m.outcome_classes, m.factors);
     const int32_t *exact = blob(NULL, 4);
     m.elimination = (Elimination){.count = exact[0], .rows = exact[1]};

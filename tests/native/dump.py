@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.engine import kernel_args
+from edge_agent.engine.kernel_weights import integer_weights, spread_of, weight_count
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import SELECTIONS, Population
 
@@ -80,12 +81,15 @@ def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
         np.array(kernel_args.options(model)[11][2:], "<f4"),
     ]
     room = np.zeros(kernel_args.table_floats(model), np.float32)
+    weights = integer_weights(model, np.zeros(weight_count(model), np.int16))
     none: tuple[tuple[int, ...], ...] = ((),) * (len(model.tensors) - len(model.A) - len(model.B))
     for i, deps in enumerate((*model.A_deps, *model.B_deps, *none)):
         tensor = kernel_args.tensor(model, i, room)
         mixed = model.mixed[i]
         blobs += [np.array([*tensor[:5], len(mixed.pattern)], "<i4"), np.array(tensor[5:7], "<f4")]
-        blobs += [*tensor[7:], np.array(deps, "<i4")]
+        blobs += [*tensor[7:], weights[i].weights, np.array(weights[i].unit, "<f4")]
+        blobs += [np.array(weights[i].group_rows, "<i4"), np.array(deps, "<i4")]
+    blobs.append(np.array(spread_of(weights), "<f4"))
     blobs += [np.array([model.outcome_classes.patterns], "<i4"), *model.outcome_classes[1:]]
     exact = model.elimination
     blobs += [np.array([len(exact.ops), exact.rows], "<i4"), exact.ops, exact.lists]

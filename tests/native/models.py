@@ -39,6 +39,13 @@ def models() -> dict[str, Model]:
     out["many_factors"] = Model.from_arrays(A, B, [generator.normal(size=len(a)) for a in A], **deps)
     one = ([dense(9, 20)], [dense(20, 20, 3)], [generator.normal(size=9)])
     out["dense_one"] = Model.from_arrays(*one, E=[0.5, 0.3, 0.2])
+    both = ([dense(37, 45), dense(10, 45)], [dense(45, 45, 3)], [generator.normal(size=n) for n in (37, 10)])
+    out["dense_products"] = Model.from_arrays(*both, policy_len=2)
+    steps = np.stack([np.roll(np.eye(30), u, axis=0) for u in range(4)], axis=-1)  # equal rows under each
+    out["shared_rows"] = Model.from_arrays([np.eye(30) * 0.9 + 0.1 / 30], [steps], policy_len=2)
+    joint = ([dense(30, 12, 3)], [dense(12, 12, 3, 2), dense(3, 3, 2)], [generator.normal(size=30)])
+    deps = {"A_deps": [[0, 1]], "B_deps": [[0, 1], [1]]}
+    out["dense_parents"] = Model.from_arrays(*joint, policy_len=2, **deps)
     for name in ("s2_grid10_T1", "s4_grid10x4_T1"):
         out[f"{name}_learned"] = _learned(out[name])
     return out | _optional()

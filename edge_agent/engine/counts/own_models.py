@@ -30,7 +30,7 @@ from edge_agent.memory.rows import agent_numbers
 from edge_agent.wire.increments import Increments
 
 MAGIC = "edge-agent own models 1"
-ONCE = ("scratch", "count_scratch", "numbers", "tables", "guard.tables")
+ONCE = ("scratch", "count_scratch", "numbers", "tables", "guard.tables", "guard.weights")
 STRIDE = 0x9E3779B97F4A7C15
 """Between the seeds of agents: each draws numbers of its own."""
 OBJECT_BYTES = 100_000

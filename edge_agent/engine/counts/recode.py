@@ -26,7 +26,7 @@ from edge_agent.engine.counts.concentrations import Concentrations
 from edge_agent.engine.counts.rule import expected
 from edge_agent.engine.counts.units import Counted, layout
 from edge_agent.engine.logarithm import ln
-from edge_agent.engine.planning import Folds
+from edge_agent.engine.policy_tree import Folds
 from edge_agent.engine.quantize import PALETTES
 from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.storage import Tensor

@@ -24,15 +24,16 @@ void *core_hold(Core *core, PyObject *object, Py_ssize_t itemsize, int writable,
 }
 
 /* (rows, width, states of the factor, bytes of a code, bytes of a belief code, background, its logarithm, palette,
- * codes, columns, starts, base, tables, and the mixed form: pattern, columns, patterns, starts) */
+ * codes, columns, starts, base, tables, the mixed form: pattern, columns, patterns, starts; weights, their unit, rows
+ * of a group) */
 static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_bytes, PyObject *tuple) {
     PyObject *palette, *codes, *columns, *starts, *base, *tables, *pattern, *mixed_columns, *mixed_patterns,
-        *mixed_starts;
-    int64_t values, listed, based, patterns;
+        *mixed_starts, *weights;
+    int64_t values, listed, based, patterns, integers;
     int code_bytes;
-    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOOO", &t->rows, &t->width, states, &code_bytes, belief_bytes,
+    if (!PyArg_ParseTuple(tuple, "iiiiiffOOOOOOOOOOOfi", &t->rows, &t->width, states, &code_bytes, belief_bytes,
                           &t->background, &t->log_background, &palette, &codes, &columns, &starts, &base, &tables,
-                          &pattern, &mixed_columns, &mixed_patterns, &mixed_starts))
+                          &pattern, &mixed_columns, &mixed_patterns, &mixed_starts, &weights, &t->unit, &t->group_rows))
         return -1;
     float *table;
     if (!(t->palette = core_hold(core, palette, 4, 0, &values)) ||
@@ -42,8 +43,10 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_b
         !(t->pattern = core_hold(core, pattern, 4, 0, &patterns)) ||
         !(t->mixed_columns = core_hold(core, mixed_columns, 2, 0, NULL)) ||
         !(t->mixed_patterns = core_hold(core, mixed_patterns, 1, 0, NULL)) ||
-        !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)))
+        !(t->mixed_starts = core_hold(core, mixed_starts, 4, 0, NULL)) ||
+        !(t->weights = core_hold(core, weights, 2, 0, &integers)))
         return -1;
+    if (!integers) t->weights = NULL;
     t->patterns = *states ? (int32_t)(patterns * *states / t->rows) : 0;
     t->wide = code_bytes == 2;
     t->sparse = listed > 0;
@@ -168,10 +171,11 @@ int core_fill(Core *core, PyObject *args) {
     const char *isa;
     int threads;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!O!O!OOOOiiLiK", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!OOOO!O!O!O!OOOOiiLiKf", &isa, &PyTuple_Type, &tensors, &PyTuple_Type, &a_deps,
                           &PyTuple_Type, &b_deps, &PyTuple_Type, &alike, &D, &log_E, &first_act, &PyTuple_Type,
                           &options, &PyTuple_Type, &elimination, &PyTuple_Type, &contractions, &PyTuple_Type, &window,
-                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed))
+                          &belief, &action, &energy, &scratch, &p->strip_rows, &p->lanes, &p->size, &threads, &seed,
+                          &m->spread))
         return -1;
     m->modalities = (int32_t)PyTuple_Size(a_deps);
     m->factors = (int32_t)PyTuple_Size(b_deps);

@@ -41,6 +41,9 @@ typedef struct {
     /* Of a likelihood over a base, [width]: the base, clipped at epsilon, relative to its largest value, which is
      * ``background``; and its logarithm. ``ratio`` and ``logarithm`` are relative to the column's base. */
     const float *share, *log_share;
+    const int16_t *weights; /* of what is multiplied in integers, as integers.h lays them out; or NULL */
+    float unit;             /* what a weight of 1 stands for */
+    int32_t group_rows;     /* rows that are applied together: outcomes, or the states after a control */
 } Tensor;
 
 /* Classes of states that an outcome leaves alike (outcome_classes.py). */
@@ -73,13 +76,15 @@ enum {
     OP_EXPAND,  /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; row g = fold[f ..] . rows e.. unless f < 0
                  */
     OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
-    OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
+    OP_ENTROPY, /* row c += entropy of tensor a, group d of its rows, applied to rows b.. */
     OP_DOT,     /* row d + i = fold[a + i b .. a + i b + b] . rows c.., for i up to e */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
     OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
     OP_NOVELTY, /* row f = sum over c .. c + d of (tensor a applied to rows e..) (tensor b applied to rows e..) */
     OP_PRODUCT, /* row d + i = rows b + i a .. b + i a + a . rows c.., for i up to e */
     OP_OUTCOMES, /* row e += entropy of rows b + i a .. b + i a + a . rows c.., for i up to d */
+    OP_PACK,     /* rows c.. = rows b .. b + a as integers: what tensors with weights are applied to */
+    OP_XLOG2X,   /* rows e.. = x log2 x of tensor a, rows b .. b + c, applied to rows d.. */
     OP_WORDS = 8
 };
 
@@ -142,6 +147,7 @@ typedef struct {
     const uint8_t *first_act; /* [policies][factors] */
     Options options;
     int32_t widest;               /* the largest width of a tensor */
+    float spread;                 /* of integers.h: the largest sum of a row of weights beside the largest weight */
     int32_t coupled[MAX_FACTORS]; /* whether a modality joins this factor with another */
     OutcomeClasses outcome_classes;
     Contraction over_states, over_classes;

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.engine import planning
+from edge_agent.engine import row_allocation
 from edge_agent.engine.arrays import all_policies
 from edge_agent.engine.model import Model
 from edge_agent.errors import ModelError
@@ -56,7 +56,7 @@ def test_policies_are_in_pymdps_order() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=60))
 def test_rows_in_use_never_overlap(steps: list[tuple[bool, int]]) -> None:
-    space = planning._Space(5)
+    space = row_allocation._Space(5)
     live: list[tuple[int, int]] = []
     for give, size in steps:
         if give and live:
