@@ -20,6 +20,7 @@ COMMANDS: tuple[str, ...] = (
     "watch",
     "devices",
     "deploy",
+    "update",
     "rollout",
     "command",
     "ingest",
