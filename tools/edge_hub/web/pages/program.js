@@ -17,7 +17,7 @@ export function Program({ device }) {
   const from = installed?.bundle
     ? html`<a href=${`/models${format.path(installed.bundle)}`}><code>${format.short(installed.bundle)}</code></a>`
     : "not by this hub";
-  const filter = `fleet=${device.fleet} name=${device.name}`;
+  const { fleet, name } = device;
   return html`
     <${Facts}
       facts=${[
@@ -27,6 +27,6 @@ export function Program({ device }) {
         ["Reason", update?.reason],
       ]}
     />
-    ${may("operator") && installed && html`<p><a href=${`/rollouts${format.query({ new: 1, package: 1, filter })}`}>Update this device</a></p>`}
+    ${may("operator") && installed && html`<p><a href=${`/rollouts${format.query({ new: 1, package: 1, fleet, filter: `name=${name}` })}`}>Update this device</a></p>`}
   `;
 }

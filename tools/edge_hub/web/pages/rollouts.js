@@ -97,7 +97,7 @@ function NewRollout({ query }) {
         </select>
       <//>
       <${Field} label="Fleet">
-        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet} value=${row.fleet}>${row.fleet}</option>`)}</select>
+        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet} value=${row.fleet} selected=${row.fleet === query.fleet}>${row.fleet}</option>`)}</select>
       <//>
       <${Field} label="Population" name="population" required maxlength="64" list="populations" defaultValue=${population} />
       <datalist id="populations">${populations.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>
