@@ -63,7 +63,7 @@ build/exports/.stamp: pyproject.toml
 
 screenshots: setup ## make docs/images from a run of the demo
 	@tools/ensure_system.sh mosquitto chromium
-	$(PY) tools/dev/docs/screenshots.py
+	$(PY) -m tools.dev.docs.screenshots
 
 test: setup lint ## run lint and all tests, with a real Mosquitto
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \

@@ -55,7 +55,8 @@ def measure(program: str) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
     from tests.hub.service import Service
-    from tests.web.given import ARGUMENTS, fill_many
+    from tests.support.chromium import ARGUMENTS
+    from tests.web.given import fill_many
 
     with tempfile.TemporaryDirectory() as folder, Database(str(Path(folder) / "hub.db")) as database:
         migrate(database)

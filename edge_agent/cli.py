@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "support_bundle",
     "metrics",
     "provision",
+    "stage_package",
     "enrol",
     "init",
     "record",

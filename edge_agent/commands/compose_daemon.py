@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edge_agent.runtime.rollout.configuration_port import ConfigurationPort
     from edge_agent.runtime.rollout.effect_queue import DeviceStore
     from edge_agent.runtime.rollout.hub_driver import HubDriver
+    from edge_agent.runtime.rollout.package_update import InstallerPort
 
 
 class DaemonBuilder:
@@ -183,18 +184,23 @@ class DaemonBuilder:
         bundles: BundlePort,
         checker: ConfigurationPort,
         tools: CommandTools,
+        installer: InstallerPort | None = None,
     ) -> None:
-        """Carry out what the hub signs."""
+        """Carry out what the hub signs; with ``installer``, updates of the daemon as well."""
         if self.dispatch is None:
             return
         from edge_agent.runtime.recording.decision_watch import DecisionWatch
         from edge_agent.runtime.rollout.command_handlers import CommandHandlers
         from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
         from edge_agent.runtime.rollout.hub_driver import HubDriver
+        from edge_agent.runtime.rollout.package_update import PackageUpdate
         from edge_agent.runtime.rollout.stages import RolloutStages
 
         populations, schedule = self.populations, self.schedule
-        stages = RolloutStages(client, bundles, populations, schedule, self._rss, self.clock)
+        package = None
+        if installer is not None:
+            package = PackageUpdate(client, installer, bundles.complete, self.clock)
+        stages = RolloutStages(client, bundles, populations, schedule, self._rss, self.clock, package)
         configuration = ConfigurationStages(
             client, checker, populations, schedule, self._apply_device, self._rss, self.clock
         )

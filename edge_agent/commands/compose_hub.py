@@ -39,9 +39,11 @@ def connect_hub(
     from edge_agent.adapters.bundle_folder import BundleFolder
     from edge_agent.adapters.hub_state import BUNDLES
     from edge_agent.runtime.rollout.command_handlers import CommandTools
+    from edge_agent.services import installer_files
     from edge_agent.services.bundle_worker import BundleWorker
     from edge_agent.services.configuration_checker import ConfigurationChecker
     from edge_agent.services.kept_state import make_hub_client
+    from edge_agent.wire.package import POPULATION
 
     folder = Path(config.device.state_dir) / BUNDLES
     try:
@@ -50,7 +52,12 @@ def connect_hub(
         log.error("hub: %s: %s; documents and commands of the hub are ignored", folder, error.strerror)
         return
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
+    installer = None
+    if config.hub.release_keys and installer_files.FOLDER.is_dir():
+        installer = installer_files.InstallerFiles(Path(config.device.state_dir))
+        configured[POPULATION] = (installer.installed(), 0)
     client = make_hub_client(config, kept, configured)
+    client.active.pop(POPULATION, None)  # the installer knows what is installed
     tools = CommandTools(
         reload=reload,
         recording_file=recording_file,
@@ -60,7 +67,7 @@ def connect_hub(
     if composed.remote_fault:
         client.configuration.lose(composed.remote_fault, client.rollouts)
     worker = BundleWorker(BundleFolder(folder), profile, config.hub, wake)
-    builder.connect_hub(client, store, worker, ConfigurationChecker(compose, wake), tools)
+    builder.connect_hub(client, store, worker, ConfigurationChecker(compose, wake), tools, installer)
 
 
 def join_peers(builder: DaemonBuilder, composed: Composed, battery: Callable[[], float | None]) -> None:

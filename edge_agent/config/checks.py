@@ -35,6 +35,7 @@ from edge_agent.config.remote import laid_over
 from edge_agent.config.telemetry_checks import check_telemetry, resolve_telemetry
 from edge_agent.config.templates import check_fields
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.wire.package import POPULATION
 from edge_agent.wire.population_topics import check_population_topics
 from edge_agent.wire.topics import check_name, topic_fault
 
@@ -224,6 +225,10 @@ def _check_announced(document: dict[str, Any]) -> None:
 
 
 def _check_population(population: dict[str, Any], key: str) -> None:
+    if population["name"] == POPULATION:
+        raise ConfigError(
+            f"{key}.name: found {POPULATION!r}, expected another: it is for updates of the daemon"
+        )
     agents, size = population["agents"], population["size"]
     if isinstance(agents, str):
         check_fields(agents, f"{key}.agents", {"index", "population"})

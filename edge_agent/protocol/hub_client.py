@@ -53,10 +53,11 @@ from edge_agent.protocol.rollout import (
     Rollout,
     RolloutEffect,
     Stage,
+    active_of,
 )
 from edge_agent.protocol.transfer import Ask, Complete, Transfer, TransferEffect, Write
 from edge_agent.protocol.twin import NO_FLOOR, Adopted, Floor, Twin
-from edge_agent.wire import blocks, bodies, fields, messages
+from edge_agent.wire import blocks, bodies, messages
 from edge_agent.wire.blocks import Cut
 from edge_agent.wire.body_checks import check_plain
 from edge_agent.wire.documents import Document, Trust, shortened
@@ -67,20 +68,6 @@ REPORT_SECONDS = 1.0
 """The reported document is published at most this often, connects excepted."""
 STATE_VERSION = 1
 """Version of the format of `HubClient.state`."""
-
-
-def active_of(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return which bundle each population runs, by a kept state.
-
-    Raises
-    ------
-    PeerError
-        It says something else than names and digests.
-    """
-    return {
-        fields.check_text("active", name, 64): fields.check_text("active", digest, 64)
-        for name, digest in fields.mapping(state, "active").items()
-    }
 
 
 class HubClient:
@@ -276,6 +263,13 @@ class HubClient:
         if rollout is None or rollout.bundle != bundle:
             return []
         return self._kept(self._moved(rollout.failed(reason, now)), now, t)
+
+    def committed(self, population: str, bundle: str, now: float, t: float) -> list[HubEffect]:
+        """Take note that the installer has tried a package and left it installed."""
+        rollout = self.rollouts.get(population)
+        if rollout is None or rollout.bundle != bundle:
+            return []
+        return self._kept(self._moved(rollout.committed(now)), now, t)
 
     def health(self, population: str, health: Health, now: float, t: float) -> list[HubEffect]:
         """Take in how a bundle in its shadow run or trial does."""

@@ -14,6 +14,11 @@ committed last. After a power cut the stages are gone through again from what is
 most once more, the others `MAX_RESTARTS` times; then the rollout is given up, since a bundle that takes the
 board down never gets to say so.
 
+An update of the daemon (`wire.package`) goes the same way, with three differences: it is verified by the
+installer alone, it has no shadow run, and its trial is the installer's, which restarts the daemon. So a
+restart in the trial counts for nothing; the trial ends with the installer's answer (`Rollout.committed`,
+`Rollout.failed`), or `INSTALLER_SECONDS` after its length.
+
 The daemon carries the effects out. `Rollout.state` must be stored before that.
 """
 
@@ -25,7 +30,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edge_agent.errors import PeerError
-from edge_agent.wire.fields import integer, text
+from edge_agent.wire.fields import check_text, integer, mapping, text
+from edge_agent.wire.package import POPULATION
 
 MAX_TEXT = 10_000
 MAX_TRIALS = 2
@@ -33,6 +39,8 @@ MAX_RESTARTS = 5
 """A rollout in whose verification and shadow run the device restarted so often is given up."""
 PATIENCE = 10.0
 """A stage that has too few steps is given up after so many times its length."""
+INSTALLER_SECONDS = 3600.0
+"""What installing a package, or restoring the one before, may take beside the trial."""
 
 
 class Stage(enum.Enum):
@@ -174,6 +182,11 @@ class Rollout:
         self._began = 0.0
         self._health: Health | None = None
 
+    @property
+    def package(self) -> bool:
+        """Whether it is an update of the daemon."""
+        return self.population == POPULATION
+
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as JSON."""
         return {
@@ -208,6 +221,8 @@ class Rollout:
         """
         if self.stage in ENDED:
             return []
+        if self.stage is Stage.TRIAL and self.package:
+            return self._enter(Stage.TRIAL, now)  # asks again, unless the installer has answered
         if self.stage is Stage.TRIAL and self._trials >= MAX_TRIALS:
             return self.failed(f"the device restarted in {self._trials} trials", now)
         if self.stage in (Stage.VERIFYING, Stage.SHADOWING):
@@ -225,8 +240,12 @@ class Rollout:
         """Take note that the bundle is sound, fits and is loaded."""
         if self.stage is not Stage.VERIFYING:
             return []
-        # Nothing to compare with: a population's first bundle goes on trial at once.
-        return self._enter(Stage.SHADOWING if self.old else Stage.TRIAL, now)
+        # Nothing to compare with: a population's first bundle goes on trial at once, and so does a package.
+        return self._enter(Stage.SHADOWING if self.old and not self.package else Stage.TRIAL, now)
+
+    def committed(self, now: float) -> list[RolloutEffect]:
+        """End the trial: the installer found the package healthy."""
+        return self._enter(Stage.COMMITTED, now) if self.stage is Stage.TRIAL else []
 
     def failed(self, reason: str, now: float) -> list[RolloutEffect]:
         """Give up: the bundle was refused, or somebody decided so."""
@@ -251,6 +270,8 @@ class Rollout:
         """End the stage if its time is over and it has seen enough."""
         if self.deadline is None or now < self.deadline:
             return []
+        if self.package:
+            return self.failed("the installer (edge-agent-update.service) did not answer", now)
         steps = self._health.steps if self._health else 0
         if steps >= self.gates.steps:
             return self._enter(Stage.TRIAL if self.stage is Stage.SHADOWING else Stage.COMMITTED, now)
@@ -273,12 +294,26 @@ class Rollout:
                 return [StartShadow(self.population, self.bundle)]
             case Stage.TRIAL:
                 self._trials += 1
-                self.deadline = now + self._length()
+                self.deadline = now + self._length() + (INSTALLER_SECONDS if self.package else 0.0)
                 return [Trial(self.population, self.bundle)]
             case Stage.COMMITTED:
                 return [Commit(self.population, self.bundle)]
             case _:
                 return [RollBack(self.population, self.old, self.reason)]
+
+
+def active_of(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return which bundle each population runs, by the kept state of a hub client.
+
+    Raises
+    ------
+    PeerError
+        It says something else than names and digests.
+    """
+    return {
+        check_text("active", name, 64): check_text("active", digest, 64)
+        for name, digest in mapping(state, "active").items()
+    }
 
 
 def breach(gates: Gates, health: Health, stage: Stage) -> str:

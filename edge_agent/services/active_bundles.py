@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.adapters.hub_state import BUNDLES, STATE
 from edge_agent.config.records import Config, build_population
 from edge_agent.errors import ConfigError, PeerError
-from edge_agent.protocol.hub_client import active_of
+from edge_agent.protocol.rollout import active_of
 from edge_agent.wire.population_topics import check_population_topics
 from edge_agent.wire.topics import check_name
 

@@ -17,7 +17,7 @@ from edge_agent.config.records import HubConfig, PopulationConfig, build_populat
 from edge_agent.errors import BundleError, EdgeAgentError
 from edge_agent.runtime import assembly
 from edge_agent.runtime.population import models
-from edge_agent.runtime.rollout.bundle_port import Fetched, Verified
+from edge_agent.runtime.rollout.bundle_port import Completed, Fetched, News, Verified
 from edge_agent.wire import bundle as bundles
 from edge_agent.wire.blocks import Cut
 
@@ -49,7 +49,7 @@ class BundleWorker:
         self._hub = hub
         self._profile = profile
         self._wake = wake
-        self._news: queue.SimpleQueue[Fetched | Verified] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
 
     def write(self, cut: Cut, index: int, data: bytes) -> None:
         """Write a block."""
@@ -105,6 +105,19 @@ class BundleWorker:
 
         threading.Thread(target=work, name="verify", daemon=True).start()
 
+    def complete(self, bundle: str) -> None:
+        """Begin to make the file of a package bundle durable."""
+
+        def work() -> None:
+            reason = ""
+            try:
+                self._blocks.finish(bundle)
+            except EdgeAgentError as error:
+                reason = str(error)
+            self._tell(Completed(bundle, reason))
+
+        threading.Thread(target=work, name="complete", daemon=True).start()
+
     def path(self, bundle: str) -> str:
         """Return where a complete bundle is."""
         return str(self._blocks.path(bundle))
@@ -113,14 +126,14 @@ class BundleWorker:
         """Remove all bundles but these."""
         self._blocks.keep(bundles)
 
-    def news(self) -> Sequence[Fetched | Verified]:
+    def news(self) -> Sequence[News]:
         """Return what ended since the last call."""
-        found: list[Fetched | Verified] = []
+        found: list[News] = []
         while not self._news.empty():
             found.append(self._news.get())
         return found
 
-    def _tell(self, item: Fetched | Verified) -> None:
+    def _tell(self, item: News) -> None:
         self._news.put(item)
         self._wake()
 

@@ -18,6 +18,7 @@ import board_checks
 import given
 import guest
 import pytest
+import updates
 
 ROOT = Path(__file__).parents[2]
 FULL = "EDGE_AGENT_ARM64_CPUS" in os.environ
@@ -66,7 +67,12 @@ def files(folder: Path) -> dict[str, guest.File]:
     inside = {
         f"/check/board_checks/{path.name}": guest.File(path.read_bytes()) for path in checks.glob("*.py")
     }
-    for path in [*packages(), *folder.glob("*.eab"), *folder.glob("*.npz")]:
+    built = packages()
+    kinds = ["*.eab", "*.npz"]
+    if FULL:
+        updates.make(folder, built)
+        kinds += ["*.message", "*.pub", "updates.json"]
+    for path in [*built, *(path for kind in kinds for path in folder.glob(kind))]:
         inside[f"/root/given/{path.name}"] = guest.File(path.read_bytes())
     inside["/root/given/readme.sh"] = guest.File(readme_commands().encode())
     inside["/etc/systemd/system/check.service"] = guest.File(

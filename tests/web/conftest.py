@@ -15,8 +15,8 @@ from tests.broker.ending import end_all
 from tests.broker.lab import Lab
 from tests.hub.service import Service
 from tests.hub.test_service import Process
+from tests.support.chromium import ARGUMENTS
 from tests.web.browser import Watched
-from tests.web.given import ARGUMENTS
 
 
 @pytest.fixture(scope="module")

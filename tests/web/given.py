@@ -1,4 +1,4 @@
-"""What tests and benchmarks of the pages begin with: the browser's options, and a large fleet."""
+"""What tests and benchmarks of the pages begin with: a large fleet."""
 
 from __future__ import annotations
 
@@ -7,15 +7,6 @@ from edge_hub.database.devices import Birth
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MANY = 20_000
 
 

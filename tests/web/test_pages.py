@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from edge_agent.wire import signatures
+from edge_agent.wire import bundle, package, signatures
 from edge_agent.wire.documents import Trust
 from edge_hub.api.pages import FOLDER, TYPES, files
 from edge_hub.database import devices
@@ -169,6 +169,49 @@ def test_axe_finds_nothing(service: Service, open_page: Open) -> None:
     log_in(page, service.address, "ann")
     expect(row(page, "d000")).to_be_visible()
     assert_accessible(page)
+
+
+def test_a_device_says_how_its_daemon_was_updated(service: Service, open_page: Open, tmp_path: Path) -> None:
+    fill(service.hub.database, 2)
+    service.add_user("ann", "operator")
+    digest = "5c" * 32
+    reported = {
+        "version": 3,
+        "populations": {"edge-agent": {"bundle": "", "size": 0}},
+        "rollouts": {
+            "edge-agent": {
+                "bundle": digest,
+                "stage": "rolled-back",
+                "reason": "restored: no agent has stepped",
+            }
+        },
+    }
+    with service.hub.database.write() as connection:
+        devices.note_reported(connection, {2: json.dumps(reported)})
+    page = open_page()
+    log_in(page, service.address, "ann")
+    page.goto(f"{service.address}/device/lab/d001")
+    program = page.locator("section").filter(has=page.get_by_role("heading", name="Program"))
+    expect(program).to_contain_text("not by this hub")
+    expect(program).to_contain_text("rolled-back")
+    expect(program).to_contain_text("restored: no agent has stepped")
+    assert_accessible(page)
+
+    manifest = package.manifest("9.0+deb12", "arm64", "0" * 64, 1)
+    content = tmp_path / "update.eab"
+    bundle.write(content, manifest, {"edge-agent.deb": b"x"})
+    page.goto(f"{service.address}/models")
+    page.get_by_label("Bundle (.eab)").set_input_files(content)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", name="edge-agent 9.0+deb12")).to_be_visible()
+    page.goto(f"{service.address}/device/lab/d001")
+    page.get_by_role("link", name="Update this device").click()
+    expect(page.get_by_label("Population")).to_have_value("edge-agent")
+    expect(page.get_by_label("Devices: filter")).to_have_value("name=d001")
+    expect(page.get_by_label("Fleet")).to_have_value("lab")
+    page.get_by_role("button", name="Plan the rollout").click()
+    expect(page.locator(".facts").first).to_contain_text("proposed")
+    expect(page.locator(".facts").first).to_contain_text("edge-agent")
 
 
 def assert_accessible(page: Page) -> None:

@@ -21,6 +21,7 @@ COMMANDS: tuple[str, ...] = (
     "devices",
     "deploy",
     "configure",
+    "update",
     "rollout",
     "command",
     "ingest",

@@ -31,6 +31,17 @@ class Verified:
     prepared: Prepared | str
 
 
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """News: all blocks of a package bundle are in its file; ``reason`` is why not, "" if they are."""
+
+    bundle: str
+    reason: str
+
+
+News = Fetched | Verified | Completed
+
+
 class BundlePort(Protocol):
     """Where bundles arrive; failures of `write` are PlatformError."""
 
@@ -57,5 +68,8 @@ class BundlePort(Protocol):
     def keep(self, bundles: Collection[str]) -> None:
         """Remove all bundles but these."""
 
-    def news(self) -> Sequence[Fetched | Verified]:
+    def complete(self, bundle: str) -> None:
+        """Begin to make the file of a package bundle durable under its name; `Completed` follows."""
+
+    def news(self) -> Sequence[News]:
         """Return what ended since the last call."""

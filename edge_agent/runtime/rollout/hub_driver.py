@@ -26,7 +26,7 @@ from edge_agent.protocol.transfer import Write
 from edge_agent.protocol.twin import TELEMETRY_SECONDS
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.populations import Populations
-from edge_agent.runtime.rollout.bundle_port import BundlePort, Fetched
+from edge_agent.runtime.rollout.bundle_port import BundlePort, Completed, Fetched
 from edge_agent.runtime.rollout.command_handlers import CommandHandlers
 from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
 from edge_agent.runtime.rollout.effect_queue import DeviceStore, EffectQueue
@@ -134,6 +134,9 @@ class HubDriver:
         for item in self._bundles.news():
             if isinstance(item, Fetched):
                 self._fetched(item)
+            elif isinstance(item, Completed):
+                if self._stages.package is not None:
+                    self._queue.add(self._stages.package.completed(item))
             else:
                 self._queue.add(self._stages.verified(item))
         for effects in chain(self._stages.reports(), self._configuration.run_once()):
@@ -166,7 +169,11 @@ class HubDriver:
         if self._queue.full:  # the disk refuses, and the hub will say it again
             self.dropped += 1
             return
-        self._queue.add(self.client.handle(message, *self._now()))
+        version = self.client.twin.version
+        effects = self.client.handle(message, *self._now())
+        if self.client.twin.version != version and self._stages.package is not None:
+            self._stages.package.keep(message.payload)
+        self._queue.add(effects)
 
     def _perform(self, effect: HubEffect) -> None:
         match effect:

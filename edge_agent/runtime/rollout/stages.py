@@ -10,6 +10,7 @@ returned.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 
 from edge_agent.errors import EdgeAgentError
@@ -31,7 +32,9 @@ from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.rollout.bundle_port import BundlePort, Verified
 from edge_agent.runtime.rollout.health import BundleHealth
 from edge_agent.runtime.rollout.new_population import NewPopulations, without
+from edge_agent.runtime.rollout.package_update import PackageUpdate
 from edge_agent.runtime.step_schedule import StepSchedule
+from edge_agent.wire.package import POPULATION
 
 log = logging.getLogger("edge_agent")
 
@@ -53,6 +56,8 @@ class RolloutStages:
         Returns the bytes of the process in memory.
     clock : Clock
         Monotonic and Unix time.
+    package : PackageUpdate, optional
+        Updates of the daemon, where there is an installer.
     """
 
     def __init__(
@@ -63,7 +68,9 @@ class RolloutStages:
         schedule: StepSchedule,
         rss: Callable[[], int],
         clock: Clock,
+        package: PackageUpdate | None = None,
     ) -> None:
+        self.package = package
         self._client = client
         self._bundles = bundles
         self._populations = populations
@@ -74,15 +81,19 @@ class RolloutStages:
     @property
     def deadline(self) -> float:
         """When `reports` has something to say, monotonic seconds."""
-        return self._health.deadline
+        package = math.inf if self.package is None else self.package.deadline
+        return min(self._health.deadline, package)
 
     def settled(self) -> dict[str, tuple[str, int]]:
         """Return bundle and size of each population that is here and not on its first trial."""
         groups = self._populations.groups.items()
-        return {name: (group.digest, len(group.names)) for name, group in groups if name not in self._new}
+        here = {name: (group.digest, len(group.names)) for name, group in groups if name not in self._new}
+        return here if self.package is None else here | self.package.installed()
 
     def perform(self, effect: RolloutEffect | Leave) -> Effects:
         """Carry out what the hub client asks for."""
+        if self.package is not None and effect.population == POPULATION:
+            return self._perform_update(self.package, effect)
         match effect:
             case Verify(population, bundle):
                 return self._verify(population, bundle)
@@ -126,6 +137,8 @@ class RolloutStages:
 
     def reports(self) -> Iterator[Effects]:
         """Tell how each bundle does whose health is due; carry out what comes of it before the next."""
+        if self.package is not None:
+            yield self.package.answered()
         for population in self._health.due(self._clock.monotonic()):
             health = self._health.health(population)
             if health is not None:
@@ -140,6 +153,13 @@ class RolloutStages:
 
     def _failed(self, population: str, bundle: str, reason: str) -> Effects:
         return self._client.failed(population, bundle, reason, *self._now())
+
+    def _perform_update(self, package: PackageUpdate, effect: RolloutEffect | Leave) -> Effects:
+        effects = package.perform(effect)
+        if isinstance(effect, Commit | RollBack):
+            self._keep_bundles()
+            effects = [*effects, *self._client.configure(self.settled(), *self._now())]
+        return effects
 
     def _verify(self, population: str, bundle: str) -> Effects:
         group, signers = (
@@ -184,6 +204,11 @@ class RolloutStages:
         self._health.end(population)
         if population in self._populations.groups:
             self._populations.drop(population)
+        self._keep_bundles()
+
+    def _keep_bundles(self) -> None:
+        """Remove the bundles that are not needed; a package is not, once it is installed."""
         rollouts = self._client.rollouts.values()
         underway = {rollout.bundle for rollout in rollouts if rollout.stage not in ENDED}
-        self._bundles.keep(underway | set(self._client.active.values()))
+        active = {bundle for name, bundle in self._client.active.items() if name != POPULATION}
+        self._bundles.keep(underway | active)

@@ -11,6 +11,9 @@ import pytest
 
 UNITS = Path(__file__).parents[3] / "systemd"
 THRESHOLD = "15"  # tenths
+INSTALLERS = ("edge-agent-update.service", "edge-agent-repair.service")
+INSTALLERS_THRESHOLD = "19"
+"""They run dpkg as root and write where packages do; what is shut is network, devices, kernel, namespaces."""
 SERVICES = ("edge-agent.service", "edge-agent-metrics.service")
 
 
@@ -37,7 +40,7 @@ def installed(tmp_path: Path) -> Path:
     return with_a_program("edge-agent.service", tmp_path)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, *INSTALLERS])
 def test_every_line_of_the_unit_is_understood(name: str, tmp_path: Path) -> None:
     assert complaints(with_a_program(name, tmp_path)) == ""
 
@@ -62,6 +65,21 @@ def test_the_hardware_drop_in_is_understood(installed: Path) -> None:
 def test_the_sandbox_is_rated_safe(name: str) -> None:
     rated = analyze("security", "--offline=true", f"--threshold={THRESHOLD}", UNITS / name)
     assert rated.returncode == 0, rated.stdout
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_the_installers_sandbox_shuts_what_dpkg_does_not_need(name: str) -> None:
+    rated = analyze("security", "--offline=true", f"--threshold={INSTALLERS_THRESHOLD}", UNITS / name)
+    assert rated.returncode == 0, rated.stdout
+    unit = (UNITS / name).read_text()
+    assert "PrivateNetwork=yes" in unit
+
+
+def test_the_path_unit_that_starts_the_installer_is_understood(tmp_path: Path) -> None:
+    with_a_program("edge-agent-update.service", tmp_path)
+    path = tmp_path / "edge-agent-update.path"
+    shutil.copy(UNITS / path.name, path)
+    assert complaints(path) == ""
 
 
 def test_an_open_sandbox_is_not_rated_safe(tmp_path: Path) -> None:

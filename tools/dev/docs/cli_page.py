@@ -48,16 +48,24 @@ def page() -> str:
         root = make()
         lines += [f"## {root.prog}", "", WORDS[root.prog], ""]
         for name, parser in commands(root).items():
-            lines += [f"### {root.prog} {name}", "", _words(parser), "", _usage(parser), ""]
-            if rows := list(_rows(parser)):
-                lines += table(["argument", "default", "meaning"], rows)
+            lines += [f"### {root.prog} {name}", "", _words(parser), ""]
+            actions = [parser] if _choice(parser) is None else commands(parser).values()
+            for action in actions:
+                lines += [_usage(action), ""]
+                if rows := list(_rows(action)):
+                    lines += table(["argument", "default", "meaning"], rows)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def commands(root: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return a program's commands."""
-    (choice,) = (a for a in root._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(choice.choices)
+    """Return a program's commands, or a command's actions; none if it has none."""
+    choice = _choice(root)
+    return {} if choice is None else dict(choice.choices)
+
+
+def _choice(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:
+    found = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return next(found, None)
 
 
 def _words(parser: argparse.ArgumentParser) -> str:

@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from tests.support import chromium
+
 ROOT = Path(__file__).parents[3]
 IMAGES = ROOT / "docs" / "images"
 PROGRAMS = Path(sys.executable).parent
@@ -31,18 +33,7 @@ MAX_BYTES = 400_000
 SVG = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 # What a live table sends before it is drawn again: the cursor goes up and lines are cleared.
 REDRAW = re.compile(r"(?:\r|\x1b\[\?25[hl]|\x1b\[\d*[A-GJK])+")
-BROWSER = (
-    "chromium",
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
+BROWSER = ("chromium", "--headless", "--hide-scrollbars", *chromium.ARGUMENTS)
 
 
 def terminal(columns: int) -> dict[str, str]:

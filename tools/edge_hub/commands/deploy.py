@@ -41,7 +41,7 @@ from edge_hub.tables import drawn
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("deploy", help="roll out a bundle in waves")
-    parser.add_argument("bundle", type=Path, help="the .eab file")
+    add_rollout_arguments(parser)
     parser.add_argument("--population", help="the population; default: the only one of the devices")
     parser.add_argument(
         "--new",
@@ -49,6 +49,12 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar="TOML",
         help="configuration of a new population, for devices that do not have it",
     )
+    parser.set_defaults(run=run)
+
+
+def add_rollout_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that begins a rollout."""
+    parser.add_argument("bundle", type=Path, help="the .eab file")
     parser.add_argument(
         "--release",
         type=Path,
@@ -61,7 +67,6 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     add_wave_arguments(parser)
     add_runner_arguments(parser)
     connection.add_service_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def add_wave_arguments(parser: argparse.ArgumentParser) -> None:

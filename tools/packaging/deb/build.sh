@@ -15,7 +15,8 @@ core=$work/edge-agent
 install_packages "$core" "$wheel[metrics]"
 interpreter "$core"
 mkdir -p "$core"/usr/{lib/{systemd/system,sysusers.d,tmpfiles.d},share/doc/edge-agent,share/edge-agent} "$core"/DEBIAN
-cp systemd/edge-agent.service systemd/edge-agent-metrics.service "$core"/usr/lib/systemd/system/
+cp systemd/edge-agent{,-metrics,-update,-repair}.service systemd/edge-agent-update.path "$core"/usr/lib/systemd/system/
+tools/packaging/deb/installer.sh "$core"/usr/lib/edge-agent/package_installer.pyz
 cp systemd/sysusers.conf "$core"/usr/lib/sysusers.d/edge-agent.conf
 cp systemd/tmpfiles.conf "$core"/usr/lib/tmpfiles.d/edge-agent.conf
 cp systemd/hardware.conf systemd/backoff.conf "$core"/usr/share/edge-agent/

@@ -9,6 +9,7 @@ import { Plot } from "/web/plot.js";
 import { Configuration } from "/web/pages/configuration.js";
 import { Drift } from "/web/pages/drift.js";
 import { RANGES, begin } from "/web/ranges.js";
+import { Program, isPackage } from "/web/pages/program.js";
 import { stateOf } from "/web/pages/fleet.js";
 import { Action, Empty, Facts, Field, Form, Heading, Json, LiveTime, State, Table, Trouble } from "/web/widgets.js";
 
@@ -34,6 +35,7 @@ export function Device({ parts: [fleet, name], query }) {
     <${About} device=${device} />
     <section><h2>Health</h2><${Health} health=${device.health} /></section>
     <section><h2>Populations</h2><${Populations} device=${device} /></section>
+    <section><h2>Program</h2><${Program} device=${device} /></section>
     <section><h2>Over time</h2><${Series} path=${path} device=${device} query=${query} /></section>
     <section><h2>Hub and device</h2><${Reported} device=${device} /></section>
     <section><h2>Configuration</h2><${Configuration} key=${JSON.stringify(device.reported.configuration)} device=${device} /></section>
@@ -89,7 +91,8 @@ const ENDS = {
 };
 
 function Populations({ device }) {
-  if (!device.populations.length) return html`<${Empty}>The device runs no population.<//>`;
+  const running = device.populations.filter((row) => !isPackage(row));
+  if (!running.length) return html`<${Empty}>The device runs no population.<//>`;
   const counter = (key) => (row) => format.whole(row.counters[key]);
   const columns = [
     ["Population", (row) => row.name],
@@ -100,7 +103,7 @@ function Populations({ device }) {
     ["Missed", counter("missed"), "figure"],
     ["Look into", (row) => html`<a href=${agentLink(device, row.name)}>Decisions of an agent<span class="hidden"> of ${row.name}</span></a>`],
   ];
-  return html`<${Table} caption="Populations" columns=${columns} rows=${device.populations} id=${(row) => row.name} />`;
+  return html`<${Table} caption="Populations" columns=${columns} rows=${running} id=${(row) => row.name} />`;
 }
 
 const agentLink = (device, population, agent = "") =>
@@ -166,7 +169,7 @@ function Reported({ device }) {
     ["Stage", (row) => html`<${State} name=${String(row[1].stage)} />`],
     ["Reason", (row) => row[1].reason],
   ];
-  const stages = Object.entries(reported.rollouts || {});
+  const stages = Object.entries(reported.rollouts || {}).filter(([name]) => !isPackage({ name }));
   const gaps = device.gaps.reduce((sum, outbox) => sum + outbox.gaps, 0);
   const thinned = device.gaps.reduce((sum, outbox) => sum + outbox.thinned, 0);
   return html`

@@ -5,6 +5,7 @@ import { get, may, postOnce } from "/web/api.js";
 import * as format from "/web/format.js";
 import { go, useLoaded } from "/web/hooks.js";
 import { CONFIGURATION } from "/web/pages/configuration.js";
+import { PACKAGE } from "/web/pages/program.js";
 import { Empty, Field, Form, Heading, LiveTime, State, Table, Trouble } from "/web/widgets.js";
 
 const PAGE = 50;
@@ -83,20 +84,24 @@ function NewRollout({ query }) {
   };
   if (!bundles || !fleets || !running || !groups) return null;
   if (!bundles.length) return html`<${Empty}>There is no bundle yet: <a href="/models">upload one</a>.<//>`;
-  const populations = [...new Set(running.map((row) => row.population))];
+  const populations = [...new Set([...running.map((row) => row.population), PACKAGE])];
+  const packages = bundles.filter((row) => row.kind === "package");
+  const chosen = query.bundle || (query.package && packages.length ? packages[0].digest : "");
+  const updates = packages.some((row) => row.digest === chosen);
+  const population = updates ? PACKAGE : populations.find((name) => name !== PACKAGE) || "";
   return html`<section class="card">
     <h2>New rollout</h2>
     <p>It is planned now and sent to no device before it is approved.</p>
     <${Form} label="Plan the rollout" submit=${submit} kind="columns">
       <${Field} label="Bundle">
         <select name="bundle">
-          ${bundles.map((row) => html`<option key=${row.digest} value=${row.digest} selected=${row.digest === query.bundle}>${row.name} ${row.version}, ${format.short(row.digest)}</option>`)}
+          ${bundles.map((row) => html`<option key=${row.digest} value=${row.digest} selected=${row.digest === chosen}>${row.name} ${row.version}, ${format.short(row.digest)}</option>`)}
         </select>
       <//>
       <${Field} label="Fleet">
-        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet} value=${row.fleet}>${row.fleet}</option>`)}</select>
+        <select name="fleet">${fleets.map((row) => html`<option key=${row.fleet} value=${row.fleet} selected=${row.fleet === query.fleet}>${row.fleet}</option>`)}</select>
       <//>
-      <${Field} label="Population" name="population" required maxlength="64" list="populations" defaultValue=${populations[0] || ""} />
+      <${Field} label="Population" name="population" required maxlength="64" list="populations" defaultValue=${population} />
       <datalist id="populations">${populations.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>
       <${Field} label="Devices: filter" name="filter" defaultValue=${query.filter || ""} maxlength="1000" hint="empty: all of the fleet" />
       <${Field} label="Devices: group">
