@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,32 +32,42 @@ Values = dict[int, float]
 """Device's number → measure."""
 
 
-def now_values(connection: Connection, field: str, now: float) -> Values:
-    """Return what a field is on each device now."""
-    if field == SILENCE:
+def now_values(connection: Connection, fields: Collection[str], now: float) -> dict[str, Values]:
+    """Return what fields are on each device now; those of the same population are read together."""
+    found: dict[str, Values] = {field: {} for field in fields}
+    if SILENCE in found:
         query = select(devices.c.id, latest.c.heard, devices.c.known_since).outerjoin(
             latest, latest.c.device_id == devices.c.id
         )
-        return {row.id: max(0.0, now - (row.heard or row.known_since)) for row in connection.execute(query)}
-    if field == "rss":
+        rows = connection.execute(query)
+        found[SILENCE] = {row.id: max(0.0, now - (row.heard or row.known_since)) for row in rows}
+    if "rss" in found:
         rows = connection.execute(select(latest.c.device_id, latest.c.rss).where(latest.c.rss > 0))
-        return {row.device_id: float(row.rss) for row in rows}
-    population, slash, name = field.rpartition("/")
-    if not slash:
-        return {}
-    wanted = select(counters.c.device_id, counters.c.counters)
-    if population == "*":
-        wanted = wanted.where(counters.c.population != HEALTH_ROW)
-    elif population == HEALTH:
-        wanted = wanted.where(counters.c.population == HEALTH_ROW)
-    else:
-        wanted = wanted.where(counters.c.population == population)
-    found: Values = {}
-    for row in connection.execute(wanted):
-        value = json.loads(row.counters).get(name)
-        if isinstance(value, (int, float)):
-            found[row.device_id] = found.get(row.device_id, 0.0) + value
+        found["rss"] = {row.device_id: float(row.rss) for row in rows}
+    together: dict[str, list[tuple[str, Values]]] = defaultdict(list)
+    for field in fields:
+        population, slash, name = field.rpartition("/")
+        if slash:
+            together[population].append((name, found[field]))
+    for population, wanted in together.items():
+        _add_counters(connection, population, wanted)
     return found
+
+
+def _add_counters(connection: Connection, population: str, wanted: Sequence[tuple[str, Values]]) -> None:
+    """Add the counters of a population, or of all of them for ``*``, to the values of their names."""
+    query = select(counters.c.device_id, counters.c.counters)
+    if population == "*":
+        query = query.where(counters.c.population != HEALTH_ROW)
+    else:
+        row_name = HEALTH_ROW if population == HEALTH else population
+        query = query.where(counters.c.population == row_name)
+    for device, text in connection.execute(query):
+        body = json.loads(text)
+        for name, values in wanted:
+            value = body.get(name)
+            if isinstance(value, (int, float)):
+                values[device] = values.get(device, 0.0) + value
 
 
 def window_values(connection: Connection, rule: Rule, now: float) -> Values:

@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -139,7 +139,8 @@ class Evaluator:
         """Move the states of all devices."""
         changes = _Changes()
         fitting: dict[str, list[tuple[int, str, str]]] = {}
-        values: dict[str, Values] = {}
+        fields = {rule.field for rule in rules if rule.measure == "value"}
+        values = alert_figures.now_values(connection, fields, now)
         self._looked_back = {rule: kept for rule, kept in self._looked_back.items() if rule in rules}
         for rule in rules:
             if rule.filter not in fitting:
@@ -147,9 +148,12 @@ class Evaluator:
             measured = self._measured(connection, rule, values, now)
             group_of = _grouping(connection, rule)
             for id_, fleet, name in fitting[rule.filter]:
-                key = (rule.name, id_)
-                group_before, before = self._members.get(key, ("", DeviceState()))
-                after = alert_states.observe(rule, before, measured.get(id_), now)
+                key, value = (rule.name, id_), measured.get(id_)
+                known = self._members.get(key)
+                if known is None and (value is None or not rule.broken(value)):
+                    continue  # most devices, most of the time: `observe` would leave them ok
+                group_before, before = known or ("", DeviceState())
+                after = alert_states.observe(rule, before, value, now)
                 if after.state == OK:
                     continue
                 group = group_of(id_, fleet, name)
@@ -157,16 +161,15 @@ class Evaluator:
                 if after is not before or group != group_before:
                     changes.members.append((rule.name, id_, group, after))
                 if after.counts:
-                    changes.counting[rule.name, group].append(
-                        (f"{fleet}/{name}", measured.get(id_, after.value))
-                    )
+                    shown = after.value if value is None else value
+                    changes.counting[rule.name, group].append((f"{fleet}/{name}", shown))
         changes.gone = sorted(self._members.keys() - changes.after.keys())
         return changes
 
-    def _measured(self, connection: Connection, rule: Rule, values: dict[str, Values], now: float) -> Values:
+    def _measured(
+        self, connection: Connection, rule: Rule, values: Mapping[str, Values], now: float
+    ) -> Values:
         if rule.measure == "value":
-            if rule.field not in values:
-                values[rule.field] = alert_figures.now_values(connection, rule.field, now)
             return values[rule.field]
         period = GAPS_S if rule.field == GAPS else LOOK_BACK_S[rule.measure]
         at, kept = self._looked_back.get(rule, (0.0, {}))
