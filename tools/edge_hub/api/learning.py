@@ -17,10 +17,10 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.learning_schemas import (
     LearnedDetail,
-    LearnedEpoch,
     LearnedPopulation,
-    LearningRound,
-    NewLearningRound,
+    NewRoundReport,
+    RoundReport,
+    SentContribution,
 )
 from edge_hub.api.parameters import DigestPath, may
 from edge_hub.api.problems import known
@@ -76,15 +76,15 @@ async def list_epochs(
     digest: DigestPath,
     after_device: Annotated[str, QueryParameter(max_length=128)] = "",
     after_epoch: Annotated[int, QueryParameter(ge=0, le=2**62)] = 0,
-) -> list[LearnedEpoch]:
+) -> list[SentContribution]:
     """Return the contributions after those of a device and epoch, by device and epoch, at most 50."""
     hub = hub_of(request)
 
-    def compute() -> list[LearnedEpoch]:
+    def compute() -> list[SentContribution]:
         after = after_device, after_epoch
         found = contributions.stored_epochs(hub.database, fleet, population, digest, after)
         return [
-            LearnedEpoch(
+            SentContribution(
                 one.device,
                 one.epoch,
                 one.received,
@@ -107,8 +107,8 @@ async def report_round(
     fleet: Name,
     population: Name,
     digest: DigestPath,
-    data: JSONBody[NewLearningRound],
-) -> LearningRound:
+    data: JSONBody[NewRoundReport],
+) -> RoundReport:
     """Keep what came of a merge, in the audit."""
     hub, who = hub_of(request), caller_of(request).name
 
@@ -120,7 +120,7 @@ async def report_round(
             audit.append(connection, who, learning.ROUND, subject, None, after)
         return learning.rounds(hub.database, *which)[0]
 
-    return msgspec.convert(await hub.change(change), LearningRound)
+    return msgspec.convert(await hub.change(change), RoundReport)
 
 
 HANDLERS = [list_learning, get_learning, list_epochs, report_round]

@@ -59,7 +59,7 @@ class HeldOut(Struct, forbid_unknown_fields=True):
     after: float
 
 
-class NewLearningRound(Struct, forbid_unknown_fields=True):
+class NewRoundReport(Struct, forbid_unknown_fields=True):
     """What came of a round: how many devices were added and lines left out, and the file that was written."""
 
     sum: Annotated[str, Meta(pattern=r"^(robust|plain)$")]
@@ -72,7 +72,7 @@ class NewLearningRound(Struct, forbid_unknown_fields=True):
     held_out: HeldOut | None = None
 
 
-class LearningRound(NewLearningRound, kw_only=True):
+class RoundReport(NewRoundReport, kw_only=True):
     """A round as it was reported, its number in the audit, and who reported it."""
 
     number: int
@@ -87,10 +87,10 @@ class LearnedDetail(Struct):
     population: str
     bundle: str
     devices: list[LearnedDevice]
-    rounds: list[LearningRound]
+    rounds: list[RoundReport]
 
 
-class LearnedEpoch(Struct):
+class SentContribution(Struct):
     """What a device counted in an epoch: which messages (``up/learned``, base64) are here of ``pieces``."""
 
     device: str
