@@ -1,7 +1,8 @@
 """Load for `benchmarks.hub`, each kind as a process of its own: devices, REST callers, viewers.
 
 ``publish PORT COUNT DEVICES RATE``, ``births PORT COUNT``, ``rest PORT TOKEN CALLERS SECONDS PATH`` and
-``viewers PORT TOKEN COUNT SECONDS``; the last two print one JSON object.
+``viewers``, ``sockets`` and ``stalled``, each with ``PORT TOKEN COUNT SECONDS``; ``rest``, ``viewers`` and
+``sockets`` print one JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from edge_hub.ingest import mqtt_stream
 
 PER_TURN = 50
 OPENED_AT_ONCE = 100
+GZIP = "Accept-Encoding: gzip\r\n"
+STREAM, SOCKET = "/api/v1/events", "/api/v1/events/socket"
+UPGRADE = (  # RFC 6455 section 1.3, with its key; no extension is offered, so frames are not compressed
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 
 
 def telemetry(device: int, seq: int, t: float) -> tuple[str, bytes]:
@@ -84,11 +91,8 @@ async def births(port: int, count: int) -> None:
     writer.close()
 
 
-def _request(token: str, path: str) -> bytes:
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-        "Accept-Encoding: gzip\r\n\r\n"
-    ).encode()
+def _request(token: str, path: str, more: str = GZIP) -> bytes:
+    return (f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n{more}\r\n").encode()
 
 
 async def rest(port: int, token: str, callers: int, seconds: float, path: str) -> dict[str, float]:
@@ -114,33 +118,32 @@ async def rest(port: int, token: str, callers: int, seconds: float, path: str) -
     return {"rate": len(took) / seconds, "p95": took[int(len(took) * 0.95)]}
 
 
-async def viewers(port: int, token: str, count: int, seconds: float) -> dict[str, float]:
+async def viewers(port: int, token: str, count: int, seconds: float, path: str) -> dict[str, float]:
     """Open streams and read them; return events per second over all, and p99 of their age (s)."""
     events = 0
     ages: list[float] = []
-    opened = asyncio.Event()
-    waiting = count
     gate = asyncio.Semaphore(OPENED_AT_ONCE)
+    tasks: list[asyncio.Task[None]] = []
+    held: list[asyncio.StreamWriter] = []  # a stream ends with its writer
 
-    async def viewer(number: int) -> None:
-        nonlocal events, waiting
-        async with gate:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
-            writer.write(_request(token, "/api/v1/events"))
-            await reader.readuntil(b"\r\n\r\n")
-        waiting -= 1
-        if not waiting:
-            print("open", flush=True)
-            opened.set()
+    async def read(number: int, reader: asyncio.StreamReader) -> None:
+        nonlocal events
         while data := await reader.read(1 << 18):
-            events += data.count(b"\nevent: ")
+            events += data.count(b'"at":')
             if number % 100 == 0:
                 now = time.time()
                 parts = data.split(b'"at":')[1:]
                 ages.extend(now - float(part.partition(b"}")[0]) for part in parts)
 
-    tasks = [asyncio.create_task(viewer(n)) for n in range(count)]
-    await opened.wait()
+    async def view(number: int) -> None:
+        async with gate:
+            reader, writer = await _opened(port, token, path)
+        held.append(writer)
+        tasks.append(asyncio.create_task(read(number, reader)))
+
+    await asyncio.gather(*map(view, range(count)))
+    print("open", flush=True)
+    ages.clear()
     begin, first = time.perf_counter(), events
     await asyncio.sleep(seconds)
     rate = (events - first) / (time.perf_counter() - begin)
@@ -149,6 +152,32 @@ async def viewers(port: int, token: str, count: int, seconds: float) -> dict[str
     await asyncio.gather(*tasks, return_exceptions=True)
     ages.sort()
     return {"rate": rate, "p99": ages[int(len(ages) * 0.99)] if ages else 0.0}
+
+
+async def stalled(port: int, token: str, count: int, seconds: float) -> None:
+    """Open streams and read nothing from them."""
+    gate = asyncio.Semaphore(OPENED_AT_ONCE)
+
+    async def stall() -> asyncio.StreamWriter:
+        async with gate:
+            _, writer = await _opened(port, token, SOCKET)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        return writer
+
+    held = await asyncio.gather(*(stall() for _ in range(count)))
+    print("open", flush=True)
+    await asyncio.sleep(seconds)
+    for writer in held:
+        writer.transport.abort()
+
+
+async def _opened(port: int, token: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+    writer.write(_request(token, path, UPGRADE if path == SOCKET else GZIP))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 101")):
+        raise SystemExit(answer.decode("latin-1").splitlines()[0])
+    return reader, writer
 
 
 def main() -> None:
@@ -161,8 +190,11 @@ def main() -> None:
             uvloop.run(births(int(port), int(count)))
         case "rest", [token, callers, seconds, path]:
             print(json.dumps(uvloop.run(rest(int(port), token, int(callers), float(seconds), path))))
-        case "viewers", [token, count, seconds]:
-            print(json.dumps(uvloop.run(viewers(int(port), token, int(count), float(seconds)))))
+        case "viewers" | "sockets", [token, count, seconds]:
+            path = SOCKET if kind == "sockets" else STREAM
+            print(json.dumps(uvloop.run(viewers(int(port), token, int(count), float(seconds), path))))
+        case "stalled", [token, count, seconds]:
+            uvloop.run(stalled(int(port), token, int(count), float(seconds)))
         case _:
             raise SystemExit(__doc__)
 

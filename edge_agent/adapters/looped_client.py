@@ -84,15 +84,15 @@ class LoopedClient(OneConnection):
         """Whether something waits to be written."""
         return bool(self._out) or self.want_write()
 
-    def receive(self, room: int) -> Iterator[Received]:
-        """Read from the socket; yield messages with QoS 0 of about ``room`` bytes; paho takes other packets
-        in between.
+    def receive(self, room: int) -> Iterator[list[Received]]:
+        """Read from the socket; yield messages with QoS 0 of about ``room`` bytes, as many together as came
+        without other packets in between; those paho takes.
         """
         if self.readable and not self.incoming.ready:
             self._read()
         try:
             for item in self.incoming.take(room):
-                if isinstance(item, Received):
+                if isinstance(item, list):
                     yield item
                 else:
                     self._to_paho += item

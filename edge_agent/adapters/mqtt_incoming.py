@@ -46,8 +46,9 @@ class MqttIncoming:
         """Add bytes from the broker."""
         self._held = self._held + data if self._held else data
 
-    def take(self, room: int) -> list[Received | bytes]:
-        """Return messages with QoS 0, and the bytes of other packets, until they have ``room`` bytes.
+    def take(self, room: int) -> list[list[Received] | bytes]:
+        """Return messages with QoS 0, those of a run together, and the bytes of other packets, until they
+        have ``room`` bytes.
 
         Raises
         ------
@@ -56,7 +57,7 @@ class MqttIncoming:
         PeerError
             This is not MQTT.
         """
-        found: list[Received | bytes] = []
+        found: list[list[Received] | bytes] = []
         if self._failure is None:
             self._take(found, room)
         if self._failure is not None:
@@ -65,8 +66,9 @@ class MqttIncoming:
                 raise self._failure
         return found
 
-    def _take(self, found: list[Received | bytes], room: int) -> None:
+    def _take(self, found: list[list[Received] | bytes], room: int) -> None:
         buffer, at, end = self._held, 0, len(self._held)
+        run: list[Received] | None = None
         self.ready = False
         try:
             while end - at >= 2:
@@ -84,10 +86,13 @@ class MqttIncoming:
                 if room <= 0:
                     self.ready = True
                     break
-                if first & (TYPE | QOS) == PUBLISH:
-                    self._message(found, first, buffer, body, length)
-                else:
+                if first & (TYPE | QOS) != PUBLISH:
                     found.append(buffer[at:stop])
+                    run = None
+                elif (message := self._message(first, buffer, body, length)) is not None:
+                    if run is None:
+                        found.append(run := [])
+                    run.append(message)
                 room -= EVENT_BYTES + length
                 self.packets += 1
                 at = stop
@@ -95,18 +100,16 @@ class MqttIncoming:
             self._failure, at = error, end
         self._held = buffer[at:]
 
-    def _message(
-        self, found: list[Received | bytes], first: int, buffer: bytes, body: int, length: int
-    ) -> None:
+    def _message(self, first: int, buffer: bytes, body: int, length: int) -> Received | None:
         topic, _, payload = read_publish(first, buffer, body, length, self._properties)
         if len(payload) > self._max_payload:
             self.too_long += 1
-            return
+            return None
         try:
             name = topic.decode()
         except UnicodeDecodeError as error:
             raise PeerError(f"broker: topic {topic!r} is not UTF-8") from error
-        found.append(Received(name, payload, 0, bool(first & RETAIN)))
+        return Received(name, payload, 0, bool(first & RETAIN))
 
     def _refuse(self, first: int, length: int, rest: bytes) -> bool:
         """Raise OversizeError; return False as long as the topic to be named is not complete."""

@@ -33,7 +33,7 @@ from edge_agent.protocol.ports import MQTT_5, Disconnected, Event
 
 log = logging.getLogger("edge_agent")
 
-GATHER_S = 0.0045
+GATHER_S = 0.0047
 MISC_S = 1.0
 """How often paho looks after the keep-alive."""
 
@@ -156,12 +156,12 @@ class LoopMqttClient(PahoClient):
         if served is None:
             return super().events()
         events: list[Event] = []
-        for message in served.receive(self._settings.inbox_bytes):
-            if self._inbox:  # what paho has read came before it
+        for messages in served.receive(self._settings.inbox_bytes):
+            if self._inbox:  # what paho has read came before them
                 events += super().events()
             if self._ended:
                 break
-            events.append(message)
+            events += messages
         if events:
             self._loop.gather(now + GATHER_S)
         self._inbox.counters.too_long += served.incoming.too_long

@@ -1,28 +1,22 @@
-"""Tables that the kernel looks weights up in: what a palette value means relative to the background.
-
-Logarithms are taken in decimal arithmetic and rounded once, so that every machine has the same bits.
-"""
+"""Tables that the kernel looks weights up in: what a palette value means relative to the background."""
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.engine.logarithm import ln
+from edge_agent.engine.logarithm import ln, rounded_ln
 from edge_agent.engine.options import RULES
 from edge_agent.engine.quantize import TINY
 from edge_agent.engine.sparse import EPSILON
 from edge_agent.engine.storage import Tensor
 
-_CONTEXT = Context(prec=25)
-
 
 def logarithm(x: float) -> float:
     """Return ln x, clipped from below at the float64 epsilon, correctly rounded on every machine."""
-    return float(Decimal(max(x, EPSILON)).ln(_CONTEXT))
+    return rounded_ln(max(x, EPSILON))
 
 
 def background_of(tensor: Tensor, rules: int = RULES) -> float:

@@ -39,6 +39,9 @@ def open_onnx(payload: bytes, shape: tuple[int, ...], batch: int, threads: int) 
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without VNNI instructions x86-64 adds products of int8 in 16 bits, which overflow, unless weights are
+    # taken as uint8: a network that is right on a board would then seem wrong on a host.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
         (put,) = session.get_inputs()

@@ -56,6 +56,12 @@ class Lanes:
         self._historical.add(1, last)
         self._since_live = 0
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to send."""
+        lanes = (self._historical, self._live)
+        return not any(lane.ahead or lane.ranges for lane in lanes)
+
     def add(self, first: int, last: int) -> None:
         """Let numbers ``first`` to ``last`` be sent as live ones."""
         self._live.add(first, last)

@@ -134,6 +134,12 @@ class Outbox:
         writing = () if self._writing is None else self._writing.append
         return any(p == priority for _, p, _ in self._pending) or any(e.priority == priority for e in writing)
 
+    @property
+    def idle(self) -> bool:
+        """Whether `advance` has nothing to do before something is appended, confirmed or lost."""
+        stored = self._writing is None and self._due is None and not self._removable
+        return stored and self._unconfirmed.empty and self._lanes.empty
+
     def append(self, body: Mapping[str, Any], t: float, now: float, priority: int = SAMPLES) -> None:
         """Take a telemetry body in; ``t`` is the Unix time it was made."""
         data = zlib.compress(msgpack.packb(body), 1)

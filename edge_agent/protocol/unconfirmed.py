@@ -74,6 +74,11 @@ class Unconfirmed:
             del self._held[seq]
         return free, late
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held."""
+        return not self._held
+
     def overdue(self, now: float) -> list[int]:
         """Return the numbers to be sent again because the hub has been silent; they are held no longer."""
         if not self._held:

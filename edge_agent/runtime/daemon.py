@@ -140,7 +140,7 @@ class Daemon:
             self._dispatch.flush()
         for speaker in self._speakers:
             speaker.run_once()
-        deadline = min([self._scheduler.deadline, *(speaker.deadline for speaker in self._speakers)])
+        deadline = min([self._scheduler.deadline, *[speaker.deadline for speaker in self._speakers]])
         session = None if self._dispatch is None else self._dispatch.session.deadline
         return deadline if session is None else min(session, deadline)
 

@@ -116,7 +116,7 @@ class MqttDispatch:
         now = self._clock.monotonic()
         count = size = 0
         for event in self._client.events():
-            if isinstance(event, Received) and event.acknowledge is None:
+            if event.__class__ is Received and event.acknowledge is None:
                 if self._effects:
                     self._run()
                 count += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 
 
 @dataclass(slots=True)
@@ -27,6 +28,9 @@ class Task:
     runs: int = 0
     jitter: float = 0.0
     """How late the last run began, seconds."""
+
+
+_deadline = attrgetter("deadline")
 
 
 class Scheduler:
@@ -82,7 +86,8 @@ class Scheduler:
 
     def due(self, now: float) -> list[Task]:
         """Return what is due, in the order of deadlines, and set the next deadlines."""
-        ready = sorted((t for t in self._tasks.values() if t.deadline <= now), key=lambda t: t.deadline)
+        ready = [task for task in self._tasks.values() if task.deadline <= now]
+        ready.sort(key=_deadline)
         for task in ready:
             task.jitter = now - task.deadline
             task.runs += 1
@@ -100,4 +105,4 @@ class Scheduler:
     @property
     def deadline(self) -> float:
         """The next deadline, seconds; inf without one."""
-        return min((task.deadline for task in self._tasks.values()), default=math.inf)
+        return min([task.deadline for task in self._tasks.values()], default=math.inf)

@@ -33,8 +33,10 @@ def decode(data: bytes) -> None:
     assert taken <= len(sent), "more came out than went in"
 
 
-def _length(item: Received | bytes) -> int:
-    return len(item) if isinstance(item, bytes) else len(item.topic.encode()) + len(item.payload)
+def _length(item: list[Received] | bytes) -> int:
+    if isinstance(item, bytes):
+        return len(item)
+    return sum(len(message.topic.encode()) + len(message.payload) for message in item)
 
 
 def seed() -> bytes:

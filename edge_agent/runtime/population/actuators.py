@@ -166,10 +166,12 @@ class Actuator:
         """Hand the actions (SAFE: the safe value) of ``agents`` to ``sink``; return how many went out."""
         if self._part is not None:
             actions = np.where(actions < 0, actions, self._part[np.maximum(actions, 0)])
-        for row in self._overridden_rows(agents):
-            if actions[row] != SAFE or self.config.safe:
-                self._own[int(agents[row])] = int(actions[row])
-        return self._send(agents, self._overridden(agents, actions), sink, now)
+        if self._overrides:
+            for row in self._overridden_rows(agents):
+                if actions[row] != SAFE or self.config.safe:
+                    self._own[int(agents[row])] = int(actions[row])
+            actions = self._overridden(agents, actions)
+        return self._send(agents, actions, sink, now)
 
     def _overridden_rows(self, agents: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the rows of ``agents`` that are overridden."""
@@ -202,7 +204,8 @@ class Actuator:
         overridden.
         """
         found = np.asarray(self._waiting[agents] != UNKNOWN)
-        found[self._overridden_rows(agents)] = True
+        if self._overrides:
+            found[self._overridden_rows(agents)] = True
         return found
 
     def release(self, sink: Sink, now: float) -> tuple[NDArray[np.intp], int]:

@@ -221,7 +221,7 @@ class Group:
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
         self.history.append(agents, self.counters.ticks, time_ms, observed, actions, energy)
         self._safe_state.note(agents, silent)
-        if not silent.any():
+        if not np.count_nonzero(silent):  # of few a fraction of the time that any() takes
             return Step(agents, observed, chosen, actions, soft=soft)
         actions = actions.copy()
         actions[silent] = SAFE
@@ -269,7 +269,7 @@ class Group:
         self.counters.steps += len(agents)
         self._safe_state.note(agents, silent)
         actions = keep_within_margin(self.model_port, self.actuators, agents, chosen)
-        if silent.any():
+        if np.count_nonzero(silent):
             actions = actions.copy()
             actions[silent] = SAFE
         return Step(agents, observed, chosen, actions, soft=soft)
@@ -298,7 +298,7 @@ class Group:
         """
         agents = step.agents
         differs = [actuator.differs(agents) for actuator in self.actuators]
-        if step.actions is step.chosen and not any(other.any() for other in differs):
+        if step.actions is step.chosen and not any(map(np.count_nonzero, differs)):
             return None
         rows = np.where(step.actions == SAFE, step.chosen, step.actions)
         others = (rows != step.chosen).any(axis=1)

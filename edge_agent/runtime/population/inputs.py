@@ -199,7 +199,7 @@ class Inputs:
 
     def _observe(self, channel: Channel, agent: int, payload: bytes, arrived: float, unix: float) -> None:
         document = parse(payload)
-        if isinstance(document, Fault):
+        if document.__class__ is Fault:
             self.faults[document] += 1
             return
         where, count = (slice(None), self._size) if agent < 0 else (agent, 1)
@@ -207,11 +207,17 @@ class Inputs:
             value = field.value(document)
             if value is None:  # not observed: what was stays until it is stale
                 continue
-            code = value if isinstance(value, Fault) else field.encode(value, document)
-            number = field.number(value) if field.reduced and not isinstance(code, Fault) else None
-            if isinstance(code, Fault) or isinstance(number, Fault):
-                self.faults[code if isinstance(code, Fault) else Fault.OUT_OF_RANGE] += 1
+            code = value if value.__class__ is Fault else field.encode(value, document)
+            if isinstance(code, Fault):
+                self.faults[code] += 1
                 continue
+            number = None
+            if field.reduced:
+                found = field.number(value)
+                if isinstance(found, Fault):
+                    self.faults[found] += 1
+                    continue
+                number = found
             if self.numbers is not None:
                 self.numbers.note(where, field.column, value)
             if not field.stamp:

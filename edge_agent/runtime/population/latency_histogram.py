@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +11,20 @@ _SMALLEST = 1e-5
 _BUCKETS_PER_DECADE = 16
 _BUCKETS = 112  # up to 100 s
 _FEW = 16  # fewer take less time one by one
+_ENDS = [_SMALLEST * 10 ** ((bucket + 1) / _BUCKETS_PER_DECADE) for bucket in range(_BUCKETS)]
 
 
 class Histogram:
     """Durations in seconds, from 10 µs to 100 s; what lies outside counts in the end buckets."""
 
     def __init__(self) -> None:
-        self._counts: NDArray[np.int64] = np.zeros(_BUCKETS, np.int64)
+        self._counts = [0] * _BUCKETS
         self.largest = 0.0
 
     @property
     def count(self) -> int:
         """How many durations were added."""
-        return int(self._counts.sum())
+        return sum(self._counts)
 
     def add(self, seconds: NDArray[np.float64]) -> None:
         """Count durations."""
@@ -31,16 +32,16 @@ class Histogram:
             for duration in seconds.tolist():
                 self.add_one(duration)
             return
-        place = np.log10(np.maximum(seconds, _SMALLEST) / _SMALLEST) * _BUCKETS_PER_DECADE
-        index = np.minimum(place.astype(np.int64), _BUCKETS - 1)
-        self._counts += np.bincount(index, minlength=_BUCKETS)
+        index = np.searchsorted(_ENDS[:-1], seconds, side="right")
+        found = np.bincount(index, minlength=_BUCKETS).tolist()
+        self._counts = [before + new for before, new in zip(self._counts, found, strict=True)]
         self.largest = max(self.largest, float(seconds.max()))
 
     def add_one(self, seconds: float) -> None:
         """Count a duration."""
-        place = int(math.log10(max(seconds, _SMALLEST) / _SMALLEST) * _BUCKETS_PER_DECADE)
-        self._counts[min(place, _BUCKETS - 1)] += 1
-        self.largest = max(self.largest, seconds)
+        self._counts[bisect_right(_ENDS, seconds, 0, _BUCKETS - 1)] += 1
+        if seconds > self.largest:
+            self.largest = seconds
 
     def quantile(self, q: float) -> float:
         """Return the upper end of the bucket in which quantile ``q`` lies, seconds; 0 without durations."""
@@ -48,4 +49,4 @@ class Histogram:
         if total == 0:
             return 0.0
         bucket = int(np.searchsorted(np.cumsum(self._counts), q * total, side="left"))
-        return min(float(_SMALLEST * 10 ** ((bucket + 1) / _BUCKETS_PER_DECADE)), self.largest)
+        return min(_ENDS[bucket], self.largest)

@@ -210,10 +210,9 @@ class Observations:
         Readings made after ``until`` do not count yet.
         """
         rows = _rows(agents)
-        codes, made = self._codes[rows], self._made[rows]
-        observed = self._scratch[: len(codes)]
-        np.copyto(observed, codes)
-        absent = self._counted[rows]
+        made, absent = self._made[rows], self._counted[rows]
+        observed = self._scratch[: len(made)]
+        observed[:] = self._codes[rows]
         if self._stands:
             absent = absent & ~(self._unchanged & (made >= now - self._stale_s))
         if until < math.inf:
@@ -242,7 +241,8 @@ class Observations:
         heard = agents[self._fresh[agents]]
         self._fresh[heard] = False
         self._any_fresh = None
-        times = np.asarray(self._made[heard].max(axis=1))
+        made = self._made[heard]
+        times = made[:, 0] if made.shape[1] == 1 else np.asarray(made.max(axis=1))
         return times[times > NEVER]  # a discarded observation has no time
 
     def silent(self, now: float) -> NDArray[np.intp]:
@@ -267,7 +267,8 @@ class Observations:
         if not self._fed:
             return np.zeros(len(made), np.bool_)
         heard = made if self._all_fed else made[:, self._fed]
-        return np.asarray((heard < now - self._fed_stale_s).all(axis=1))
+        stale = heard < now - self._fed_stale_s
+        return stale[:, 0] if len(self._fed) == 1 else np.asarray(stale.all(axis=1))
 
 
 def _rows(agents: NDArray[np.intp] | None) -> slice | NDArray[np.intp]:

@@ -77,18 +77,27 @@ class Subscriptions:
 
         ``arrived`` is the time of arrival, monotonic seconds, and ``unix`` the same in Unix time.
         """
-        groups = self._populations.groups
+        groups, prefix, watched, exact = (
+            self._populations.groups,
+            self._bulk_prefix,
+            self._watched,
+            self._exact,
+        )
         for topic, payload in messages:
-            if topic.startswith(self._bulk_prefix):
-                group = groups.get(topic.removeprefix(self._bulk_prefix))
+            if topic.startswith(prefix):
+                group = groups.get(topic.removeprefix(prefix))
                 if group is not None and group.config.bulk:
                     group.inputs.bulk(payload, arrived)
                     continue
-            listeners = self._watched.get(topic, ())
-            for listener in listeners:
-                listener(payload)
-            known = bool(listeners)
-            for candidate in (*self._exact.get(topic, ()), *self._others):
+            known = False
+            if topic in watched:
+                known = True
+                for listener in watched[topic]:
+                    listener(payload)
+            if topic in exact:
+                for candidate in exact[topic]:
+                    known |= candidate.inputs.message(topic, payload, arrived, unix)
+            for candidate in self._others:
                 known |= candidate.inputs.message(topic, payload, arrived, unix)
             self.unknown += not known
 

@@ -122,6 +122,8 @@ class TelemetryPublisher:
                 self._add_peers(body)
                 self._add_broker(body)
                 self.outbox.append(body, t, now)
+        elif self.outbox.idle:
+            return
         try:
             self._dispatch.perform(self.outbox.advance(self._dispatch.session, now, t))
         except PlatformError:

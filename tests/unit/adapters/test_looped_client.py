@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -41,7 +44,7 @@ class Link:
         """Let the broker send, and the client receive."""
         self.broker.sendall(data)
         self.client.readable = True
-        return list(self.client.receive(PLENTY))
+        return list(itertools.chain.from_iterable(self.client.receive(PLENTY)))
 
     def read(self) -> bytes:
         """Return what the broker has got."""
@@ -73,6 +76,18 @@ def test_this_paho_reads_and_writes_through_our_methods() -> None:
 def test_a_paho_that_does_not_is_found_out(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(LoopedClient, method)
     assert not replaces_io()
+
+
+def test_a_connection_to_a_plain_name_needs_no_codec_of_international_names() -> None:
+    program = (
+        "import socket, sys\n"
+        "from edge_agent.adapters.limited_client import OneConnection\n"
+        "with socket.create_server((b'127.0.0.1', 0)) as server:\n"
+        "    OneConnection('c', 4, clean=True).connect('localhost', server.getsockname()[1])\n"
+        "print('encodings.idna' in sys.modules)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
 
 
 def test_messages_with_qos_0_pass_paho_by_and_all_else_is_its_own(link: Link) -> None:

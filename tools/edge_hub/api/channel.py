@@ -64,13 +64,9 @@ class Channel:
     def __init__(self, url: str, now: Callable[[], float] = time.time) -> None:
         if not url.startswith(("redis://", "rediss://")):
             raise ConfigError("--channels: found another address, expected redis://HOST:PORT")
-        try:
-            from redis import RedisError
-            from redis.asyncio import Redis
-        except ImportError as error:
-            raise ConfigError(
-                f"--channels: {error.name} is missing; pip install 'edge-hub[redis]'"
-            ) from error
+        from redis import RedisError  # only hubs with several web workers need it
+        from redis.asyncio import Redis
+
         self._errors = (RedisError, OSError, TimeoutError)
         self._now = now
         try:

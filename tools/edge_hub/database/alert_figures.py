@@ -69,7 +69,7 @@ def window_values(connection: Connection, rule: Rule, now: float) -> Values:
     baseline = HOUR_S if table == HOURS else BASELINE_S
     rows = sql.run(
         connection,
-        f"SELECT device_id, start, body FROM {table} WHERE start >= ? AND start <= ? AND week >= ? "  # noqa: S608 - two tables
+        f"SELECT device_id, start, body FROM {table} WHERE start >= ? AND start <= ? AND week >= ? "  # noqa: S608 - two tables  # nosec B608
         "ORDER BY device_id, start",
         (int(since - baseline), int(now), int((since - baseline) // days.WEEK_S)),
     )

@@ -46,7 +46,7 @@ def copy(source: Database, target: Database) -> dict[str, int]:
     with source.read() as reader:
         _refuse_running(reader, source)
         for name, column in _PARTITIONED.items():
-            numbers = {int(row[0]) for row in sql.run(reader, f"SELECT DISTINCT {column} FROM {name}")}  # noqa: S608
+            numbers = {int(row[0]) for row in sql.run(reader, f"SELECT DISTINCT {column} FROM {name}")}  # noqa: S608 - the schema's  # nosec B608
             partitions.make(target, name, {0} if name == "telemetry" else set(), numbers)
         with target.write() as writer:
             _refuse_rows(writer, target, tables)
@@ -71,7 +71,7 @@ def _refuse_running(reader: Connection, source: Database) -> None:
 def _refuse_rows(writer: Connection, target: Database, tables: list[Table]) -> None:
     for table in tables:
         kept = f"WHERE key <> '{_SETUP}'" if table.name == "settings" else ""
-        count = int(sql.one(writer, f"SELECT count(*) FROM {table.name} {kept}"))  # noqa: S608 - no input
+        count = int(sql.one(writer, f"SELECT count(*) FROM {table.name} {kept}"))  # noqa: S608 - no input  # nosec B608
         if count:
             raise ConfigError(f"--data {target.name}: {table.name}: found {count} rows, expected none")
     sql.run(writer, "DELETE FROM settings")
@@ -79,7 +79,7 @@ def _refuse_rows(writer: Connection, target: Database, tables: list[Table]) -> N
 
 def _copy_table(reader: Connection, writer: Connection, table: Table) -> int:
     columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    found = reader.exec_driver_sql(f'SELECT {columns} FROM "{table.name}"')  # noqa: S608 - no input
+    found = reader.exec_driver_sql(f'SELECT {columns} FROM "{table.name}"')  # noqa: S608 - no input  # nosec B608
     driver: Any = writer.connection.driver_connection
     count = 0
     try:
@@ -92,7 +92,7 @@ def _copy_table(reader: Connection, writer: Connection, table: Table) -> int:
         raise ValueRefusedError(f"{table.name}: {str(error).splitlines()[0]}") from error
     except psycopg.Error as error:
         raise PlatformError(f"{table.name}: {str(error).splitlines()[0]}") from error
-    there = int(sql.one(writer, f'SELECT count(*) FROM "{table.name}"'))  # noqa: S608 - no input
+    there = int(sql.one(writer, f'SELECT count(*) FROM "{table.name}"'))  # noqa: S608 - no input  # nosec B608
     if there != count:
         raise ConfigError(f"{table.name}: found {there} rows after {count} were copied")
     return count
@@ -104,5 +104,5 @@ def _set_counter(writer: Connection, table: Table) -> None:
         return
     sequence = sql.one(writer, "SELECT pg_get_serial_sequence(?, 'id')", (table.name,))
     if sequence is not None:
-        query = f'SELECT setval(?, greatest((SELECT max(id) FROM "{table.name}"), 1))'  # noqa: S608 - no input
+        query = f'SELECT setval(?, greatest((SELECT max(id) FROM "{table.name}"), 1))'  # noqa: S608 - no input  # nosec B608
         sql.run(writer, query, (sequence,))

@@ -10,7 +10,7 @@ program=edge-hub module=edge_hub.cli
 source tools/packaging/deb/layout.sh
 
 core=$work/edge-hub
-install_packages "$core" "$wheel" "$(ls dist/edge_hub-"$version"-*.whl)"
+install_packages "$core" "$wheel" "$(ls dist/edge_hub-"$version"-*.whl)[enrol,notify,oidc,otlp]"
 interpreter "$core"
 mkdir -p "$core"/usr/{lib/{systemd/system,sysusers.d},share/doc/edge-hub} "$core"/etc/edge-hub "$core"/DEBIAN
 cp systemd/edge-hub.service systemd/edge-hub-ingest@.service "$core"/usr/lib/systemd/system/

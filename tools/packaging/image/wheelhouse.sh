@@ -9,7 +9,7 @@ case ${1:-} in
     *) echo "found ${1:-nothing}, expected device or hub" >&2; exit 2 ;;
 esac
 wheel=$(ls dist/edge_agent-*-cp311-abi3-*"$machine".whl)
-[ "$1" = hub ] && wheels=("$wheel" "$(ls dist/edge_hub-*.whl)") || wheels=("${wheel}[litert]")
+[ "$1" = hub ] && wheels=("$wheel" "$(ls dist/edge_hub-*.whl)[enrol,notify,oidc,otlp]") || wheels=("${wheel}[litert]")
 
 rm -rf "$out"
 tools/packaging/pip_for_board.sh "$machine" 3.11 download --dest "$out" "${wheels[@]}"
