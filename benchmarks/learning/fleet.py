@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.learning import counted, offices
 from benchmarks.learning.offices import Chain, Int
-from edge_agent.wire.increment_sums import robust, total
+from edge_hub.domain.increment_sums import robust, total
 
 SIZES = (3, 10, 30)
 SEEDS = range(5)

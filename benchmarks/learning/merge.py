@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.figures import MORE, Figure, at_most
-from edge_agent.wire.increment_sums import robust, total
 from edge_agent.wire.increments import Counts, Increments
+from edge_hub.domain.increment_sums import robust, total
 
 CONTRIBUTIONS, CELLS, RUNS, SECONDS = 10_000, 4_096, 5, 0.2
 

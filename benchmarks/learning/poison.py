@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.figures import Figure, at_most
 from benchmarks.learning import counted, fleet, offices
 from benchmarks.learning.offices import Chain
-from edge_agent.wire.increment_sums import robust, total
 from edge_agent.wire.increments import Increments
+from edge_hub.domain.increment_sums import robust, total
 
 DEVICES, TIMES, LOST = 10, 100, 0.01
 

@@ -267,7 +267,8 @@ class DaemonBuilder:
             checkpoints.write(self.populations.groups, self.clock)
             return checkpoints.counters.failed == before
 
-        publisher = LearnedPublisher(self.populations, self.telemetry.outbox, save, self.clock)
+        waiting = [] if checkpoints is None else checkpoints.epochs
+        publisher = LearnedPublisher(self.populations, self.telemetry.outbox, save, self.clock, waiting)
         self.learned = publisher
         self.status.sections["learned"] = publisher.status
         self._speakers.append(publisher)

@@ -306,10 +306,11 @@ class PopulationConfig:
     played faster than time; needs ``step`` arrival or change."""
     threads: Threads = 0
     """Number of threads per step; 0 uses the profile's."""
-    learn: Literal["off", "population", "agent"] = "off"
+    learn: Literal["off", "population", "agent", "frozen"] = "off"
     """population: what all agents see and do changes the model that they share; agent: each agent has a model
-    of its own, and learns by itself. The bundle says what learns, and has to carry concentrations. off: the
-    model stays as delivered."""
+    of its own, and learns by itself. frozen: what all agents see and do is counted and sent to the hub
+    (``learn_send_s``), and they decide with the model as delivered. The bundle says what learns, and has to
+    carry concentrations. off: nothing is counted."""
     learn_every: LearnEvery = 60
     """Ticks between new tables of what was learned."""
     learn_send_s: NotNegative = 0.0

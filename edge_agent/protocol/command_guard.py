@@ -20,7 +20,9 @@ from edge_agent.wire.documents import Trust
 from edge_agent.wire.topics import id_fault
 
 NAMES = frozenset(bodies.COMMAND_NAMES)
-REPEATABLE = frozenset({"status", "reset", "set-rate", "replay-window", "reload", "send-learned"})
+REPEATABLE = frozenset(
+    {"status", "reset", "set-rate", "replay-window", "reload", "send-learned", "reset-learned"}
+)
 MAX_KEPT = 256
 
 

@@ -129,6 +129,11 @@ class Outbox:
         """When `advance` has something to store; None while there is nothing, or the store is at work."""
         return self._due if self._writing is None else None
 
+    def in_memory(self, priority: int) -> bool:
+        """Return whether an entry of this priority is not yet on the disk."""
+        writing = () if self._writing is None else self._writing.append
+        return any(p == priority for _, p, _ in self._pending) or any(e.priority == priority for e in writing)
+
     @property
     def idle(self) -> bool:
         """Whether `advance` has nothing to do before something is appended, confirmed or lost."""

@@ -92,9 +92,11 @@ class Prepared:
         return group_memory.redecides(self.config, self.binding)
 
     @property
-    def learn_every(self) -> int:
-        """Ticks between new tables of what was learned; 0: it does not learn."""
-        return self.config.learn_every if self.config.learn != "off" else 0
+    def learn_every(self) -> int | None:
+        """Ticks between new tables of what was learned; 0: it only counts; None: it does not learn."""
+        if self.config.learn == "off":
+            return None
+        return 0 if self.config.learn == "frozen" else self.config.learn_every
 
     @property
     def sends(self) -> bool:
@@ -143,9 +145,9 @@ def prepare(config: PopulationConfig, profile: Profile, where: str, load: Loader
         raise ConfigError(
             f"{where}.learn_send_s: found {config.learn_send_s:g}, expected 0 or at least {LEAST_SEND_S:g}"
         )
-    if config.learn_send_s and config.learn != "population":
+    if config.learn_send_s and config.learn not in ("population", "frozen"):
         raise ConfigError(
-            f"{where}.learn_send_s: found {config.learn_send_s:g}, expected learn = 'population'"
+            f"{where}.learn_send_s: found {config.learn_send_s:g}, expected learn = 'population' or 'frozen'"
         )
     if config.learn != "off" and config.share:
         raise ConfigError(f"{where}.learn: found {config.learn!r} with shared factors, expected 'off'")

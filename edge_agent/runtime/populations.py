@@ -29,6 +29,7 @@ from edge_agent.memory.arena import Arena
 from edge_agent.memory.budget import Plan
 from edge_agent.runtime import assembly
 from edge_agent.runtime.assembly import Prepared
+from edge_agent.runtime.population import models
 from edge_agent.runtime.population.counters import GroupCounters
 from edge_agent.runtime.population.group import Group
 from edge_agent.runtime.population.population_port import PopulationPort
@@ -265,6 +266,13 @@ class Populations:
         group.model_port.reset()
         group.forget_sent()
         _tell(self.restarted, name, group)
+
+    def reset_learned(self, name: str) -> int:
+        """Let a population forget what it learned; return the updates it had counted."""
+        group = self._group(name)
+        updates = models.forget_learned(group.model_port)
+        _tell(self.restarted, name, group)
+        return updates
 
     # Why it does not run
 

@@ -345,6 +345,7 @@ COMMAND_NAMES = (
     "replay-window",
     "reload",
     "send-learned",
+    "reset-learned",
     "explain",
 )
 COMMANDS_TEXT = f"{', '.join(COMMAND_NAMES[:-1])} or {COMMAND_NAMES[-1]}"

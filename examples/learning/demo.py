@@ -31,12 +31,12 @@ from benchmarks.learning import counted, fleet, offices
 from benchmarks.learning.offices import Chain, Int
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle, learned, messages, npz, signatures
-from edge_agent.wire.increment_sums import robust, total
 from edge_agent.wire.increments import Increments
 from edge_agent.wire.messages import Message
 from edge_agent.wire.topics import DeviceTopics
 from edge_hub.database import contributions
 from edge_hub.database.engine import Database
+from edge_hub.domain.increment_sums import robust, total
 from examples.hub.demo import LateError, child, until
 
 DEVICES = ("hall", "lab", "study")

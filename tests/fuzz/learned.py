@@ -13,14 +13,16 @@ from contextlib import suppress
 import numpy as np
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.wire import increment_sums, learned, messages
-from edge_agent.wire.increment_sums import Contribution
+from edge_agent.wire import learned, messages
 from edge_agent.wire.increments import Counts, Increments
 from edge_agent.wire.messages import Message
+from edge_hub.domain import learning
+from edge_hub.domain.learning import SentEpoch
 from edge_hub.ingest import decode as ingest
 
 BUNDLE = "ab" * 32
 TENSORS = (Counts("A_0", (3, 4), 12), Counts("B_0", (2, 4, 4), 24))
+SHAPES = {tensor.name: tensor.shape for tensor in TENSORS}
 
 
 def decode(data: bytes) -> None:
@@ -30,13 +32,11 @@ def decode(data: bytes) -> None:
         body = _body(1) | {"listed": len(rest) // 12, "data": zlib.compress(rest[: len(rest) // 12 * 12])}
         rest = messages.encode(Message(body, seq=1))
     piece = ingest.learned("f", "d", rest, 1.5e9).piece
-    with suppress(EdgeAgentError):  # other shapes, or pieces of more
-        increments = learned.assembled([piece], TENSORS)
-        sent = [Contribution(f"d{n}", 1, _increments(n)) for n in range(2)]
-        found = increment_sums.gather([*sent, Contribution("d", 1, increments)], BUNDLE, TENSORS)
-        if len(found.devices) == 3:
-            increment_sums.robust(found.devices.values())
-            increment_sums.total(found.devices.values())
+    sent = [SentEpoch(f"d{n}", 1, 1, [learned.from_body(_body(n))]) for n in range(2)]
+    found = learning.gather([*sent, SentEpoch("d", 1, piece.whole.pieces, [piece])], SHAPES, BUNDLE)
+    for robust in (True, False):
+        with suppress(EdgeAgentError):  # of other shapes, or one of several pieces: two devices are left
+            learning.merged(found, 3, robust)
 
 
 def _increments(seed: int) -> Increments:

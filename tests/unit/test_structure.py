@@ -51,6 +51,7 @@ SAME_NAME = {
             ),
             "database/ has the table, api/ its routes, jobs/ what runs on it",
         ),
+        "learning": "database/ has what was sent, api/ its routes, domain/ adds it up",
         "Answer": "what api/answers sends is what database/idempotency stores",
         "Device": "the REST schema of what fleet.Device is; the name is in the OpenAPI document",
         "Rejected": "the REST schema of a message that rejected.Rejected set aside",

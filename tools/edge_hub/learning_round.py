@@ -7,14 +7,14 @@ counts are never added to another model than they were counted under. The arithm
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError, ModelError
 from edge_agent.wire import npz
-from edge_hub.database import bundles, contributions
+from edge_hub.database import contributions
 from edge_hub.database.engine import Database
 from edge_hub.domain import held_out, learning
 from edge_hub.domain.learning import SentEpoch
@@ -27,8 +27,10 @@ class LearningRound(NamedTuple):
     report: dict[str, Any]
 
 
-def bundle_of(database: Database, source: bytes, where: str, fleet: str, population: str) -> str:
+def bundle_of(known: Mapping[str, str], source: bytes, where: str, fleet: str, population: str) -> str:
     """Return the digest of the bundle that was made of a file and that a population learned under.
+
+    ``known`` are the bundles that it learned under, each with the digest of its source, "" if not known.
 
     Raises
     ------
@@ -36,23 +38,24 @@ def bundle_of(database: Database, source: bytes, where: str, fleet: str, populat
         There is none, or there are several.
     """
     sha256 = hashlib.sha256(source).hexdigest()
-    learned = contributions.bundles_of(database, fleet, population)
-    if not learned:
+    if not known:
         raise ConfigError(f"learn: population {population} of fleet {fleet} has sent nothing that it learned")
-    found = []
-    for digest in learned:
-        known = bundles.one(database, digest)
-        if known is not None and known["manifest"].get("source_sha256") == sha256:
-            found.append(digest)
+    found = [digest for digest, made_of in known.items() if made_of == sha256]
     if len(found) != 1:
-        which = ", ".join(digest[:12] for digest in found or learned)
+        which = ", ".join(digest[:12] for digest in found or known)
         what = "several bundles were made of it" if found else "no bundle that the hub has was made of it"
         raise ConfigError(f"{where}: {what}, expected --bundle FILE, one of {which}")
     return found[0]
 
 
+def stored(database: Database, fleet: str, population: str, bundle: str) -> Iterator[SentEpoch]:
+    """Yield what a database has of what was sent under a bundle."""
+    for one in contributions.stored_epochs(database, fleet, population, bundle):
+        yield SentEpoch(one.device, one.epoch, one.pieces, contributions.pieces(one.payloads))
+
+
 def run(
-    database: Database,
+    sent: Iterable[SentEpoch],
     fleet: str,
     population: str,
     bundle: str,
@@ -66,8 +69,8 @@ def run(
 
     Parameters
     ----------
-    database : Database
-        What was sent.
+    sent : iterable of SentEpoch
+        What was sent under the bundle.
     fleet, population, bundle : str
         Of whom, and under which bundle (digest).
     source : mapping
@@ -85,7 +88,7 @@ def run(
         Too few devices contributed, or the file or the readings don't fit.
     """
     shapes = learning.learning_shapes(source)
-    gathered = learning.gather(_sent(database, fleet, population, bundle), shapes, bundle)
+    gathered = learning.gather(sent, shapes, bundle)
     try:
         total = learning.merged(gathered, least, robust)
     except ModelError as error:
@@ -126,10 +129,3 @@ def run(
         before, now = (held_out.log_likelihood(model, readings) for model in (source, after))
         report["held_out"] = {"readings": len(readings["trace_obs"]), "before": before, "after": now}
     return LearningRound(after, report)
-
-
-def _sent(database: Database, fleet: str, population: str, bundle: str) -> list[SentEpoch]:
-    return [
-        SentEpoch(one.device, one.epoch, one.pieces, contributions.pieces(one.payloads))
-        for one in contributions.stored_epochs(database, fleet, population, bundle)
-    ]

@@ -2,10 +2,11 @@
 
 Theory of operation. The file is a magic number, the CRC-32 of the rest, and a zlib-packed msgpack map: for
 each population its bundle's digest, size, counters, the engine's own checkpoint, and the Unix time at which
-its open tick began. It is replaced by an atomic rename, so that a power cut leaves the old one or the new
-one. A population resumes only if its bundle and size are the same. Ticks that passed while the daemon was off
-are made up; none are if the clock is behind the checkpoint's. The write rate is limited by an interval and by
-bytes per day, since SD cards wear.
+its open tick began; and the messages of learned epochs that the outbox may not have stored yet. It is
+replaced by an atomic rename, so that a power cut leaves the old one or the new one. A population resumes only
+if its bundle and size are the same. Ticks that passed while the daemon was off are made up; none are if the
+clock is behind the checkpoint's. The write rate is limited by an interval and by bytes per day, since SD
+cards wear.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from edge_agent.wire import bodies
 from edge_agent.wire.bodies import BodyField
 from edge_agent.wire.body_checks import MAX_COUNT
 from edge_agent.wire.fields import integer
+from edge_agent.wire.learned_body import LEARNED
 
 log = logging.getLogger("edge_agent")
 
@@ -52,8 +54,8 @@ class StateStore(Protocol):
         """Return the content of file ``name``, None if there is none."""
 
 
-def encode(groups: Mapping[str, Group], clock: Clock) -> bytes:
-    """Return the checkpoint of all populations."""
+def encode(groups: Mapping[str, Group], clock: Clock, epochs: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """Return the checkpoint of all populations, and of ``epochs``: bodies that wait for the outbox."""
     populations: dict[str, dict[str, Any]] = {
         name: {
             "digest": group.digest,
@@ -67,7 +69,7 @@ def encode(groups: Mapping[str, Group], clock: Clock) -> bytes:
     for name, group in groups.items():
         if group.on_time and group.opened is not None:
             populations[name]["opened_ms"] = max(int((booted + group.opened) * 1000), 0)
-    packed = zlib.compress(msgpack.packb({"populations": populations}), 1)
+    packed = zlib.compress(msgpack.packb({"populations": populations, "epochs": list(epochs)}), 1)
     return _MAGIC + zlib.crc32(packed).to_bytes(4, "little") + packed
 
 
@@ -79,16 +81,7 @@ def decode(data: bytes) -> dict[str, dict[str, Any]]:
     PlatformError
         The file is not whole.
     """
-    start = len(_MAGIC) + 4
-    if data[: len(_MAGIC)] != _MAGIC:
-        raise PlatformError(f"{NAME}: does not begin with {_MAGIC.decode()}")
-    if zlib.crc32(data[start:]).to_bytes(4, "little") != data[len(_MAGIC) : start]:
-        raise PlatformError(f"{NAME}: its checksum does not fit")
-    try:
-        content = msgpack.unpackb(zlib.decompress(data[start:]))
-    except (zlib.error, ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise PlatformError(f"{NAME}: cannot be unpacked ({error})") from error
-    populations = content.get("populations") if isinstance(content, dict) else None
+    populations = _content(data).get("populations")
     if not isinstance(populations, dict):
         raise PlatformError(f"{NAME}: holds no populations")
     for name, entry in populations.items():
@@ -99,6 +92,40 @@ def decode(data: bytes) -> dict[str, dict[str, Any]]:
         except PeerError as error:
             raise PlatformError(str(error)) from error
     return populations
+
+
+def waiting_epochs(data: bytes) -> list[dict[str, Any]]:
+    """Return the ``epochs`` that `encode` was given; a file from before there were any has none.
+
+    Raises
+    ------
+    PlatformError
+        The file is not whole.
+    """
+    found = _content(data).get("epochs", [])
+    if not isinstance(found, list) or not all(isinstance(body, dict) for body in found):
+        raise PlatformError(f"{NAME}: epochs: expected a list of maps")
+    for body in found:
+        try:
+            bodies.check(LEARNED, body, f"{NAME}: epochs")
+        except PeerError as error:
+            raise PlatformError(str(error)) from error
+    return found
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    start = len(_MAGIC) + 4
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise PlatformError(f"{NAME}: does not begin with {_MAGIC.decode()}")
+    if zlib.crc32(data[start:]).to_bytes(4, "little") != data[len(_MAGIC) : start]:
+        raise PlatformError(f"{NAME}: its checksum does not fit")
+    try:
+        content = msgpack.unpackb(zlib.decompress(data[start:]))
+    except (zlib.error, ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise PlatformError(f"{NAME}: cannot be unpacked ({error})") from error
+    if not isinstance(content, dict):
+        raise PlatformError(f"{NAME}: is {type(content).__name__}, expected a map")
+    return content
 
 
 def resume(
@@ -160,6 +187,8 @@ class Checkpoints:
         self._bytes_per_day = mb_per_day * 1e6
         self.counters = CheckpointCounters()
         self.resumed: list[str] = []
+        self.epochs: list[dict[str, Any]] = []
+        """Messages of learned epochs that go into every checkpoint until the outbox has stored them."""
 
     def status(self) -> dict[str, Any]:
         """Return the counters in plain types."""
@@ -171,6 +200,7 @@ class Checkpoints:
             data = self._store.load(NAME)
             if data is not None:
                 self.resumed, faults = resume(decode(data), groups, clock)
+                self.epochs += waiting_epochs(data)
                 for fault in faults:
                     self._note(fault)
         except PlatformError as error:
@@ -178,7 +208,7 @@ class Checkpoints:
 
     def write(self, groups: Mapping[str, Group], clock: Clock) -> float:
         """Write one; return the seconds until the next. A disk that refuses is noted, not fatal."""
-        data = encode(groups, clock)
+        data = encode(groups, clock, self.epochs)
         try:
             self._store.save(NAME, data)
         except PlatformError as error:

@@ -61,7 +61,7 @@ def columns(
     size: int,
     threads: int,
     redecides: bool = False,
-    learn_every: int = 0,
+    learn_every: int | None = None,
     own: bool = False,
     epochs: bool = False,
 ) -> tuple[Column, ...]:
@@ -69,8 +69,8 @@ def columns(
     if isinstance(model, StoredModel):
         if learn_every and own:
             return _own_columns(model, size, redecides, learn_every)
-        columns = Population.columns(model, size, threads, redecides, learn_every > 0)
-        return columns if not learn_every else (*columns, *_learning(model, size, learn_every, epochs))
+        columns = Population.columns(model, size, threads, redecides, bool(learn_every))
+        return columns if learn_every is None else (*columns, *_learning(model, size, learn_every, epochs))
     from edge_agent.runtime.population import network_port
 
     return network_port.columns(model, size, threads)
@@ -83,15 +83,15 @@ def populate(
     threads: int = 1,
     allocate: Allocate | None = None,
     redecides: bool = False,
-    learn_every: int = 0,
+    learn_every: int | None = None,
     own: bool = False,
     epochs: bool = False,
 ) -> PopulationPort:
     """Return ``size`` agents on a model, in the arena's columns or in their own.
 
-    Only with ``redecides`` they can decide within ticks, and only agents can. With ``learn_every`` they adopt
-    what they learned each so many ticks, all together, or each its ``own``; with ``epochs`` what they counted
-    together can be taken out.
+    Only with ``redecides`` they can decide within ticks, and only agents can. With ``learn_every`` they
+    learn, and adopt it each so many ticks (0: never), all together, or each its ``own``; with ``epochs`` what
+    they counted together can be taken out.
     """
     if isinstance(model, StoredModel):
         if learn_every and own:
@@ -101,7 +101,7 @@ def populate(
             carried = Concentrations.carried(model)
             return OwnModels(model, size, carried, learn_every, seed, allocate, redecides=redecides)
         arrays: Mapping[str, NDArray[Any]] = {}
-        if learn_every:
+        if learn_every is not None:
             arrays = (allocate or apart)(columns(model, size, threads, redecides, learn_every, epochs=epochs))
             allocate = partial(_of, arrays)
         population = Population(
@@ -111,9 +111,9 @@ def populate(
             threads=threads,
             allocate=allocate,
             redecides=redecides,
-            changing=learn_every > 0,
+            changing=bool(learn_every),
         )
-        if learn_every:
+        if learn_every is not None:
             from edge_agent.engine.counts.concentrations import Concentrations
             from edge_agent.engine.counts.learner import Learner
 
@@ -131,6 +131,20 @@ def learned(port: PopulationPort) -> dict[str, int | float] | None:
         return None
     runner = port if has_own_models(port) else port.runner
     return None if runner is None else runner.figures()
+
+
+def forget_learned(port: PopulationPort) -> int:
+    """Let a population run the delivered model, with no counts; return the updates that were counted."""
+    updates = int((learned(port) or {"updates": 0})["updates"])
+    if has_own_models(port):
+        for learner in port.learners:
+            learner.reset()
+    elif isinstance(port, Population) and port.runner is not None:
+        from edge_agent.engine.counts.learner import Learner
+
+        if isinstance(port.runner, Learner):
+            port.runner.reset()
+    return updates
 
 
 def has_own_models(port: PopulationPort) -> TypeGuard[OwnModels]:

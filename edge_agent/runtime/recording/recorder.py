@@ -28,6 +28,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.config.records import PopulationConfig
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.runtime.population.group import Group, Step
 from edge_agent.runtime.population.safe_state import Executed
@@ -62,7 +63,9 @@ FRAMES: Mapping[str, bodies.Schema] = {
         "beliefs": BodyField(bytes, "the population's checkpoint", required=True),
         "prefer": BodyField(dict, "as in the frame prefer"),
         "redecides": BodyField(bool, "whether there are decide frames"),
-        "learn_every": BodyField(int, "ticks between new tables of what was learned", least=1, most=2**31),
+        "learn_every": BodyField(
+            int, "ticks between new tables of what was learned; 0: none", least=0, most=2**31
+        ),
         "learn_own": BodyField(bool, "each agent learns by itself"),
     },
     "decide": _OF | _STEP,
@@ -159,6 +162,17 @@ def _content(offset: int, packed: bytes) -> dict[str, Any]:
     return content
 
 
+def _learning(config: PopulationConfig) -> dict[str, Any]:
+    match config.learn:
+        case "off":
+            return {}
+        case "frozen":
+            return {"learn_every": 0}
+        case "agent":
+            return {"learn_every": config.learn_every, "learn_own": True}
+    return {"learn_every": config.learn_every}
+
+
 def begin_frame(name: str, group: Group) -> bytes:
     """Return the frame from which population ``name`` can be made again."""
     return frame(
@@ -176,8 +190,7 @@ def begin_frame(name: str, group: Group) -> bytes:
             "beliefs": group.model_port.checkpoint(),
             "redecides": group.redecides,
         }
-        | ({} if group.config.learn == "off" else {"learn_every": group.config.learn_every})
-        | ({"learn_own": True} if group.config.learn == "agent" else {})
+        | _learning(group.config)
     )
 
 

@@ -165,7 +165,7 @@ def _begin(entry: Mapping[str, Any], find_model: FindModel) -> _Running:
     if size > len(beliefs):  # an agent has at least a byte of belief
         raise ConfigError(f"recording: {size} agents, their beliefs are {len(beliefs)} bytes")
     within = bool(entry.get("redecides"))
-    every = int(entry.get("learn_every", 0))
+    every = None if entry.get("learn_every") is None else int(entry["learn_every"])
     own, seed = bool(entry.get("learn_own")), int(entry["seed"])
     population = models.populate(model, size, seed, redecides=within, learn_every=every, own=own)
     population.restore(beliefs)

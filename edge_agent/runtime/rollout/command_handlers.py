@@ -11,6 +11,7 @@ record            on (true or false)                                         rec
 replay-window     agent, population (optional), last (at most 100 records)   the records, oldest first
 reload                                                                       asked: true; the log has more
 send-learned      population (default: all that send)                        messages of each
+reset-learned     population (default: all that learn)                       updates that each forgot
 explain           agent, population (optional)                               why the agent decides as it does
 ================  =========================================================  ==============================
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.command_guard import Command
+from edge_agent.runtime.population import models
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.recording.decision_watch import Answer, DecisionWatch
 from edge_agent.runtime.recording.recorder import Recorder, RecordingFile
@@ -101,6 +103,8 @@ class CommandHandlers:
                 return {"asked": True}
             case "send-learned":
                 return self._send_learned(arguments)
+            case "reset-learned":
+                return self._reset_learned(arguments)
         raise ConfigError(f"command: found {command.name!r}, which this version does not know")
 
     def explain(self, command: Command, answer: Answer, now: float) -> None:
@@ -142,6 +146,13 @@ class CommandHandlers:
         if not found:
             raise ConfigError("send-learned: no population has learn_send_s above 0")
         return found
+
+    def _reset_learned(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = self._populations.chosen(arguments.get("population"))
+        learning = [name for name, group in chosen.items() if models.learned(group.model_port) is not None]
+        if not learning:
+            raise ConfigError(f"reset-learned: population {', '.join(chosen)} does not learn")
+        return {name: self._populations.reset_learned(name) for name in learning}
 
     def _record(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         on, recorder = arguments.get("on"), self._recorder

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import ModelError
 from edge_agent.wire import learned
-from edge_agent.wire.increment_sums import total
 from edge_agent.wire.increments import Counts, Increments
 from edge_hub.domain import held_out, learning
+from edge_hub.domain.increment_sums import total
 from edge_hub.domain.learning import SentEpoch
 
 BUNDLE, OTHER = "ab" * 32, "cd" * 32
@@ -138,6 +138,13 @@ def test_what_does_not_belong_is_named_and_stops_no_other() -> None:
             "h: epoch 1: parts of counts",
         )
         assert all(line.startswith(start) for line, start in zip(found.refused, starts, strict=True))
+
+
+def test_updates_that_add_up_beyond_integers_refuse_that_epoch_alone() -> None:
+    full = Increments(BUNDLE, TENSORS, 1 << 38, np.eye(1, CELLS, dtype=np.int64)[0] << 12)
+    found = learning.gather([sent("d", 1, full), sent("d", 2, drawn(1))], SHAPES, BUNDLE)
+    assert found.devices["d"].updates == 1 << 38
+    assert [line.partition(": ")[2].partition(":")[0] for line in found.refused] == ["epoch 2"]
 
 
 @pytest.mark.parametrize(("devices", "least"), [(0, 3), (2, 3), (4, 5)])

@@ -380,6 +380,7 @@ def test_commands_change_what_they_say_and_nothing_else(site: Site) -> None:
     assert site.house.status.status()["populations"]["rooms"]["ticks"] - ticks == 20
     assert "found 'halls'" in command("reset", population="halls")["reason"]
     assert "found 'halls'" in command("set-rate", population="halls", rate_hz=1)["reason"]
+    assert "population rooms does not learn" in command("reset-learned")["reason"]
     assert "recorder.path" in command("record", on=True)["reason"]
     assert "expected 1 to 100" in command("replay-window", agent="room-1", last=1000)["reason"]
     assert len(command("replay-window", agent="room-1", last=3)["result"]["tick"]) == 3

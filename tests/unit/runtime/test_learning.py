@@ -134,6 +134,32 @@ def test_a_recording_is_decided_again_with_learning(model: Model, begun: int) ->
     assert replay(frozen, lambda path, digest: model).difference is not None
 
 
+def test_frozen_agents_count_and_decide_as_delivered(model: Model) -> None:
+    frozen, off = group(model, learn="frozen", learn_send_s=3600.0), group(model, learn="off")
+    data = begin_frame("rooms", frozen) + pass_ticks(frozen, 0, 30)
+    assert [f for f in frames(data) if f["kind"] != "begin"] == list(frames(pass_ticks(off, 0, 30)))
+    found = figures(frozen.model_port)
+    assert (found["updates"], found["swaps"]) == (30 * AGENTS, 0)
+    epoch = models.take_epoch(frozen.model_port)
+    assert epoch is not None
+    assert epoch.updates == 30 * AGENTS
+    again = replay(frames(data), lambda path, digest: model)
+    assert (again.difference, again.steps) == (None, 30)
+
+
+@pytest.mark.parametrize("learn", ["population", "agent", "frozen"])
+def test_what_was_learned_is_forgotten_when_asked(model: Model, learn: str) -> None:
+    rooms, fresh = group(model, learn=learn), group(model, learn=learn)
+    pass_ticks(rooms, 0, 2 * EVERY)
+    assert models.forget_learned(rooms.model_port) == 2 * EVERY * AGENTS
+    assert figures(rooms.model_port) == figures(fresh.model_port)
+    for one in (rooms, fresh):
+        one.model_port.reset()
+    assert pass_ticks(rooms, 0, EVERY - 1) == pass_ticks(fresh, 0, EVERY - 1)  # with the delivered model
+    data = begin_frame("rooms", rooms) + pass_ticks(rooms, EVERY, 4 * EVERY)
+    assert replay(frames(data), lambda path, digest: model).difference is None
+
+
 def test_an_explanation_has_the_same_decision_under_the_delivered_tables(model: Model) -> None:
     """In the ticks before, with and after new tables; the oracle of the delivered ones is the reference."""
     rooms = group(model)

@@ -38,6 +38,7 @@ def export_pymdp(
     seed: int = 0,
     allow: Collection[str] = (),
     policy_search: Callable[..., Any] | None = None,
+    learn: Collection[str] = (),
 ) -> Path:
     """Write a pymdp agent: its model, its options, and a trace of what it decides.
 
@@ -64,6 +65,10 @@ def export_pymdp(
         What you give to ``pymdp.envs.rollout``: it decides in place of the agent. What
         ``pymdp.planning.si.si_policy_search`` returns is carried, another one is refused.
 
+    learn : collection of str
+        Which of "A", "B", "D" learn on the device, from the agent's concentrations pA, pB, pD and its
+        learning rates lr_pA, lr_pB, lr_pD (1 where it has none, as in pymdp 1.x).
+
     Returns
     -------
     Path
@@ -84,6 +89,8 @@ def export_pymdp(
         arrays = pymdp_source.with_search(arrays, policy_searches.options(agent, policy_search))
     elif policy_search is not None:
         allowed = tuple(dict.fromkeys((*allowed, "policy_search")))
+    if learn:
+        arrays |= pymdp_source.concentrations(agent, None if not pymdp_source.is_jax(agent) else batch, learn)
     if allowed:
         arrays["allowed"] = np.array(json.dumps(sorted(allowed)))
     source = source_of(Path(path), arrays)  # refuses now what ``convert`` would refuse later

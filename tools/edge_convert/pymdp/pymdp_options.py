@@ -77,7 +77,8 @@ _ARRAYS = Treatment("carried", "the arrays of the agent that batch= names")
 _SHAPES = Treatment("derived", "from the arrays")
 _NO_LEARNING = Treatment("no effect", "pymdp 1.x does not use it")
 _FREEZE = (
-    "its tables change while it runs, a bundle's do not; learn first, then export an agent with {0}=False"
+    "its tables change while it runs; export an agent with {0}=False, and learn=... for one that learns on "
+    "the device"
 )
 
 JAX: Mapping[str, Treatment] = {
@@ -86,8 +87,8 @@ JAX: Mapping[str, Treatment] = {
     "C": Treatment("carried", "a row for each step of a policy where it has a time axis"),
     "D": _ARRAYS,
     "E": _ARRAYS,
-    "pA": Treatment("carried", "with use_param_info_gain"),
-    "pB": Treatment("carried", "with use_param_info_gain"),
+    "pA": Treatment("carried", "with use_param_info_gain, and with learn=..."),
+    "pB": Treatment("carried", "with use_param_info_gain, and with learn=..."),
     "H": Treatment("carried", "as I, which pymdp made of it"),
     "I": Treatment("carried", "with use_inductive"),
     "A_dependencies": CARRIED,

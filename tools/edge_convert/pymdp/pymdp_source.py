@@ -117,6 +117,21 @@ def read_legacy(agent: Any, batch: int, meta: dict[str, Any], without: Collectio
     return out
 
 
+def concentrations(agent: Any, batch: int | None, learn: Collection[str]) -> Arrays:
+    """Return the concentrations and rates of what is to learn on the device; ``batch`` is None for legacy."""
+    out: Arrays = {"learn": np.array(json.dumps(sorted(learn)))}
+    for letter in learn:
+        if letter not in ("A", "B", "D"):
+            raise ModelError(f'learn: found {letter!r}, expected "A", "B" or "D"')
+        given = getattr(agent, f"p{letter}", None)
+        if given is None:
+            raise ModelError(f"learn: the agent has no p{letter}, expected concentrations of {letter}")
+        for i, tensor in enumerate(given):
+            out[f"p{letter}_{i}"] = _one(tensor, batch)
+        out[f"lr_p{letter}"] = np.array(float(getattr(agent, f"lr_p{letter}", 1.0)))
+    return out
+
+
 def check_formulas(
     agent: Any, model: ModelArrays, trace: AgentTrace | None, allowed: Collection[str]
 ) -> None:

@@ -41,6 +41,8 @@ ADDRESSES = [
     "/models/{digest:str}",
     "/alerts",
     "/alerts/{id_:str}",
+    "/learning",
+    "/learning/{fleet:str}/{population:str}/{bundle:str}",
     "/enrol",
     "/audit",
     "/users",

@@ -17,7 +17,17 @@ Secret = Annotated[str, Meta(max_length=256)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in hex")]
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal[
-    "devices", "bundles", "rollouts", "commands", "groups", "alerts", "users", "audit", "events", "metrics"
+    "devices",
+    "bundles",
+    "rollouts",
+    "commands",
+    "groups",
+    "alerts",
+    "learning",
+    "users",
+    "audit",
+    "events",
+    "metrics",
 ]
 
 
@@ -312,7 +322,15 @@ class NewCommand(Struct, forbid_unknown_fields=True):
 
     fleet: Name
     name: Literal[
-        "status", "reset", "set-rate", "record", "replay-window", "reload", "send-learned", "explain"
+        "status",
+        "reset",
+        "set-rate",
+        "record",
+        "replay-window",
+        "reload",
+        "send-learned",
+        "reset-learned",
+        "explain",
     ]
     filter: Text = ""
     arguments: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from edge_agent.errors import PeerError
 from edge_agent.wire import messages
-from edge_hub.database import sql
+from edge_hub.database import bundles, sql
 from edge_hub.database.engine import Database
 from edge_hub.domain.days import DAY_S
 
@@ -91,27 +91,35 @@ def store(database: Database, message: Learned) -> Outcome:
     return Outcome(state, reason)
 
 
-def bundles_of(database: Database, fleet: str, population: str) -> list[str]:
-    """Return the digests of the bundles that a population learned under."""
+def sources(database: Database, fleet: str, population: str) -> dict[str, str]:
+    """Return the bundles that a population learned under, each with its source's digest, "" if not known."""
     query = (
         "SELECT DISTINCT c.bundle FROM contributions c JOIN devices d ON d.id = c.device_id "
         "WHERE d.fleet = ? AND c.population = ? ORDER BY c.bundle"
     )
     with database.read() as connection:
-        return [str(row[0]) for row in sql.run(connection, query, (fleet, population))]
+        digests = [str(row[0]) for row in sql.run(connection, query, (fleet, population))]
+    known = {digest: bundles.one(database, digest) for digest in digests}
+    return {
+        digest: "" if found is None else str(found["manifest"].get("source_sha256", ""))
+        for digest, found in known.items()
+    }
 
 
-def stored_epochs(database: Database, fleet: str, population: str, bundle: str) -> Iterator[StoredEpoch]:
-    """Yield the contributions to a bundle, by device and epoch."""
+def stored_epochs(
+    database: Database, fleet: str, population: str, bundle: str, after: tuple[str, int] = ("", 0)
+) -> Iterator[StoredEpoch]:
+    """Yield the contributions to a bundle after those of a device and epoch, by device and epoch."""
     query = (
         "SELECT c.id, d.name, c.epoch, c.received, c.pieces FROM contributions c "
         "JOIN devices d ON d.id = c.device_id "
-        "WHERE d.fleet = ? AND c.population = ? AND c.bundle = ? ORDER BY d.name, c.epoch"
+        "WHERE d.fleet = ? AND c.population = ? AND c.bundle = ? "
+        "AND (d.name > ? OR (d.name = ? AND c.epoch > ?)) ORDER BY d.name, c.epoch"
     )
     parts = "SELECT body FROM increments WHERE contribution_id = ? ORDER BY piece"
     with database.read() as connection:
         for id_, device, epoch, received, pieces in sql.run(
-            connection, query, (fleet, population, bundle)
+            connection, query, (fleet, population, bundle, after[0], *after)
         ).all():
             payloads = [bytes(row[0]) for row in sql.run(connection, parts, (id_,))]
             yield StoredEpoch(device, epoch, received, pieces, payloads)

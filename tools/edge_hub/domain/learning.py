@@ -2,7 +2,7 @@
 
 Theory of operation. A contribution is what a device counted in an epoch, in pieces. Pieces are put together,
 the epochs of a device are added in their order (the counts before an epoch are halved ``shift`` times, which
-is forgetting), and the devices are added by `edge_agent.wire.increment_sums`: robustly, or plainly. All of
+is forgetting), and the devices are added by `domain.increment_sums`: robustly, or plainly. All of
 that is integer arithmetic, except that a device with more counts than the median one is scaled down by one
 multiplication in float64 and rounded down to integers: no order of contributions, pieces, repetitions or
 threads changes a bit of the sum.
@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import EdgeAgentError, ModelError
-from edge_agent.wire import increment_sums, learned
+from edge_agent.wire import learned
 from edge_agent.wire.increments import Counts, Increments
 from edge_agent.wire.learned import Piece
 from edge_agent.wire.npz import Arrays
+from edge_hub.domain import increment_sums
 
 TRACE = "trace_"
 KINDS = ("A", "B", "D")

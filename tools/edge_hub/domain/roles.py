@@ -11,6 +11,7 @@ SCOPES = (
     "commands",
     "groups",
     "alerts",
+    "learning",
     "users",
     "audit",
     "events",

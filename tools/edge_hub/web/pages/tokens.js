@@ -6,7 +6,7 @@ import { useLoaded } from "/web/hooks.js";
 import { Action, Empty, Field, Form, Heading, LiveTime, Table, Trouble } from "/web/widgets.js";
 
 const ROLES = ["viewer", "operator", "admin"];
-const SCOPES = ["devices", "bundles", "rollouts", "commands", "groups", "alerts", "users", "audit", "events", "metrics"];
+const SCOPES = ["devices", "bundles", "rollouts", "commands", "groups", "alerts", "learning", "users", "audit", "events", "metrics"];
 
 export function Tokens() {
   const { data, problem, reload } = useLoaded("/tokens");

@@ -1,8 +1,7 @@
 """The increments of many devices as one: sums without an order, and what one of them alone can do to them.
 
-Theory of operation. A contribution is what a device counted in an epoch. One that comes twice is counted
-once; two that differ for the same device and epoch are both refused, so that the order of arrival decides
-nothing. The epochs of a device are added, then, robustly:
+Theory of operation. Each device's increments are the sum of its epochs (`domain.learning`). `total` adds the
+devices; `robust` does so after two rules:
 
 1. a device with more counts than the median device is scaled down to the median;
 2. in each cell the least and the largest value are left out, and the rest is scaled by n / (n - 2).
@@ -15,57 +14,13 @@ Fewer devices than ``least`` are refused: of one or two the sum would be what th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from edge_agent.errors import ModelError
-from edge_agent.wire.increments import CAPACITY_BITS, Counts, Increments, masses_of
+from edge_agent.wire.increments import CAPACITY_BITS, Increments, masses_of
 
 LEAST_DEVICES = 3
-
-
-class Contribution(NamedTuple):
-    """What ``device`` counted in ``epoch``."""
-
-    device: str
-    epoch: int
-    increments: Increments
-
-
-class Gathered(NamedTuple):
-    """Increments by device, and what was refused: a line each, in alphabetical order."""
-
-    devices: dict[str, Increments]
-    refused: tuple[str, ...]
-
-
-def gather(contributions: Iterable[Contribution], model: str, tensors: tuple[Counts, ...]) -> Gathered:
-    """Return what each device counted of ``model`` in all epochs. One bad contribution stops no other."""
-    kept: dict[tuple[str, int], Increments] = {}
-    refused, odd = set[str](), set[tuple[str, int]]()
-    for device, epoch, increments in contributions:
-        key = device, epoch
-        if increments.model != model:
-            refused.add(f"{device}: epoch {epoch}: of model {increments.model[:12]}, expected {model[:12]}")
-        elif increments.tensors != tensors:
-            refused.add(f"{device}: epoch {epoch}: other tensors, shapes or units than the model's")
-        elif not increments.whole:
-            refused.add(f"{device}: epoch {epoch}: parts of counts, expected whole ones")
-        elif key not in kept:
-            kept[key] = increments
-        elif not _same(kept[key], increments):
-            odd.add(key)
-    refused |= {f"{device}: epoch {epoch}: sent twice and not alike" for device, epoch in odd}
-    devices: dict[str, Increments] = {}
-    for (device, epoch), increments in sorted(kept.items(), key=lambda item: item[0]):
-        if (device, epoch) in odd:
-            continue
-        try:
-            devices[device] = devices[device] + increments if device in devices else increments
-        except ModelError as error:
-            refused.add(f"{device}: epoch {epoch}: {error}")
-    return Gathered(devices, tuple(sorted(refused)))
 
 
 def total(increments: Iterable[Increments]) -> Increments:
@@ -142,7 +97,3 @@ def _alike(values: list[Increments], least: int) -> Increments:
                 f"increments: of model {one.model[:12]}, expected {first.model[:12]} and its tensors"
             )
     return first
-
-
-def _same(one: Increments, other: Increments) -> bool:
-    return one.like(other) and one.updates == other.updates and np.array_equal(one.units, other.units)
