@@ -120,7 +120,7 @@ JAX: Mapping[str, Treatment] = {
         "the engine has fpi, ovf and exact, and mmp and vmp over windows of outcomes (categorical_obs=False)",
         _unknown_inference,
     ),
-    "inference_horizon": Treatment("carried", "with mmp and vmp; None as the 32 ticks of pymdp's rollout"),
+    "inference_horizon": CARRIED,
     "num_iter": CARRIED,
     "batch_size": Treatment("derived", "batch= says which agent"),
     "learning_mode": Treatment("no effect", "of its own: see learn_A and learn_B"),
