@@ -312,7 +312,17 @@ class NewCommand(Struct, forbid_unknown_fields=True):
 
     fleet: Name
     name: Literal[
-        "status", "reset", "set-rate", "record", "replay-window", "reload", "send-learned", "explain"
+        "status",
+        "reset",
+        "set-rate",
+        "record",
+        "replay-window",
+        "reload",
+        "send-learned",
+        "explain",
+        "counters",
+        "log",
+        "support-bundle",
     ]
     filter: Text = ""
     arguments: dict[str, Any] = {}
