@@ -432,10 +432,12 @@ def test_a_configuration_is_watched_before_and_on_trial_and_then_kept(site: Site
 def test_a_configuration_that_breaks_a_gate_is_undone(site: Site) -> None:
     before = site.house.populations.config
     lay(site, dwell_s=7.0)
-    configure(site, 1, shadow_seconds=0, steps=5, held_rise=2, memory=1)
+    configure(site, 1, shadow_seconds=0, trial_seconds=60)  # and the agents hear nothing in the trial
+    site.house.after(3.0)
     reported = site.reported()["configuration"]
-    assert "memory" in reported["rollout"]["reason"]
+    assert reported["rollout"]["reason"].startswith("trial: held_rise")
     assert reported["values"] == {}
+    assert site.house.populations.groups["rooms"].config is before.population[0]
     assert site.house.populations.config is before
 
 
