@@ -189,6 +189,7 @@ class DaemonBuilder:
         """Carry out what the hub signs; with ``installer``, updates of the daemon as well."""
         if self.dispatch is None:
             return
+        from edge_agent.runtime.recording.agent_counters import AgentCounters
         from edge_agent.runtime.recording.decision_watch import DecisionWatch
         from edge_agent.runtime.rollout.command_handlers import CommandHandlers
         from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
@@ -204,8 +205,11 @@ class DaemonBuilder:
         configuration = ConfigurationStages(
             client, checker, populations, schedule, self._apply_device, self._rss, self.clock
         )
-        watch = self.tick.watch = DecisionWatch()
-        handlers = CommandHandlers(populations, schedule, self.recorder, self.status, tools, watch)
+        watch, counters = DecisionWatch(), AgentCounters(self.clock)
+        self.tick.watches = (watch, counters)
+        handlers = CommandHandlers(
+            populations, schedule, self.recorder, self.status, tools, watch, counters, self.clock
+        )
         driver = HubDriver(
             client,
             store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge_agent.commands.compose import Composed
     from edge_agent.commands.compose_daemon import DaemonBuilder
+    from edge_agent.config.records import Config
     from edge_agent.runtime.recording.recorder import RecordingFile
     from edge_agent.services.configuration_checker import Compose
 
@@ -43,6 +45,7 @@ def connect_hub(
     from edge_agent.services.bundle_worker import BundleWorker
     from edge_agent.services.configuration_checker import ConfigurationChecker
     from edge_agent.services.kept_state import make_hub_client
+    from edge_agent.services.support_job import SupportJob
     from edge_agent.wire.package import POPULATION
 
     folder = Path(config.device.state_dir) / BUNDLES
@@ -63,11 +66,19 @@ def connect_hub(
         recording_file=recording_file,
         max_rate_hz=profile.max_rate_hz,
         send_learned=builder.send_learned,
+        log_lines=builder.status.log_lines,
+        support=SupportJob(support_command(config, composed.settings.config_path), wake),
     )
     if composed.remote_fault:
         client.configuration.lose(composed.remote_fault, client.rollouts)
     worker = BundleWorker(BundleFolder(folder), profile, config.hub, wake)
     builder.connect_hub(client, store, worker, ConfigurationChecker(compose, wake), tools, installer)
+
+
+def support_command(config: Config, path: Path) -> list[str]:
+    """Return the command that makes a support bundle of this device."""
+    words = [sys.executable, "-m", "edge_agent", "support-bundle", "--config", str(path)]
+    return [*words, "--socket", config.device.socket]
 
 
 def join_peers(builder: DaemonBuilder, composed: Composed, battery: Callable[[], float | None]) -> None:

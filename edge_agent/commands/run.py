@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.adapters.log_ring import LogRing
 from edge_agent.adapters.process import one_heap, rss_bytes, settle, tidy
 from edge_agent.commands.broker_settings import client_id, expired, mqtt_settings
 from edge_agent.commands.check import add_settings_options
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(max(arguments.verbose, 1))
     one_heap()
+    ring = LogRing()
+    logging.getLogger("edge_agent").addHandler(ring)
     composed = compose(arguments.config, arguments.profile, own_state=True)
     starts = composed.state.starts
     try:
@@ -60,14 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
         with ExitStack() as closing:  # whatever fails: a thread that was left would keep the process
             if composed.lock is not None:
                 closing.callback(composed.lock.close)
-            return _run(arguments, composed, closing)
+            return _run(arguments, composed, closing, ring)
     except EdgeAgentError:
         if starts is not None:
             starts.end()  # what is wrong was said, and is not in what was kept
         raise
 
 
-def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) -> int:
+def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack, ring: LogRing) -> int:
     from edge_agent.adapters.action_sinks import ProgramRunner
     from edge_agent.adapters.control import ControlServer
     from edge_agent.adapters.durable_files import StateDirectory
@@ -118,6 +121,7 @@ def _run(arguments: argparse.Namespace, composed: Composed, closing: ExitStack) 
     )
     readings = board_readings()
     builder.govern(Governor(profile.thermal, (p.priority for p in config.population)), readings)
+    builder.status.log_lines = ring.lines
     join_peers(builder, composed, lambda: readings().battery)
     connect_hub(
         builder,

@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import platform
 import re
+import shutil
 import subprocess
+import sys
 import tarfile
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,8 @@ from edge_agent.errors import EdgeAgentError, PlatformError
 LIBRARIES = ("edge-agent", "numpy", "paho-mqtt", "msgpack", "pydantic", "PyNaCl", "psutil")
 SYSTEM_FILES = ("/proc/pressure/memory", "/proc/cpuinfo", "/etc/os-release")
 LOG_LINES = 2000
+LEAST_PART = 1000
+"""Characters of a part that is never left out."""
 _SECRET_KEY = re.compile(r"^(\s*(?:username|password\w*|secret\w*|token)\s*=).*$", re.MULTILINE)
 
 
@@ -45,6 +51,20 @@ def add(subparsers: Any) -> None:
         metavar="FILE",
         help="the archive",
     )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="SECONDS",
+        help="also record a flame graph of the running daemon for so long, with py-spy if it is installed",
+    )
+    parser.add_argument(
+        "--max-kb",
+        type=int,
+        default=0,
+        metavar="KB",
+        help="leave out the largest parts until the archive is not larger; default: no limit",
+    )
     add_socket_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -59,18 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
             lambda: json.dumps([[f.what, f.good, f.found] for f in examine(arguments.config)], indent=1)
         ),
         "board.json": _part(lambda: _board(arguments.config)),
+        "memory.json": _part(lambda: _memory(arguments.config)),
         "log.txt": _part(_log),
+        "log-of-the-daemon.txt": _part(lambda: redacted("\n".join(_daemon_log(arguments.socket)))),
         "system.txt": _part(_system),
     }
     if arguments.config is not None:
         contents["device.toml"] = _part(lambda: redacted(arguments.config.read_text(encoding="utf-8")))
+    if arguments.profile:
+        contents["profile.svg"] = _part(lambda: _flame_graph(arguments.profile))
+    archive = _archive(contents)
+    while 0 < arguments.max_kb * 1000 < len(archive):
+        largest = max(contents, key=lambda name: len(contents[name]))
+        if len(contents[largest]) <= LEAST_PART:
+            break
+        contents[largest] = f"left out: {len(contents[largest])} characters\n"
+        archive = _archive(contents)
     try:
-        with tarfile.open(arguments.output, "w:gz") as archive:
-            for name, text in contents.items():
-                data = text.encode("utf-8", "replace")
-                info = tarfile.TarInfo(f"edge-agent-support/{name}")
-                info.size, info.mtime = len(data), int(time.time())
-                archive.addfile(info, io.BytesIO(data))
+        arguments.output.write_bytes(archive)
     except OSError as error:
         raise PlatformError(f"{arguments.output}: {error.strerror}") from error
     if arguments.json:
@@ -78,6 +104,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.output}: {', '.join(contents)}")
     return 0
+
+
+def _archive(contents: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in contents.items():
+            data = text.encode("utf-8", "replace")
+            info = tarfile.TarInfo(f"edge-agent-support/{name}")
+            info.size, info.mtime = len(data), int(time.time())
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def redacted(text: str) -> str:
@@ -108,6 +145,55 @@ def _board(config: Path | None) -> str:
 
     figures = board_figures.board(Path("/") if config is None else config.absolute())
     return json.dumps(figures | {"processes": list(board_figures.processes())}, indent=1)
+
+
+def _memory(config: Path | None) -> str:
+    """Return the plan of memory, beside what processes of edge-agent have resident now."""
+    from edge_agent.adapters import board_figures
+
+    if config is None:
+        return "not to be had: no --config\n"
+    words = [sys.executable, "-m", "edge_agent", "check", "--config", str(config), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    plan = json.loads(done.stdout) if done.stdout else done.stderr
+    return json.dumps({"plan": plan, "resident": list(board_figures.processes())}, indent=1)
+
+
+def _daemon_log(path: Path) -> list[str]:
+    lines: list[str] = ask(path, {"ask": "log"})["lines"]
+    return lines
+
+
+def _flame_graph(seconds: int) -> str:
+    """Return a flame graph of the daemon as SVG, or one line that says why there is none."""
+    from edge_agent.adapters import board_figures
+
+    program = shutil.which(
+        "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
+    if program is None:
+        return (
+            "no flame graph: py-spy is not installed (pip install py-spy, in the environment of edge-agent)\n"
+        )
+    daemons = [row["pid"] for row in board_figures.processes() if row["command"] == "run"]
+    if not daemons:
+        return "no flame graph: no daemon runs\n"
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
+        path = Path(folder) / "profile.svg"
+        words = [
+            program,
+            "record",
+            "--pid",
+            str(daemons[0]),
+            "--duration",
+            str(seconds),
+            "--output",
+            str(path),
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=False)
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+        return f"no flame graph: {(done.stderr or done.stdout).strip()[:500]}\n"
 
 
 def _log() -> str:

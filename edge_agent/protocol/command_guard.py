@@ -4,7 +4,8 @@ Theory of operation. The states of an id are *begun* and *done*. It is stored on
 (`Begin` requests that), and with its reply afterwards. A repeated id that is done gets the same reply and
 does not run again. A command interrupted by a power cut runs again if running twice has the same result as
 once (`REPEATABLE`); otherwise the reply is "interrupted". Ids are removed when their commands have expired,
-at most a day later, so the stored state is bounded. Commands without enough valid signatures are counted and
+at most a day later, so the stored state is bounded. Long replies (`bodies.LONG_REPLIES`) are not stored: a
+repeated id of those runs again. Commands without enough valid signatures are counted and
 not answered, and so are commands whose id cannot be part of a topic.
 """
 
@@ -20,9 +21,16 @@ from edge_agent.wire.documents import Trust
 from edge_agent.wire.topics import id_fault
 
 NAMES = frozenset(bodies.COMMAND_NAMES)
-REPEATABLE = frozenset(
-    {"status", "reset", "set-rate", "replay-window", "reload", "send-learned", "reset-learned"}
-)
+REPEATABLE = bodies.LONG_REPLIES | {
+    "status",
+    "reset",
+    "set-rate",
+    "replay-window",
+    "reload",
+    "send-learned",
+    "reset-learned",
+    "counters",
+}
 MAX_KEPT = 256
 
 
@@ -82,7 +90,8 @@ class CommandGuard:
         self.counters = CommandCounters()
         self._device = device
         self._kept = {id_: _kept(kept) for id_, kept in (state or {}).items() if not id_fault(id_)}
-        self._running: set[str] = set()
+        self._running: dict[str, str] = {}
+        """Name of each command that is being carried out, by id."""
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as JSON: id → {expires, reply or None}."""
@@ -131,8 +140,8 @@ class CommandGuard:
             body["reason"] = documents.shortened(reason)
         if result:
             body["result"] = dict(result)
-        self._running.discard(id_)
-        if id_ in self._kept:
+        name = self._running.pop(id_, "")
+        if id_ in self._kept and name not in bodies.LONG_REPLIES:
             self._kept[id_]["reply"] = body
         return Reply(id_, body)
 
@@ -141,7 +150,7 @@ class CommandGuard:
         return Reply(id_, {"id": id_, "ok": False, "reason": documents.shortened(reason)})
 
     def _begin(self, command: Command) -> Begin:
-        self._running.add(command.id)
+        self._running[command.id] = command.name
         self.counters.run += 1
         return Begin(command)
 

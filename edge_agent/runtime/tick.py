@@ -24,6 +24,7 @@ from edge_agent.runtime.recording.recorder import Recorder
 
 if TYPE_CHECKING:  # loaded only on a device that has peers, or a hub
     from edge_agent.runtime.peers.shared_factors import SharedFactors
+    from edge_agent.runtime.recording.agent_counters import AgentCounters
     from edge_agent.runtime.recording.decision_watch import DecisionWatch
 
 
@@ -49,8 +50,8 @@ class PopulationTick:
         """Seconds that steps took, since the start."""
         self.stepped = 0
         """Agents that stepped, since the start."""
-        self.watch: DecisionWatch | None = None
-        """Explains decisions, if a hub may ask for that."""
+        self.watches: tuple[DecisionWatch | AgentCounters, ...] = ()
+        """Explain decisions and count an agent, if a hub may ask for that."""
         self._populations = populations
         self._publisher = publisher
         self._recorder = recorder
@@ -73,8 +74,9 @@ class PopulationTick:
             self._recorder.record_passed(name, observed, soft)
         if shared is not None:
             shared.before(name, group, self._recorder)
-        if self.watch:
-            self.watch.before(name, group)
+        for watch in self.watches:
+            if watch:
+                watch.before(name, group)
         step = group.step(start, int(self._clock.time() * 1000), boundary)
         self.busy_s += self._clock.monotonic() - start
         if step is None:
@@ -82,8 +84,9 @@ class PopulationTick:
         if shared is not None:
             shared.after(name, group, step)
         self.stepped += len(step.agents)
-        if self.watch:
-            self.watch.after(name, group, step)
+        for watch in self.watches:
+            if watch:
+                watch.after(name, group, step)
         self._recorder.step(name, group.counters.ticks, step, groups)
         self._publisher.bulk(group, step.agents, step.actions)
         self._publisher.publish(group, step.agents, step.actions)
@@ -96,15 +99,17 @@ class PopulationTick:
         groups = self._populations.groups
         group = groups[name]
         start = self._clock.monotonic()
-        if self.watch:
-            self.watch.before(name, group)
+        for watch in self.watches:
+            if watch:
+                watch.before(name, group)
         decision = group.decide(start)
         self.busy_s += self._clock.monotonic() - start
         if decision is None:
             return
         self.stepped += len(decision.agents)
-        if self.watch:
-            self.watch.after(name, group, decision, within=True)
+        for watch in self.watches:
+            if watch:
+                watch.after(name, group, decision, within=True)
         self._recorder.decide(name, group.counters.ticks + 1, decision, groups)
         self._publisher.bulk(group, decision.agents, decision.actions)
         self._publisher.publish(group, decision.agents, decision.actions)

@@ -347,7 +347,14 @@ COMMAND_NAMES = (
     "send-learned",
     "reset-learned",
     "explain",
+    "counters",
+    "log",
+    "support-bundle",
 )
+LONG_REPLIES = frozenset({"log", "support-bundle"})
+"""Commands with long replies that show the inside of a device: a device does not keep them, and the hub shows
+them to operators alone.
+"""
 COMMANDS_TEXT = f"{', '.join(COMMAND_NAMES[:-1])} or {COMMAND_NAMES[-1]}"
 COMMAND: Schema = {
     "fleet": BodyField(str, "the fleet it is for", required=True),

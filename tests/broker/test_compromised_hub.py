@@ -209,3 +209,26 @@ def test_a_command_runs_no_program(lab: Lab, attacker: Attacker, capsys: Any) ->
     attacker._say(TOPICS.command, body)
     until(lambda: TOPICS.reply("x") in attacker.heard)
     assert attacker.last(TOPICS.reply("x")) == {"id": "x", "ok": False, "reason": "no command 'run'"}
+
+
+def test_a_stolen_hub_sets_no_other_key_of_the_configuration(
+    lab: Lab, attacker: Attacker, capsys: Any
+) -> None:
+    lab.boot("pi")
+    wait_for(lab, capsys, 1)
+    shell = {"sink": "command", "command": ["/bin/sh"]}
+    for values, key_ in (
+        ({"broker": {"host": "evil"}}, "configuration.broker"),
+        ({"hub": {"release_keys": []}}, "configuration.hub"),
+        ({"commands": ["/bin/sh"]}, "configuration.commands"),
+        ({"device": {"state_dir": "/etc"}}, "configuration: device.state_dir"),
+        ({"population": {"rooms": {"bundle": "/x.eab"}}}, "population.rooms.bundle"),
+        ({"population": {"rooms": {"act": {"fan": shell}}}}, "population.rooms.act.fan.command"),
+        ({"population": {"rooms": {"observe": {"co2": {"path": "/etc/passwd"}}}}}, "rooms.observe.co2.path"),
+    ):
+        document = attacker.document(lab.first) | {"bundles": {}, "populations": {}, "configuration": values}
+        attacker.send(document)
+        reason = f"{key_}: can't be set by a hub"
+        until(lambda reason=reason: reason in str(attacker.last(TOPICS.reported).get("configuration")))  # type: ignore[misc]
+        assert attacker.last(TOPICS.reported)["configuration"]["values"] == {}
+    assert attacker.runs() == {"rooms": bundle.read(lab.first).digest}

@@ -105,7 +105,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"population": {"rooms": {"bundle": "/x.eab"}}}, "population.rooms.bundle: can't be set by a hub"),
     ({"population": {"halls": {"rate_hz": 1}}}, "halls: found no such population, expected one of rooms"),
     (SLOWER | {"device": {"telemetry_s": 0}}, "configuration: device.telemetry_s: found 0"),
-    (SLOWER | {"device": {"telemetry_s": "soon"}}, "configuration: device.telemetry_s: found 'soon'"),
+    (SLOWER | {"device": {"telemetry_s": "soon"}}, 'configuration: device.telemetry_s: found "soon"'),
     (
         {"population": {"rooms": {"rate_hz": 1e6}}},
         "population[0].rate_hz: found 1000000.0, expected less than",

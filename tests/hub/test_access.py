@@ -59,6 +59,7 @@ WANTED = {
     ("PUT", "/api/v1/alerts/rules/{name}"): "operator",
     ("DELETE", "/api/v1/alerts/rules/{name}"): "operator",
     ("GET", "/api/v1/alerts/targets"): "viewer",
+    ("POST", "/api/v1/configurations"): "operator",
     ("GET", "/api/v1/enrolments"): "operator",
     ("POST", "/api/v1/enrolments"): "operator",
     ("DELETE", "/api/v1/enrolments/{id_}"): "operator",

@@ -1,6 +1,8 @@
 """The duties of a device from its page, with real daemons: configured and asked for its log."""
 
+import tarfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -45,3 +47,19 @@ def test_a_device_is_configured_and_a_bad_value_is_refused_with_its_reason(
     expect(section.locator(".facts")).to_contain_text("committed")
     page.get_by_role("link", name="Rollouts").click()
     expect(page.get_by_role("region", name="Rollouts")).to_contain_text("configuration")
+
+
+def test_a_device_shows_its_log_and_gives_a_support_bundle(hub: Process, lab: Lab, open_page: Open) -> None:
+    page = open_page()
+    open_device(page, hub, lab)
+    page.get_by_role("button", name="Log", exact=True).click()
+    expect(page.locator("pre.log")).to_contain_text("INFO hub: command log")
+    page.get_by_role("button", name="Support bundle", exact=True).click()
+    link = page.get_by_role("link", name="edge-agent-support.tar.gz")
+    with page.expect_download() as download:
+        link.click()
+    with tarfile.open(download.value.path()) as archive:
+        names = {Path(name).name for name in archive.getnames()}
+    assert {"device.toml", "versions.json", "doctor.json", "memory.json", "log-of-the-daemon.txt"} <= names
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_role("region", name="Audit")).to_contain_text("command.send")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from edge_agent.errors import EXIT_DONE, EXIT_FAILED, ConfigError
 from edge_hub.deployment import summary
 from edge_hub.remote import RemoteHub, follow, selected, wait_for_replies
+from edge_hub.reply_files import kept
 from edge_hub.rollout import FleetRollout
 from edge_hub.signed_json import Signed, to_plain
 
@@ -42,7 +43,8 @@ def command(arguments: argparse.Namespace, values: dict[str, Any]) -> int:
     for reply in replies:
         ok = reply["state"] == "done"
         reason = "no answer" if reply["state"] == "waiting" else reply["reason"]
-        row = {"device": reply["device"], "ok": ok, "reason": reason, "result": reply["result"]}
+        result = kept(arguments.output, reply["device"], reply["result"])
+        row = {"device": reply["device"], "ok": ok, "reason": reason, "result": result}
         verdict = "done" if ok else f"not done: {reason}"
         print(
             json.dumps(row) if arguments.json else f"{row['device']}: {verdict} {json.dumps(row['result'])}"

@@ -251,6 +251,11 @@ class Observations:
         times = made[:, 0] if made.shape[1] == 1 else np.asarray(made.max(axis=1))
         return times[times > NEVER]  # a discarded observation has no time
 
+    def heard(self, agent: int) -> float | None:
+        """Return the time of an agent's newest reading, monotonic seconds; None if it has answered it."""
+        made = float(self._made[agent].max())
+        return made if self._fresh[agent] and made > NEVER else None
+
     def silent(self, now: float) -> NDArray[np.intp]:
         """Return the agents that heard nothing at all for too long."""
         return np.flatnonzero(self._silence(self._made, now))

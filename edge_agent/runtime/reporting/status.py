@@ -21,6 +21,7 @@ from edge_agent.runtime.tick import PopulationTick
 
 MAX_ROWS = 10_000
 MAX_NAMED = 20
+MAX_LINES = 500
 FULL = {"rung": 0, "name": "full", "cause": "", "moves": 0}
 Section = Callable[[], Mapping[str, Any]]
 
@@ -53,6 +54,8 @@ class Status:
         """Parts that not every device has: ``telemetry``, ``hub``, ``peers``, ``governor``,
         ``checkpoint``, ``overrides``.
         """
+        self.log_lines: Callable[[int], list[str]] = lambda _most: []
+        """Returns the newest lines of the daemon's log."""
         self._populations = populations
         self._schedule = schedule
         self._tick = tick
@@ -64,7 +67,7 @@ class Status:
         self._started = clock.monotonic()
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer ``{"ask": "status"}``, ``"agents"`` or ``"history"``.
+        """Answer ``{"ask": "status"}``, ``"agents"``, ``"history"`` or ``"log"``.
 
         Raises
         ------
@@ -78,7 +81,9 @@ class Status:
             return {"agents": self.agents(request.get("population"))}
         if kind == "history":
             return self.history(str(request.get("agent")), request.get("population"), request.get("last"))
-        raise ConfigError(f"ask: found {kind!r}, expected status, agents or history")
+        if kind == "log":
+            return {"lines": self.log_lines(MAX_LINES)}
+        raise ConfigError(f"ask: found {kind!r}, expected status, agents, history or log")
 
     def status(self) -> dict[str, Any]:
         """Return the state of everything."""

@@ -13,6 +13,9 @@ reload                                                                       ask
 send-learned      population (default: all that send)                        messages of each
 reset-learned     population (default: all that learn)                       updates that each forgot
 explain           agent, population (optional)                               why the agent decides as it does
+counters          agent, population (optional), seconds (1 to 60)            steps, free energy, latency …
+log               lines (1 to 500; default: 200)                             lines, oldest first
+support-bundle    profile (seconds, 0 to 60; default: 0)                     name, bytes, data (base64)
 ================  =========================================================  ==============================
 """
 
@@ -20,18 +23,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edge_agent.errors import ConfigError
 from edge_agent.protocol.command_guard import Command
+from edge_agent.protocol.ports import Clock
 from edge_agent.runtime.population import models
 from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.recording.agent_counters import MAX_SECONDS, AgentCounters
 from edge_agent.runtime.recording.decision_watch import Answer, DecisionWatch
 from edge_agent.runtime.recording.recorder import Recorder, RecordingFile
 from edge_agent.runtime.reporting.status import Status
 from edge_agent.runtime.step_schedule import StepSchedule
 
 MAX_RECORDS = 100
+MAX_LINES = 500
+LATER = frozenset({"explain", "counters", "support-bundle"})
+"""Commands whose results come later than the turn of the loop in which they begin."""
+MAX_PROFILE_S = 60
+
+
+class SupportPort(Protocol):
+    """Makes support bundles, one at a time."""
+
+    def begin(self, profile_s: int, answer: Answer) -> None:
+        """Begin one; `run_once` answers. Raises ConfigError if one is being made."""
+
+    def run_once(self) -> None:
+        """Answer what is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +60,15 @@ class CommandTools:
     ``reload`` asks for the configuration to be read again, ``recording_file`` opens the file of a new
     recording (None: the configuration names none), ``max_rate_hz`` is the board's limit in steps per second.
     ``send_learned`` sends what a population, or each, has learned, and returns the messages of each.
+    ``log_lines`` returns the newest lines of the log, ``support`` makes support bundles.
     """
 
     reload: Callable[[], None]
     recording_file: Callable[[], RecordingFile | None]
     max_rate_hz: float
     send_learned: Callable[[str | None], Mapping[str, int]]
+    log_lines: Callable[[int], list[str]]
+    support: SupportPort
 
 
 class CommandHandlers:
@@ -60,6 +82,10 @@ class CommandHandlers:
         The outside.
     watch : DecisionWatch
         Explains decisions.
+    counters : AgentCounters
+        Counts single agents.
+    clock : Clock
+        Monotonic time.
     """
 
     def __init__(
@@ -70,8 +96,12 @@ class CommandHandlers:
         status: Status,
         tools: CommandTools,
         watch: DecisionWatch,
+        counters: AgentCounters,
+        clock: Clock,
     ) -> None:
-        self.watch = watch
+        self._watch = watch
+        self._counters = counters
+        self._clock = clock
         self._populations = populations
         self._schedule = schedule
         self._recorder = recorder
@@ -105,20 +135,39 @@ class CommandHandlers:
                 return self._send_learned(arguments)
             case "reset-learned":
                 return self._reset_learned(arguments)
+            case "log":
+                return {"lines": self._tools.log_lines(_count(arguments, "lines", 1, MAX_LINES, 200))}
         raise ConfigError(f"command: found {command.name!r}, which this version does not know")
 
-    def explain(self, command: Command, answer: Answer, now: float) -> None:
-        """Explain the next decision of an agent; ``answer`` gets the result, within seconds.
+    @property
+    def deadline(self) -> float:
+        """When `run_once` has something to do, monotonic seconds."""
+        return min(self._watch.deadline, self._counters.deadline)
+
+    def begin(self, command: Command, answer: Answer) -> None:
+        """Begin a command of `LATER`; ``answer`` gets the result from `run_once`.
 
         Raises
         ------
         ConfigError
-            An argument names what is not there, or the decision can't be explained.
+            An argument is wrong or names what is not there, or too many are under way.
         """
-        name, index = self._status.find_agent(
-            str(command.arguments.get("agent")), command.arguments.get("population")
-        )
-        self.watch.ask(name, self._populations.groups[name], index, answer, now)
+        arguments = command.arguments
+        if command.name == "support-bundle":
+            self._tools.support.begin(_count(arguments, "profile", 0, MAX_PROFILE_S, 0), answer)
+            return
+        name, index = self._status.find_agent(str(arguments.get("agent")), arguments.get("population"))
+        group = self._populations.groups[name]
+        if command.name == "explain":
+            self._watch.ask(name, group, index, answer, self._clock.monotonic())
+        else:
+            self._counters.ask(name, group, index, _count(arguments, "seconds", 1, MAX_SECONDS, 10), answer)
+
+    def run_once(self) -> None:
+        """Answer commands whose answers come later."""
+        self._watch.run_once(self._populations.groups.get, self._clock.monotonic())
+        self._counters.run_once()
+        self._tools.support.run_once()
 
     def _reset(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         chosen = self._populations.chosen(arguments.get("population"))
@@ -168,7 +217,12 @@ class CommandHandlers:
         return {"recording": recorder.recording}
 
     def _replay_window(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        last = arguments.get("last", MAX_RECORDS)
-        if not isinstance(last, int) or isinstance(last, bool) or not 1 <= last <= MAX_RECORDS:
-            raise ConfigError(f"last: found {last!r}, expected 1 to {MAX_RECORDS} records")
+        last = _count(arguments, "last", 1, MAX_RECORDS, MAX_RECORDS)
         return self._status.history(str(arguments.get("agent")), arguments.get("population"), last)
+
+
+def _count(arguments: Mapping[str, Any], key: str, least: int, most: int, usual: int) -> int:
+    value = arguments.get(key, usual)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigError(f"{key}: found {value!r}, expected {least} to {most}")
+    return value

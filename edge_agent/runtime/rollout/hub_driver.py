@@ -27,7 +27,7 @@ from edge_agent.protocol.twin import TELEMETRY_SECONDS
 from edge_agent.runtime.mqtt_dispatch import MqttDispatch
 from edge_agent.runtime.populations import Populations
 from edge_agent.runtime.rollout.bundle_port import BundlePort, Completed, Fetched
-from edge_agent.runtime.rollout.command_handlers import CommandHandlers
+from edge_agent.runtime.rollout.command_handlers import LATER, CommandHandlers
 from edge_agent.runtime.rollout.configuration_stages import ConfigurationStages
 from edge_agent.runtime.rollout.effect_queue import DeviceStore, EffectQueue
 from edge_agent.runtime.rollout.stages import RolloutStages
@@ -120,7 +120,7 @@ class HubDriver:
         """When `run_once` has something to do, monotonic seconds."""
         if self._queue.retry_at is not None:
             return self._queue.retry_at
-        others = (self._stages.deadline, self._configuration.deadline, self._handlers.watch.deadline)
+        others = (self._stages.deadline, self._configuration.deadline, self._handlers.deadline)
         return min(others) if self.client.deadline is None else min(*others, self.client.deadline)
 
     def run_once(self) -> None:
@@ -130,7 +130,7 @@ class HubDriver:
             if self._clock.monotonic() < retry_at:
                 return
             self._queue.add([])
-        self._handlers.watch.run_once(self._populations.groups.get, self._clock.monotonic())
+        self._handlers.run_once()
         for item in self._bundles.news():
             if isinstance(item, Fetched):
                 self._fetched(item)
@@ -230,8 +230,8 @@ class HubDriver:
 
         log.info("hub: command %s %s", command.name, command.id)
         try:
-            if command.name == "explain":  # the answer comes with the agent's next decision
-                self._handlers.explain(command, finish, self._clock.monotonic())
+            if command.name in LATER:
+                self._handlers.begin(command, finish)
                 return
             result = self._handlers.run_command(command)
         except EdgeAgentError as error:

@@ -86,7 +86,9 @@ def composed(folder: Path, text: str) -> Any:
     (folder / "device.toml").write_text(text.replace('"state"', json.dumps(str(folder / "state"))))
     compiled = compile_files(folder / "device.toml", "zero2w")
     settings = SimpleNamespace(
-        config=records.build(compiled["config"]), profile=profile.build(compiled["profile"])
+        config=records.build(compiled["config"]),
+        profile=profile.build(compiled["profile"]),
+        config_path=folder / "device.toml",
     )
     return SimpleNamespace(settings=settings, prepared=[], state=open_state(settings.config), remote_fault="")
 

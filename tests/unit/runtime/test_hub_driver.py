@@ -117,6 +117,8 @@ class Site:
             recording_file=lambda: None,
             max_rate_hz=100.0,
             send_learned=lambda _name: {},
+            log_lines=lambda most: [f"line {n}" for n in range(most)],
+            support=SimpleNamespace(begin=lambda _seconds, _answer: None, run_once=lambda: None),
         )
         self.house = make_house(
             step="rate",
@@ -387,3 +389,74 @@ def test_commands_change_what_they_say_and_nothing_else(site: Site) -> None:
     site.house.model.actions[:] = 2
     assert command("reset")["result"] == {"agents": 3}
     assert site.house.model.actions.tolist() == [[0], [0], [0]]
+
+
+def configure(site: Site, version: int, **gates: float) -> None:
+    now = site.house.clock.time()
+    document = {"fleet": "home", "device": "dev", "version": version, "issued": now, "expires": now + 1e3}
+    document |= {"configuration": {"device": {"telemetry_s": 3.0}}, "gates": GATES | gates}
+    site.say(TOPICS.desired, documents.signed(document, documents.DESIRED, [SECRET]))
+
+
+def lay(site: Site, **act: float) -> None:
+    """Let configurations of the hub be accepted: telemetry every 3 s, and other values of the control."""
+
+    def made(_values: Any) -> Any:
+        config = site.house.populations.config
+        (rooms,) = config.population
+        entry = replace(rooms, act=tuple(replace(one, **act) for one in rooms.act))
+        return replace(config, device=replace(config.device, telemetry_s=3.0), population=(entry,))
+
+    site.inspector.make = made
+
+
+def test_a_configuration_is_watched_before_and_on_trial_and_then_kept(site: Site) -> None:
+    before = site.house.populations.config
+    lay(site, dwell_s=7.0)
+    configure(site, 1, shadow_seconds=4, held_rise=2)
+    site.house.after(2.0)
+    assert site.house.populations.config is before  # nothing has changed while it is watched
+    assert not site.driver.reload_waits
+    site.house.after(3.5)
+    assert site.driver.reload_waits
+    assert site.house.populations.config.population[0].act[0].dwell_s == 7.0
+    assert site.house.populations.groups["rooms"].config.act[0].dwell_s == 7.0
+    reported = site.reported()["configuration"]
+    assert (reported["values"], reported["rollout"]["stage"]) == (
+        {"device": {"telemetry_s": 3.0}},
+        "committed",
+    )
+    assert site.house.populations.config.device.telemetry_s == 3.0
+    assert site.disk.state["configuration"]["values"] == {"device": {"telemetry_s": 3.0}}
+
+
+def test_a_configuration_that_breaks_a_gate_is_undone(site: Site) -> None:
+    before = site.house.populations.config
+    lay(site, dwell_s=7.0)
+    configure(site, 1, shadow_seconds=0, trial_seconds=60)  # and the agents hear nothing in the trial
+    site.house.after(3.0)
+    reported = site.reported()["configuration"]
+    assert reported["rollout"]["reason"].startswith("trial: held_rise")
+    assert reported["values"] == {}
+    assert site.house.populations.groups["rooms"].config is before.population[0]
+    assert site.house.populations.config is before
+
+
+def test_a_configuration_that_was_changed_meanwhile_is_not_put_back(site: Site) -> None:
+    lay(site, dwell_s=7.0)
+    configure(site, 1, shadow_seconds=0, trial_seconds=60, held_rise=2)
+    site.house.after(2.0)
+    assert site.driver.reload_waits
+    other = replace(site.house.populations.config, commands=("/bin/true",))
+    site.house.populations.configure(other, site.house.populations.plan)
+    reported = site.reported()["configuration"]
+    assert reported["rollout"]["reason"] == "the configuration was changed meanwhile"
+    assert site.house.populations.config is other
+
+
+def test_a_configuration_that_is_refused_changes_nothing(site: Site) -> None:
+    before = site.house.populations.config
+    configure(site, 1)
+    reported = site.reported()["configuration"]
+    assert reported["rollout"]["reason"] == "configuration: refused by the test"
+    assert site.house.populations.config is before

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.params import JSONBody
 
 from edge_agent.errors import ConfigError
+from edge_agent.wire import bodies
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
 from edge_hub.api.problems import ProblemError, known
@@ -18,7 +19,7 @@ from edge_hub.api.schemas import (
     NewCommand,
 )
 from edge_hub.database import audit, commands, devices
-from edge_hub.domain import filters
+from edge_hub.domain import filters, roles
 
 
 @get("/commands", opt=may("viewer", "commands"), summary="Commands")
@@ -32,8 +33,12 @@ async def list_commands(
 
 @get("/commands/{id_:str}", opt=may("viewer", "commands"), summary="One command with the answers")
 async def get_command(request: Request[Any, Any, Any], id_: Id) -> Response[CommandDetail]:
-    """Return a command and what each device answered."""
+    """Return a command and what each device answered; logs and support bundles are shown to operators."""
     hub = hub_of(request)
+    if not roles.allows(caller_of(request).role, roles.OPERATOR):
+        found = known(await hub.run(commands.one, hub.database, id_), f"command {id_}")
+        if found["name"] in bodies.LONG_REPLIES:
+            raise ProblemError(403, f"command {id_}: its answers are for operators")
     return await hub.answer(request, lambda: known(commands.one(hub.database, id_), f"command {id_}"))
 
 

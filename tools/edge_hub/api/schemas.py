@@ -331,6 +331,9 @@ class NewCommand(Struct, forbid_unknown_fields=True):
         "send-learned",
         "reset-learned",
         "explain",
+        "counters",
+        "log",
+        "support-bundle",
     ]
     filter: Text = ""
     arguments: dict[str, Any] = {}

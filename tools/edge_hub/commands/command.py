@@ -19,6 +19,7 @@ from edge_hub.commands.deploy import check_fleet
 from edge_hub.commands.devices import collect
 from edge_hub.device_selector import select
 from edge_hub.rejected import Rejected, printable
+from edge_hub.reply_files import kept
 
 
 def add(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -47,6 +48,12 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         "--answers", type=float, default=10.0, help="seconds to wait for answers; default: 10"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="write the files in the answers (support bundles) there, as DEVICE-NAME",
     )
     connection.add_arguments(parser)
     connection.add_service_arguments(parser)
@@ -89,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in names:
         answer = answers.get(name, {"ok": False, "reason": "no answer"})
         shown = {"device": name} | answer | {"device": name}
+        if "result" in shown:
+            shown["result"] = kept(arguments.output, name, shown["result"])
         print(json.dumps(shown, default=bytes.hex) if arguments.json else _line(shown))
     return EXIT_DONE if all(answers.get(n, {}).get("ok") for n in names) else EXIT_FAILED
 

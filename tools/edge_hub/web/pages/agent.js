@@ -12,9 +12,11 @@ import { go, useLoaded } from "/web/hooks.js";
 import { Plot } from "/web/plot.js";
 import { AgentSeries } from "/web/pages/agent_series.js";
 import { Why } from "/web/pages/why.js";
-import { Empty, Field, Form, Heading, Table, Trouble } from "/web/widgets.js";
+import { Empty, Facts, Field, Form, Heading, Table, Trouble } from "/web/widgets.js";
 
-const QUESTIONS = { steps: "its last steps", why: "why it decides" };
+const QUESTIONS = { steps: "its last steps", why: "why it decides", counters: "its counters (10 s)" };
+const COMMANDS = { steps: "replay-window", why: "explain", counters: "counters" };
+const SHOWN = { why: Why, counters: Counters };
 
 export function Agent({ parts: [fleet, name], query }) {
   const { data: device, problem } = useLoaded(`/devices${format.path(fleet, name)}`);
@@ -23,8 +25,8 @@ export function Agent({ parts: [fleet, name], query }) {
   const population = query.population || populations[0] || "";
   const submit = async (values) => {
     const chosen = { agent: values.agent, population: values.population };
-    const arguments_ = values.ask === "why" ? chosen : { ...chosen, last: Number(values.last) };
-    const command = { fleet, filter: `name=${name}`, name: values.ask === "why" ? "explain" : "replay-window", arguments: arguments_ };
+    const arguments_ = values.ask === "steps" ? { ...chosen, last: Number(values.last) } : chosen;
+    const command = { fleet, filter: `name=${name}`, name: COMMANDS[values.ask], arguments: arguments_ };
     const sent = await postOnce("/commands", command);
     go(`${location.pathname}${format.query({ ...values, command: sent.id })}`);
   };
@@ -52,8 +54,25 @@ export function Agent({ parts: [fleet, name], query }) {
       <${AgentSeries} key=${`${population}/${query.agent}`} path=${`/devices${format.path(fleet, name)}`} device=${device}
         population=${population} agent=${query.agent} query=${query} />
     </section>`}
-    ${query.command && html`<${Answers} key=${query.command} id=${query.command} shown=${query.ask === "why" ? Why : Steps} />`}
+    ${query.command && html`<${Answers} key=${query.command} id=${query.command} shown=${SHOWN[query.ask] || Steps} />`}
   `;
+}
+
+function Counters({ result }) {
+  const nats = (value) => (value === null ? "" : `${format.number(value)} nat`);
+  const milliseconds = (value) => (value === null ? "" : `${format.number(value)} ms`);
+  return html`<${Facts}
+    facts=${[
+      ["Watched for", format.span(result.seconds)],
+      ["Steps", format.whole(result.steps)],
+      ["Decisions within ticks", format.whole(result.decisions)],
+      ["Contradictions", result.contradictions === null ? "" : format.whole(result.contradictions)],
+      ["Free energy, mean", nats(result.free_energy_mean)],
+      ["Free energy, largest", nats(result.free_energy_max)],
+      ["From reading to decision, mean", milliseconds(result.latency_mean_ms)],
+      ["From reading to decision, largest", milliseconds(result.latency_max_ms)],
+    ]}
+  />`;
 }
 
 function Steps({ result }) {

@@ -7,6 +7,7 @@ import * as format from "/web/format.js";
 import { go, useLoaded, useNow } from "/web/hooks.js";
 import { Plot } from "/web/plot.js";
 import { Configuration } from "/web/pages/configuration.js";
+import { DeviceLog } from "/web/pages/device_log.js";
 import { Drift } from "/web/pages/drift.js";
 import { RANGES, begin } from "/web/ranges.js";
 import { Program, isPackage } from "/web/pages/program.js";
@@ -40,6 +41,7 @@ export function Device({ parts: [fleet, name], query }) {
     <section><h2>Hub and device</h2><${Reported} device=${device} /></section>
     <section><h2>Configuration</h2><${Configuration} key=${JSON.stringify(device.reported.configuration)} device=${device} /></section>
     ${may("operator") && html`<section><h2>Ask the device</h2><${Commands} device=${device} /></section>`}
+    ${may("operator") && html`<section><h2>Log</h2><${DeviceLog} device=${device} /></section>`}
     ${may("operator") && html`<section><h2>Labels</h2><${Labels} path=${path} device=${device} saved=${reload} /></section>`}
   `;
 }
