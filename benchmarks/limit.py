@@ -37,9 +37,9 @@ def operations(model: Model) -> float:
     total += _iterated(model)
     plan = model.plan(model.policy_len, True)
     for op, first, second, count, *rest in plan.ops.tolist():
-        if op == planning.EXPAND:
+        if op in (planning.EXPAND, planning.EXPAND_PACKED):
             total += _applied(model, first, count) + (2 * count if rest[2] >= 0 else 0)
-        elif op == planning.ENTROPY:
+        elif op in (planning.ENTROPY, planning.GROUP_ENTROPY):
             product = model.product_of(first)
             rows = model.tensors[first].rows // (product.groups if product else 1)
             total += _applied(model, first, rows) + rows * (XLOG2X + 1)

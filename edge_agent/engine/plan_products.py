@@ -6,10 +6,12 @@ policy, which most nodes of a policy tree are, has no transition left to compute
 
 - Dense: A B_u has as many rows as A has, where A and B_u together have those of both. It is multiplied in
   integers.
-- Sparse: rows of A B_u under different actions are often the same row. (In a grid world where steps do not
-  fail, what is seen in one cell after a step to the north is what is seen in the next one after a step to the
-  west.) Equal rows are stored once, and so is the x log2 x of their value, which is most of the work: the
-  entropies of all actions are sums of these, each with the number of times that it occurs.
+- Sparse, with equal rows: rows of A B_u under different actions are often the same row. (In a grid world
+  where steps do not fail, what is seen in one cell after a step to the north is what is seen in the next one
+  after a step to the west.) They are stored once, and so is the x log2 x of their value, which is most of the
+  work: the entropies of all actions are sums of these, each with the number of times that it occurs.
+- Sparse, with at most two entries a row (steps that fail sometimes): all rows are stored. What is saved is
+  the way over the beliefs after the step.
 
 Utility and ambiguity are carried through the transition in the same way, as a vector an action.
 """
@@ -33,6 +35,10 @@ GAIN = 0.8  # products must cost less than this part of what they replace
 SHARED_GAIN = 0.5  # and those with shared rows, whose sums are looked up
 MOST_ENTRIES = 2**20
 MOST_ROWS = 2**15  # that are compared with each other
+
+_Row = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Columns and weights above the background."""
+_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def products(
         if not likelihoods or any(len(t.base) for t in (*likelihoods, transition)):
             continue
         if transition.sparse and all(a.sparse for a in likelihoods):
-            product = _sparse(likelihoods, transition, states)
+            last = all(f not in deps or deps == (f,) for deps in A_deps)
+            product = _sparse(likelihoods, transition, states, last)
         else:
             product = _dense(likelihoods, transition, states)
         if product is not None:
@@ -144,7 +151,7 @@ def _listed(
     return row // states, row % states, tensor.columns.astype(np.int64), weight
 
 
-def _sparse(likelihoods: tuple[Tensor, ...], transition: Tensor, states: int) -> Product | None:
+def _sparse(likelihoods: tuple[Tensor, ...], transition: Tensor, states: int, last: bool) -> Product | None:
     outcomes, controls = sum(a.rows for a in likelihoods), transition.rows // states
     backgrounds = {background_of(a) for a in likelihoods}
     if background_of(transition) > 0 or len(backgrounds) > 1 or controls * outcomes > MOST_ROWS:
@@ -176,7 +183,15 @@ def _sparse(likelihoods: tuple[Tensor, ...], transition: Tensor, states: int) ->
     cost = ENTRY_COST * (len(tensor.codes) + tensor.rows + extra) + XLOG2X_COST * tensor.rows
     listed = sum(len(a.codes) for a in likelihoods)
     replaced = controls * (ENTRY_COST * listed + XLOG2X_COST * outcomes)
-    return product if cost < SHARED_GAIN * replaced else None
+    if cost < SHARED_GAIN * replaced:
+        return product
+    most = max(len(columns) for columns, _ in rows)
+    if not last or most > 2 or len(places) > controls * listed + len(transition.codes):
+        return None
+    twins = _tensor([_twin(rows[r] if r >= 0 else _NOTHING) for r in which], transition.width, background)
+    if twins is None or twins.bits > 8:
+        return None
+    return Product(twins, likelihoods, transition, states, found[:, :0], np.zeros(controls))
 
 
 def _stacked(
@@ -194,12 +209,12 @@ def _stacked(
 
 def _distinct(
     places: NDArray[np.int64], values: NDArray[np.float32], rows: int, width: int
-) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.float32]]], NDArray[np.int64]]:
+) -> tuple[list[_Row], NDArray[np.int64]]:
     """Return the distinct rows that list entries, and which of them each row is, -1: it lists nothing."""
     ends = np.searchsorted(places, np.arange(rows + 1) * width)
     columns = places % width
     known: dict[bytes, int] = {}
-    distinct: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    distinct: list[_Row] = []
     which = np.full(rows, -1, np.int64)
     for r in range(rows):
         part = slice(ends[r], ends[r + 1])
@@ -213,9 +228,14 @@ def _distinct(
     return distinct, which
 
 
-def _tensor(
-    rows: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], width: int, background: float
-) -> Tensor | None:
+def _twin(row: _Row) -> _Row:
+    """Return a row of at most two entries with two: the kernel goes over rows of as many entries faster."""
+    columns, values = row
+    missing = 2 - len(values)
+    return np.append(columns, [0] * missing), np.append(values, [0.0] * missing).astype(np.float32)
+
+
+def _tensor(rows: Sequence[_Row], width: int, background: float) -> Tensor | None:
     if not rows:
         return None
     above = np.concatenate([values for _, values in rows])

@@ -34,7 +34,8 @@ from edge_agent.engine.policy_tree import Merged, PolicyTree
 from edge_agent.engine.row_allocation import Op, Ref, with_rows
 from edge_agent.errors import ModelError
 
-COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT, OUTCOMES, PACK, XLOG2X = range(13)
+COPY, ADD, EXPAND, JOINT, ENTROPY, DOT, LISTED, GATHER, NOVELTY, PRODUCT, OUTCOMES = range(11)
+PACK, XLOG2X, GROUP_ENTROPY, EXPAND_PACKED = range(11, 15)  # integers and products
 XLOG2X_UNIT = math.log(2) / 2**23  # of the kernel's x log2 x, in nats
 LISTED_COST = 1.15  # of a listed entry beside a dense one, as storage.ENTRY_COST
 
@@ -199,7 +200,14 @@ class _Writer:
         states = self.tree.num_states[f]
         out = self._register(states)
         tensor = len(self.tree.A_deps) + f
-        expand: Op = (EXPAND, tensor, u * states, states, Ref(self._operand(tensor, source)), Ref(out))
+        expand: Op = (
+            self._expansion(tensor),
+            tensor,
+            u * states,
+            states,
+            Ref(self._operand(tensor, source)),
+            Ref(out),
+        )
         own = []
         if f in self.products:
             if depth + 1 < self.horizon or f in self.needed:
@@ -227,6 +235,9 @@ class _Writer:
         self.beliefs[key] = out
         self.own_terms[out] = own
         return out
+
+    def _expansion(self, tensor: int) -> int:
+        return EXPAND_PACKED if tensor in self.tree.integers else EXPAND
 
     def _operand(self, tensor: int, source: int) -> int:
         """Return the register that the tensor is applied to: ``source``, or its integers."""
@@ -262,7 +273,7 @@ class _Writer:
         if not self.states_gain:
             return value
         if not product.times.size:
-            self.ops.append((ENTROPY, number, Ref(self._operand(number, source)), Ref(value), u))
+            self.ops.append((GROUP_ENTROPY, number, Ref(self._operand(number, source)), Ref(value), u))
             return value
         if (f, source) not in self.terms_of_rows:
             terms = self._register(product.tensor.rows)
@@ -355,7 +366,7 @@ class _Writer:
                 self.ops.append((PRODUCT, n, Ref(parts[1 + i]), Ref(source), Ref(out[-1]), rows))
             else:
                 beliefs = Ref(self._operand(tensor, source))
-                self.ops.append((EXPAND, tensor, 0, rows, beliefs, Ref(out[-1]), -1, 0))
+                self.ops.append((self._expansion(tensor), tensor, 0, rows, beliefs, Ref(out[-1]), -1, 0))
         return out
 
     def _joint_of(self, step: tuple[int, ...], sources: list[int], sizes: list[int]) -> int:
@@ -372,7 +383,8 @@ class _Writer:
             if self.states_gain and parents == deps:
                 tensor = tensors[m] if tensors else m
                 beliefs = Ref(self._operand(tensor, source))
-                self.ops.append((ENTROPY, tensor, beliefs, Ref(value), 0))
+                kind = GROUP_ENTROPY if tensor in self.tree.integers else ENTROPY
+                self.ops.append((kind, tensor, beliefs, Ref(value), 0))
 
     def _classes(self, group: int, axis: int, classes: NDArray[np.intp], source: int) -> int:
         """Return the register of the beliefs ``source`` added up by class."""

@@ -66,7 +66,9 @@ static void read_tensor(Tensor *t, Model *m, int32_t f) {
     t->group_rows = *(const int32_t *)blob(NULL, 4);
     t->sparse = listed > 0;
     t->single = t->sparse;
+    t->twin = t->sparse && !t->wide;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
+    for (int32_t r = 0; t->twin && r < t->rows; r++) t->twin = t->starts[r + 1] - t->starts[r] == 2;
     t->values = (int32_t)values;
     if (!based) t->base = NULL;
     t->base_rows = based ? (int32_t)(t->rows * (int64_t)t->width / based) : t->rows;

@@ -51,7 +51,9 @@ static int fill_tensor(Core *core, Tensor *t, int32_t *states, int32_t *belief_b
     t->wide = code_bytes == 2;
     t->sparse = listed > 0;
     t->single = t->sparse;
+    t->twin = t->sparse && !t->wide;
     for (int32_t r = 0; t->single && r < t->rows; r++) t->single = t->starts[r + 1] - t->starts[r] == 1;
+    for (int32_t r = 0; t->twin && r < t->rows; r++) t->twin = t->starts[r + 1] - t->starts[r] == 2;
     t->values = (int32_t)values;
     if (!based) t->base = NULL;
     t->base_rows = based ? (int32_t)(t->rows * (int64_t)t->width / based) : t->rows;

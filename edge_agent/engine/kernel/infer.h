@@ -104,7 +104,8 @@ static void predict(const Model *m, const Strip *s, const float *beliefs, float 
         for (int32_t u = 0; u < controls; u++) present += any(equal_bytes(action, u));
         const float *source = present ? joint(m, beliefs, m->b_parents[f], m->b_deps[f], work) : 0;
         if (present && t->weights) {
-            apply_by_control(t, action, controls, n, m->spread, source, out, work + 2 * (int64_t)m->widest * LANES);
+            apply_by_control(&m->tensors[m->modalities + f], action, controls, n, m->spread, source, out,
+                             work + 2 * (int64_t)m->widest * LANES);
         } else if (present > 1 && t->patterns) {
             apply_mixed(&m->tensors[m->modalities + f], action, controls, n, source, out,
                         work + 2 * (int64_t)m->widest * LANES);

@@ -187,8 +187,9 @@ static __attribute__((noinline)) Row disorder_packed(const Tensor *stored, int32
 
 /* out [states] = the tensor of each lane's control applied to ``source`` [width]; other lanes are left as they are.
  * Lanes of the same control are gathered, so that a control costs what its lanes do. ``work``: rows. */
-static void apply_by_control(const Tensor *t, const uint8_t *action, int32_t controls, int32_t states, float spread,
-                             const float *source, float *out, float *work) {
+static __attribute__((noinline)) void apply_by_control(const Tensor *t, const uint8_t *action, int32_t controls,
+                                                       int32_t states, float spread, const float *source, float *out,
+                                                       float *work) {
     int32_t pairs = (t->width + 1) / 2;
     for (int32_t u = 0; u < controls; u++) {
         int32_t lanes[LANES], count = 0;

@@ -21,6 +21,7 @@ enum {
 typedef struct {
     int32_t rows, width, sparse, values;
     int32_t single; /* sparse, and every row lists exactly one entry */
+    int32_t twin;   /* sparse, codes of 8 bits, and every row lists exactly two entries */
     int32_t wide;   /* codes have 16 bits */
     const float *palette;
     const uint8_t *codes; /* uint16_t if wide */
@@ -76,15 +77,17 @@ enum {
     OP_EXPAND,  /* rows e.. = tensor a, rows b .. b + c, applied to rows d..; row g = fold[f ..] . rows e.. unless f < 0
                  */
     OP_JOINT,   /* rows a.. = outer product of rows b.. (c of them) and rows d.. (e of them) */
-    OP_ENTROPY, /* row c += entropy of tensor a, group d of its rows, applied to rows b.. */
+    OP_ENTROPY, /* row c += entropy of tensor a applied to rows b.. */
     OP_DOT,     /* row d + i = fold[a + i b .. a + i b + b] . rows c.., for i up to e */
     OP_LISTED,  /* row d = fold[a] + fold[a + 1 .. a + 1 + b] . rows c + lists[e ..] */
     OP_GATHER,  /* rows a .. a + b = sums of rows c..; lists[d ..] has where each begins, then the rows' numbers */
     OP_NOVELTY, /* row f = sum over c .. c + d of (tensor a applied to rows e..) (tensor b applied to rows e..) */
     OP_PRODUCT, /* row d + i = rows b + i a .. b + i a + a . rows c.., for i up to e */
-    OP_OUTCOMES, /* row e += entropy of rows b + i a .. b + i a + a . rows c.., for i up to d */
-    OP_PACK,     /* rows c.. = rows b .. b + a as integers: what tensors with weights are applied to */
-    OP_XLOG2X,   /* rows e.. = x log2 x of tensor a, rows b .. b + c, applied to rows d.. */
+    OP_OUTCOMES,      /* row e += entropy of rows b + i a .. b + i a + a . rows c.., for i up to d */
+    OP_PACK,          /* rows c.. = rows b .. b + a as integers: what tensors with weights are applied to */
+    OP_XLOG2X,        /* rows e.. = x log2 x of tensor a, rows b .. b + c, applied to rows d.. */
+    OP_GROUP_ENTROPY, /* the same of a tensor with weights, or twin, but of group d of its rows */
+    OP_EXPAND_PACKED, /* as OP_EXPAND, of a tensor with weights */
     OP_WORDS = 8
 };
 

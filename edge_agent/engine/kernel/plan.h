@@ -9,25 +9,24 @@
 #include "integers.h"
 #include "tensor.h"
 
-/* Sum of x log2 x of a group of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
-INLINE Row disorder(const Tensor *stored, int32_t group, const float *source) {
+/* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
+INLINE Row disorder(const Tensor *stored, const float *source) {
     const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
-    int32_t first = group * t->group_rows, end = first + t->group_rows;
-    Row sum = constant(0.0f), rest = unlisted(t, first, source);
+    Row sum = constant(0.0f), rest = unlisted(t, 0, source);
     if (t->single)
-        for (int32_t k = first; k < end; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source, rest)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source, rest)));
     else
-        for (int32_t k = first; k < end; k++) sum = add(sum, row_xlog2x(apply(t, k, source, rest)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source, rest)));
     return sum;
 }
 
 #if LANES == 4
 /* The same for lane 0 alone: four rows share a vector of logarithms, and are added in the same order. */
-INLINE Row disorder_of_one_codes(const Tensor *t, int32_t group, const float *source, int wide) {
-    int32_t k = group * t->group_rows, end = k + t->group_rows;
-    Row rest = unlisted(t, k, source);
+INLINE Row disorder_of_one_codes(const Tensor *t, const float *source, int wide) {
+    Row rest = unlisted(t, 0, source);
     float sum = 0.0f;
-    for (; k + 4 <= end; k += 4) {
+    int32_t k = 0;
+    for (; k + 4 <= t->rows; k += 4) {
         V packed;
         if (t->single)
             for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, rest, wide).v[0][0];
@@ -36,20 +35,19 @@ INLINE Row disorder_of_one_codes(const Tensor *t, int32_t group, const float *so
         V x = vxlog2x(packed);
         for (int i = 0; i < 4; i++) sum += x[i];
     }
-    for (; k < end; k++) sum += row_xlog2x(apply_codes(t, k, source, rest, wide)).v[0][0];
+    for (; k < t->rows; k++) sum += row_xlog2x(apply_codes(t, k, source, rest, wide)).v[0][0];
     return constant(sum);
 }
 
 /* A loop per width of codes, and a function of its own: with the branch in the loop or inlined into run_plan(), gcc
  * keeps the four values in memory, and the vector waits for their stores. */
-static __attribute__((noinline)) Row disorder_of_one(const Tensor *stored, int32_t group, const float *source) {
+static __attribute__((noinline)) Row disorder_of_one(const Tensor *stored, const float *source) {
     const Tensor own = *stored, *t = &own;
-    return t->wide ? disorder_of_one_codes(t, group, source, 1) : disorder_of_one_codes(t, group, source, 0);
+    return t->wide ? disorder_of_one_codes(t, source, 1) : disorder_of_one_codes(t, source, 0);
 }
-#define DISORDER(t, group, source, active)                                                                             \
-    ((active) == 1 ? disorder_of_one(t, group, source) : disorder(t, group, source))
+#define DISORDER(t, source, active) ((active) == 1 ? disorder_of_one(t, source) : disorder(t, source))
 #else
-#define DISORDER(t, group, source, active) disorder(t, group, source)
+#define DISORDER(t, source, active) disorder(t, source)
 #endif
 
 /* Sum over ``n`` rows of the products of both. */
@@ -79,6 +77,32 @@ static __attribute__((noinline)) void expand_packed(const Tensor *t, const int32
     Row value = constant(0.0f);
     for (int32_t k = 0; k < x[2]; k++) value = add_scaled(value, fold[x[5] + k], at(out, k));
     store(at(scratch, x[6]), value);
+}
+
+/* Sum of x log2 x of a group of the tensor's rows, which list two entries each, in XLOG2X_UNIT. */
+static __attribute__((noinline)) Row disorder_of_twins(const Tensor *stored, int32_t group, const float *source,
+                                                       int32_t active) {
+    const Tensor own = *stored, *t = &own;
+    int32_t k = group * t->group_rows, end = k + t->group_rows;
+    Row sum = constant(0.0f), rest = constant(t->background);
+    (void)active;
+#if LANES == 4
+    for (; active == 1 && k + 4 <= end; k += 4) { /* four rows of lane 0 share a vector of logarithms */
+        V packed;
+        for (int i = 0; i < 4; i++) packed[i] = apply_twin(t, k + i, source, rest).v[0][0];
+        V x = vxlog2x(packed);
+        for (int i = 0; i < 4; i++) sum.v[0] += (V){} + x[i];
+    }
+#endif
+    for (; k < end; k++) sum = add(sum, row_xlog2x(apply_twin(t, k, source, rest)));
+    return sum;
+}
+
+static __attribute__((noinline)) void group_entropy(const Tensor *t, const int32_t *x, int32_t active, float *scratch) {
+    const float *source = at(scratch, x[1]);
+    float *value = at(scratch, x[2]);
+    Row sum = t->weights ? disorder_packed(t, x[3], source, active) : disorder_of_twins(t, x[3], source, active);
+    store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
 }
 
 /* out [count] = x log2 x of the tensor's rows from ``first`` on, applied to ``source``. */
@@ -166,10 +190,6 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             const Tensor own = m->tensors[x[0]], *t = &own;
             const float *source = at(scratch, x[3]);
             float *out = at(scratch, x[4]);
-            if (t->weights) {
-                expand_packed(t, x, plan->fold, scratch);
-                break;
-            }
             Row rest = unlisted(t, x[1], source);
             if (x[5] < 0) {
                 if (t->single)
@@ -191,13 +211,13 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         }
         case OP_JOINT: outer(at(scratch, x[0]), at(scratch, x[1]), x[2], at(scratch, x[3]), x[4]); break;
         case OP_ENTROPY: {
-            const Tensor *t = &m->tensors[x[0]];
-            const float *source = at(scratch, x[1]);
-            Row sum = t->weights ? disorder_packed(t, x[3], source, active) : DISORDER(t, x[3], source, active);
+            Row sum = DISORDER(&m->tensors[x[0]], at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
             store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
             break;
         }
+        case OP_GROUP_ENTROPY: group_entropy(&m->tensors[x[0]], x, active, scratch); break;
+        case OP_EXPAND_PACKED: expand_packed(&m->tensors[x[0]], x, plan->fold, scratch); break;
         case OP_DOT: dot_rows(x, plan->fold, scratch); break;
         case OP_LISTED: {
             const float *fold = plan->fold + x[0];

@@ -53,6 +53,14 @@ INLINE Row apply_single(const Tensor *t, int64_t r, const float *source, Row res
     return apply_single_codes(t, r, source, rest, t->wide);
 }
 
+/* And where every row lists two entries, with codes of 8 bits. */
+INLINE Row apply_twin(const Tensor *t, int64_t r, const float *source, Row rest) {
+    const uint16_t *columns = t->columns + 2 * r;
+    const uint8_t *codes = t->codes + 2 * r;
+    rest = add_scaled(rest, t->difference[codes[0]], source + (int64_t)columns[0] * LANES);
+    return add_scaled(rest, t->difference[codes[1]], source + (int64_t)columns[1] * LANES);
+}
+
 /* out[a * right_count + b] = left[a] * right[b]; out overlaps neither. */
 INLINE void outer(float *out, const float *left, int32_t left_count, const float *right, int32_t right_count) {
     for (int32_t a = 0; a < left_count; a++) {

@@ -12,14 +12,17 @@ SIDE = 7
 STEPS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
-def grid(background: float = 0.1, steps: int = 2, options: AgentOptions | None = None) -> Model:
-    """Return a grid world whose steps do not fail; ``background``: how often the sensor shows any cell."""
+def grid(
+    background: float = 0.1, steps: int = 2, options: AgentOptions | None = None, fails: float = 0.0
+) -> Model:
+    """Return a grid world; ``background``: how often the sensor shows any cell, ``fails``: a step fails."""
     cells, edge = SIDE * SIDE, SIDE - 1
     B = np.zeros((cells, cells, len(STEPS)))
     for cell in range(cells):
         for u, (dx, dy) in enumerate(STEPS):
             x, y = min(max(cell % SIDE + dx, 0), edge), min(max(cell // SIDE + dy, 0), edge)
-            B[x + SIDE * y, cell, u] = 1.0
+            B[x + SIDE * y, cell, u] = 1.0 - fails
+            B[cell, cell, u] += fails
     A = np.eye(cells) * (1 - background) + background / cells
     return Model.from_arrays([A], [B], [3 * np.eye(cells)[10]], policy_len=steps, options=options)
 
@@ -35,9 +38,9 @@ def furthest(model: Model, agents: int = 5) -> float:
     return worst
 
 
-def operations(model: Model, kind: int) -> list[list[int]]:
+def operations(model: Model, *kinds: int) -> list[list[int]]:
     plan = model.plan(model.policy_len, True)
-    return [op for op in plan.ops.tolist() if op[0] == kind]
+    return [op for op in plan.ops.tolist() if op[0] in kinds]
 
 
 @pytest.mark.parametrize("background", [0.0, 0.1])
@@ -48,6 +51,17 @@ def test_actions_share_the_rows_that_are_the_same(background: float, steps: int,
     product = model.products[0]
     edges = 4 * SIDE  # cells that a step against the wall does not leave
     assert product.tensor.rows == SIDE * SIDE + edges
+    assert furthest(model, agents) < 5e-4
+
+
+@pytest.mark.parametrize("background", [0.0, 0.1])
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("agents", [1, 5])
+def test_rows_of_two_entries_are_stored_for_every_action(background: float, steps: int, agents: int) -> None:
+    model = grid(background, steps, fails=0.1)
+    product = model.products[0]
+    assert len(product.tensor.codes) == 2 * product.tensor.rows == 2 * len(STEPS) * SIDE * SIDE
+    assert len(operations(model, planning.EXPAND)) == (len(STEPS) if steps == 2 else 0)
     assert furthest(model, agents) < 5e-4
 
 
@@ -73,7 +87,7 @@ def test_beliefs_that_others_need_are_expanded_at_the_last_step() -> None:
     C = [r.normal(size=len(a)) for a in A]
     model = Model.from_arrays(A, B, C, A_deps=[[0], [0, 1]])
     assert 0 in model.products
-    assert any(op[1] == len(A) for op in operations(model, planning.EXPAND))
+    assert any(op[1] == len(A) for op in operations(model, planning.EXPAND, planning.EXPAND_PACKED))
     assert furthest(model) < 2e-3
 
 
