@@ -103,7 +103,7 @@ test-brokers: setup ## test the daemon with Mosquitto, amqtt, aedes, NATS and Ra
 test-web: setup ## test the hub's pages in Debian's Chromium: all stories, axe, figures (KEEP=1: pictures to docs/images)
 	@tools/ensure_system.sh mosquitto chromium
 	@mkdir -p build/web
-	EDGE_HUB_IMAGES=$(if $(KEEP),docs/images,build/web) .venv/bin/pytest --timeout=1800 tests/web/test_pages.py tests/web/stories.py
+	EDGE_HUB_IMAGES=$(if $(KEEP),docs/images,build/web) .venv/bin/pytest --timeout=1800 tests/web/test_*.py tests/web/stories.py
 	$(PY) -m benchmarks.pages $(if $(JSON),--json)
 
 MINUTES ?= 30
