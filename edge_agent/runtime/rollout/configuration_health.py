@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 from edge_agent.protocol.rollout import Health
 from edge_agent.runtime.populations import Populations
+from edge_agent.runtime.rollout.health import HEALTH_S
 from edge_agent.runtime.step_schedule import StepSchedule
-
-HEALTH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

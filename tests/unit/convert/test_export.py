@@ -83,6 +83,27 @@ def test_legacy_agent_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(arrays.policies, SOURCE.policies)
 
 
+def test_an_agent_that_is_to_learn_on_the_device_carries_its_concentrations(tmp_path: Path) -> None:
+    pA = [np.stack([np.full_like(a, 9.0), 1.0 + 4.0 * a]) for a in SOURCE.A]
+    agent = jax_agent(pA=pA, lr_pA=0.5)
+    path = export_pymdp(agent, tmp_path / "a.npz", batch=1, traces=0, learn=["A"])
+    carried = pymdp_npz.read(path).model("m").learning
+    assert carried is not None
+    with np.load(path) as found:
+        for n, wanted in enumerate(pA):
+            np.testing.assert_allclose(found[f"pA_{n}"], wanted[1], rtol=1e-6)
+        assert (str(found["learn"]), float(found["lr_pA"])) == ('["A"]', 0.5)
+
+
+@pytest.mark.parametrize(
+    ("learn", "words"),
+    [(["B"], "learn: the agent has no pB, expected concentrations of B"), (["E"], "learn: found 'E'")],
+)
+def test_what_an_agent_can_not_learn_is_refused(learn: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=words):
+        export_pymdp(jax_agent(pB=None), tmp_path / "a.npz", traces=0, learn=learn)
+
+
 def test_meta_travels(tmp_path: Path) -> None:
     meta = {"factors": [{"name": "place"}, {"name": "reward"}]}
     assert pymdp_npz.read(export_pymdp(jax_agent(), tmp_path / "a.npz", meta=meta, traces=0)).meta == meta
