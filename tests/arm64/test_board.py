@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FULL = "EDGE_AGENT_ARM64_CPUS" in os.environ
 CPUS = os.environ.get("EDGE_AGENT_ARM64_CPUS", "cortex-a72").split()
 CHECKS = board_checks.ALWAYS + (board_checks.IN_FULL if FULL else ())
-SECONDS = 1200
+SECONDS = 1800
 SOURCES = (
     "CMakeLists.txt",
     "README.md",

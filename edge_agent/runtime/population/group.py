@@ -340,6 +340,10 @@ class Group:
             done.actions[:, actuator.columns] = actuator.doing(released)[:, np.newaxis]
         return self._execute(done)
 
+    def silent(self, now: float) -> NDArray[np.intp]:
+        """Return the agents with stale observations, or all if the population is suspended."""
+        return self._everyone if self.suspended else self.observations.silent(now)
+
     def hold_silent(self, now: float) -> Hold:
         """Return the agents with stale observations; the model is told which actions they execute instead,
         unless they are within a tick.
@@ -347,7 +351,7 @@ class Group:
         if self.elsewhere:  # another device acts for these agents
             nobody = self._everyone[:0]
             return Hold(nobody, self._safe_state.safe(nobody), nobody, None)
-        silent = self._everyone if self.suspended else self.observations.silent(now)
+        silent = self.silent(now)
         self.counters.stale = len(silent)
         new = self._safe_state.begin(silent)
         tell = new.size and (self.suspended or not self.redecides)

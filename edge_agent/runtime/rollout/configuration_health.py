@@ -77,7 +77,7 @@ class ConfigurationHealth:
         groups = self._populations.groups.values()
         agents = max(sum(len(group.names) for group in groups), 1)
         self._energy += sum(float(group.model_port.free_energy.sum()) for group in groups) / agents
-        self._held += sum(group.counters.stale for group in groups) / agents
+        self._held += sum(len(group.silent(now)) for group in groups) / agents
         self._looks += 1
         ticks, steps, missed, contradictions = self._grown()
         energy, before = self._energy / self._looks, self._before

@@ -39,7 +39,7 @@ WATCHED = "edge-hub:watched"
 WATCHED_S = 5
 ANSWER_S = 5.0
 RETRY_S = 1.0
-LATE_S = 1.0
+LATE_S = 2.0
 """How long a viewer that comes from another worker waits for what that one was faster to give it."""
 
 Batch = tuple[str, int, list[tuple[str, bytes]]]
