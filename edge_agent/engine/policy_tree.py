@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.plan_products import Product
+from edge_agent.engine.sparse import ambiguity, expected
 
 
 def groups_of(A_deps: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
@@ -24,6 +26,24 @@ class Folds:
     groups: tuple[tuple[int, ...], ...]
     utility: tuple[NDArray[np.float32], ...]
     ambiguity: tuple[NDArray[np.float32], ...]
+
+
+def folded(arrays: ModelArrays) -> Folds:
+    """Fold utility and ambiguity of modalities with the same parents into vectors, from the exact arrays."""
+    groups = groups_of(arrays.A_deps)
+    utilities, ambiguities = [], []
+    for deps in groups:
+        members = [m for m, parents in enumerate(arrays.A_deps) if parents == deps]
+        size = int(np.prod([arrays.num_states[d] for d in deps]))
+        timed = any(arrays.C[m].ndim == 2 for m in members)
+        utility = np.zeros((arrays.policies.shape[1] if timed else 1, size))
+        unclear = np.zeros(size)
+        for m in members:
+            utility += expected(arrays.A[m], np.atleast_2d(arrays.C[m]))
+            unclear += ambiguity(arrays.A[m]).ravel()
+        utilities.append(utility.astype(np.float32))
+        ambiguities.append(unclear.astype(np.float32))
+    return Folds(groups, tuple(utilities), tuple(ambiguities))
 
 
 class Merged(NamedTuple):

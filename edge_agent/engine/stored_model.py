@@ -29,9 +29,9 @@ from edge_agent.engine.plan_classes import PlanClasses, merging
 from edge_agent.engine.plan_products import Product, products
 from edge_agent.engine.plan_steps import beliefs_of
 from edge_agent.engine.planning import Program, program
-from edge_agent.engine.policy_tree import Folds, PolicyTree, groups_of
+from edge_agent.engine.policy_tree import Folds, PolicyTree, folded
 from edge_agent.engine.precision import Precision
-from edge_agent.engine.sparse import Sparse, ambiguity, expected
+from edge_agent.engine.sparse import Sparse
 from edge_agent.engine.storage import Tensor
 from edge_agent.engine.window_plan import inverse_sums, state_bytes
 from edge_agent.errors import ModelError
@@ -447,21 +447,3 @@ class StoredModel:
             )
             self._plans[key] = program(tree, horizon, epistemic)
         return self._plans[key]
-
-
-def folded(arrays: ModelArrays) -> Folds:
-    """Fold utility and ambiguity of modalities with the same parents into vectors, from the exact arrays."""
-    groups = groups_of(arrays.A_deps)
-    utilities, ambiguities = [], []
-    for deps in groups:
-        members = [m for m, parents in enumerate(arrays.A_deps) if parents == deps]
-        size = int(np.prod([arrays.num_states[d] for d in deps]))
-        timed = any(arrays.C[m].ndim == 2 for m in members)
-        utility = np.zeros((arrays.policies.shape[1] if timed else 1, size))
-        unclear = np.zeros(size)
-        for m in members:
-            utility += expected(arrays.A[m], np.atleast_2d(arrays.C[m]))
-            unclear += ambiguity(arrays.A[m]).ravel()
-        utilities.append(utility.astype(np.float32))
-        ambiguities.append(unclear.astype(np.float32))
-    return Folds(groups, tuple(utilities), tuple(ambiguities))

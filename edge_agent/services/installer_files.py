@@ -65,7 +65,7 @@ class InstallerFiles:
         return InstallerAnswer(outcome == "installed", f"{outcome}: {reason}")
 
     def close(self) -> None:
-        """Withdraw what was asked for, or take note of its answer."""
+        """Withdraw what was asked for, or record its answer."""
         for name in ("request", "asked"):
             (self._own / name).unlink(missing_ok=True)
 

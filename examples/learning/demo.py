@@ -130,7 +130,8 @@ def run(folder: Path, *words: str) -> str:
     command = [sys.executable, "-m", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        raise LateError(f"{' '.join(words[:3])} ended with {done.returncode}: {done.stderr[-1500:]}")
+        said = (done.stdout + done.stderr)[-1500:]
+        raise LateError(f"{' '.join(words[:3])} ended with {done.returncode}: {said}")
     return done.stdout
 
 

@@ -109,9 +109,13 @@ def test_the_packages_of_the_release_run_and_go(debs: Path, board: Board) -> Non
         imported = board.run("/opt/edge-agent/bin/python3", "-c", f"import {module}")
         assert imported.returncode == 0, imported.stderr
 
-    # Enabled is the daemon alone; its metrics are for who asks for them.
+    # Enabled are the daemon and what updates it; its metrics are for who asks for them.
     enabled = board.root / "etc/systemd/system/multi-user.target.wants"
-    assert [unit.name for unit in enabled.glob("edge-agent*")] == ["edge-agent.service"]
+    assert {unit.name for unit in enabled.glob("edge-agent*")} == {
+        "edge-agent.service",
+        "edge-agent-repair.service",
+        "edge-agent-update.path",
+    }
     # The bytecode is the interpreter's own: nothing is compiled on a board whose root is read-only.
     cached = "import importlib.util as u, edge_agent.cli as m; print(u.cache_from_source(m.__file__))"
     bytecode = board.run("/opt/edge-agent/bin/python3", "-c", cached).stdout.strip()

@@ -27,7 +27,7 @@ INLINE Row disorder_of_one_codes(const Tensor *t, const float *source, int wide)
     float sum = 0.0f;
     int32_t k = 0;
     for (; k + 4 <= t->rows; k += 4) {
-        V packed;
+        V packed = {};
         if (t->single)
             for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, rest, wide).v[0][0];
         else
@@ -88,7 +88,7 @@ static __attribute__((noinline)) Row disorder_of_twins(const Tensor *stored, int
     (void)active;
 #if LANES == 4
     for (; active == 1 && k + 4 <= end; k += 4) { /* four rows of lane 0 share a vector of logarithms */
-        V packed;
+        V packed = {};
         for (int i = 0; i < 4; i++) packed[i] = apply_twin(t, k + i, source, rest).v[0][0];
         V x = vxlog2x(packed);
         for (int i = 0; i < 4; i++) sum.v[0] += (V){} + x[i];
@@ -113,7 +113,7 @@ static __attribute__((noinline)) void write_xlog2x(const Tensor *stored, int32_t
     int32_t k = 0;
 #if LANES == 4
     for (; active == 1 && k + 4 <= count; k += 4) { /* four rows of lane 0 share a vector of logarithms */
-        V packed;
+        V packed = {};
         for (int i = 0; i < 4; i++) packed[i] = apply(t, first + k + i, source, rest).v[0][0];
         V x = vxlog2x(packed);
         for (int i = 0; i < 4; i++) *(V *)at(out, k + i) = (V){} + x[i];

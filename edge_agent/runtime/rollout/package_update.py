@@ -53,7 +53,7 @@ class InstallerPort(Protocol):
         ...
 
     def close(self) -> None:
-        """Withdraw what was asked for, or take note of its answer."""
+        """Withdraw what was asked for, or record its answer."""
 
 
 class PackageUpdate:

@@ -119,7 +119,7 @@ def test_a_stepped_population_is_remembered(make_house: MakeHouse) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"ask": "weather"}, "ask: found 'weather', expected status, agents or history"),
+        ({"ask": "weather"}, "ask: found 'weather', expected status, agents, history or log"),
         ({"ask": "history", "agent": "attic"}, "agent: found 'attic', expected one like 'room-0'"),
         (
             {"ask": "history", "agent": "room-1", "last": 0},

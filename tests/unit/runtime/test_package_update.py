@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,11 +91,19 @@ class Board:
         )
         client.active.pop(POPULATION, None)
         tools = CommandTools(
-            reload=lambda: None, recording_file=lambda: None, max_rate_hz=100.0, send_learned=lambda _name: {}
+            reload=lambda: None,
+            recording_file=lambda: None,
+            max_rate_hz=100.0,
+            send_learned=lambda _name: {},
+            log_lines=lambda _most: [],
+            support=SimpleNamespace(begin=lambda _seconds, _answer: None, run_once=lambda: None),
         )
+        checker = SimpleNamespace(check=lambda _digest, _values, _plan: None, news=list)
         self.house = self.make_house(
             clock=self.clock,
-            extend=lambda builder: builder.connect_hub(client, self.store, self.folder, tools, installer),
+            extend=lambda builder: builder.connect_hub(
+                client, self.store, self.folder, checker, tools, installer
+            ),
         )
         self.house.start()
 
