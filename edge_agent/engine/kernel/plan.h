@@ -88,9 +88,9 @@ static __attribute__((noinline)) Row disorder_of_twins(const Tensor *stored, int
     (void)active;
 #if LANES == 4
     for (; active == 1 && k + 4 <= end; k += 4) { /* four rows of lane 0 share a vector of logarithms */
-        V packed = {};
-        for (int i = 0; i < 4; i++) packed[i] = apply_twin(t, k + i, source, rest).v[0][0];
-        V x = vxlog2x(packed);
+        float first[4];
+        for (int i = 0; i < 4; i++) first[i] = apply_twin(t, k + i, source, rest).v[0][0];
+        V x = vxlog2x((V){first[0], first[1], first[2], first[3]});
         for (int i = 0; i < 4; i++) sum.v[0] += (V){} + x[i];
     }
 #endif
