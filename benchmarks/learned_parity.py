@@ -139,22 +139,16 @@ def _rule_error(model: Model, concentrations: Concentrations, trace: Trace) -> f
         now = slice(end - every, end)
         if trace["executed"][end - every, 0] < 0:  # an episode began: no pair reaches over it
             first = end - every
-        A, _ = rule.gained(
-            (want["A"], want["B"]),
-            model.A_deps,
-            model.B_deps,
-            trace["observations"][now],
-            trace["executed"][now],
-            [b[now] for b in beliefs],
-        )
-        window = slice(first, end)
-        _, B = rule.gained(
-            (want["A"], want["B"]),
-            model.A_deps,
-            model.B_deps,
-            trace["observations"][window],
-            trace["executed"][window],
-            [b[window] for b in beliefs],
+        (A, _), (_, B) = (
+            rule.gained(
+                (want["A"], want["B"]),
+                model.A_deps,
+                model.B_deps,
+                trace["observations"][ticks],
+                trace["executed"][ticks],
+                [b[ticks] for b in beliefs],
+            )
+            for ticks in (now, slice(first, end))
         )
         for kind, gained in (("A", A), ("B", B)):
             for total, one in zip(sums[kind], gained, strict=True):

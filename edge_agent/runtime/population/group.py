@@ -332,7 +332,8 @@ class Group:
         for actuator in self.actuators:
             agents, count = actuator.release(sink, now)
             self.counters.actions += count
-            released = np.union1d(released, agents)
+            if agents.size:  # seldom, and numpy loads 0.9 MB for it
+                released = np.union1d(released, agents)
         if not released.size or self.redecides:
             return None
         done = self._safe_state.executed(released)
