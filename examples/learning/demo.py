@@ -40,7 +40,7 @@ from edge_hub.domain.increment_sums import robust, total
 from examples.hub.demo import LateError, child, until
 
 DEVICES = ("hall", "lab", "study")
-ANSWER_S = 5.0
+ANSWER_S = 30.0
 SEED = 0
 DEVICE = """
 [device]

@@ -433,8 +433,11 @@ def test_a_configuration_is_watched_before_and_on_trial_and_then_kept(site: Site
 def test_a_configuration_that_breaks_a_gate_is_undone(site: Site) -> None:
     before = site.house.populations.config
     lay(site, dwell_s=7.0)
+    for room in range(3):
+        site.house.say(f"z/room-{room}", b'{"co2": 400}')
+    site.house.after(57.0)
     configure(site, 1, shadow_seconds=0, trial_seconds=60)  # and the agents hear nothing in the trial
-    site.house.after(3.0)
+    site.house.after(5.0)
     reported = site.reported()["configuration"]
     assert reported["rollout"]["reason"].startswith("trial: held_rise")
     assert reported["values"] == {}
