@@ -3,9 +3,10 @@
 import argparse
 import asyncio
 import json
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ from edge_hub import tracing
 from edge_hub.broker import Broker
 from edge_hub.cli import main
 from edge_hub.connection import Connection
-from edge_hub.database import rollouts
+from edge_hub.database import rollouts, traces
 from edge_hub.database.engine import Database
+from edge_hub.database.telemetry import Numbers
 from edge_hub.ingest import decode
 from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.bundle_cache import BundleCache
+from edge_hub.jobs.director import Director
 from edge_hub.jobs.rollouts import RolloutRunner
 from edge_hub.rollout import FleetRollout, Member
 from tests.hub.service import Service
@@ -76,6 +79,30 @@ def test_a_batch_is_a_span(database: Database, spans: InMemorySpanExporter) -> N
     assert (span.name, dict(span.attributes or {})) == ("ingest batch", {"messages": 1, "rejected": 1})
 
 
+def test_the_slowest_decisions_of_a_batch_are_a_span(database: Database, spans: InMemorySpanExporter) -> None:
+    worker = Worker(database, Broker("127.0.0.1", 1))
+
+    def said(device: str, latency: float) -> bytes:
+        counters = {"rooms": {"steps": 3, "latency_p99_ms": latency}}
+        return messages.encode(Message({"outbox": device, "populations": counters}, seq=1, t=5.0))
+
+    found = {"a": 2.0, "b": 40.0, "c": 1e300, "d": math.nan, "e": -3.0}
+    batch = [decode.telemetry("lab", name, said(name, ms), 100.0) for name, ms in found.items()]
+    asyncio.run(worker._stored(batch, [], []))
+    decision, whole = spans.get_finished_spans()
+    assert (decision.name, whole.name) == ("decision", "ingest batch")
+    assert dict(decision.attributes or {}) == {"fleet": "lab", "device": "b", "population": "rooms"}
+    assert (decision.start_time, decision.end_time) == (99_960_000_000, 100_000_000_000)
+    assert decision.parent is not None
+    assert decision.parent.span_id == whole.context.span_id
+
+
+def broker_arguments(mosquitto: Mosquitto, folder: Path) -> argparse.Namespace:
+    files = {"username": None, "password_file": None, "ca": None, "certificate": None, "key": None}
+    broker = {"broker": f"127.0.0.1:{mosquitto.port}", "fleet": "lab", "state": folder, "expires": 3600.0}
+    return argparse.Namespace(**files, **broker)
+
+
 class Device:
     """Commits whatever document it is sent, in a thread."""
 
@@ -103,9 +130,7 @@ class Device:
 def test_a_rollout_is_a_span_with_its_progress(
     database: Database, mosquitto: Mosquitto, tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
-    files = {"username": None, "password_file": None, "ca": None, "certificate": None, "key": None}
-    broker = {"broker": f"127.0.0.1:{mosquitto.port}", "fleet": "lab", "state": tmp_path, "expires": 3600.0}
-    arguments = argparse.Namespace(**files, **broker)
+    arguments = broker_arguments(mosquitto, tmp_path)
     cache = BundleCache(database, tmp_path / "cache")
     digest = write_bundle(tmp_path / "new.eab")
     cache.path(digest).parent.mkdir(parents=True, exist_ok=True)
@@ -115,25 +140,84 @@ def test_a_rollout_is_a_span_with_its_progress(
     row |= {"created_by": "ann", "group_name": "", "filter": ""}
     with database.write() as connection:
         rollouts.add(connection, **row, created=time.time(), state=rollout.state())
+        with tracing.span("request", {}):
+            traces.keep(connection, "new-1")
     made = [Device(arguments, name, digest) for name in "ab"]
     runner = RolloutRunner(database, cache, arguments, [HUB])
     runner.start()
     try:
         end = time.monotonic() + 60
-        while not (found := spans.get_finished_spans()):
+        while not (found := {span.name: span for span in spans.get_finished_spans()}).get("rollout"):
             assert time.monotonic() < end
             time.sleep(0.05)
     finally:
         runner.stop()
         for device in made:
             device.close()
-    (span,) = found
-    assert (span.name, dict(span.attributes or {})) == ("rollout", {"rollout.id": "new-1", "fleet": "lab"})
+    span, asked = found["rollout"], found["request"]
+    assert dict(span.attributes or {}) == {"rollout.id": "new-1", "fleet": "lab"}
+    assert span.parent is not None
+    assert span.parent.span_id == asked.context.span_id
+    ended = [one for one in spans.get_finished_spans() if one.name == "rollout device"]
+    assert {one.parent.span_id for one in ended if one.parent} == {span.context.span_id}
+    told = [dict(one.attributes or {}) for one in ended]
+    assert sorted((one["device"], one["state"]) for one in told) == [("a", "committed"), ("b", "committed")]
     progress = [dict(event.attributes or {}) for event in span.events]
     assert {event.name for event in span.events} == {"progress"}
     waves = [event["wave"] for event in progress]
     assert (waves == sorted(waves), {1, 2} <= set(waves)) == (True, True)
     assert progress[-1]["status"] == "done"
+
+
+def test_a_devices_answer_is_part_of_the_trace_that_asked(
+    service: Service, mosquitto: Mosquitto, tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
+    database, arguments = service.hub.database, broker_arguments(mosquitto, tmp_path)
+    with database.write() as connection:
+        Numbers().find_devices(connection, [("lab", "a"), ("lab", "b")])
+    director = Director(database, BundleCache(database, tmp_path / "cache"), arguments, [HUB])
+    director.start()
+    service.hub.sender = director
+    topics = {name: DeviceTopics("lab", name) for name in "ab"}
+    try:
+        with Connection(arguments, tuple(one.command for one in topics.values())) as link:
+            until(lambda: not director.trouble())
+            caller = service.as_role("operator")
+            caller.headers["traceparent"] = f"00-{TRACE}-b7ad6b7169203331-01"
+            wanted = {"fleet": "lab", "name": "reset", "filter": "", "arguments": {"population": "rooms"}}
+            id_ = caller.post("/commands", json=wanted).json()["id"]
+            answered: set[str] = set()
+
+            def answers() -> bool:
+                for message in link.messages(0.1):
+                    name = message.topic.split("/")[3]
+                    answered.add(name)
+                    body = {"id": id_, "ok": name == "a", "reason": "" if name == "a" else "no such agent"}
+                    link.publish(topics[name].reply(id_), messages.encode(Message(body)))
+                return answered == {"a", "b"}
+
+            until(answers)
+            until(lambda: len([s for s in spans.get_finished_spans() if s.name == "command reset"]) == 2)
+    finally:
+        director.stop()
+    found = {span.name: span for span in spans.get_finished_spans()}
+    asked = found["POST /api/v1/commands"]
+    commands = [span for span in spans.get_finished_spans() if span.name == "command reset"]
+    for span in commands:
+        assert f"{span.context.trace_id:032x}" == TRACE
+        assert span.parent is not None
+        assert span.parent.span_id == asked.context.span_id
+        assert 0 < span.end_time - span.start_time < 600e9
+    seen = {(span.attributes or {})["device"]: span.status for span in commands}
+    assert seen["a"].is_ok
+    assert (seen["b"].is_ok, seen["b"].description) == (False, "no such agent")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_without_a_collector_nothing_is_traced(service: Service) -> None:

@@ -1,7 +1,9 @@
-"""Traces by OpenTelemetry, if somebody asked for them: requests, batches of ingest, steps of rollouts.
+"""Traces by OpenTelemetry, if somebody asked for them: requests, batches of ingest, commands, rollouts.
 
 Theory of operation. `set_up` loads the SDK, which the extra ``edge-hub[otlp]`` installs, and sends spans to a
-collector in the background. Without it `span` does nothing and nothing is loaded.
+collector in the background. Without it `span` does nothing and nothing is loaded. What a request begins and a
+device ends later, perhaps in another process, carries the request's ``traceparent`` (W3C Trace Context) in
+the database; `record` makes its span when the device has answered. Boards make no spans.
 """
 
 from __future__ import annotations
@@ -64,6 +66,42 @@ def span(name: str, attributes: Mapping[str, Any], carrier: Mapping[str, str] | 
     context = TraceContextTextMapPropagator().extract(carrier) if carrier else None
     with _tracer.start_as_current_span(name, context=context, attributes=dict(attributes)) as made:
         yield made
+
+
+def traceparent() -> str:
+    """Return the span that is open here as a W3C ``traceparent``, "" if none is."""
+    if _tracer is None:
+        return ""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def record(
+    name: str,
+    begin: float,
+    end: float,
+    attributes: Mapping[str, Any],
+    traceparent: str = "",
+    error: str | None = None,
+) -> None:
+    """Make a span of what is over, in a trace or (``""``) under the span that is open here.
+
+    ``begin`` and ``end`` are Unix seconds; ``error`` says why it failed, None if it did not.
+    """
+    if _tracer is None:
+        return
+    from opentelemetry.trace import Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier = {"traceparent": traceparent}
+    context = TraceContextTextMapPropagator().extract(carrier) if traceparent else None
+    made = _tracer.start_span(name, context, attributes=dict(attributes), start_time=round(begin * 1e9))
+    if error is not None:
+        made.set_status(Status(StatusCode.ERROR, error))
+    made.end(round(max(begin, end) * 1e9))
 
 
 def event(name: str, attributes: Mapping[str, Any]) -> None:

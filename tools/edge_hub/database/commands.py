@@ -38,6 +38,14 @@ def answer(database: Database, id_: str, device: str, ok: bool, reason: str, res
         return bool(connection.execute(update(replies).where(*waiting).values(**values)).rowcount)
 
 
+def begun(database: Database, id_: str) -> tuple[str, str, float] | None:
+    """Return fleet, name and created (Unix seconds) of a command, None if there is none."""
+    query = select(commands.c.fleet, commands.c.name, commands.c.created).where(commands.c.id == id_)
+    with database.read() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else (row.fleet, row.name, row.created)
+
+
 def page(database: Database, limit: int, before: float) -> list[dict[str, Any]]:
     """Return commands, the newest first, made before Unix time ``before``."""
     query = select(commands).where(commands.c.created < before).order_by(commands.c.created.desc())

@@ -23,7 +23,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision of ``migrations/versions``."""
 
 metadata = MetaData()
@@ -280,6 +280,12 @@ replies = Table(
     Column("reason", Text, nullable=False),
     Column("result", Text, nullable=False),
     Column("answered", Double),
+)
+traces = Table(
+    "traces",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("traceparent", Text, nullable=False),
 )
 releases = Table(
     "releases",

@@ -49,6 +49,8 @@ FLUSH_S = 1.0
 RETRY_S = 0.5
 CACHED_TOPICS = 200_000
 LEARNED = "up/learned"
+LATENCY = "latency_p99_ms"
+MAX_LATENCY_MS = 3_600_000
 
 LastSeen = dict[tuple[str, str], tuple[float, float, int]]
 """(fleet, device) → heard, t, rss; see `telemetry.note_latest`."""
@@ -168,6 +170,8 @@ class Worker:
                     refused = self._learn(learned)
                     if rejected or bad or refused:
                         telemetry.put_aside(self._database, [*rejected, *bad, *refused])
+                    if tracing.enabled():
+                        _record_slowest(batch)
             except PlatformError as error:
                 if not self.database_away:
                     log.error("%s; messages wait at the broker until it is back", error)
@@ -249,3 +253,20 @@ class Worker:
 
 def _topic(message: Telemetry) -> str:
     return DeviceTopics(message.fleet, message.device).telemetry
+
+
+def _record_slowest(batch: Iterable[Telemetry]) -> None:
+    """Make a span as long as the slowest population's decisions took (99 of 100), the batch's exemplar.
+
+    It ends when the hub received it, since a device's clock may say anything.
+    """
+    found = [
+        (counters[LATENCY], message, name)
+        for message in batch
+        for name, counters in message.populations.items()
+        if 0 < counters.get(LATENCY, 0) < MAX_LATENCY_MS
+    ]
+    if found:
+        took, message, name = max(found, key=lambda one: one[0])
+        attributes = {"fleet": message.fleet, "device": message.device, "population": name}
+        tracing.record("decision", message.received - took / 1e3, message.received, attributes)

@@ -19,10 +19,10 @@ from edge_agent.errors import EdgeAgentError, PeerError, PlatformError
 from edge_agent.wire import bodies, messages, topics
 from edge_agent.wire.signatures import SecretKey
 from edge_agent.wire.topics import DeviceTopics
-from edge_hub import hub_messages
+from edge_hub import hub_messages, tracing
 from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
-from edge_hub.database import commands, leases
+from edge_hub.database import commands, leases, traces
 from edge_hub.database.engine import Database
 from edge_hub.jobs.bundle_cache import BundleCache
 
@@ -121,13 +121,21 @@ class Director:
                 body = messages.decode(message.payload).body
                 bodies.check(bodies.REPLY, body, message.topic)
                 reason, result = str(body.get("reason", ""))[:1000], body.get("result", {})
-                commands.answer(
-                    self._database, body["id"], address.device, body["ok"], reason, result, time.time()
-                )
+                ok, now = body["ok"], time.time()
+                if commands.answer(self._database, body["id"], address.device, ok, reason, result, now):
+                    self._trace(body["id"], address.device, None if ok else reason, now)
         except PeerError as error:
             log.warning("%s", error)  # malformed: no answer, and no block
         except PlatformError as error:
             log.warning("%s is ignored: %s", message.topic, error)
+
+    def _trace(self, id_: str, device: str, error: str | None, now: float) -> None:
+        """Make the span of a command from when it was sent until a device answered."""
+        if tracing.enabled() and (sent := commands.begun(self._database, id_)):
+            fleet, name, created = sent
+            attributes = {"command.id": id_, "fleet": fleet, "device": device}
+            traceparent = traces.of(self._database, id_)
+            tracing.record(f"command {name}", created, now, attributes, traceparent, error)
 
     def _serves(self) -> bool:
         """Return whether this process holds the lease; the database is asked once per second."""

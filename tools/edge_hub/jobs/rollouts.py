@@ -26,13 +26,14 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
 from edge_hub import renewal, rotations, tracing
 from edge_hub.connection import Connection
-from edge_hub.database import audit, devices, leases, releases, rollouts
+from edge_hub.database import audit, devices, leases, releases, rollouts, traces
 from edge_hub.database.engine import Database
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
 from edge_hub.domain import filters, membership
 from edge_hub.hub_folder import HubStore
 from edge_hub.jobs.bundle_cache import BundleCache
+from edge_hub.jobs.device_spans import DeviceSpans
 from edge_hub.rollout import FleetRollout
 
 log = logging.getLogger("edge_hub")
@@ -204,9 +205,11 @@ class RolloutRunner:
             rollout = FleetRollout.of_state(json.loads(row["state"]))
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
-            span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet})
+            spans = DeviceSpans(rollout)
+            carrier = {"traceparent": traces.of(self._database, id_)} if tracing.enabled() else None
+            span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet}, carrier)
             with span, self._connected(fleet, topics) as (link, desired):
-                Deployment(rollout, store, link, desired).run(_log)
+                Deployment(rollout, store, link, desired).run(lambda rollout: _tell(rollout, spans))
             with self._database.write() as connection:
                 rollouts.end(connection, id_, time.time())
                 audit.append(connection, RUNNER, "rollout.end", id_, None, _outcome(rollout))
@@ -231,6 +234,7 @@ def _outcome(rollout: FleetRollout) -> dict[str, Any]:
     }
 
 
-def _log(rollout: FleetRollout) -> None:
+def _tell(rollout: FleetRollout, spans: DeviceSpans) -> None:
     log.info("rollout %s: %s, wave %d", rollout.id, rollout.status, rollout.wave + 1)
     tracing.event("progress", {"status": rollout.status, "wave": rollout.wave + 1})
+    spans.make(rollout, time.time())
