@@ -49,6 +49,10 @@ learn-demo: setup ## let three daemons learn an office from a template, and roll
 docs: setup ## build the documentation site in build/site and check all links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
+test-docs: setup ## run the commands of all pages one after the other in one folder, as a reader does
+	@tools/ensure_system.sh mosquitto
+	.venv/bin/pytest --timeout=1200 tests/docs/navigation.py
+
 docs-reference: setup ## write the generated pages of docs/
 	$(PY) tools/dev/docs/reference.py
 	$(PY) tools/dev/protocol_doc.py
@@ -200,7 +204,11 @@ test-arm64: setup ## install and test on emulated boards: Cortex-A53, A72, A76
 # and tests with a broker, which `make test` runs with the broker of Debian 12.
 test-trixie: setup ## build and test on Debian 13 with gcc 14 and Python 3.13, warnings as errors
 	@tools/ensure_system.sh mmdebstrap unshare
-	tools/dev/test_in_root.sh full trixie -n 2 --dist loadfile tests/unit tests/golden tests/sim tests/fuzz tests/docs
+	tools/dev/test_in_root.sh trixie -n 2 --dist loadfile tests/unit tests/golden tests/sim tests/fuzz tests/docs
+
+test-debs: setup ## build and test the packages of Debian 12 and 13 for this machine, each in a root of its release
+	@tools/ensure_system.sh mmdebstrap unshare
+	EDGE_AGENT_RELEASES="bookworm trixie" .venv/bin/pytest tests/packages/test_debs.py
 
 faults-link: setup ## run the long fault tests of the link: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Screen
@@ -57,15 +58,16 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
             time.sleep(0.5)
         settled, stored = time.monotonic() - over, lab.stored()
         watch.stop()
-        statuses = {name: lab.status(name) for name in DEVICES}
+        statuses = {name: _status(lab, name) for name in DEVICES}
         codes = lab.end()
         lab.end_ingest()
     finally:
         lab.close()
+    mute = [name for name, status in statuses.items() if status is None]
     bad = [
         name
         for name, status in statuses.items()
-        if status is None or status["populations"]["rooms"]["bundle"] == lab.bad_digest
+        if status is not None and status["populations"]["rooms"]["bundle"] == lab.bad_digest
     ]
     logs = sum((folder / name / "log").read_text(errors="replace").count(TRACEBACK) for name in DEVICES)
     done = ", ".join(f"{count} × {kind}" for kind, count in abuse.done.items())
@@ -81,6 +83,7 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
             "0",
             not abuse.failures,
         ),
+        Check("devices that do not answer", ", ".join(mute) or "0", "0", not mute),
         Check("devices that run the bad bundle", ", ".join(bad) or "0", "0", not bad),
         Check("tracebacks in the logs", str(logs), "0", logs == 0),
         Check(
@@ -92,6 +95,14 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         Check("the machine stood still, in all", f"{watch.late_s:.1f} s"),
     ]
     return checks, {name: curve(watch.samples[name], start) for name in DEVICES}
+
+
+def _status(lab: Lab, name: str) -> dict[str, Any] | None:
+    """Ask a daemon, again for `SETTLE_S` if it does not answer on a busy machine."""
+    end = time.monotonic() + SETTLE_S
+    while (status := lab.status(name)) is None and time.monotonic() < end:
+        time.sleep(0.5)
+    return status
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ class Lab:
     def deploy(self, path: Path, *words: str) -> int:
         gates = ["--gate", "shadow_seconds=0.3", "--gate", "trial_seconds=0.3", "--gate", "steps=50"]
         signing = ["--sign", str(self.key), "--state", str(self.folder / "hub"), "--json"]
-        return self.hub("deploy", str(path), *gates, *signing, "--patience", "60", *words)
+        return self.hub("deploy", str(path), *gates, *signing, "--patience", "240", *words)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_hub_that_was_killed_goes_on_where_it_was(lab: Lab, capsys) -> None:
     words = ["--sign", str(lab.key), "--state", str(lab.folder / "hub"), "--json"]
     words += ["--broker", f"127.0.0.1:{lab.port}", "--fleet", "lab"]
     deploy = ["deploy", str(path), "--canary", "30%,100%", "--wait", "0.3", "--gate", "shadow_seconds=0.3"]
-    deploy += ["--gate", "trial_seconds=0.3", "--gate", "steps=50", "--patience", "60"]
+    deploy += ["--gate", "trial_seconds=0.3", "--gate", "steps=50", "--patience", "240"]
 
     def begun(count: int) -> bool:
         return len(list(lab.folder.glob("pi*/*.part")) + list(lab.folder.glob("pi*/*.eab"))) >= count

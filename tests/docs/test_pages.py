@@ -1,4 +1,7 @@
-"""Runs every command of README.md and docs/, here or where ``ELSEWHERE`` names."""
+"""Runs every command of README.md and docs/, here or where ``ELSEWHERE`` names.
+
+Each page begins with what the quick start left; ``navigation.py`` runs all pages one after the other.
+"""
 
 import inspect
 import os
@@ -20,12 +23,9 @@ from blocks import (
     TORCH,
     blocks,
     here,
-    in_navigation,
     make_clone,
     pages,
     run,
-    run_script,
-    script_of_all,
 )
 from board_checks import install
 
@@ -79,16 +79,6 @@ def test_the_page_runs(started: Path, tmp_path: Path, page: Path) -> None:
     if page.name == "README.md":
         readers_own(clone / START)
     done = run(page, tmp_path, START)
-    assert done.returncode == 0, done.stdout
-
-
-def test_the_pages_run_in_the_order_of_the_navigation_in_one_folder(tmp_path: Path) -> None:
-    """A reader goes from page to page: what one left behind must not be in the way of the next."""
-    order = [page for page in in_navigation() if here(page)]
-    assert order[0] == QUICK
-    assert set(order) == {page for page in pages() if here(page) and page.is_relative_to(DOCS)}
-    make_clone(tmp_path)
-    done = run_script(script_of_all(order, tmp_path, ".", START), tmp_path, 600)
     assert done.returncode == 0, done.stdout
 
 

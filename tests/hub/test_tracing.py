@@ -23,7 +23,7 @@ from edge_hub import tracing
 from edge_hub.broker import Broker
 from edge_hub.cli import main
 from edge_hub.connection import Connection
-from edge_hub.database import rollouts, traces
+from edge_hub.database import rollouts, traceparents
 from edge_hub.database.engine import Database
 from edge_hub.database.telemetry import Numbers
 from edge_hub.ingest import decode
@@ -141,7 +141,7 @@ def test_a_rollout_is_a_span_with_its_progress(
     with database.write() as connection:
         rollouts.add(connection, **row, created=time.time(), state=rollout.state())
         with tracing.span("request", {}):
-            traces.keep(connection, "new-1")
+            traceparents.keep(connection, "new-1")
     made = [Device(arguments, name, digest) for name in "ab"]
     runner = RolloutRunner(database, cache, arguments, [HUB])
     runner.start()

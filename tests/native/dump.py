@@ -54,7 +54,9 @@ def _objects(
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
-            for kind, macros in (("strip", ()), ("search", ("-DSEARCH",)), ("window", ("-DWINDOW",))):
+            for kind, macros in (("strip", ()), ("extended", ("-DEXTENDED",))):
+                if kind == "extended" and label == "wide":
+                    continue
                 strip = f"{kind}_{name}_{label}"
                 options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
                 objects.append(folder / f"{strip}.o")

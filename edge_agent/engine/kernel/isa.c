@@ -4,12 +4,9 @@
 
 #include <stddef.h>
 
-#define STRIPS(kind, isa) kind##_##isa##_4, kind##_##isa##_16, kind##_##isa##_wide
-#define DECLARE(isa) RunStrip STRIPS(strip, isa), STRIPS(search, isa), STRIPS(window, isa)
-#define KINDS(isa)                                                                                                     \
-    {                                                                                                                  \
-        {STRIPS(strip, isa)}, {STRIPS(search, isa)}, { STRIPS(window, isa) }                                           \
-    }
+#define STRIPS(isa) strip_##isa##_4, strip_##isa##_16, strip_##isa##_wide
+#define EXTENDED(isa) extended_##isa##_4, extended_##isa##_16
+#define DECLARE(isa) RunStrip STRIPS(isa), EXTENDED(isa)
 
 DECLARE(baseline);
 
@@ -28,9 +25,9 @@ static int has_avx512(void) {
 
 const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, KINDS(avx512), WIDE_AVX512},
-    {"avx2", has_avx2, KINDS(avx2), WIDE_AVX2},
+    {"avx512", has_avx512, {STRIPS(avx512)}, {EXTENDED(avx512)}, WIDE_AVX512},
+    {"avx2", has_avx2, {STRIPS(avx2)}, {EXTENDED(avx2)}, WIDE_AVX2},
 #endif
-    {"baseline", always, KINDS(baseline), WIDE_BASELINE},
+    {"baseline", always, {STRIPS(baseline)}, {EXTENDED(baseline)}, WIDE_BASELINE},
     {.name = NULL},
 };

@@ -7,7 +7,8 @@
 typedef struct {
     const char *name;
     int (*supported)(void);
-    RunStrip *run[3][3]; /* plain, with a search, over a window: 4, 16 and ``wide`` lanes */
+    RunStrip *run[3];      /* 4, 16 and ``wide`` lanes */
+    RunStrip *extended[2]; /* with a search or over a window: 4 and 16 lanes */
     int32_t wide;
 } Isa;
 

@@ -194,13 +194,13 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
     }
 }
 
+static int extended(const Model *m) { return m->window.slots || m->options.search.max_nodes; }
+
 /* Width of the next strip of ``left`` agents: 0 of 4, 1 of 16, 2 of the widest. */
 static int width_of(const Population *p, int64_t left) {
     int64_t cached = CACHED / 4 / p->strip_rows;
-    return left <= 4 || cached < 16 ? 0 : left <= 16 || cached < p->isa->wide ? 1 : 2;
+    return left <= 4 || cached < 16 ? 0 : left <= 16 || cached < p->isa->wide || extended(p->model) ? 1 : 2;
 }
-
-static int strip_kind(const Model *m) { return m->window.slots ? 2 : m->options.search.max_nodes ? 1 : 0; }
 
 /* A piece is up to TILE agents of the call. */
 static void run_piece(void *context, int64_t piece, int32_t thread) {
@@ -214,7 +214,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
         int kind = width_of(p, left);
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
-        run_strip(c, first, active, w, p->isa->run[strip_kind(p->model)][kind], scratch);
+        run_strip(c, first, active, w, extended(p->model) ? p->isa->extended[kind] : p->isa->run[kind], scratch);
         first += active;
     }
     if (counted) atomic_fetch_add((_Atomic int64_t *)&c->contradictions, counted);

@@ -65,7 +65,7 @@ def test_values_are_those_of_the_reference(
 ) -> None:
     model = dense(seed, states, outcomes, steps, concentration)
     floats = replace(model, rules=1)  # differ from the reference, too: folds are of exact arrays
-    assert furthest(model, agents, seed) < 1.3 * furthest(floats, agents, seed) + 4e-4
+    assert furthest(model, agents, seed) < 2 * furthest(floats, agents, seed) + 1e-3
 
 
 @pytest.mark.parametrize("outcomes", [3, 30])

@@ -18,7 +18,7 @@ from edge_hub.api.schemas import (
     CommandDetail,
     NewCommand,
 )
-from edge_hub.database import audit, commands, devices, traces
+from edge_hub.database import audit, commands, devices, traceparents
 from edge_hub.domain import filters, roles
 
 
@@ -69,7 +69,7 @@ async def send_command(
         }
         with hub.database.write() as connection:
             commands.add(connection, row, names)
-            traces.keep(connection, row["id"])
+            traceparents.keep(connection, row["id"])
             audit.append(connection, who, "command.send", row["id"], None, row | {"devices": len(names)})
         sender.send(row, names)
         return commands.one(hub.database, row["id"]) or {}

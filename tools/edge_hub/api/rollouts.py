@@ -23,7 +23,7 @@ from edge_hub.api.schemas import (
     Rollout,
     RolloutDetail,
 )
-from edge_hub.database import audit, bundles, devices, groups, rollouts, traces
+from edge_hub.database import audit, bundles, devices, groups, rollouts, traceparents
 from edge_hub.domain import filters
 from edge_hub.rollout import CONFIGURATION, FleetRollout, Member, parse_shares, waves
 
@@ -126,7 +126,7 @@ def _add(hub: Hub, data: NewRollout | NewConfiguration, what: What, who: str) ->
             "filter": text,
         }
         rollouts.add(connection, **row, state=rollout.state())
-        traces.keep(connection, id_)
+        traceparents.keep(connection, id_)
         told = row | {"devices": len(names), "config": what.config}
         audit.append(connection, who, "rollout.add", id_, None, told)
     return RolloutDetail(**row, updated=now, state=rollout.state())

@@ -22,7 +22,7 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub import hub_messages, tracing
 from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
-from edge_hub.database import commands, leases, traces
+from edge_hub.database import commands, leases, traceparents
 from edge_hub.database.engine import Database
 from edge_hub.jobs.bundle_cache import BundleCache
 
@@ -134,7 +134,7 @@ class Director:
         if tracing.enabled() and (sent := commands.begun(self._database, id_)):
             fleet, name, created = sent
             attributes = {"command.id": id_, "fleet": fleet, "device": device}
-            traceparent = traces.of(self._database, id_)
+            traceparent = traceparents.of(self._database, id_)
             tracing.record(f"command {name}", created, now, attributes, traceparent, error)
 
     def _serves(self) -> bool:

@@ -26,7 +26,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.wire.signatures import SecretKey
 from edge_hub import renewal, rotations, tracing
 from edge_hub.connection import Connection
-from edge_hub.database import audit, devices, leases, releases, rollouts, traces
+from edge_hub.database import audit, devices, leases, releases, rollouts, traceparents
 from edge_hub.database.engine import Database
 from edge_hub.deployment import Deployment
 from edge_hub.desired import Desired
@@ -206,7 +206,7 @@ class RolloutRunner:
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
             spans = DeviceSpans(rollout)
-            carrier = {"traceparent": traces.of(self._database, id_)} if tracing.enabled() else None
+            carrier = {"traceparent": traceparents.of(self._database, id_)} if tracing.enabled() else None
             span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet}, carrier)
             with span, self._connected(fleet, topics) as (link, desired):
                 Deployment(rollout, store, link, desired).run(lambda rollout: _tell(rollout, spans))
