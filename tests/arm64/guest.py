@@ -103,7 +103,7 @@ def boot(image: Image, files: Mapping[str, File], cpu: str, seconds: int, memory
         initramfs.write_bytes(debian + b"\0" * (-len(debian) % 4) + archive(files))
         # fmt: off
         command = [
-            "nice", "-n", "3", "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi",
+            "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi",
             "-cpu", cpu, "-smp", "2", "-m", memory, "-nographic", "-no-reboot", "-nic", "none",
             "-kernel", image.kernel, "-initrd", initramfs,
             "-append", f"rdinit=/init console=ttyAMA0 quiet panic=-1 systemd.show_status=false {UNGUARDED}",
