@@ -63,3 +63,19 @@ def test_a_device_shows_its_log_and_gives_a_support_bundle(hub: Process, lab: La
     assert {"device.toml", "versions.json", "doctor.json", "memory.json", "log-of-the-daemon.txt"} <= names
     page.get_by_role("link", name="Audit").click()
     expect(page.get_by_role("region", name="Audit")).to_contain_text("command.send")
+
+
+def test_an_agents_counters_are_shown(hub: Process, lab: Lab, open_page: Open) -> None:
+    """The daemon of the lab steps ten times per second, and its agents hear a reading on request alone."""
+    page = open_page()
+    open_device(page, hub, lab)
+    page.get_by_role("link", name="Decisions of an agent").click()
+    page.get_by_label("Ask for").select_option("its counters (10 s)")
+    page.get_by_role("button", name="Ask the device").click()
+    facts = page.locator(".answer .facts")
+    expect(facts).to_contain_text("Watched for", timeout=60_000)
+    shown = dict(zip(facts.locator("dt").all_inner_texts(), facts.locator("dd").all_inner_texts(), strict=True))
+    assert shown["Watched for"] == "10 s"
+    assert 20 <= int(shown["Steps"]) <= 101
+    assert shown["Contradictions"] == "0"
+    assert shown["Free energy, mean"].endswith(" nat")
