@@ -4,17 +4,18 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError
-from edge_agent.wire import bundle, messages, signatures
+from edge_agent.wire import bodies, bundle, messages, signatures
 from edge_agent.wire.messages import Message
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
+from edge_hub.api.schemas import NewCommand
 from edge_hub.database import audit, commands, devices, rollouts, sql, telemetry
 from edge_hub.database.devices import Birth
 from edge_hub.database.engine import Database
@@ -341,6 +342,10 @@ class Sender:
 
     def send(self, command: dict[str, Any], devices: list[str]) -> None:
         self.sent.append((command, devices))
+
+
+def test_the_commands_are_those_that_devices_know() -> None:
+    assert get_args(get_type_hints(NewCommand)["name"]) == bodies.COMMAND_NAMES
 
 
 def test_a_command_goes_to_who_fits_and_answers_are_shown(service: Service) -> None:

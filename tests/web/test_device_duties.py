@@ -74,7 +74,9 @@ def test_an_agents_counters_are_shown(hub: Process, lab: Lab, open_page: Open) -
     page.get_by_role("button", name="Ask the device").click()
     facts = page.locator(".answer .facts")
     expect(facts).to_contain_text("Watched for", timeout=60_000)
-    shown = dict(zip(facts.locator("dt").all_inner_texts(), facts.locator("dd").all_inner_texts(), strict=True))
+    shown = dict(
+        zip(facts.locator("dt").all_inner_texts(), facts.locator("dd").all_inner_texts(), strict=True)
+    )
     assert shown["Watched for"] == "10 s"
     assert 20 <= int(shown["Steps"]) <= 101
     assert shown["Contradictions"] == "0"
