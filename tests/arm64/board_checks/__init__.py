@@ -1,7 +1,8 @@
 """Checks that run on the board itself, as root: standard library alone, one function a check.
 
 A check returns what it saw (a JSON value for the report) and fails by raising. ``python3 -m board_checks``
-runs all of them in the order of ``ALWAYS`` and ``IN_FULL``, each in a process of its own, and prints a verdict a line.
+runs all of them in the order of ``ALWAYS`` and ``IN_FULL``, each in a process of its own, and prints a
+verdict a line.
 """
 
 from __future__ import annotations
