@@ -26,6 +26,7 @@ from edge_agent.wire.topics import DeviceTopics
 from edge_hub import connection
 from edge_hub.archive import Archive
 from edge_hub.cli import main, parser
+from tests.broker.conftest import until
 from tests.broker.ending import end_all
 from tests.support.session_loop import SessionLoop
 
@@ -95,13 +96,6 @@ def rows(lab: Lab, capsys) -> dict[str, dict]:
     return {row["device"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        os.sched_yield()
-
-
 def wait_for(lab: Lab, capsys, count: int) -> None:
     for _ in range(60):
         if sum(row["online"] for row in rows(lab, capsys).values()) == count:
@@ -140,7 +134,7 @@ def test_power_cuts_in_the_middle_do_not_keep_a_bundle_from_arriving(lab: Lab, c
     wait_for(lab, capsys, 1)
     path = lab.bundle("large", 0.0, 3_000_000)
     words = [sys.executable, "-m", "edge_hub.cli", "deploy", str(path), "--sign", str(lab.key)]
-    words += ["--gate", "shadow_seconds=0.6", "--gate", "trial_seconds=0.6", "--gate", "steps=10"]
+    words += ["--gate", "shadow_seconds=4", "--gate", "trial_seconds=4", "--gate", "steps=10"]
     words += ["--state", str(lab.folder / "hub"), "--canary", "100%", "--json"]
     words += ["--broker", f"127.0.0.1:{lab.port}", "--fleet", "lab"]
     kept = lab.folder / "pi" / "follower.json"
