@@ -69,7 +69,7 @@ async def _caller(hub: Hub, secret: str, kind: str) -> Caller | None:
     return caller
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request through, or raise the problem."""
     wanted = handler.opt.get("role", ADMIN)
     method = connection.scope.get("method", "GET")  # a WebSocket has none, and reads
