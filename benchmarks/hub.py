@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,14 @@ def store() -> Iterator[Figure]:
                     archive.store(sent[first : first + BATCH])
                 costs["archive"].append((time.process_time() - begin) / ROWS * 1e6)
                 archive.close()
-                costs["sqlite"].append(_stored_in(f"{folder}/hub.db", sent))
-            data = server.new_database()
-            with Database(data) as database:
+                with Database(f"{folder}/hub.db") as database:
+                    migrate(database)
+                    costs["sqlite"].append(_storing(database, sent))
+            with Database(server.new_database()) as database:
                 migrate(database)
-            inside = _family(server)
-            costs["postgresql"].append(_stored_in(data, sent))
-            costs["postgresql_server"].append((_family(server) - inside) / ROWS * 1e6)
+                inside = _family(server)
+                costs["postgresql"].append(_storing(database, sent))
+                costs["postgresql_server"].append((_family(server) - inside) / ROWS * 1e6)
     finally:
         server.remove()
     for kind, found in costs.items():
@@ -171,26 +172,28 @@ def store() -> Iterator[Figure]:
         yield Figure("store", f"{kind}_gain", ratio, "×", "archive", ratio, 5.0, ratio >= 5.0, MORE)
 
 
-def _stored_in(data: str, sent: Sequence[tuple[str, bytes]]) -> float:
-    """Store messages in a new database; return processor time per row, µs."""
+def _storing(database: Database, sent: Sequence[tuple[str, bytes]]) -> float:
+    """Store messages in an empty database; return processor time per row, µs."""
     now = time.time()
-    with Database(data) as database:
-        migrate(database)
-        numbers, near = telemetry.Numbers(), days.near(now)
-        names = {topic: topics.parse(topic) for topic, _ in sent}  # a worker keeps them as well
-        begin = time.process_time()
-        for first in range(0, ROWS, BATCH):
-            batch = [
-                decode.telemetry(names[topic].fleet, names[topic].device, payload, now, near)
-                for topic, payload in sent[first : first + BATCH]
-            ]
-            telemetry.store(database, numbers, batch, str)
-        return (time.process_time() - begin) / ROWS * 1e6
+    numbers, near = telemetry.Numbers(), days.near(now)
+    names = {topic: topics.parse(topic) for topic, _ in sent}  # a worker keeps them as well
+    begin = time.process_time()
+    for first in range(0, ROWS, BATCH):
+        batch = [
+            decode.telemetry(names[topic].fleet, names[topic].device, payload, now, near)
+            for topic, payload in sent[first : first + BATCH]
+        ]
+        telemetry.store(database, numbers, batch, str)
+    return (time.process_time() - begin) / ROWS * 1e6
 
 
 def _family(server: PostgreSQL) -> float:
-    process = psutil.Process(server.pid)
-    return sum(map(_cpu, [process, *process.children(recursive=True)]))
+    """Return the processor time of a server and its processes, seconds; not of those that have ended."""
+    process, total = psutil.Process(server.pid), 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += _cpu(one)
+    return total
 
 
 def _ingested(
