@@ -78,8 +78,8 @@ class AsyncMqttClient:
         """End the connection or the attempt."""
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._transport is not None and not self._transport.is_closing():  # the broker may have closed it
-            self._transport.write(b"\xe0\x00")
+        if self._transport is not None:
+            self._write(b"\xe0\x00")
             self._transport.close()
         self._transport, self._attempt = None, None
 

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ from edge_hub.jobs.bundle_cache import BundleCache
 from edge_hub.jobs.director import Director
 from edge_hub.jobs.rollouts import RolloutRunner
 from edge_hub.rollout import FleetRollout, Member
+from tests.broker.conftest import until
 from tests.hub.service import Service
 from tests.unit.hub.link import HUB, write_bundle
 
@@ -211,13 +212,6 @@ def test_a_devices_answer_is_part_of_the_trace_that_asked(
     seen = {(span.attributes or {})["device"]: span.status for span in commands}
     assert seen["a"].is_ok
     assert (seen["b"].is_ok, seen["b"].description) == (False, "no such agent")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_without_a_collector_nothing_is_traced(service: Service) -> None:

@@ -61,10 +61,7 @@ def span(name: str, attributes: Mapping[str, Any], carrier: Mapping[str, str] | 
     if _tracer is None:
         yield None
         return
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    context = TraceContextTextMapPropagator().extract(carrier) if carrier else None
-    with _tracer.start_as_current_span(name, context=context, attributes=dict(attributes)) as made:
+    with _tracer.start_as_current_span(name, context=_context(carrier), attributes=dict(attributes)) as made:
         yield made
 
 
@@ -84,24 +81,29 @@ def record(
     begin: float,
     end: float,
     attributes: Mapping[str, Any],
-    traceparent: str = "",
+    carrier: Mapping[str, str] | None = None,
     error: str | None = None,
 ) -> None:
-    """Make a span of what is over, in a trace or (``""``) under the span that is open here.
+    """Make a span of what is over, in the carrier's trace, or without one under the span that is open here.
 
     ``begin`` and ``end`` are Unix seconds; ``error`` says why it failed, None if it did not.
     """
     if _tracer is None:
         return
     from opentelemetry.trace import Status, StatusCode
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    carrier = {"traceparent": traceparent}
-    context = TraceContextTextMapPropagator().extract(carrier) if traceparent else None
-    made = _tracer.start_span(name, context, attributes=dict(attributes), start_time=round(begin * 1e9))
+    start = round(begin * 1e9)
+    made = _tracer.start_span(name, _context(carrier), attributes=dict(attributes), start_time=start)
     if error is not None:
         made.set_status(Status(StatusCode.ERROR, error))
     made.end(round(max(begin, end) * 1e9))
+
+
+def _context(carrier: Mapping[str, str] | None) -> Any:
+    """Return the trace that a carrier names, None without one: then it is the one that is open."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator().extract(carrier) if carrier else None
 
 
 def event(name: str, attributes: Mapping[str, Any]) -> None:

@@ -16,7 +16,10 @@ def keep(connection: Connection, subject: str) -> None:
         connection.execute(insert(traces).values(subject=subject, traceparent=traceparent))
 
 
-def of(database: Database, subject: str) -> str:
-    """Return the ``traceparent`` of what was asked for, "" if it was not traced."""
+def of(database: Database, subject: str) -> dict[str, str]:
+    """Return the carrier of what was asked for, for `edge_hub.tracing`; empty if it was not traced."""
+    if not tracing.enabled():
+        return {}
     with database.read() as connection:
-        return str(sql.one(connection, "SELECT traceparent FROM traces WHERE subject = ?", (subject,)) or "")
+        found = sql.one(connection, "SELECT traceparent FROM traces WHERE subject = ?", (subject,))
+    return {"traceparent": str(found)} if found else {}

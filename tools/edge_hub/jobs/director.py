@@ -134,8 +134,8 @@ class Director:
         if tracing.enabled() and (sent := commands.begun(self._database, id_)):
             fleet, name, created = sent
             attributes = {"command.id": id_, "fleet": fleet, "device": device}
-            traceparent = traceparents.of(self._database, id_)
-            tracing.record(f"command {name}", created, now, attributes, traceparent, error)
+            carrier = traceparents.of(self._database, id_)
+            tracing.record(f"command {name}", created, now, attributes, carrier, error)
 
     def _serves(self) -> bool:
         """Return whether this process holds the lease; the database is asked once per second."""

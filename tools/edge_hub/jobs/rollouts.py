@@ -206,8 +206,8 @@ class RolloutRunner:
             store = DatabaseRollouts(self._database, self._bundles, self.may_go_on)
             topics = tuple(f"edge/v1/{fleet}/+/{channel}" for channel in FILTERS)
             spans = DeviceSpans(rollout)
-            carrier = {"traceparent": traceparents.of(self._database, id_)} if tracing.enabled() else None
-            span = tracing.span("rollout", {"rollout.id": id_, "fleet": fleet}, carrier)
+            about = {"rollout.id": id_, "fleet": fleet}
+            span = tracing.span("rollout", about, traceparents.of(self._database, id_))
             with span, self._connected(fleet, topics) as (link, desired):
                 Deployment(rollout, store, link, desired).run(lambda rollout: _tell(rollout, spans))
             with self._database.write() as connection:
