@@ -237,6 +237,45 @@ def test_equal_questions_are_computed_once_and_known_answers_not_sent_again(serv
     assert again.headers["etag"] != first.headers["etag"]
 
 
+def test_an_answer_given_again_is_the_same_as_the_first(service: Service) -> None:
+    fill(service.hub.database, 40)
+    caller = service.as_role("viewer")
+    service.hub.answers._clock = lambda: 0.0
+    etag = caller.get("/devices?limit=7").headers["etag"]
+    for asked in ({"Accept-Encoding": "identity"}, {"Accept-Encoding": "gzip"}, {"If-None-Match": etag}):
+        service.hub.answers.forget()
+        first, again = (caller.get("/devices?limit=7", headers=asked) for _ in range(2))
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        ours = ("content-type", "content-length", "content-encoding", "etag", "cache-control", "vary")
+        for name in (*ours, "content-security-policy", "x-content-type-options"):
+            assert again.headers.get(name) == first.headers.get(name), name
+
+
+def test_an_answer_is_given_again_only_to_who_was_let_through_to_it(service: Service) -> None:
+    fill(service.hub.database, 4)
+    service.hub.answers._clock = lambda: 0.0
+    for asked in ("/devices", "/audit"):
+        admin, stranger = service.as_role("admin"), service.client("not-a-token")
+        narrow = service.as_role("viewer", scopes=["models"])
+        assert [admin.get(asked).status_code for _ in range(2)] == [200, 200]
+        assert stranger.get(asked).status_code == 401
+        assert service.client().get(asked).status_code == 401
+        assert narrow.get(asked).status_code == 403
+    assert service.as_role("viewer").get("/audit").status_code == 403
+
+
+def test_who_logged_out_gets_no_kept_answer(service: Service) -> None:
+    service.hub.answers._clock = lambda: 0.0
+    service.add_user("ann", "viewer")
+    ann = service.logged_in("ann")
+    cookie = dict(ann.cookies)
+    assert [ann.get("/devices").status_code for _ in range(2)] == [200, 200]
+    assert ann.delete("/session").status_code == 204
+    late = service.client()
+    late.cookies.update(cookie)
+    assert late.get("/devices").status_code == 401
+
+
 def test_a_write_with_a_key_is_done_once(service: Service) -> None:
     admin = service.as_role("admin")
     body = {"name": "ann", "role": "viewer", "password": "correct horse battery"}

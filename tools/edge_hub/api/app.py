@@ -34,6 +34,7 @@ from edge_hub.api import (
     streams,
 )
 from edge_hub.api.access import COOKIE, FindCaller, guard
+from edge_hub.api.answers import Repeated
 from edge_hub.api.hub import Hub
 from edge_hub.api.idempotency import Idempotent
 from edge_hub.api.problems import HANDLERS as PROBLEMS
@@ -100,6 +101,7 @@ def make(hub: Hub) -> Litestar:
         guards=[guard],
         middleware=[
             DefineMiddleware(cast(Any, Traced)),
+            DefineMiddleware(cast(Any, Repeated)),
             DefineMiddleware(FindCaller),
             DefineMiddleware(cast(Any, Idempotent)),
         ],

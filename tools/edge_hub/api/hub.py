@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from litestar import Request, Response
 
 from edge_agent.wire.documents import Trust
-from edge_hub.api.answers import Answers, respond
+from edge_hub.api.answers import Answers, address_of, respond
 from edge_hub.api.broadcast import Broadcast
 from edge_hub.database.accounts import Caller
 from edge_hub.database.engine import POOL, Database
@@ -81,8 +81,10 @@ class Hub:
 
     async def answer(self, request: Request[Any, Any, Any], compute: Callable[[], Any]) -> Response[Any]:
         """Answer a GET whose answer depends on its address alone; ``compute`` runs in a thread."""
-        key = f"{request.url.path}?{request.url.query}"
-        return respond(request, await self.answers.get(key, lambda: self.run(compute)))
+        scope = request.scope
+        answer = await self.answers.get(address_of(scope), lambda: self.run(compute))
+        self.answers.give(scope, answer, caller_of(request).expires)
+        return respond(scope, answer)
 
 
 def hub_of(request: Any) -> Hub:
