@@ -9,6 +9,7 @@ what the machine carries with its own load on it. Not measured: a network, a dis
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -42,7 +43,7 @@ from edge_hub.testing.postgresql import PostgreSQL
 
 ROWS = 20_000
 BATCH = 1000
-STORE_ROUNDS = 5
+STORE_ROUNDS = 7
 MESSAGES = 20_000
 WORKERS_MESSAGES = 100_000
 WORKERS_ROUNDS = 3
@@ -142,34 +143,49 @@ def store() -> Iterator[Figure]:
     sent = [report(n % 200, n // 200 + 1, time.time() + n / 100) for n in range(ROWS)]
     set_up_collector()  # as a worker does
     costs: dict[str, list[float]] = {"archive": [], "sqlite": [], "postgresql": [], "postgresql_server": []}
+    gains: dict[str, list[float]] = {"sqlite": [], "postgresql": []}
+
+    def note(kind: str, archive: float, found: float) -> None:
+        costs["archive"].append(archive)
+        costs[kind].append(found)
+        gains[kind].append(archive / found)
+
+    for _ in range(STORE_ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            archive = _archiving(folder, sent)
+            with Database(f"{folder}/hub.db") as database:
+                migrate(database)
+                note("sqlite", archive, _storing(database, sent))
     server = PostgreSQL()
     server.start()
     try:
         for _ in range(STORE_ROUNDS):
-            with tempfile.TemporaryDirectory() as folder:
-                archive = Archive(Path(folder) / "archive.db")
-                begin = time.process_time()
-                for first in range(0, ROWS, BATCH):
-                    archive.store(sent[first : first + BATCH])
-                costs["archive"].append((time.process_time() - begin) / ROWS * 1e6)
-                archive.close()
-                with Database(f"{folder}/hub.db") as database:
-                    migrate(database)
-                    costs["sqlite"].append(_storing(database, sent))
-            with Database(server.new_database()) as database:
+            with tempfile.TemporaryDirectory() as folder, Database(server.new_database()) as database:
+                archive = _archiving(folder, sent)
                 migrate(database)
                 inside = _family(server)
-                costs["postgresql"].append(_storing(database, sent))
+                note("postgresql", archive, _storing(database, sent))
                 costs["postgresql_server"].append((_family(server) - inside) / ROWS * 1e6)
     finally:
         server.remove()
     for kind, found in costs.items():
         better = None if kind == "archive" else LESS
         yield Figure("store", kind, round(statistics.median(found), 2), "µs/row", better=better)
-    for kind in ("sqlite", "postgresql"):
-        pairs = zip(costs["archive"], costs[kind], strict=True)
-        ratio = round(statistics.median(today / took for today, took in pairs), 2)
+    for kind, found in gains.items():
+        ratio = round(statistics.median(found), 2)
         yield Figure("store", f"{kind}_gain", ratio, "×", "archive", ratio, 5.0, ratio >= 5.0, MORE)
+
+
+def _archiving(folder: str, sent: list[tuple[str, bytes]]) -> float:
+    """Store messages in an empty archive; return processor time per row, µs."""
+    archive = Archive(Path(folder) / "archive.db")
+    os.sync()  # whoever is measured must not pay for writing what the one before left
+    begin = time.process_time()
+    for first in range(0, ROWS, BATCH):
+        archive.store(sent[first : first + BATCH])
+    took = time.process_time() - begin
+    archive.close()
+    return took / ROWS * 1e6
 
 
 def _storing(database: Database, sent: Sequence[tuple[str, bytes]]) -> float:
@@ -177,6 +193,7 @@ def _storing(database: Database, sent: Sequence[tuple[str, bytes]]) -> float:
     now = time.time()
     numbers, near = telemetry.Numbers(), days.near(now)
     names = {topic: topics.parse(topic) for topic, _ in sent}  # a worker keeps them as well
+    os.sync()
     begin = time.process_time()
     for first in range(0, ROWS, BATCH):
         batch = [

@@ -33,6 +33,11 @@ from edge_hub.database.schema import HEAD
 BUSY_MS = 30_000
 CHECKPOINT_PAGES = 4000
 """16 MB of SQLite's log: pages of indexes, which every batch changes, are copied to the file less often."""
+WRITER_KIB = 16_000
+"""SQLite's cache of the one connection that writes: a batch changes the indexes' pages of every device that
+sent, and with SQLite's own 2 MB reads most of them again.
+"""
+READER_KIB = 2_000
 POOL = 8
 
 
@@ -60,8 +65,8 @@ class Database:
         self.name = self.url.render_as_string(hide_password=True) if not self.sqlite else str(data)
         self._lock = threading.RLock()
         if self.sqlite:
-            self._reader = _sqlite(self.url, "BEGIN", POOL)
-            self._writer = _sqlite(self.url, "BEGIN IMMEDIATE", 1)
+            self._reader = _sqlite(self.url, "BEGIN", POOL, READER_KIB)
+            self._writer = _sqlite(self.url, "BEGIN IMMEDIATE", 1, WRITER_KIB)
         else:
             options: dict[str, Any] = {"connect_timeout": 5, "application_name": "edge-hub"}
             if self.url.query.get("prepare") == "no":
@@ -171,7 +176,7 @@ def address(data: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _sqlite(url: URL, begin: str, size: int) -> Engine:
+def _sqlite(url: URL, begin: str, size: int, cache: int) -> Engine:
     path = Path(url.database or "")
     try:
         path.touch(mode=0o600)
@@ -189,6 +194,7 @@ def _sqlite(url: URL, begin: str, size: int) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size={-cache}")
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         connection.execute("PRAGMA case_sensitive_like=ON")  # as in PostgreSQL
 

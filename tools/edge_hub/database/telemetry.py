@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -30,7 +31,10 @@ HEALTH_ROW = ".health"
 
 
 class Telemetry(NamedTuple):
-    """One telemetry message. ``outbox`` is "" where none numbers it; then ``stamp`` tells it apart (ms)."""
+    """One telemetry message. ``outbox`` is "" where none numbers it; then ``stamp`` tells it apart (ms).
+
+    From ``seq`` to ``payload`` the order is that of `message_rows.Columns`.
+    """
 
     fleet: str
     device: str
@@ -42,15 +46,15 @@ class Telemetry(NamedTuple):
     received: float
     historical: bool
     rss: int | None
+    payload: bytes
     skipped: list[tuple[int, int]]
     populations: Populations
     delta: bool
     health: Health
-    payload: bytes
 
 
 Place = tuple[int, int]
-"""Numbers of a device and of its outbox."""
+"""Numbers of an outbox and of its device."""
 Rejected = tuple[float, str, str, bytes]
 """Received (Unix seconds), topic, reason, payload."""
 KEPT_BYTES = 4096
@@ -79,20 +83,14 @@ class Numbers:
         self.places: dict[tuple[str, str, str], Place] = {}
         self.days: set[int] = {UNSET}
 
-    def places_of(self, connection: Connection, batch: Sequence[Telemetry]) -> list[Place]:
-        """Return the numbers of each message's device and outbox; those that are missing are made."""
-        try:
-            return [self.places[m[0], m[1], m[2]] for m in batch]
-        except KeyError:
-            self._find_places(connection, {(m[0], m[1], m[2]) for m in batch} - self.places.keys())
-            return [self.places[m[0], m[1], m[2]] for m in batch]
-
-    def _find_places(self, connection: Connection, missing: set[tuple[str, str, str]]) -> None:
+    def find_places(self, connection: Connection, keys: Iterable[tuple[str, str, str]]) -> None:
+        """Look the numbers of (fleet, device, outbox) up, and make those that are missing."""
+        missing = set(keys) - self.places.keys()
         self.find_devices(connection, {(fleet, device) for fleet, device, _ in missing})
         numbered = {key: (self.devices[key[0], key[1]], key[2]) for key in missing}
         self.find_outboxes(connection, numbered.values())
         for key, (device, outbox) in numbered.items():
-            self.places[key] = device, self.outboxes[device, outbox]
+            self.places[key] = self.outboxes[device, outbox], device
 
     def find_devices(self, connection: Connection, names: Iterable[tuple[str, str]]) -> None:
         """Look the numbers of (fleet, name) up, and make those that are missing."""
@@ -166,40 +164,43 @@ def store(
 def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> None:
     if not database.sqlite:
         partitions.make(database, partitions.TELEMETRY, numbers.days, {m.day for m in batch})
+        batch = sorted(batch, key=itemgetter(0, 1, 2, 3, 4))  # one order in every worker: no deadlocks
     with database.write() as connection:
-        rows: list[message_rows.Row] = []
-        told: set[tuple[int, int, int]] = set()
-        touched: set[rollups.Minute] = set()
-        # Unpacked at once: a name per field costs more than all the rest of this loop.
-        for (device, place), (
-            _,
-            _,
-            _,
-            seq,
-            stamp,
-            day,
-            t,
-            received,
-            historical,
-            rss,
-            skipped,
-            _,
-            _,
-            _,
-            payload,
-        ) in zip(numbers.places_of(connection, batch), batch, strict=True):
-            rows.append((place, seq, stamp, day, device, t, received, historical, rss, payload))
-            if day != UNSET:
-                touched.add((device, int(t // rollups.MINUTE_S)))
-            if skipped:
-                told.update((place, first, last) for first, last in skipped)
-        message_rows.insert(connection, rows)
+        try:
+            columns = _columns(batch, numbers.places)
+        except KeyError:
+            numbers.find_places(connection, (message[:3] for message in batch))
+            columns = _columns(batch, numbers.places)
+        message_rows.insert(connection, columns)
+        told = {
+            (numbers.places[message[:3]][0], *part)
+            for message in batch
+            if message.skipped
+            for part in message.skipped
+        }
         sql.many(
             connection,
             "INSERT INTO skipped (outbox_id, first, last) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             sorted(told),
         )
-        rollups.note(connection, touched)
+        devices, stored_days, times = (columns[place :: message_rows.WIDTH] for place in (1, 4, 5))
+        touched = {
+            (device, t // rollups.MINUTE_S)
+            for device, day, t in zip(devices, stored_days, times, strict=True)
+            if day != UNSET
+        }
+        rollups.note(connection, [(device, int(minute)) for device, minute in touched])
+
+
+def _columns(
+    batch: Sequence[Telemetry], places: Mapping[tuple[str, str, str], Place]
+) -> message_rows.Columns:
+    # By number, not by name: a name per field costs more than all the rest.
+    columns: message_rows.Columns = []
+    for message in batch:
+        columns += places[message[:3]]
+        columns += message[3:11]
+    return columns
 
 
 def note_latest(
