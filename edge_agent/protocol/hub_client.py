@@ -211,8 +211,13 @@ class HubClient:
         return self._kept([], now, t)
 
     def online(self, now: float, t: float) -> list[HubEffect]:
-        """Report what runs; to be carried out on every connect."""
-        return [self._report(now, t)]
+        """Report what runs, and ask again for blocks, which the old connection may have lost; to be carried out
+        on every connect.
+        """
+        effects = [self._report(now, t)]
+        for transfer in list(self._transfers.values()):
+            effects += self._transferred(transfer.start(now), now, t)
+        return effects
 
     def handle(self, message: Received, now: float, t: float) -> list[HubEffect]:
         """Take a message in; those of other topics are ignored."""

@@ -494,6 +494,16 @@ def test_once_the_file_is_complete_no_more_blocks_are_asked_for() -> None:
     assert "blocks" not in board.hub_client.reported()["rollouts"]["rooms"]
 
 
+def test_a_new_connection_asks_at_once_for_the_blocks_that_the_old_one_lost() -> None:
+    board = Board()
+    board.desire()
+    first = fetches(board.hub_client.handle(board.inbox.pop(), 0.0, NOW))
+    again = fetches(board.hub_client.online(0.5, NOW))
+    wanted = [messages.decode(asked.payload).body for asked in first]
+    assert [messages.decode(asked.payload).body for asked in again] == wanted
+    assert not fetches(board.hub_client.tick(0.6, NOW))
+
+
 def fetches(effects: list) -> list[Publication]:
     return [e.publication for e in effects if isinstance(e, Publish) and e.publication.topic == TOPICS.fetch]
 
@@ -585,7 +595,7 @@ def test_parameters_are_applied_and_applied_again_after_a_restart() -> None:
     board.settle(2)
     assert board.parameters == {"telemetry_seconds": 5}
     board.desire(2)
-    board.settle(4)
+    board.settle(8)  # behind the blocks, which it asked for once more when it was online
     assert board.parameters == board.reported["parameters"] == {}
     board.boot()
     board.parameters = {"stale": 1}
