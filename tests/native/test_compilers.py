@@ -1,6 +1,7 @@
-"""The kernels build without a warning under the compilers of this machine; Debian 12 has gcc 12 and clang 14.
+"""No compiler of this machine warns of the kernels' sources; Debian 12 has gcc 12 and clang 14.
 
-``make test-trixie`` builds them with gcc 14 in a root file system of Debian 13, with warnings as errors too.
+The sources are checked without making object files, in a tenth of the time. ``make test-trixie`` builds them
+with gcc 14 in a root file system of Debian 13, with warnings as errors, also those that need the optimizer.
 """
 
 import json
@@ -10,6 +11,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -41,18 +44,9 @@ def strict(commands: list[str]) -> bool:
     )
 
 
-def test_gcc_warns_of_nothing() -> None:
-    folder = configured("gcc")
-    built = run(PROGRAMS / "ninja", "-C", folder)
-    assert built.returncode == 0, built.stdout
-    assert "warning:" not in built.stdout
-    commands = run(PROGRAMS / "ninja", "-C", folder, "-t", "commands").stdout.splitlines()
-    assert strict([line for line in commands if ".c.o" in line and " -c " in line])
-
-
-def test_clang_warns_of_nothing() -> None:
-    """Its warnings come from the source alone, without an object file, in a tenth of the time."""
-    folder = configured("clang", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_compiler_warns_of_nothing(compiler: str) -> None:
+    folder = configured(compiler, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
     commands = [entry["command"] for entry in json.loads((folder / "compile_commands.json").read_text())]
     assert strict(commands)
     for command in commands:
