@@ -29,6 +29,7 @@ def _insert(rows: int) -> str:
 _STATEMENTS = [(rows * WIDTH, _insert(rows)) for rows in _TOGETHER]
 # A partition's index knows no other day: a message that was far off by the hub's clock before that was set,
 # and came again after it, is looked for where it would be. An array of numbers has no place for NULL: 0 is.
+# Every worker writes in one order, so that none waits for another that waits for it.
 _NEW = (
     "INSERT INTO telemetry ({columns}) "
     "SELECT outbox_id, device_id, seq, stamp, day, t, received, historical, nullif(rss, 0), body "
@@ -37,6 +38,7 @@ _NEW = (
     "AS new ({columns}) "
     "WHERE NOT EXISTS (SELECT 1 FROM telemetry_day_{unset} AS old WHERE {same}) "
     "AND (new.day <> {unset} OR NOT EXISTS (SELECT 1 FROM telemetry AS old WHERE {same})) "
+    "ORDER BY new.outbox_id, new.seq, new.stamp "
     "ON CONFLICT DO NOTHING"
 )
 _POSTGRESQL = _NEW.format(

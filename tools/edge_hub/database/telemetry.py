@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -164,7 +163,6 @@ def store(
 def _store(database: Database, numbers: Numbers, batch: Sequence[Telemetry]) -> None:
     if not database.sqlite:
         partitions.make(database, partitions.TELEMETRY, numbers.days, {m.day for m in batch})
-        batch = sorted(batch, key=itemgetter(0, 1, 2, 3, 4))  # one order in every worker: no deadlocks
     with database.write() as connection:
         try:
             columns = _columns(batch, numbers.places)
