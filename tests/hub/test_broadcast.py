@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_hub.api.broadcast import CHUNK, Broadcast, Event
+from edge_hub.api.broadcast import CHUNK, QUIET, Broadcast, Event
 
 
 def numbers(_: Broadcast, events: list[Event]) -> bytes:
@@ -85,13 +85,19 @@ def test_an_id_of_another_ring_or_of_none_is_no_place_to_go_on() -> None:
         assert ring.cursor(text) is None
 
 
-def test_waiting_ends_with_a_flush() -> None:
+def test_waiting_ends_with_an_event_or_a_long_quiet() -> None:
     async def both() -> tuple[bool, bool]:
         ring = Broadcast()
-        waiting = asyncio.create_task(ring.wait(0, 30))
+        waiting = asyncio.create_task(ring.wait(0))
         await asyncio.sleep(0)
         say(ring, 1)
-        return await waiting, await ring.wait(1, 0.001)
+        found = await waiting
+        waiting = asyncio.create_task(ring.wait(1))
+        for _ in range(QUIET):
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            ring.flush()
+        return found, await waiting
 
     assert asyncio.run(both()) == (True, False)
 

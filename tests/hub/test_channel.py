@@ -59,7 +59,7 @@ class Web:
             return b"x"
 
         while True:
-            if await ring.wait(cursor, 1.0):
+            if await ring.wait(cursor):
                 data, cursor = ring.events_after(cursor, encode)
                 self.lost += not data
 

@@ -20,6 +20,8 @@ import msgspec
 
 RING = 5000
 FLUSH_S = 0.1
+QUIET = 150
+"""Turns without an event after which viewers are woken: a connection that is gone is noticed by writing."""
 CHUNK = 500
 """Events that one write to a viewer holds at most."""
 
@@ -44,6 +46,7 @@ class Broadcast:
         self._ring: deque[Event] = deque(maxlen=size)
         self._last = 0
         self._flushed = 0
+        self._quiet = 0
         self._there = asyncio.Event()
         self._cache: dict[tuple[int, Callable[..., bytes]], tuple[bytes, int]] = {}
 
@@ -83,9 +86,11 @@ class Broadcast:
             self._ring.append(Event(self._last, kind, data))
 
     def flush(self) -> None:
-        """Let viewers have what was said since the last call."""
-        if self._flushed == self._last:
+        """Let viewers have what was said since the last call; after `QUIET` calls without any, wake them."""
+        self._quiet += 1
+        if self._flushed == self._last and self._quiet < QUIET:
             return
+        self._quiet = 0
         self._flushed = self._last
         self._cache.clear()
         there, self._there = self._there, asyncio.Event()
@@ -133,16 +138,12 @@ class Broadcast:
             found = self._cache[key] = (encode(self, events), events[-1].number if events else cursor)
         return found
 
-    async def wait(self, cursor: int, seconds: float) -> bool:
-        """Wait until something follows ``cursor``; False after ``seconds``."""
-        if cursor < self._flushed:
-            return True
-        try:
-            async with asyncio.timeout(seconds):
-                await self._there.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def wait(self, cursor: int) -> bool:
+        """Wait until something follows ``cursor``; False if it was quiet for long."""
+        # One clock for all: a timer for each viewer and turn costs more than finding out what is new.
+        if cursor >= self._flushed:
+            await self._there.wait()
+        return cursor < self._flushed
 
     def _holds(self, cursor: int) -> bool:
         return self._last - len(self._ring) <= cursor <= self._last

@@ -13,8 +13,6 @@ from edge_hub.api.broadcast import Broadcast, Event
 from edge_hub.api.hub import Hub, hub_of
 from edge_hub.api.problems import ProblemError
 
-QUIET_S = 15.0
-"""A stream without events says so this often, so that a connection that is gone is noticed."""
 MAX_VIEWERS = 5000
 READ = {"role": "viewer", "scope": "events"}
 
@@ -70,7 +68,7 @@ async def _sse(hub: Hub, wanted: str) -> AsyncIterator[bytes]:
         else:
             yield b"retry: 1000\n: %b\n\n" % ring.id(cursor).encode()
         while True:
-            if not await ring.wait(cursor, QUIET_S):
+            if not await ring.wait(cursor):
                 yield b": quiet\n\n"
                 continue
             data, cursor = ring.events_after(cursor, sse)
@@ -100,7 +98,7 @@ async def events_socket(socket: WebSocket[Any, Any, Any]) -> None:
             cursor = ring.last
             await socket.send_data(_resync_line(ring, cursor), mode="text")
         while True:
-            if not await ring.wait(cursor, QUIET_S):
+            if not await ring.wait(cursor):
                 await socket.send_data("[]", mode="text")
                 continue
             data, cursor = ring.events_after(cursor, lines)
