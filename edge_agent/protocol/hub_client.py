@@ -211,8 +211,9 @@ class HubClient:
         return self._kept([], now, t)
 
     def online(self, now: float, t: float) -> list[HubEffect]:
-        """Report what runs, and ask again for blocks, which the old connection may have lost; to be carried out
-        on every connect.
+        """Report what runs, and ask again for blocks, which the old connection may have lost.
+
+        To be carried out on every connect.
         """
         effects = [self._report(now, t)]
         for transfer in list(self._transfers.values()):
