@@ -99,10 +99,13 @@ def _service() -> Iterator[_Service]:
         stop = threading.Event()
 
         async def speak() -> None:
+            # By a schedule: a pause after each turn would let a busy hub be told less.
+            due = time.monotonic()
             while not stop.is_set():
                 for _ in range(EVENTS):
                     hub.broadcast.say("devices", [{"id": 1, "heard": 1.0, "rss": 1, "at": time.time()}])
-                await asyncio.sleep(EVERY_S)
+                due += EVERY_S
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
 
         async def serve() -> None:
             task = asyncio.create_task(speak())
