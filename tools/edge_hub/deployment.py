@@ -83,7 +83,7 @@ class Deployment:
         self._desired = desired
         self._now = now
         self._blocks = BlockServer(link, store.bundle)
-        self._saved: tuple[float, str, int, dict[str, Any]] = (-math.inf, "", 0, {})  # not before then; what
+        self._saved: tuple[float, str, int, dict[str, Any]] = (-math.inf, "", 0, {})  # when, what
         self._cuts: dict[str, Cut] = {}
         self._connects = 0
         self._renewal = 0.0

@@ -83,9 +83,8 @@ class Answers:
     def give(self, scope: HTTPScope, answer: Answer, expires: float) -> None:
         """Note that this request was let through to this answer, by credentials that are valid until then."""
         address = address_of(scope)
-        kept = self._kept.get(address)
-        if kept is None or not kept.done() or kept.result() is not answer:
-            return  # something was written meanwhile
+        if self._fresh(address) is not answer:
+            return  # something was written meanwhile, or it took long
         if len(self._given) >= KEPT:
             self._given.clear()
         self._given[address, _credentials(dict(scope["headers"]))] = (self._clock() + FRESH_S, expires)
@@ -95,15 +94,14 @@ class Answers:
 
         ``wall`` is the time in Unix seconds.
         """
-        now = self._clock()
         until, expires = self._given.get((address, credentials), (0.0, 0.0))
-        if until <= now or expires <= wall:
+        return self._fresh(address) if until > self._clock() and expires > wall else None
+
+    def _fresh(self, address: Address) -> Answer | None:
+        known = self._kept.get(address)  # one that failed is not kept
+        if known is None or not known.done() or known.result().until <= self._clock():
             return None
-        kept = self._kept.get(address)
-        if kept is None or not kept.done() or kept.exception() is not None:
-            return None
-        answer = kept.result()
-        return answer if answer.until > now else None
+        return known.result()
 
 
 def _made(value: Any, until: float) -> Answer:
