@@ -8,6 +8,7 @@ clock are handed in. What the daemon's engine would find out about a bundle is a
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -111,6 +112,7 @@ class SimulatedDevice:
         self.hub_client = HubClient(topics, trust, populations, blocks.had, rng, state_store.read())
         self.acting = {name: self.hub_client.running(name) for name in populations}
         self._watched: dict[str, tuple[str, float]] = {}
+        self._judge_at = -math.inf
         self._ticks = 0
         subscriptions = [*self.hub_client.subscriptions, Subscription(topics.confirm)]
         self.session = Session(settings or SessionSettings(), self._birth, subscriptions, rng)
@@ -120,7 +122,7 @@ class SimulatedDevice:
         """When `run_once` has something to do, monotonic seconds."""
         times = [self.session.deadline, self.hub_client.deadline, self.telemetry.deadline]
         times += [self.outbox.deadline] if self.outbox else []
-        times += [self._clock.monotonic() + self._health_seconds] if self._watched else []
+        times += [self._judge_at] if self._watched else []
         return min(t for t in times if t is not None)
 
     def start(self) -> None:
@@ -139,10 +141,14 @@ class SimulatedDevice:
         for event in self._client.events():
             self.perform(self.session.handle(event, now))
         self.perform(self.session.tick(now))
-        for population, (bundle, since) in list(self._watched.items()):
-            health = self._health(bundle, now - since)
-            self._follow(self.hub_client.health(population, health, now, t))
-        self._follow(self.hub_client.tick(now, t))
+        if now >= self._judge_at:
+            self._judge_at = now + self._health_seconds
+            for population, (bundle, since) in list(self._watched.items()):
+                health = self._health(bundle, now - since)
+                self._follow(self.hub_client.health(population, health, now, t))
+        deadline = self.hub_client.deadline
+        if deadline is not None and now >= deadline:
+            self._follow(self.hub_client.tick(now, t))
         if self.outbox is not None:
             self._ticks += 1
             counters = {name: {"tick": self._ticks} for name in self._populations}

@@ -108,7 +108,7 @@ class Connection:
         self._retained_at = math.inf  # until there is a connection
         self._posted: dict[str, deque[MQTTMessageInfo]] = {}
         self._begun: list[tuple[str, MQTTMessageInfo]] = []
-        self._queue: queue.Queue[Incoming] = queue.Queue(QUEUE_MESSAGES)
+        self._queue: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
         self._answer: queue.Queue[str] = queue.Queue()
         self._filters = filters
         self._client = client = Client(
@@ -254,12 +254,10 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:  # a broker that does not look lets it through; nobody takes such a topic
             topic = NOT_UTF8
-        try:
-            self._queue.put_nowait(
-                Incoming(topic, bytes(message.payload), message.retain, message.mid, self.connects)
-            )
-        except queue.Full:
+        if self._queue.qsize() >= QUEUE_MESSAGES:
             self.dropped += 1
+            return
+        self._queue.put(Incoming(topic, bytes(message.payload), message.retain, message.mid, self.connects))
 
 
 def _on_its_way(info: MQTTMessageInfo) -> bool:

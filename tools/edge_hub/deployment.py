@@ -26,7 +26,7 @@ from edge_hub import renewal
 from edge_hub.block_server import BlockServer
 from edge_hub.connection import Connection, Incoming
 from edge_hub.desired import Desired
-from edge_hub.fleet import Fleet
+from edge_hub.fleet import Device, Fleet
 from edge_hub.rollout import CONFIGURATION, PAUSED, RUNNING, STATES, FleetRollout
 
 SAVE_S = 1.0
@@ -34,8 +34,9 @@ SAVE_PAUSE = 10.0
 """Between two writes of a rollout: so many seconds, or lengths of a write if that is longer."""
 SENT_AT_ONCE = 500
 """Documents between two looks at what was asked for."""
+LOOK_S = 0.05
 STEP_PAUSE = 4.0
-"""From the beginning of a step to the next, in lengths of a step."""
+"""From the beginning of a look to the next: so many seconds, or lengths of a step if that is longer."""
 
 
 class RolloutStore(Protocol):
@@ -85,6 +86,7 @@ class Deployment:
         self._blocks = BlockServer(link, store.bundle)
         self._saved: tuple[float, str, int, dict[str, Any]] = (-math.inf, "", 0, {})  # when, what
         self._cuts: dict[str, Cut] = {}
+        self._offline: set[str] = set()
         self._connects = 0
         self._renewal = 0.0
 
@@ -98,12 +100,11 @@ class Deployment:
             if now < due:
                 continue
             self._apply_request(self._store.take_request(self.rollout.id))
-            offline = self._offline()
-            waiting = self._step(offline)
+            waiting = self._step()
             # A step looks at every device, a message at one: with 10,000 devices it must not follow each.
-            due = now + STEP_PAUSE * (time.monotonic() - now)
+            due = now + max(LOOK_S, STEP_PAUSE * (time.monotonic() - now))
             for device in waiting[:SENT_AT_ONCE]:
-                self._send(device, device in offline)
+                self._send(device, device in self._offline)
             self._renew()
             for device in self.rollout.to_revert()[: SENT_AT_ONCE * self._link.settled]:
                 self._send_back(device)
@@ -121,14 +122,14 @@ class Deployment:
             case "abort":
                 self.rollout.abort()
 
-    def _step(self, offline: set[str]) -> list[str]:
+    def _step(self) -> list[str]:
         """Return the devices that are to be sent the new bundle now."""
         if not self._link.settled:
             return []
         if self._connects != self._link.connects:
             self._connects = self._link.connects
             self.rollout.restart(self._now())
-        return self.rollout.step(self._now(), offline)
+        return self.rollout.step(self._now(), self._offline)
 
     def _renew(self) -> None:
         """Sign documents anew that end before their devices have returned."""
@@ -150,8 +151,8 @@ class Deployment:
                 self._blocks.answer(DeviceTopics(address.fleet, address.device), message.payload)
             else:
                 device = self.fleet.handle(message.topic, message.payload, self._now())
-                if device is not None and address.channel == "up/reported":
-                    self.rollout.reported(device.name, device.reported)
+                if device is not None:
+                    self._heard(device, address.channel)
 
     def _keep(self, changed: Callable[[FleetRollout], None]) -> None:
         due, status, wave, old = self._saved
@@ -165,9 +166,17 @@ class Deployment:
         pause = max(SAVE_S, SAVE_PAUSE * (time.monotonic() - now))
         self._saved = (now + pause, rollout.status, rollout.wave, new)
 
-    def _offline(self) -> set[str]:
-        """Return the devices whose will or goodbye is retained; of one without a birth nothing is known."""
-        return {name for name, known in self.fleet.devices.items() if known.birth.get("online") is False}
+    def _heard(self, device: Device, channel: str) -> None:
+        """Take in what a device said; ``_offline`` are those whose will or goodbye is retained.
+
+        Of a device without a birth nothing is known.
+        """
+        if channel == "up/reported":
+            self.rollout.reported(device.name, device.reported)
+        elif device.birth.get("online") is False:
+            self._offline.add(device.name)
+        else:
+            self._offline.discard(device.name)
 
     def _send(self, device: str, offline: bool) -> None:
         previous = self._running(device)

@@ -40,7 +40,7 @@ def now_values(connection: Connection, fields: Collection[str], now: float) -> d
             latest, latest.c.device_id == devices.c.id
         )
         rows = connection.execute(query)
-        found[SILENCE] = {row.id: max(0.0, now - (row.heard or row.known_since)) for row in rows}
+        found[SILENCE] = {id_: max(0.0, now - (heard or known_since)) for id_, heard, known_since in rows}
     if "rss" in found:
         rows = connection.execute(select(latest.c.device_id, latest.c.rss).where(latest.c.rss > 0))
         found["rss"] = {row.device_id: float(row.rss) for row in rows}

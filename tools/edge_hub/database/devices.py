@@ -181,7 +181,7 @@ def ids_of(connection: Connection, terms: Sequence[Term], now: float) -> list[tu
         .select_from(_JOINED)
         .where(not_(devices.c.forgotten), *(_condition(term, now) for term in terms))
     )
-    return [(row.id, row.fleet, row.name) for row in connection.execute(query)]
+    return [(id_, fleet, name) for id_, fleet, name in connection.execute(query)]
 
 
 def labels_by_key(connection: Connection, key: str) -> dict[int, str]:

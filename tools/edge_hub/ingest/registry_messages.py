@@ -15,6 +15,11 @@ MAX_POPULATIONS = 1000
 MAX_JSON = 256 * 1024
 
 
+_ENCODER = json.JSONEncoder(
+    default=lambda value: value.hex() if isinstance(value, bytes) else str(value), allow_nan=False
+)
+
+
 def birth(fleet: str, name: str, payload: bytes, received: float) -> Birth:
     """Return what a message on ``up/birth`` says.
 
@@ -95,9 +100,7 @@ def _text(value: object, what: str) -> str:
 def _json(body: Mapping[str, Any]) -> str:
     """Return a body as JSON that both databases hold: bytes in hex, no NaN."""
     try:
-        text = json.dumps(
-            body, default=lambda v: v.hex() if isinstance(v, bytes) else str(v), allow_nan=False
-        )
+        text = _ENCODER.encode(body)
     except (ValueError, TypeError, RecursionError) as error:
         raise PeerError(f"body: can't be kept as JSON ({error})") from error
     if len(text) > MAX_JSON:
