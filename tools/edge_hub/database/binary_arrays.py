@@ -19,7 +19,7 @@ from edge_hub.database.engine import ValueRefusedError
 
 _TYPES = {"i": 23, "q": 20, "d": 701, "b": 16}
 """PostgreSQL's numbers of int4, int8, float8 and bool, by `struct`'s codes."""
-_BYTEA = 17
+_BYTEA, _TEXT = 17, 25
 _length = struct.Struct("!i").pack
 
 
@@ -52,7 +52,7 @@ def of_numbers(code: str, column: Sequence[Any]) -> Array:
     try:
         values = struct.pack(f"!{len(column)}{code}", *column)
     except struct.error as error:
-        raise ValueRefusedError(f"telemetry: {error}") from error
+        raise ValueRefusedError(f"a number: {error}") from error
     size = struct.calcsize(f"!{code}")
     out = bytearray(len(column) * (size + 4))
     out[3 :: size + 4] = bytes([size]) * len(column)
@@ -63,7 +63,31 @@ def of_numbers(code: str, column: Sequence[Any]) -> Array:
 
 def of_bytes(column: Sequence[bytes]) -> Array:
     """Return an array of byte strings."""
-    return Array(_head(_BYTEA, len(column)) + b"".join([_length(len(value)) + value for value in column]))
+    return _of_bytes(_BYTEA, column)
+
+
+def run(connection: Connection, statement: str, codes: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement once, with an array for each column of some rows.
+
+    ``codes`` are `struct`'s, and ``s`` for text; the statement marks each array by ``%b`` with a cast.
+
+    Raises
+    ------
+    ValueRefusedError
+        A number is past what its column holds.
+    """
+    if not rows:
+        return
+    register(connection)
+    arrays = [
+        _of_bytes(_TEXT, [text.encode() for text in column]) if code == "s" else of_numbers(code, column)
+        for code, column in zip(codes, zip(*rows, strict=True), strict=True)
+    ]
+    connection.exec_driver_sql(statement, tuple(arrays))
+
+
+def _of_bytes(number: int, column: Sequence[bytes]) -> Array:
+    return Array(_head(number, len(column)) + b"".join([_length(len(value)) + value for value in column]))
 
 
 def _head(number: int, count: int) -> bytes:

@@ -3,7 +3,8 @@
 Theory of operation. ``--data`` names a SQLite file or a ``postgresql://`` address. SQLite is in WAL mode:
 readers never wait, and all writers of this process share one connection, so that they queue here instead of
 failing there; other processes are waited for (``busy_timeout``). Every commit is on disk before it returns
-(``synchronous=FULL``): what is acknowledged to the broker survives a power cut. PostgreSQL has a small pool;
+(``synchronous=FULL``): what is acknowledged to the broker survives a power cut. PostgreSQL has a small pool,
+whose connections are tried before use when they were idle for a second;
 ``?prepare=no`` in its address keeps statements unprepared, as a pgbouncer that pools transactions needs it.
 What the database refuses because it is not there (stopped, locked, disk full) is a `PlatformError` and may be
 tried again; what it refuses because of the values is a `ValueRefusedError`.
@@ -11,7 +12,9 @@ tried again; what it refuses because of the values is a `ValueRefusedError`.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +25,12 @@ from sqlalchemy.exc import (
     ArgumentError,
     DataError,
     DBAPIError,
+    DisconnectionError,
     IntegrityError,
     ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_hub.database.schema import HEAD
@@ -39,6 +44,7 @@ sent, and with SQLite's own 2 MB reads most of them again.
 """
 READER_KIB = 2_000
 POOL = 8
+TRIED_AFTER_S = 1.0
 
 
 class ValueRefusedError(PeerError):
@@ -75,9 +81,9 @@ class Database:
                 self.url.difference_update_query(["prepare"]),
                 pool_size=POOL,
                 max_overflow=POOL,
-                pool_pre_ping=True,
                 connect_args=options,
             )
+            _tried_after_a_pause(self._writer)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -203,6 +209,27 @@ def _sqlite(url: URL, begin: str, size: int, cache: int) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _tried_after_a_pause(engine: Engine) -> None:
+    """Let a connection that nobody used for a while be tried before it is handed out.
+
+    The trial is three answers of the server, as much as a small batch takes.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def given_back(_: object, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def handed_out(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        since = record.info.get("idle_since", math.inf)
+        if time.monotonic() - since < TRIED_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool makes a new one
 
 
 def _first_line(error: BaseException) -> str:
