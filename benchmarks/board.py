@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("edge-agent", "edge-agent-litert", "edge-agent-onnx")
 COMMAND = "make test-arm64"
 NOTE = (
-    "Debian 12 arm64 with systemd as PID 1 under emulation, installed by the README's commands, profile "
+    "Debian 12 arm64 with systemd as PID 1 under emulation, installed as documented, profile "
     "`zero2w`. Seconds are emulated and no promise; sizes of processes are real."
 )
 

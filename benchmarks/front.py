@@ -137,30 +137,13 @@ README: tuple[tuple[str, Place], ...] = (
         Place("peers", "s2_grid10_T1", "batched", "JAX vmap over beliefs", TIMES),
     ),
     (
-        "one agent, compared with pymdp's JAX",
-        Place("peers", "s2_grid10_T1", "one agent", "pymdp JAX, one agent", TIMES),
-    ),
-    (
         "decisions equal to pymdp's own, 1,000 steps of five models",
         Place("fidelity", "1000 steps", "equal actions", None, PER_CENT),
     ),
-    ("bytes per agent with 64 ticks of history", Place("step", "s2_grid10_T1", "bytes_per_agent")),
     ("whole daemon, 1,000 agents, resident memory", Place("memory", "1000-agents", "RSS")),
-    ("whole daemon, 10,000 agents, resident memory", Place("memory", "10000-agents", "RSS")),
     (
-        "10,000 agents at 10 Hz over the broker: tick jitter, p99",
-        Place("daemon", "bulk-10000-at-10Hz", "tick jitter p99"),
-    ),
-    ("the same: processor time", Place("daemon", "bulk-10000-at-10Hz", "processor")),
-    (
-        "start to first decision, 1,000 agents",
-        Place("startup", "1000-agents", "start to first decision", "importing the libraries"),
-    ),
-    ("replay of 10,000 messages after an outage", Place("link", "replay", "seconds")),
-    ("forming the coalitions of 500 agents", Place("coalition", "500 agents", "formed from nothing")),
-    (
-        "three devices that share evidence, compared with one that observes everything: worst KL",
-        Place("fusion", "uncontrolled factor", "worst KL of 8 worlds, 200 steps, one restart"),
+        "10,000 agents at 10 Hz over the broker: processor time",
+        Place("daemon", "bulk-10000-at-10Hz", "processor"),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The product on an ARM64 board: installed by the README, supervised, confined, and the same as on x86-64.
+"""The product on an ARM64 board: installed as documented, supervised, confined, and the same as on x86-64.
 
 One boot a CPU model; a test is one of the checks that ran there (``board_checks``). ``EDGE_AGENT_ARM64_CPUS``
 names the models (``make test-arm64``: all three, every check); otherwise it is one, a Pi 4's, and the checks
@@ -52,10 +52,10 @@ TTYPath=/dev/console
 pytestmark = pytest.mark.arm64
 
 
-def readme_commands() -> str:
-    """Return the commands of the README's install section."""
-    section = (ROOT / "README.md").read_text().split("## Install on a board", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r'^```sh title="on the board"\n(.*?)^```', section, re.DOTALL | re.MULTILINE)
+def install_commands() -> str:
+    """Return the commands of the page that tells how to install."""
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    blocks = re.findall(r'^```sh title="on the board"\n(.*?)^```', page, re.DOTALL | re.MULTILINE)
     assert blocks
     return "".join(blocks)
 
@@ -74,7 +74,7 @@ def files(folder: Path) -> dict[str, guest.File]:
         kinds += ["*.message", "*.pub", "updates.json"]
     for path in [*built, *(path for kind in kinds for path in folder.glob(kind))]:
         inside[f"/root/given/{path.name}"] = guest.File(path.read_bytes())
-    inside["/root/given/readme.sh"] = guest.File(readme_commands().encode())
+    inside["/root/given/install.sh"] = guest.File(install_commands().encode())
     inside["/etc/systemd/system/check.service"] = guest.File(
         START.format(form="full" if FULL else "short").encode()
     )

@@ -41,13 +41,14 @@ ELSEWHERE = {
     "make test": ".ci/run: make test",
     "make learn-demo": "tests/hub/test_learn_demo.py: demo",
 }
-ON_THE_BOARD = set(test_board.readme_commands().splitlines())
-# What the README makes itself: a key is never overwritten.
-NOT_THERE = {"README.md": ("fleet-key*",)}
+ON_THE_BOARD = set(test_board.install_commands().splitlines())
+CONVERT, INSTALL = DOCS / "how-to" / "convert.md", DOCS / "how-to" / "install.md"
+# What a page makes itself: a key is never overwritten.
+NOT_THERE = {CONVERT: ("fleet-key*",)}
 
 
 def readers_own(folder: Path) -> None:
-    """Write the files that a reader of the README is taken to have: a network, and recordings for it."""
+    """Write the files that a reader of `CONVERT` is taken to have: a network, and recordings for it."""
     for name in ("policy.onnx", "recorded.npz"):
         shutil.copyfile(ROOT / "tests" / "data" / "docs" / name, folder / name)
     rng = np.random.default_rng(3)
@@ -74,9 +75,9 @@ def test_the_quick_start_runs(started: Path) -> None:
 )
 def test_the_page_runs(started: Path, tmp_path: Path, page: Path) -> None:
     clone = make_clone(tmp_path)
-    left_out = shutil.ignore_patterns("state", "*.sock", "device.toml", *NOT_THERE.get(page.name, ()))
+    left_out = shutil.ignore_patterns("state", "*.sock", "device.toml", *NOT_THERE.get(page, ()))
     shutil.copytree(started / "clone" / START, clone / START, ignore=left_out)
-    if page.name == "README.md":
+    if page == CONVERT:
         readers_own(clone / START)
     done = run(page, tmp_path, START)
     assert done.returncode == 0, done.stdout
@@ -108,13 +109,13 @@ def test_elsewhere_is_there(command: str, where: str) -> None:
     assert told in (ROOT / path).read_text()
 
 
-def test_the_guest_is_given_what_the_readme_says() -> None:
-    """``install.readme`` sources the script that ``test_board`` makes of the README, in every boot."""
-    titled = [block.text for block in blocks(ROOT / "README.md") if block.title == BOARD]
+def test_the_guest_is_given_what_the_page_says() -> None:
+    """``install.commands`` sources the script that ``test_board`` makes of the page, in every boot."""
+    titled = [block.text for block in blocks(INSTALL) if block.title == BOARD]
     assert titled
-    assert test_board.readme_commands() == "".join(titled)
-    assert "install.readme" in board_checks.ALWAYS
-    assert "readme.sh" in inspect.getsource(install.readme)
+    assert test_board.install_commands() == "".join(titled)
+    assert "install.commands" in board_checks.ALWAYS
+    assert "install.sh" in inspect.getsource(install.commands)
 
 
 def test_pages_that_are_made_from_code_say_what_the_code_says() -> None:

@@ -23,7 +23,7 @@ GIVEN = Path("/root/given")
 """What the host put in: packages, bundles, traces, what they must give."""
 
 ALWAYS = (
-    "install.readme",
+    "install.commands",
     "install.profile",
     "install.two_ticks_per_second",
     "life.ready_without_a_broker",

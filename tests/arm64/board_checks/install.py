@@ -1,4 +1,4 @@
-"""Installation by the README, on a board whose device tree says "Raspberry Pi Zero 2 W"."""
+"""Installation as documented, on a board whose device tree says "Raspberry Pi Zero 2 W"."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PATIENCE = Path("/run/systemd/system/edge-agent.service.d/patience.conf")
 """A start on an emulated board takes minutes where the machine that emulates it is busy."""
 
 
-def readme() -> object:
-    """Every command of the README's install section, in order, as it stands there."""
+def commands() -> object:
+    """Every command of docs/how-to/install.md, in order, as it stands there."""
     MODEL.write_bytes(b"Raspberry Pi Zero 2 W Rev 1.0\0")
     run("mount", "--bind", MODEL, DEVICE_TREE)
     PATIENCE.parent.mkdir(parents=True)
     PATIENCE.write_text("[Service]\nTimeoutStartSec=15min\n")
-    done = run("sh", "-exc", f"cd {GIVEN}; . ./readme.sh", seconds=900)
+    done = run("sh", "-exc", f"cd {GIVEN}; . ./install.sh", seconds=900)
     return done.stdout[-2000:]
 
 
@@ -38,7 +38,7 @@ def profile() -> object:
 
 
 def two_ticks_per_second() -> object:
-    """The README's agents step on arrivals; the checks that follow count ticks, also without a reading."""
+    """The page's agents step on arrivals; the checks that follow count ticks, also without a reading."""
     text = CONFIG.read_text()
     step = '\nstep = "arrival"'  # not the one in the example that is commented out
     assert text.count(step) == 1, text

@@ -69,7 +69,7 @@ def test_readmes_table_is_replaced_and_the_rest_left_alone() -> None:
 def test_a_row_of_the_front_page_says_when_it_was_not_measured() -> None:
     text = front.readme(FOUND)
     assert "| whole daemon, 1,000 agents, resident memory | 43.2 MB | `python -m benchmarks.memory` |" in text
-    assert "not measured | `python -m benchmarks.link`" in text
+    assert "not measured | `python -m benchmarks.daemon`" in text
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class Database:
                 max_overflow=POOL,
                 connect_args=options,
             )
-            _tried_after_a_pause(self._writer)
+            _try_idle_connections(self._writer)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -211,7 +211,7 @@ def _sqlite(url: URL, begin: str, size: int, cache: int) -> Engine:
     return engine
 
 
-def _tried_after_a_pause(engine: Engine) -> None:
+def _try_idle_connections(engine: Engine) -> None:
     """Let a connection that nobody used for a while be tried before it is handed out.
 
     The trial is three answers of the server, as much as a small batch takes.
