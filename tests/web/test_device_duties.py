@@ -1,4 +1,4 @@
-"""The duties of a device from its page, with real daemons: configured and asked for its log."""
+"""The duties of a device from its page, with real daemons: configured, labelled and asked for its log."""
 
 import tarfile
 from collections.abc import Callable
@@ -63,6 +63,18 @@ def test_a_device_shows_its_log_and_gives_a_support_bundle(hub: Process, lab: La
     assert {"device.toml", "versions.json", "doctor.json", "memory.json", "log-of-the-daemon.txt"} <= names
     page.get_by_role("link", name="Audit").click()
     expect(page.get_by_role("region", name="Audit")).to_contain_text("command.send")
+
+
+def test_a_device_is_labelled_and_found_by_its_label(hub: Process, lab: Lab, open_page: Open) -> None:
+    page = open_page()
+    open_device(page, hub, lab)
+    page.get_by_label("Labels, as site=east floor=2").fill("site=east")
+    page.get_by_role("button", name="Set the labels").click()
+    expect(page.locator(".facts").first).to_contain_text("site=east")
+    page.goto(f"{hub.address}/?filter=label.site%3Deast")
+    expect(cell(page, "pi1", "State")).to_have_text("online")
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_role("region", name="Audit")).to_contain_text("device.labels")
 
 
 def test_an_agents_counters_are_shown(hub: Process, lab: Lab, open_page: Open) -> None:

@@ -34,6 +34,8 @@ COMMANDS: tuple[str, ...] = (
     "learn",
     "alerts",
     "enrol",
+    "label",
+    "group",
 )
 
 
