@@ -3,6 +3,7 @@
 ``HYPOTHESIS_PROFILE`` chooses another profile: ``repeatable`` draws the same examples in every run.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -29,3 +30,9 @@ def own_hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look past what was collected: with 5,000 tests in memory each turn takes 0.5 s."""
+    gc.collect()
+    gc.freeze()

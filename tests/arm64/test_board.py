@@ -25,10 +25,13 @@ FULL = "EDGE_AGENT_ARM64_CPUS" in os.environ
 CPUS = os.environ.get("EDGE_AGENT_ARM64_CPUS", "cortex-a72").split()
 CHECKS = board_checks.ALWAYS + (board_checks.IN_FULL if FULL else ())
 SECONDS = 1800
+MEMORY = "3G" if FULL else "2G"
+"""The guest's files are half of its memory; updates keep bundles of packages, and pack what is installed."""
 SOURCES = (
     "CMakeLists.txt",
     "README.md",
     "constraints.txt",
+    "docs/how-to/install.md",
     "edge_agent",
     "firmware_profiles",
     "pyproject.toml",
@@ -117,7 +120,7 @@ def verdicts(request: pytest.FixtureRequest) -> dict[str, Any]:
         if earlier["digest"] == made_of:
             return dict(earlier["verdicts"])
     inside = request.getfixturevalue("inside")
-    console = guest.boot(guest.base_image(), inside, request.param, SECONDS)
+    console = guest.boot(guest.base_image(), inside, request.param, SECONDS, MEMORY)
     build.mkdir(exist_ok=True)
     (build / f"{board}.log").write_text(console)
     found = guest.verdicts(console.splitlines())
