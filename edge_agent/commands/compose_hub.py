@@ -57,7 +57,7 @@ def connect_hub(
     configured = {item.config.name: (item.digest, len(item.names)) for item in composed.prepared}
     installer = None
     if config.hub.release_keys and installer_files.FOLDER.is_dir():
-        installer = installer_files.InstallerFiles(Path(config.device.state_dir))
+        installer = installer_files.InstallerFiles(Path(config.device.state_dir), installer_files.FOLDER)
         configured[POPULATION] = (installer.installed(), 0)
     client = make_hub_client(config, kept, configured)
     client.active.pop(POPULATION, None)  # the installer knows what is installed

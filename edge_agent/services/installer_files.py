@@ -32,7 +32,7 @@ class InstallerFiles:
         The installer's directory.
     """
 
-    def __init__(self, state_dir: Path, folder: Path = FOLDER) -> None:
+    def __init__(self, state_dir: Path, folder: Path) -> None:
         self._own = state_dir / "update"
         self._folder = folder
 
