@@ -46,6 +46,7 @@ RUNNER = "edge-hub"
 """Who in the audit."""
 FAILURES_TOLD = 20
 JOIN_S = 10.0
+GATHER_S = 0.02
 FILTERS = ("up/birth", "up/reported", "down/desired")
 """What a deployment hears; blocks are served by `edge_hub.jobs.director`."""
 
@@ -183,7 +184,7 @@ class RolloutRunner:
     def _connected(self, fleet: str, heard: tuple[str, ...]) -> Iterator[tuple[Connection, Desired]]:
         arguments = argparse.Namespace(**vars(self._arguments) | {"fleet": fleet})
         known = rotations.load(HubStore(arguments.state), fleet)
-        with Connection(arguments, heard) as link:
+        with Connection(arguments, heard, gather=GATHER_S) as link:
             stored = releases.of_fleet(self._database, fleet)
             yield link, Desired(link, fleet, self._keys, known, arguments.expires, stored)
 
