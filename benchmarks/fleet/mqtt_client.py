@@ -58,6 +58,7 @@ class AsyncMqttClient:
     def __init__(self, address: Address, name: str, wake: Callable[[], None]) -> None:
         self._address, self._name, self._wake = address, name, wake
         self._events: list[Event] = []
+        self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._tokens: dict[int, int] = {}
         self._last_id = 0
@@ -80,6 +81,7 @@ class AsyncMqttClient:
             self._attempt.cancel()
         if self._transport is not None:
             self._write(b"\xe0\x00")
+            self.flush()
             self._transport.close()
         self._transport, self._attempt = None, None
 
@@ -105,7 +107,10 @@ class AsyncMqttClient:
         return True
 
     def flush(self) -> None:
-        """Nothing waits for this call: the transport writes by itself."""
+        """Write what was gathered; the loop calls it, so that a turn of a device is one write."""
+        data, self._out = b"".join(self._out), []
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for topics."""
@@ -137,7 +142,7 @@ class AsyncMqttClient:
 
     def opened(self, transport: asyncio.Transport) -> None:
         """Take note that the broker accepts."""
-        self._transport, self._tokens, self._last_id = transport, {}, 0
+        self._transport, self._tokens, self._last_id, self._out = transport, {}, 0, []
         self.happened(Connected(MQTT_311))
 
     def closed(self, reason: str) -> None:
@@ -180,8 +185,9 @@ class AsyncMqttClient:
             self.happened(Disconnected(str(error) or "no answer in time"))
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._out.append(data)
 
 
 class _Connection(asyncio.Protocol):

@@ -1,7 +1,7 @@
 """Reads the board's temperature, throttling, pressure, battery and this process's processor share from Linux.
 
-Every function returns None if the file is missing: no such sensor, PSI compiled out, no battery. ``root`` is
-``/`` except in tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
+Every function returns None if the file cannot be read: no such sensor, PSI compiled out, no battery, no file
+descriptor left. ``root`` is ``/`` except in tests. Sources: Documentation/driver-api/thermal/sysfs-api.rst,
 Documentation/accounting/psi.rst, Documentation/ABI/testing/sysfs-class-power; Raspberry Pi documentation,
 ``vcgencmd get_throttled`` (bits 0 to 3: under-voltage, frequency capped, throttled, soft limit, now).
 """
@@ -24,7 +24,7 @@ def temperature_c(root: Path = ROOT) -> float | None:
     """Return the hottest thermal zone, degrees Celsius."""
     found = [
         value / 1000.0
-        for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+        for path in _paths(root / "sys/class/thermal", "thermal_zone*/temp")
         if (value := _number(path)) is not None and -40_000 < value < 200_000
     ]
     return max(found, default=None)
@@ -92,7 +92,7 @@ def battery(root: Path = ROOT) -> float | None:
     """Return the charge (0 to 1) of the emptiest battery that is discharging; None on mains."""
     charges = [
         capacity / 100.0
-        for supply in sorted((root / "sys/class/power_supply").glob("*"))
+        for supply in _paths(root / "sys/class/power_supply", "*")
         if _words(supply / "type") == ["Battery"] and _words(supply / "status") == ["Discharging"]
         if (capacity := _number(supply / "capacity")) is not None
     ]
@@ -128,6 +128,13 @@ def cgroup_limit(root: Path = ROOT) -> int | None:
     own = next((line.partition("::")[2] for line in _words(root / "proc/self/cgroup") if "0::" in line), "/")
     value = _number(root / "sys/fs/cgroup" / own.lstrip("/") / "memory.max")
     return None if value is None else int(value)
+
+
+def _paths(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
 
 
 def _words(path: Path) -> list[str]:

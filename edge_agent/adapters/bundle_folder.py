@@ -8,6 +8,7 @@ by its digests and signature. ``adapters.download`` completes the same file from
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Collection
@@ -17,6 +18,8 @@ from edge_agent.adapters.download import SECONDS, Done, HttpDownload
 from edge_agent.atomic_file import sync_folder
 from edge_agent.errors import PlatformError
 from edge_agent.wire.blocks import Cut
+
+log = logging.getLogger("edge_agent")
 
 
 class BundleFolder:
@@ -89,10 +92,13 @@ class BundleFolder:
         self._part(digest).unlink(missing_ok=True)
 
     def keep(self, digests: Collection[str]) -> None:
-        """Remove every bundle, complete or not, but these."""
-        for path in [*self._folder.glob("*.eab"), *self._folder.glob("*.part")]:
-            if path.stem not in digests:
-                path.unlink(missing_ok=True)
+        """Remove every bundle, complete or not, but these; what can't be removed now goes another time."""
+        try:
+            for path in [*self._folder.glob("*.eab"), *self._folder.glob("*.part")]:
+                if path.stem not in digests:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: a bundle that is not needed stays: %s", self._folder, error.strerror)
 
     def download(
         self, cut: Cut, done: Done, seconds: float = SECONDS, redirects_elsewhere: bool = False

@@ -24,6 +24,7 @@ from edge_hub.broker import Broker
 from edge_hub.cli import main
 from edge_hub.database import devices, leases, sql, telemetry
 from edge_hub.database.engine import Database
+from edge_hub.ingest.mqtt_stream import Publish
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.worker import Worker
 from edge_hub.testing.postgresql import PostgreSQL
@@ -281,6 +282,20 @@ def test_every_retained_birth_is_in_the_registry(database: Database, mosquitto: 
     assert (row["online"], row["version"], row["profile"], row["agents"]) == (True, "1.0", "pi4b-1gb", 20)
     assert row["populations"] == [{"name": "rooms", "bundle": "ab" * 32, "size": 20, "counters": {}}]
     assert count(database, "rejected") == 1
+
+
+def test_what_a_device_says_again_after_something_else_counts(
+    database: Database, mosquitto: Mosquitto
+) -> None:
+    registrar, topic = Registrar(database, broker(mosquitto)), DeviceTopics("lab", "a").reported
+
+    def said(version: int) -> Publish:
+        payload = messages.encode(Message({"version": version, "populations": {}}))
+        return Publish(topic.encode(), payload, 1, False)
+
+    registrar.store([said(1)])
+    registrar.store([said(2), said(1)])
+    assert devices.one(database, "lab", "a")["reported"]["version"] == 1
 
 
 def test_one_of_two_registrars_writes_and_the_other_follows_it(

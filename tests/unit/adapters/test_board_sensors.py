@@ -1,5 +1,7 @@
 """The board's signs are read from Linux's files, and what is not there is None."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from edge_agent.adapters import board_sensors
@@ -20,6 +22,19 @@ def test_a_board_without_any_of_it_says_none(tmp_path: Path) -> None:
     assert board_sensors.battery(tmp_path) is None
     assert board_sensors.memory_cgroup(tmp_path) is False
     assert board_sensors.cgroup_limit(tmp_path) is None
+
+
+def test_a_process_without_descriptors_says_none() -> None:
+    """What the governor asks for, of this machine: an error would end the daemon."""
+    program = (
+        "import resource; from edge_agent.adapters import board_sensors as board\n"
+        "asked = [board.temperature_c, board.throttled, board.battery]\n"
+        "asked += [board.processor_pressure, board.memory_pressure]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "print([ask() for ask in asked])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[None, None, None, None, None]\n", "")
 
 
 def test_the_hottest_zone_counts_and_a_broken_one_does_not(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
+import errno
 import http.server
+import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,23 @@ def test_a_download_goes_on_where_the_last_one_was_cut(tmp_path: Path) -> None:
     assert asked == [None, "bytes=1000-", "bytes=2000-"]
     assert [bool(reason) for reason in results] == [True, True, False, False]
     assert BundleFolder(tmp_path).finish(cut.digest).read_bytes() == FILE
+
+
+def test_what_can_not_be_removed_now_goes_another_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, old = BundleFolder(tmp_path), tmp_path / f"{'ab' * 32}.eab"
+    old.write_bytes(FILE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", partial(_refuse, errno.EROFS))
+        store.keep([])
+    assert "a bundle that is not needed stays: Read-only file system" in caplog.text
+    store.keep([])
+    assert not old.exists()
+
+
+def _refuse(number: int, *_: object, **__: object) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def test_a_scheme_that_is_not_meant_is_refused(tmp_path: Path) -> None:

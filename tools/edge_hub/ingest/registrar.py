@@ -126,7 +126,7 @@ class Registrar:
             digest = blake2b(message.payload, digest_size=16).digest()
             if not message.payload and not message.oversize:
                 continue  # a retained message was cleared
-            if self._known.get(message.topic) == digest:
+            if fresh.get(message.topic, self._known.get(message.topic)) == digest:
                 continue
             try:
                 address = _address(message)
