@@ -4,10 +4,10 @@ Theory of operation. ``--data`` names a SQLite file or a ``postgresql://`` addre
 readers never wait, and all writers of this process share one connection, so that they queue here instead of
 failing there; other processes are waited for (``busy_timeout``). Every commit is on disk before it returns
 (``synchronous=FULL``): what is acknowledged to the broker survives a power cut. PostgreSQL has a small pool,
-whose connections are tried before use when they were idle for a second;
-``?prepare=no`` in its address keeps statements unprepared, as a pgbouncer that pools transactions needs it.
-What the database refuses because it is not there (stopped, locked, disk full) is a `PlatformError` and may be
-tried again; what it refuses because of the values is a `ValueRefusedError`.
+whose connections are tried before use when they were idle for a second; ``?prepare=no`` in its address keeps
+statements unprepared, as a pgbouncer that pools transactions needs it. What the database refuses because it
+is not there (stopped, locked, disk full) is a `PlatformError` and may be tried again; what it refuses because
+of the values is a `ValueRefusedError`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ sent, and with SQLite's own 2 MB reads most of them again.
 READER_KIB = 2_000
 POOL = 8
 TRIED_AFTER_S = 1.0
+"""So long idle, a connection to PostgreSQL is tried before it is used: the server may have ended it."""
 
 
 class ValueRefusedError(PeerError):
