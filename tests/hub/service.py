@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,14 @@ from edge_hub.domain import secrets
 
 PASSWORD = "correct horse battery"
 KEPT = passwords.make(PASSWORD)
+
+
+def remote(address: str, token: str, folder: Path) -> list[str]:
+    """Write a token's file; return the options with which a command asks a service."""
+    file = folder / "token"
+    file.touch(0o600)
+    file.write_text(token)
+    return ["--hub", address, "--token-file", str(file)]
 
 
 class Service:
@@ -73,6 +82,10 @@ class Service:
             digest = secrets.digest(token)
             accounts.add_token(connection, "t", number, digest, role, scopes or [], now, now + lasts)
         return self.client(token)
+
+    def remote(self, role: str, folder: Path) -> list[str]:
+        """Return the options with which a command of somebody with a role asks this service."""
+        return remote(self.address, self.as_role(role).headers["authorization"].split()[1], folder)
 
     def logged_in(self, name: str) -> httpx.Client:
         """Return a caller with a session."""

@@ -95,10 +95,7 @@ def test_the_figures_are_there_for_prometheus(service: Service) -> None:
 def test_the_command_lists_shows_and_acknowledges(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    token = tmp_path / "token"
-    token.write_text(service.as_role("operator").headers["authorization"].split()[1])
-    token.chmod(0o600)
-    remote = ["--hub", service.address, "--token-file", str(token)]
+    remote = service.remote("operator", tmp_path)
 
     def run(*words: str) -> tuple[int, str]:
         status = main(["alerts", *words, *remote])

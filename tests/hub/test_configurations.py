@@ -11,7 +11,7 @@ from edge_hub.cli import main
 from tests.broker.lab import Lab
 from tests.hub.service import Service
 from tests.hub.test_rest import fill
-from tests.hub.test_service import Process, _ended, admin, lab, start, until
+from tests.hub.test_service import Process, _ended, admin, as_operator, lab, start, until
 
 __all__ = ["lab", "start"]
 GATES = {"shadow_seconds": 1, "trial_seconds": 3, "steps": 15, "missed_rate": 1}
@@ -54,11 +54,9 @@ def test_a_device_is_configured_and_what_harms_or_does_not_fit_is_undone(
         assert reason in found["state"]["members"]["pi1"]["reason"]
         assert in_force(client) == SLOWER
 
-    token, file = tmp_path / "token", tmp_path / "values.toml"
-    token.touch(0o600)
-    token.write_text(client.post("/tokens", json={"name": "x", "role": "operator"}).json()["token"])
+    file = tmp_path / "values.toml"
     file.write_text("[device]\ntelemetry_s = 2.5\n")
-    there = ["--hub", process.address, "--token-file", str(token), "--fleet", "lab", "--json"]
+    there = [*as_operator(process, client, tmp_path), "--fleet", "lab", "--json"]
     gates = [word for key, value in GATES.items() for word in ("--gate", f"{key}={value}")]
     capsys.readouterr()
     assert main(["configure", str(file), "--to", "pi1", *gates, *there]) == 0

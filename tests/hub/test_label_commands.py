@@ -17,12 +17,10 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def run(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command of an operator at the service; return its status and what it said."""
-    token = tmp_path / "token"
-    token.touch(0o600)
-    token.write_text(service.as_role("operator").headers["authorization"].split()[1])
+    remote = service.remote("operator", tmp_path)
 
     def command(*words: str) -> tuple[int, str]:
-        status = main([*words, "--hub", service.address, "--token-file", str(token)])
+        status = main([*words, *remote])
         said = capsys.readouterr()
         return status, said.out + said.err
 

@@ -29,10 +29,7 @@ def fleet(tmp_path: Path, database: Database, data: str) -> Fleet:
 
 def learn(fleet: Fleet, service: Service, output: Path, role: str = "operator", *options: str) -> int:
     """Merge what the service has into ``output``."""
-    token = output.with_suffix(".token")
-    token.touch(0o600)
-    token.write_text(service.as_role(role).headers["authorization"].split()[1])
-    words = ["learn", "--hub", service.address, "--token-file", str(token), "--fleet", "lab"]
+    words = ["learn", *service.remote(role, output.parent), "--fleet", "lab"]
     source = ["--population", "rooms", "--source", str(fleet.source), "-o", str(output)]
     return main([*words, *source, *options])
 

@@ -24,7 +24,7 @@ from edge_agent.wire import signatures
 from edge_hub.cli import main
 from tests.broker.lab import Lab
 from tests.hub import packaged_daemon
-from tests.hub.test_service import Process, admin, lab, start, until
+from tests.hub.test_service import Process, admin, as_operator, lab, start, until
 from tests.unit.package import debs
 
 __all__ = ["lab", "start"]
@@ -109,10 +109,7 @@ def test_a_daemon_is_updated_by_rest_and_taken_back_by_command(
     release = lab.folder / "release.key"
     process: Process = start("--sign", str(lab.key), "--release-key", f"{release}.pub")
     client = admin(process)
-    token = tmp_path / "token"
-    token.touch(0o600)
-    token.write_text(client.post("/tokens", json={"name": "x", "role": "operator"}).json()["token"])
-    there = ["--hub", process.address, "--token-file", str(token)]
+    there = as_operator(process, client, tmp_path)
     board.start()
     until(lambda: client.get("/devices", params={"filter": "online"}).json()["devices"])
 

@@ -22,6 +22,7 @@ from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
 from tests.broker.ending import end_all
 from tests.broker.lab import Lab
+from tests.hub.service import remote
 from tests.support import fan
 
 pytestmark = pytest.mark.broker
@@ -109,6 +110,12 @@ def admin(process: Process, trust: ssl.SSLContext | bool = True) -> httpx.Client
     assert answer.status_code == 201, answer.text
     client.headers["X-CSRF-Token"] = answer.json()["csrf"]
     return client
+
+
+def as_operator(process: Process, client: httpx.Client, folder: Path) -> list[str]:
+    """Return the options with which a command of an operator asks the process."""
+    made = client.post("/tokens", json={"name": "x", "role": "operator"})
+    return remote(process.address, made.json()["token"], folder)
 
 
 def test_from_the_first_start_to_a_device_on_the_list(start: Any, lab: Lab) -> None:
@@ -248,10 +255,7 @@ def test_a_rollout_runs_once_the_owner_of_the_release_key_has_signed(start: Any,
     id_ = client.post("/rollouts", json=plan).json()["id"]
     assert client.post(f"/rollouts/{id_}/approve").status_code == 409
 
-    token = lab.folder / "token"
-    token.touch(0o600)
-    token.write_text(client.post("/tokens", json={"name": "x", "role": "operator"}).json()["token"])
-    service = ["--hub", process.address, "--token-file", str(token)]
+    service = as_operator(process, client, lab.folder)
     words = ["--fleet", "lab", "--population", "rooms", "--sign", str(release)]
     assert main(["sign", str(path), *words, *service]) == 0
     assert client.post(f"/rollouts/{id_}/approve").status_code == 202

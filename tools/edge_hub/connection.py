@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.errors import PlatformError
+from edge_agent.errors import ConfigError, PlatformError
 from edge_hub.broker import Broker
 
 NOT_UTF8 = "(not UTF-8)"
@@ -60,6 +60,24 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that a service can do."""
     parser.add_argument("--hub", metavar="URL", help="ask this edge-hub serve instead of the broker")
     parser.add_argument("--token-file", type=Path, help="with --hub: a file whose first line is an API token")
+
+
+def add_service_only_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that only a service can do."""
+    add_service_arguments(parser)
+    parser.add_argument("--ca", type=Path, help="CA certificate file for --hub; default: the system's")
+
+
+def check_service(arguments: argparse.Namespace, why: str) -> None:
+    """Refuse a command that only a service can do, if none is named.
+
+    Raises
+    ------
+    ConfigError
+        There is no ``--hub``.
+    """
+    if not arguments.hub:
+        raise ConfigError(f"--hub: found none, expected the service's address: {why}")
 
 
 class Connection:

@@ -29,8 +29,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("name", nargs="?", default="", help="the alert's id, or the rule's name")
     parser.add_argument("--all", action="store_true", help="list alerts that have cleared, too")
     parser.add_argument("--file", type=Path, help="set-rule: a JSON file with the rule")
-    connection.add_service_arguments(parser)
-    parser.add_argument("--ca", type=Path, help="CA certificate file for --hub; default: the system's")
+    connection.add_service_only_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -39,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the service."""
     from edge_hub.remote import RemoteHub
 
-    if not arguments.hub:
-        raise ConfigError("--hub: found none, expected the service's address: alerts are the service's")
+    connection.check_service(arguments, "alerts are the service's")
     if arguments.action in ("show", "acknowledge", "set-rule", "remove-rule") and not arguments.name:
         raise ConfigError(f"alerts {arguments.action}: expected the alert's id or the rule's name after it")
     hub, name = RemoteHub(arguments), quote(arguments.name, safe="")

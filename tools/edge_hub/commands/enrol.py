@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import EXIT_DONE, ConfigError
+from edge_agent.errors import EXIT_DONE
 from edge_hub import connection
 
 
@@ -18,8 +17,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--fleet", default="home", help="default: home")
     parser.add_argument("--device", default="", help="the code is for this name alone, even if it is known")
     parser.add_argument("--hours", type=float, default=1.0, help="how long the code is valid; default: 1")
-    connection.add_service_arguments(parser)
-    parser.add_argument("--ca", type=Path, help="CA certificate file for --hub; default: the system's")
+    connection.add_service_only_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -28,8 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the service for a code."""
     from edge_hub.remote import RemoteHub
 
-    if not arguments.hub:
-        raise ConfigError("--hub: found none, expected the service's address: it knows the codes")
+    connection.check_service(arguments, "it knows the codes")
     wanted = {"fleet": arguments.fleet, "device": arguments.device, "hours": arguments.hours}
     made = RemoteHub(arguments).post("/enrolments", wanted)
     if arguments.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,8 +20,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("name", nargs="?", default="", help="the group's name")
     parser.add_argument("--filter", help="set: who is in the group, now and later")
     parser.add_argument("--note", default="", help="set: what it is for")
-    connection.add_service_arguments(parser)
-    parser.add_argument("--ca", type=Path, help="CA certificate file for --hub; default: the system's")
+    connection.add_service_only_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per group")
     parser.set_defaults(run=run)
 
@@ -31,8 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask the service."""
     from edge_hub.remote import RemoteHub
 
-    if not arguments.hub:
-        raise ConfigError("--hub: found none, expected the service's address: it knows the groups")
+    connection.check_service(arguments, "it knows the groups")
     if arguments.action != "list" and not arguments.name:
         raise ConfigError(f"group {arguments.action}: expected the group's name after it")
     if arguments.action == "set" and not arguments.filter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,8 +19,7 @@ def add(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--remove", nargs="+", default=[], metavar="KEY", help="labels to remove")
     parser.add_argument("--to", required=True, help="a device, a pattern, a filter, or all")
     parser.add_argument("--fleet", default="+", help="fleet name; default: every fleet")
-    connection.add_service_arguments(parser)
-    parser.add_argument("--ca", type=Path, help="CA certificate file for --hub; default: the system's")
+    connection.add_service_only_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per device")
     parser.set_defaults(run=run)
 
@@ -30,8 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Change the labels of each device; exit status 1 if no device fits."""
     from edge_hub.remote import RemoteHub, selected
 
-    if not arguments.hub:
-        raise ConfigError("--hub: found none, expected the service's address: it knows the labels")
+    connection.check_service(arguments, "it knows the labels")
     new = pairs(arguments.label)
     if not new and not arguments.remove:
         raise ConfigError("label: found none, expected KEY=VALUE or --remove KEY")

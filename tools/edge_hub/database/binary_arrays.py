@@ -35,20 +35,34 @@ class _ArrayDumper(Dumper):
         return bytes(obj)
 
 
-def register(connection: Connection) -> None:
-    """Let a connection send arrays."""
-    driver: Any = connection.connection.driver_connection
-    driver.adapters.register_dumper(Array, _ArrayDumper)
+def run(connection: Connection, statement: str, codes: str, columns: Sequence[Sequence[Any]]) -> None:
+    """Run a statement once, with an array for each column of many rows.
 
-
-def of_numbers(code: str, column: Sequence[Any]) -> Array:
-    """Return an array of numbers or truth values; ``code`` is `struct`'s.
+    ``codes`` are `struct`'s for numbers and truth values, ``y`` for bytes and ``s`` for text; the statement
+    marks each array by ``%b`` with a cast.
 
     Raises
     ------
     ValueRefusedError
-        A number is past what the type holds.
+        A number is past what its column holds.
     """
+    driver: Any = connection.connection.driver_connection
+    driver.adapters.register_dumper(Array, _ArrayDumper)
+    arrays = [_array(code, column) for code, column in zip(codes, columns, strict=True)]
+    connection.exec_driver_sql(statement, tuple(arrays))
+
+
+def _array(code: str, column: Sequence[Any]) -> Array:
+    match code:
+        case "s":
+            return _of_bytes(_TEXT, [text.encode() for text in column])
+        case "y":
+            return _of_bytes(_BYTEA, column)
+        case _:
+            return _of_numbers(code, column)
+
+
+def _of_numbers(code: str, column: Sequence[Any]) -> Array:
     try:
         values = struct.pack(f"!{len(column)}{code}", *column)
     except struct.error as error:
@@ -59,31 +73,6 @@ def of_numbers(code: str, column: Sequence[Any]) -> Array:
     for at in range(size):
         out[4 + at :: size + 4] = values[at::size]
     return Array(_head(_TYPES[code], len(column)) + out)
-
-
-def of_bytes(column: Sequence[bytes]) -> Array:
-    """Return an array of byte strings."""
-    return _of_bytes(_BYTEA, column)
-
-
-def run(connection: Connection, statement: str, codes: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a statement once, with an array for each column of some rows.
-
-    ``codes`` are `struct`'s, and ``s`` for text; the statement marks each array by ``%b`` with a cast.
-
-    Raises
-    ------
-    ValueRefusedError
-        A number is past what its column holds.
-    """
-    if not rows:
-        return
-    register(connection)
-    arrays = [
-        _of_bytes(_TEXT, [text.encode() for text in column]) if code == "s" else of_numbers(code, column)
-        for code, column in zip(codes, zip(*rows, strict=True), strict=True)
-    ]
-    connection.exec_driver_sql(statement, tuple(arrays))
 
 
 def _of_bytes(number: int, column: Sequence[bytes]) -> Array:

@@ -46,8 +46,9 @@ _POSTGRESQL = _NEW.format(
     unset=UNSET,
     same="old.outbox_id = new.outbox_id AND old.seq = new.seq AND old.stamp = new.stamp",
 )
-_CODES = "iiqqiddb"
-"""How `struct` calls the values of the columns up to ``historical``."""
+_CODES = "iiqqiddbqy"
+"""The columns' values, as `binary_arrays.run` calls them."""
+_RSS = 8
 
 
 def insert(connection: Connection, columns: Columns) -> None:
@@ -67,9 +68,6 @@ def insert(connection: Connection, columns: Columns) -> None:
         return
     from edge_hub.database import binary_arrays  # psycopg: not where the database is SQLite
 
-    binary_arrays.register(connection)
-    numbers = [columns[place::WIDTH] for place in range(len(_CODES))]
-    arrays = [binary_arrays.of_numbers(code, column) for code, column in zip(_CODES, numbers, strict=True)]
-    arrays.append(binary_arrays.of_numbers("q", [rss or 0 for rss in columns[len(_CODES) :: WIDTH]]))
-    arrays.append(binary_arrays.of_bytes(columns[WIDTH - 1 :: WIDTH]))
-    connection.exec_driver_sql(_POSTGRESQL, tuple(arrays))
+    found = [columns[place::WIDTH] for place in range(WIDTH)]
+    found[_RSS] = [rss or 0 for rss in found[_RSS]]
+    binary_arrays.run(connection, _POSTGRESQL, _CODES, found)

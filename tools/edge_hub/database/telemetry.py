@@ -243,8 +243,12 @@ def note_latest(
             else:
                 from edge_hub.database import binary_arrays  # psycopg: not where the database is SQLite
 
-                binary_arrays.run(connection, _LATEST_POSTGRESQL, "iddq", latest)
-                binary_arrays.run(connection, _COUNTERS_POSTGRESQL, "iss", changed)
+                for statement, codes, rows in (
+                    (_LATEST_POSTGRESQL, "iddq", latest),
+                    (_COUNTERS_POSTGRESQL, "iss", changed),
+                ):
+                    if rows:
+                        binary_arrays.run(connection, statement, codes, list(zip(*rows, strict=True)))
     except EdgeAgentError:
         numbers.forget()
         raise
