@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("edge-agent", "edge-agent-litert", "edge-agent-onnx")
 COMMAND = "make test-arm64"
 NOTE = (
-    "Debian 12 arm64 with systemd as PID 1 under emulation, installed as documented, profile "
+    "Debian arm64 with systemd as PID 1 under emulation, installed as documented, profile "
     "`zero2w`. Seconds are emulated and no promise; sizes of processes are real."
 )
 
 
 def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Figure]:
-    """Yield the figures of one CPU model."""
+    """Yield the figures of one board."""
     held = sum(verdict["holds"] for verdict in verdicts.values())
     yield at_least(cpu, "checks that hold", held, "of them", len(verdicts))
     memory = verdicts["life.memory"]["seen"]
@@ -58,7 +58,7 @@ def package_figures() -> Iterator[Figure]:
 
 
 def rows(boards: dict[str, list[Figure]]) -> list[dict[str, str]]:
-    """Return a row a figure, a column a CPU model."""
+    """Return a row a figure, a column a board."""
     out: dict[str, dict[str, str]] = {}
     for cpu, figures in boards.items():
         for figure in figures:
@@ -92,10 +92,9 @@ def main() -> int:
         print("build/board-*.json: not there, expected after make test-arm64", file=sys.stderr)
         return 1
     boards = {
-        path.stem.removeprefix("board-"): list(
-            board_figures(path.stem.removeprefix("board-"), json.loads(path.read_text()))
-        )
+        name: list(board_figures(name, json.loads(path.read_text())))
         for path in found
+        for name in [path.stem.removeprefix("board-")]
     }
     packages = list(package_figures())
     show([figure for figures in [*boards.values(), packages] for figure in figures], options.json)

@@ -6,6 +6,7 @@ tests, for both runtimes. Every output comes from ``edge-agent infer`` on this m
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 TICKS = 200
 AGENTS = 3
+
+
+def install_commands() -> str:
+    """Return the commands of the page that tells how to install."""
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    blocks = re.findall(r'^```sh title="on the board"\n(.*?)^```', page, re.DOTALL | re.MULTILINE)
+    assert blocks
+    return "".join(blocks)
 
 
 def make(folder: Path) -> None:

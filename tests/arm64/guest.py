@@ -1,4 +1,4 @@
-"""An ARM64 machine under emulation: a Debian 12 guest with real systemd as PID 1, driven over its console.
+"""An ARM64 machine under emulation: a Debian guest with real systemd as PID 1, driven over its console.
 
 Theory of operation. The root file system is an initramfs that ``rootfs.sh`` builds from Debian's packages;
 it is kept in the cache under a digest of its recipe, and may be deleted at any time. What a test adds (the
@@ -48,17 +48,17 @@ def cache() -> Path:
     return Path(base) / "edge-agent"
 
 
-def base_image() -> Image:
-    """Return the root file system, built on the first call after its recipe changed (about 10 s)."""
+def base_image(release: str) -> Image:
+    """Return the root file system of a release, built on the first call after its recipe changed."""
     recipe = HERE / "rootfs.sh"
     digest = hashlib.sha256(recipe.read_bytes()).hexdigest()[:16]
-    folder = cache() / f"arm64-guest-{digest}"
+    folder = cache() / f"arm64-guest-{release}-{digest}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             built = Path(work) / "built"
             built.mkdir()
-            subprocess.run([recipe, built / "vmlinuz", built / "initramfs.zst"], check=True)
+            subprocess.run([recipe, release, built / "vmlinuz", built / "initramfs.zst"], check=True)
             built.rename(folder)
     return Image(folder / "vmlinuz", folder / "initramfs.zst")
 

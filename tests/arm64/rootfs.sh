@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Make the root file system of the test guest: rootfs.sh KERNEL INITRAMFS
+# Make the root file system of the test guest: rootfs.sh RELEASE KERNEL INITRAMFS
 #
-# A Debian 12 arm64 tree, extracted and not configured (no arm64 program has to run here), packed as an
+# A Debian arm64 tree, extracted and not configured (no arm64 program has to run here), packed as an
 # initramfs, and the kernel that goes with it. dpkg's database is filled in from the packages themselves, so
 # that apt in the guest installs a .deb as it does on a board.
 set -euo pipefail
-kernel=$1 initramfs=$2
+release=$1 kernel=$2 initramfs=$3
 here=$(cd "$(dirname "$0")" && pwd)
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -34,7 +34,7 @@ chmod +x "$work/register"
 
 mmdebstrap --quiet --arch=arm64 --variant=extract \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --extract-hook="$work/register" \
-    --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" $("$here"/../../tools/packaging/apt_sources.sh bookworm)
+    --include="$(IFS=,; echo "${packages[*]}")" "$release" "$root" $("$here"/../../tools/packaging/apt_sources.sh "$release")
 
 # What the packages' own scripts would have done.
 cp "$root"/usr/share/base-passwd/passwd.master "$root"/etc/passwd
@@ -62,6 +62,6 @@ mv "$root"/boot/vmlinuz-* "$kernel"
 # debconf's hook wants perl.
 rm "$root"/etc/apt/apt.conf.d/70debconf
 rm -rf "$root"/boot "$root"/usr/share/{doc,man,info,locale,i18n,zoneinfo} "$root"/usr/lib/udev/hwdb.bin \
-    "$root"/usr/lib/udev/hwdb.d "$root"/usr/lib/python3.11/{lib2to3,pydoc_data} \
+    "$root"/usr/lib/udev/hwdb.d "$root"/usr/lib/python3.*/{lib2to3,pydoc_data} \
     "$root"/lib/modules/*/kernel/{sound,fs/{xfs,btrfs,ocfs2,nfs,nfsd,smb,ceph},drivers/{gpu,infiniband,scsi,target}}
 (cd "$root" && find . -print0 | cpio --null --create --format=newc --quiet) | zstd -q -3 -T0 >"$initramfs"

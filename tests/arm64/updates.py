@@ -18,18 +18,21 @@ from edge_agent.wire import blocks, bundle, documents, messages, package, signat
 from edge_agent.wire.messages import Message
 
 FLEET, DEVICE = "home", "board"
-VERSIONS = {"next": "9.0.0+deb12", "broken": "9.0.1+deb12"}
+VERSIONS = {"next": "9.0.0", "broken": "9.0.1"}
 BROKEN = "#!/bin/sh\nexit 1\n"
 
 
-def make(folder: Path, packages: list[Path]) -> None:
-    """Write the bundles, the messages, the public keys and ``updates.json`` (name to digest and version)."""
+def make(folder: Path, packages: list[Path], suffix: str) -> None:
+    """Write the bundles, the messages, the public keys and ``updates.json`` (name to digest and version).
+
+    The versions end in ``suffix``, which stands for the release of Debian.
+    """
     director, release = signatures.generate("director"), signatures.generate("release")
     for secret in (director, release):
         (folder / f"{secret.name}.pub").write_text(secret.public.line())
     made: dict[str, dict[str, str]] = {}
     for number, name in enumerate(("next", "broken", "back"), start=1):
-        entries, version = {}, VERSIONS.get(name, "")
+        entries, version = {}, VERSIONS[name] + suffix if name in VERSIONS else ""
         for path in packages:
             entries[f"{path.name.split('_')[0]}.deb"] = (
                 _renamed(path, version) if version else path.read_bytes()
@@ -80,7 +83,7 @@ def _renamed(path: Path, version: str) -> bytes:
         assert before is not None
         control.write_text(control.read_text().replace(before[1], version))
         program = tree / "opt/edge-agent/bin/edge-agent"
-        if version == VERSIONS["broken"] and program.exists():
+        if version.startswith(VERSIONS["broken"]) and program.exists():
             program.write_text(BROKEN)
         command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z1", "--build", tree, out]
         subprocess.run(command, check=True, capture_output=True)

@@ -1,9 +1,10 @@
-"""Three minutes of the soak test with every kind of fault; the verdict holds.
+"""A minute of the soak test with every kind of fault; the verdict holds. ``make faults-daemon`` runs three.
 
 Missed deadlines are not judged here: other tests take the processor meanwhile. ``make soak`` judges them.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,8 +13,20 @@ import pytest
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 
 
-def test_three_daemons_survive_three_minutes_of_abuse() -> None:
-    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "3", "--seed", "2", "--json"]
+LONG = os.environ.get("EDGE_AGENT_FAULTS") == "long"
+
+
+def test_three_daemons_survive_minutes_of_abuse() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.soak",
+        "--minutes",
+        "3" if LONG else "1",
+        "--seed",
+        "2",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     broken = [line for line in lines if line["holds"] is False]

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import board_checks
+import given
 import numpy as np
 import pytest
-import test_board
 from blocks import (
     BOARD,
     CLONE,
@@ -41,7 +41,7 @@ ELSEWHERE = {
     "make test": ".ci/run: make test",
     "make learn-demo": "tests/hub/test_learn_demo.py: demo",
 }
-ON_THE_BOARD = set(test_board.install_commands().splitlines())
+ON_THE_BOARD = set(given.install_commands().splitlines())
 CONVERT, INSTALL = DOCS / "how-to" / "convert.md", DOCS / "how-to" / "install.md"
 # What a page makes itself: a key is never overwritten.
 NOT_THERE = {CONVERT: ("fleet-key*",)}
@@ -110,11 +110,11 @@ def test_elsewhere_is_there(command: str, where: str) -> None:
 
 
 def test_the_guest_is_given_what_the_page_says() -> None:
-    """``install.commands`` sources the script that ``test_board`` makes of the page, in every boot."""
+    """``install.commands`` sources the script that ``given`` makes of the page, in every boot."""
     titled = [block.text for block in blocks(INSTALL) if block.title == BOARD]
     assert titled
-    assert test_board.install_commands() == "".join(titled)
-    assert "install.commands" in board_checks.ALWAYS
+    assert given.install_commands() == "".join(titled)
+    assert "install.commands" in board_checks.CHECKS
     assert "install.sh" in inspect.getsource(install.commands)
 
 

@@ -1,8 +1,8 @@
 """The Debian packages of each release install only on that release, run there, and are removed completely.
 
 The packages are those of ``make deb`` in all but the architecture: amd64 here, so that they run on this
-machine. ``EDGE_AGENT_RELEASES`` names the releases (``make test-debs``: both); otherwise it is Debian 13,
-since ``tests/arm64`` installs the daemon's package of Debian 12. What was built is kept in
+machine. ``EDGE_AGENT_RELEASES`` names the releases (``make test-debs``: both); otherwise it is Debian 13.
+What was built is kept in
 ``build/debs-*`` under the digest of all that goes into it.
 """
 

@@ -1,8 +1,7 @@
 """Checks that run on the board itself, as root: standard library alone, one function a check.
 
 A check returns what it saw (a JSON value for the report) and fails by raising. ``python3 -m board_checks``
-runs all of them in the order of ``ALWAYS`` and ``IN_FULL``, each in a process of its own, and prints a
-verdict a line.
+runs all of them in the order of ``CHECKS``, each in a process of its own, and prints a verdict a line.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ DROP_INS = Path("/etc/systemd/system/edge-agent.service.d")
 GIVEN = Path("/root/given")
 """What the host put in: packages, bundles, traces, what they must give."""
 
-ALWAYS = (
+CHECKS = (
     "install.commands",
     "install.profile",
     "install.two_ticks_per_second",
@@ -34,8 +33,6 @@ ALWAYS = (
     "sandbox.denied",
     "sandbox.allowed",
     "life.killed",
-)
-IN_FULL = (
     "life.hung",
     "life.leaking",
     "metrics.served",

@@ -1,4 +1,4 @@
-"""Run the checks, or one: ``python3 -m board_checks short|full|MODULE.FUNCTION``."""
+"""Run the checks, or one: ``python3 -m board_checks [MODULE.FUNCTION]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from board_checks import ALWAYS, IN_FULL
+from board_checks import CHECKS
 
 MARK = "EDGE-CHECK "
 
@@ -38,8 +38,7 @@ def every(names: Iterable[str]) -> None:
         print(MARK + json.dumps(verdict), flush=True)
 
 
-asked = sys.argv[1]
-if asked in ("short", "full"):
-    every(ALWAYS if asked == "short" else ALWAYS + IN_FULL)
+if sys.argv[1:]:
+    one(sys.argv[1])
 else:
-    one(asked)
+    every(CHECKS)
