@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent.errors import ConfigError, PeerError, PlatformError
+from edge_agent.wire import enrolment_answer
 
 PATIENCE_S = 30.0
 MAX_BYTES = 32 * 1024 * 1024
@@ -77,7 +78,7 @@ def ask(url: str, code: str, device: str, request: str, ca: Path | None) -> dict
         raise PeerError(f"{url}: certificate: {error.verify_message}; --ca names its authority") from error
     except (OSError, http.client.HTTPException) as error:
         raise PlatformError(f"{url}: {error or type(error).__name__}") from error
-    return _parsed(url, answer.status, data)
+    return parsed(url, answer.status, data)
 
 
 def _connected(url: str, pin: str, ca: Path | None) -> http.client.HTTPConnection:
@@ -109,12 +110,18 @@ def _connected(url: str, pin: str, ca: Path | None) -> http.client.HTTPConnectio
     return connection
 
 
-def _parsed(url: str, status: int, data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data) if len(data) <= MAX_BYTES else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+def parsed(url: str, status: int, data: bytes) -> dict[str, Any]:
+    """Return what the hub at ``url`` answered.
+
+    Raises
+    ------
+    ConfigError
+        It refuses.
+    PeerError
+        This is no answer of a hub.
+    """
+    found = enrolment_answer.decode(data) if len(data) <= MAX_BYTES else None
+    if found is None:
         raise PeerError(f"{url}: status {status}, found something else than JSON of a hub")
     if status != 200:
         detail = str(found.get("detail", ""))[:300]

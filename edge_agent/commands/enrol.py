@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import binascii
 import json
 import re
 import shutil
@@ -27,13 +26,11 @@ from edge_agent.atomic_file import replaced
 from edge_agent.commands.output import add_output_options, print_json, print_table
 from edge_agent.commands.provision import CONFIG
 from edge_agent.errors import ConfigError, PeerError, PlatformError
+from edge_agent.wire import enrolment_answer
 from edge_agent.wire.topics import check_name
 
 PASSED = Path("/run/credentials/edge-agent.service")
 OWN_TABLES = ("broker", "hub", "population")
-_TEXTS = ("fleet", "device", "host", "ca", "certificate", "username", "password", "start")
-_LISTS = ("keys", "release_keys")
-_BUNDLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.eab")
 
 
 def add(subparsers: Any) -> None:
@@ -59,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_name(name, "--name")
     folder = _Folder(config)
     request = folder.request(name)
-    found = _checked(hub_enrolment.ask(arguments.url, arguments.code, name, request, arguments.ca), name)
+    answer = hub_enrolment.ask(arguments.url, arguments.code, name, request, arguments.ca)
+    found = enrolment_answer.check(answer, name)
     profile = board.profile(board.model())
     written = folder.write(found)
     text = _with_device(before, found, profile) + _sections(found, folder) + found["start"]
@@ -191,48 +189,6 @@ def _sections(found: dict[str, Any], folder: _Folder) -> str:
     for table, values in (("broker", broker), ("hub", hub)):
         lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n\n"
-
-
-def _checked(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an answer that has what it should.
-
-    Raises
-    ------
-    PeerError
-        It does not.
-    """
-    wrong = [key for key in _TEXTS if not isinstance(found.get(key), str)]
-    wrong += [
-        key
-        for key in _LISTS
-        if not isinstance(found.get(key), list) or not all(isinstance(line, str) for line in found[key])
-    ]
-    wrong += [key for key in ("port", "release_threshold") if type(found.get(key)) is not int]
-    wrong += [] if _are_bundles(found.get("bundles")) else ["bundles"]
-    if wrong:
-        raise PeerError(f"answer of the hub: {wrong[0]}: missing or of another type")
-    check_name(found["fleet"], "answer of the hub: fleet")
-    if found["device"] != name or not found["host"] or "\n" in found["password"]:
-        raise PeerError("answer of the hub: expected this device's name, a broker, a password of one line")
-    try:
-        tables = tomllib.loads(found["start"])
-    except tomllib.TOMLDecodeError as error:
-        raise PeerError(f"answer of the hub: start: not TOML: {error}") from error
-    if set(tables) & {"device", "broker", "hub"}:
-        raise PeerError("answer of the hub: start: expected no section device, broker or hub")
-    return found
-
-
-def _are_bundles(found: object) -> bool:
-    """Whether these are files of bundles in base 64 by name."""
-    if not isinstance(found, dict):
-        return False
-    try:
-        return all(
-            _BUNDLE.fullmatch(name) and base64.b64decode(text, validate=True) for name, text in found.items()
-        )
-    except (TypeError, ValueError, binascii.Error):
-        return False
 
 
 def _put_config(config: Path, text: str) -> None:

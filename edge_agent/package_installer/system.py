@@ -91,7 +91,7 @@ class System:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             print(f"{self._state_dir / REQUEST}: not a request ({error!r})", file=sys.stderr)
             self.drop_request()
             return None

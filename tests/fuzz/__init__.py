@@ -14,6 +14,8 @@ TARGETS = (
     "learned",
     "mqtt",
     "hub",
+    "rest",
+    "enrolment",
     "bundle",
     "config",
     "gmn",

@@ -368,7 +368,8 @@ GOOD = {
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        (None, "something else than JSON"),
+        ("<html>", "something else than JSON"),
+        ("[" * 100_000, "something else than JSON"),
         ({"port": "1883"}, "port: missing or of another type"),
         ({"keys": [1]}, "keys: missing or of another type"),
         ({"device": "pi-2"}, "expected this device's name"),
@@ -376,6 +377,7 @@ GOOD = {
         ({"port": 0}, "makes no configuration"),
         ({"start": "[hub]\nkeys = []\n"}, "expected no section device, broker or hub"),
         ({"start": "what"}, "start: not TOML"),
+        ({"start": "a = " + "[" * 100_000}, "start: not TOML"),
         ({"start": START + "[surprise]\n"}, "makes no configuration"),
         ({"bundles": {"../x.eab": "AAAA"}}, "bundles: missing or of another type"),
         ({"bundles": {"x.eab": "!"}}, "bundles: missing or of another type"),
@@ -385,7 +387,7 @@ GOOD = {
 def test_an_answer_that_is_wrong_leaves_no_configuration(
     tmp_path: Path, impostor: Any, capsys: pytest.CaptureFixture[str], changed: Any, says: str
 ) -> None:
-    server = impostor(b"<html>" if changed is None else json.dumps(GOOD | changed).encode())
+    server = impostor((changed if isinstance(changed, str) else json.dumps(GOOD | changed)).encode())
     words = ["--name", "pi-1", "--config", str(tmp_path / "device.toml")]
     assert says in refused(capsys, agent(["enrol", server.address, enrolment_codes.make(), *words]))
     assert not (tmp_path / "device.toml").exists()

@@ -387,6 +387,23 @@ def test_the_commands_are_those_that_devices_know() -> None:
     assert get_args(get_type_hints(NewCommand)["name"]) == bodies.COMMAND_NAMES
 
 
+@pytest.mark.parametrize("arguments", ['{"a": 99999999999999999999}', '{"a": ' + "[" * 900 + "]" * 900 + "}"])
+def test_a_command_that_cannot_be_sent_is_not_kept(service: Service, arguments: str) -> None:
+    fill(service.hub.database, 6)
+    caller, service.hub.sender = service.as_role("operator"), Sender()
+    body = '{"fleet": "lab", "name": "status", "filter": "online", "arguments": ' + arguments + "}"
+    refused = caller.post("/commands", content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["detail"].startswith("arguments: "), refused.text
+    assert caller.get("/commands").json() == []
+
+
+def test_a_body_that_is_nested_too_deeply_is_no_defect(service: Service) -> None:
+    caller = service.as_role("operator")
+    refused = caller.put("/groups/g", content="[" * 20_000, headers={"content-type": "application/json"})
+    assert (refused.status_code, refused.json()["detail"]) == (400, "body: nested too deeply")
+
+
 def test_a_command_goes_to_who_fits_and_answers_are_shown(service: Service) -> None:
     fill(service.hub.database, 6)
     caller = service.as_role("operator")

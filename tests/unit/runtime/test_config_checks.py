@@ -42,6 +42,7 @@ BAD = [
     ),
     ("", "device: missing"),
     ("[device", "not TOML"),
+    ("a = " + "[" * 100_000, "not TOML"),
     (DEVICE, "population: missing"),
     ("population = []\n" + DEVICE, "population: found [], expected"),
     ("population = 3\n" + DEVICE, "population: found 3, expected a list"),

@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 
 from edge_agent.errors import ConfigError
 from edge_agent.wire import bodies
+from edge_agent.wire.body_checks import check_plain
 from edge_hub.api.hub import caller_of, hub_of
 from edge_hub.api.parameters import FAR, Before, Id, Limit, may
 from edge_hub.api.problems import ProblemError, known
@@ -51,6 +52,7 @@ async def send_command(
     sender = hub.sender
     if sender is None:
         raise ProblemError(409, "The hub has no key to sign with: start it with --sign KEY.")
+    check_plain(data.arguments, "arguments")  # what can't be sent is not kept either
 
     def change() -> dict[str, Any]:
         now = hub.now()

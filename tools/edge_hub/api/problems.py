@@ -92,6 +92,11 @@ def from_ours(request: Request[Any, Any, Any], error: EdgeAgentError) -> Respons
     return from_defect(request, error)
 
 
+def from_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    """Answer a body that is nested deeper than it can be read; nothing else here is recursive."""
+    return answer(request, 400, "body: nested too deeply")
+
+
 def from_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Log an unhandled exception; the caller gets no details."""
     log.error("%s %s", request.method, request.url.path, exc_info=error)
@@ -101,5 +106,6 @@ def from_defect(request: Request[Any, Any, Any], error: Exception) -> Response[b
 HANDLERS: dict[Any, Any] = {
     HTTPException: from_http,
     EdgeAgentError: from_ours,
+    RecursionError: from_depth,
     Exception: from_defect,
 }
