@@ -47,7 +47,7 @@ def decode(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(name)
         given = Namespace(url=URL, code=CODE, config=folder / "device.toml", name="d", ca=None, json=False)
-        with patch.object(hub_enrolment, "ask", ask):
+        with patch.object(hub_enrolment, "ask", ask), patch.object(enrol, "_output", lambda _: b""):
             enrol.run(given)
 
 

@@ -398,10 +398,19 @@ def test_a_command_that_cannot_be_sent_is_not_kept(service: Service, arguments: 
     assert caller.get("/commands").json() == []
 
 
-def test_a_body_that_is_nested_too_deeply_is_no_defect(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"[" * 20_000, "body: nested too deeply"),
+        (b'{"filter": "\xff"}', "body: not UTF-8"),
+        (b"", ""),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_no_defect(service: Service, body: bytes, says: str) -> None:
     caller = service.as_role("operator")
-    refused = caller.put("/groups/g", content="[" * 20_000, headers={"content-type": "application/json"})
-    assert (refused.status_code, refused.json()["detail"]) == (400, "body: nested too deeply")
+    refused = caller.put("/groups/g", content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 400, refused.text
+    assert says in refused.json()["detail"]
 
 
 def test_a_command_goes_to_who_fits_and_answers_are_shown(service: Service) -> None:

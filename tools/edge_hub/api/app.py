@@ -38,6 +38,7 @@ from edge_hub.api.answers import Repeated
 from edge_hub.api.hub import Hub
 from edge_hub.api.idempotency import Idempotent
 from edge_hub.api.problems import HANDLERS as PROBLEMS
+from edge_hub.api.problems import CheckedRequest
 from edge_hub.api.traces import Traced
 from edge_hub.domain.roles import VIEWER
 
@@ -109,6 +110,7 @@ def make(hub: Hub) -> Litestar:
         before_send=[add_headers],
         lifespan=[lifespan],
         openapi_config=openapi(),
+        request_class=CheckedRequest,
         request_max_body_size=MAX_BODY,
         logging_config=None,
         debug=False,

@@ -38,6 +38,25 @@ class ProblemError(HTTPException):
         super().__init__(detail=detail, status_code=status, headers=headers)
 
 
+class CheckedRequest(Request[Any, Any, Any]):
+    """A request whose body is refused where the framework would take what it cannot read for a defect."""
+
+    async def json(self) -> Any:
+        """Return the body, decoded.
+
+        Raises
+        ------
+        ProblemError
+            It is nested too deeply, or not UTF-8.
+        """
+        try:
+            return await super().json()
+        except RecursionError as error:
+            raise ProblemError(400, "body: nested too deeply") from error
+        except UnicodeDecodeError as error:
+            raise ProblemError(400, "body: not UTF-8") from error
+
+
 def known(found: T | None, what: str) -> T:
     """Return what was found.
 
@@ -92,11 +111,6 @@ def from_ours(request: Request[Any, Any, Any], error: EdgeAgentError) -> Respons
     return from_defect(request, error)
 
 
-def from_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
-    """Answer a body that is nested deeper than it can be read; nothing else here is recursive."""
-    return answer(request, 400, "body: nested too deeply")
-
-
 def from_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Log an unhandled exception; the caller gets no details."""
     log.error("%s %s", request.method, request.url.path, exc_info=error)
@@ -106,6 +120,5 @@ def from_defect(request: Request[Any, Any, Any], error: Exception) -> Response[b
 HANDLERS: dict[Any, Any] = {
     HTTPException: from_http,
     EdgeAgentError: from_ours,
-    RecursionError: from_depth,
     Exception: from_defect,
 }
