@@ -46,9 +46,11 @@ def programs() -> Path:
 
 
 class PostgreSQL:
-    """One server process; `address` is what ``--data`` takes."""
+    """One server process; without ``durable`` it writes nothing through to the disk, and a power cut would
+    damage it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = True) -> None:
         self._programs = programs()
         self._as: dict[str, Any] = {"user": _USER, "group": "nogroup"} if os.geteuid() == 0 else {}
         self.directory = Path(tempfile.mkdtemp(prefix="edge-hub-postgresql-"))
@@ -60,7 +62,7 @@ class PostgreSQL:
         words = ["initdb", "-D", "data", "-U", "edge", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run(*words)
         with (self.directory / "data" / "postgresql.conf").open("a") as file:
-            file.write(f"{_CONFIG}port = {self.port}\n")
+            file.write(f"{_CONFIG}port = {self.port}\nfsync = {'on' if durable else 'off'}\n")
 
     def start(self) -> None:
         """Start it and return when it answers.
@@ -86,15 +88,18 @@ class PostgreSQL:
                 raise PlatformError(f"postgresql ended: {''.join(last)}")
 
     def database(self, name: str) -> str:
-        """Make an empty database and return its address."""
-        here = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "edge"]
-        self._run("createdb", *here, name)
+        """Make an empty database; return its address, which is what ``--data`` takes."""
+        self._run("createdb", *self._here, name)
         return f"postgresql://edge@127.0.0.1:{self.port}/{name}"
 
     def new_database(self) -> str:
-        """Make an empty database under a name of its own and return its address."""
+        """As `database`, under a name of its own."""
         self._databases += 1
         return self.database(f"d{self._databases}")
+
+    def drop(self, address: str) -> None:
+        """Delete a database, whoever is connected."""
+        self._run("dropdb", *self._here, "--force", address.rpartition("/")[2])
 
     @property
     def pid(self) -> int:
@@ -114,6 +119,10 @@ class PostgreSQL:
         """End it and delete its folder."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def _here(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "edge"]
 
     def _run(self, program: str, *words: str) -> None:
         done = subprocess.run(
