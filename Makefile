@@ -5,6 +5,9 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 
+# Bytecode is kept, whatever the caller's environment says: the tests start more than a thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Programs that build for ARM64 and run what was built, and those that boot a board.
 ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap cpio
 BOARD_TOOLS := $(ARM64_TOOLS) qemu-system-aarch64 depmod zstd
@@ -70,10 +73,11 @@ screenshots: setup ## make docs/images from a run of the demo
 	@tools/ensure_system.sh mosquitto chromium
 	$(PY) -m tools.dev.docs.screenshots
 
-test: setup lint ## run lint and all tests, with a real Mosquitto
+test: setup lint ## run lint, all tests, with a real Mosquitto, and a comparison with the last release
 	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
 		promtool amtool haproxy pgbouncer redis-server clang unshare chromium $(ARM64_TOOLS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m benchmarks.gate
 
 bench: setup ## measure all figures in ten minutes and write benchmarks/results and the report (ONLY="step link", JSON=1)
 	@tools/ensure_system.sh mosquitto
@@ -114,7 +118,7 @@ test-web: setup ## test the hub's pages in Debian's Chromium: all stories, axe, 
 MINUTES ?= 30
 SEED ?= 1
 soak: setup ## run MINUTES of seeded faults: outages, kills, floods, rollouts; print a verdict (KEEP=1: write to the report)
-	@tools/ensure_system.sh mosquitto
+	@tools/ensure_system.sh initdb mosquitto
 	$(PY) -m benchmarks.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--report) $(if $(JSON),--json)
 
 report: setup ## write benchmarks/REPORT.md, its plots and the README's figures from benchmarks/results

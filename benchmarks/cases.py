@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from benchmarks.figures import Figure, arguments, show
@@ -20,7 +20,7 @@ from benchmarks.figures import Figure, arguments, show
 def run(
     module: str,
     description: str | None,
-    cases: Mapping[str, Callable[..., Iterator[Figure]]],
+    cases: Mapping[str, Callable[..., Iterable[Figure]]],
     seconds: float | None = None,
     runs: int = 1,
 ) -> int:

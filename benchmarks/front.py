@@ -26,6 +26,8 @@ class Place(NamedTuple):
 Results = Mapping[str, Result]
 PER_CENT, TIMES = "%", "×"
 
+PLANNED = "planned"
+
 # their row, their figure, ours
 FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
     ("memory per agent", "34.5 MB", Place("freeagentics", "1,000 agents", "memory per agent")),
@@ -125,6 +127,15 @@ FREEAGENTICS: tuple[tuple[str, str, Place], ...] = (
         "9.8 MB",
         Place("freeagentics", "5 agents, 250,000 operations", "growth"),
     ),
+    ("database: processor time to store a message, PostgreSQL", PLANNED, Place("hub", "store", "postgresql")),
+    ("REST: lists of 50 of 10,000 devices per second", PLANNED, Place("hub", "rest", "requests")),
+    (
+        "WebSockets: events delivered per second",
+        PLANNED,
+        Place("hub", "sockets", "delivered"),
+    ),
+    ("dashboard: 20,000 devices, usable after", PLANNED, Place("pages", "fleet", "usable")),
+    ("alerts: a look at 20,000 devices", PLANNED, Place("alerts", "evaluator", "look")),
 )
 
 README: tuple[tuple[str, Place], ...] = (

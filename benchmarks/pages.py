@@ -1,25 +1,25 @@
 """The hub's pages: ``python -m benchmarks.pages [--json]``. Needs Debian's ``chromium``.
 
-``weight_kb``: compressed bytes of all files; ``fleet_page_kb``: of those that the fleet's page loads.
-``usable_s``: from the request of the fleet's page with 20,000 devices, with an empty cache, until rows are
-drawn and a key typed into the filter has been taken; the median of `TURNS`. ``filtered_s``: from a filter
-that is entered to its row; 200 ms of it are waited for the next key. ``events_per_s``: changes of devices
+``weight``: compressed bytes of all files; ``fleet_page``: of those that the fleet's page loads.
+``usable``: from the request of the fleet's page with 20,000 devices, with an empty cache, until rows are
+drawn and a key typed into the filter has been taken; the median of `TURNS`. ``filtered``: from a filter
+that is entered to its row; 200 ms of it are waited for the next key. ``events``: changes of devices
 that the page takes in and draws while they come as fast as the stream carries them, from the first to the
 frame that shows the last one. Service and browser share the machine.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.cases import run
+from benchmarks.figures import LESS, MORE, Figure, at_most
 from edge_agent.errors import PlatformError
 from edge_hub.api.pages import files
 from edge_hub.database.engine import Database
@@ -32,32 +32,17 @@ FIRST_ROW = '.grid [data-index="0"] a'
 TIMEOUT_MS = 120_000
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    program = shutil.which("chromium")
-    if program is None:
-        print("chromium: is missing, install it with: sudo apt-get install chromium", file=sys.stderr)
-        return 1
-    figures = measure(program)
-    if arguments.json:
-        print(json.dumps(figures | {"machine": machine.describe()}))
-    else:
-        for name, value in figures.items():
-            print(f"{name:24} {value}")
-    return 0
-
-
-def measure(program: str) -> dict[str, Any]:
-    """Return all figures."""
+def fleet() -> Iterator[Figure]:
+    """Load the fleet's page with 20,000 devices, filter it, and let all devices change."""
     from playwright.sync_api import sync_playwright
 
     from tests.hub.service import Service
     from tests.support.chromium import ARGUMENTS
     from tests.web.given import fill_many
 
+    program = shutil.which("chromium")
+    if program is None:
+        raise PlatformError("chromium: is missing, install it with: sudo apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder, Database(str(Path(folder) / "hub.db")) as database:
         migrate(database)
         fill_many(database, DEVICES)
@@ -71,14 +56,14 @@ def measure(program: str) -> dict[str, Any]:
                 browser.close()
         finally:
             service.close()
-    return {
-        "weight_kb": round(sum(len(file.packed) for file in files().values()) / 1000, 1),
-        "fleet_page_kb": round(found[0]["bytes"] / 1000, 1),
-        "usable_s": round(statistics.median(turn["usable"] for turn in found), 3),
-        "filtered_s": round(statistics.median(turn["filtered"] for turn in found), 3),
-        "events_per_s": round(drawn),
-        "devices": DEVICES,
-    }
+    weight = sum(len(file.packed) for file in files().values())
+    yield at_most("fleet", "weight", round(weight / 1000, 1), "kB", 200)
+    yield Figure("fleet", "fleet_page", round(found[0]["bytes"] / 1000, 1), "kB", better=LESS)
+    usable = statistics.median(turn["usable"] for turn in found)
+    yield at_most("fleet", "usable", round(usable, 3), "s", 1.0)
+    filtered = statistics.median(turn["filtered"] for turn in found)
+    yield Figure("fleet", "filtered", round(filtered, 3), "s", better=LESS)
+    yield Figure("fleet", "events", round(drawn), "events/s", better=MORE)
 
 
 def _logged_in(browser: Any, service: Any) -> Any:
@@ -156,5 +141,7 @@ def _drawn(browser: Any, service: Any) -> float:
     return BURSTS * ROWS / float(took)
 
 
+CASES = {"fleet": fleet}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("benchmarks.pages", __doc__, CASES))

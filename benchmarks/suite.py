@@ -59,6 +59,10 @@ PLAN = {
     "random_models": Plan(1, apart=True),
     "parity": Plan(1, apart=True),
     "peers": Plan(1, apart=True),
+    "learning": Plan(1, apart=True),
+    "hub": Plan(1, apart=True),
+    "alerts": Plan(1, apart=True),
+    "pages": Plan(1, apart=True),
 }
 Advance = Callable[[str, str], None]
 

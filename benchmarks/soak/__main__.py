@@ -18,12 +18,11 @@ from benchmarks.plots import Curves
 from benchmarks.soak import verdict
 from benchmarks.soak.abuse import Abuse
 from benchmarks.soak.lab import DEVICES, Lab
-from benchmarks.soak.verdict import Check
+from benchmarks.soak.verdict import TRACEBACK, Check
 from benchmarks.soak.watch import Watch, curve
 from edge_agent.errors import PlatformError
 
 SETTLE_S = 120.0
-TRACEBACK = "Traceback (most recent call last)"
 
 
 def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Check], Curves]:
@@ -56,11 +55,12 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         over, since = time.monotonic(), time.time()
         while not lab.complete(since) and time.monotonic() - over < SETTLE_S:
             time.sleep(0.5)
-        settled, stored = time.monotonic() - over, lab.stored()
+        settled, stored, alerts = time.monotonic() - over, lab.stored(), lab.hub.alerts()
         watch.stop()
         statuses = {name: _status(lab, name) for name in DEVICES}
         codes = lab.end()
-        lab.end_ingest()
+        telemetry, codes = lab.hub.telemetry(), codes | lab.hub.end()
+        log = lab.hub.log()
     finally:
         lab.close()
     mute = [name for name, status in statuses.items() if status is None]
@@ -76,7 +76,12 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         Check("abused for", f"{lasted / 60:.1f} minutes"),
         *verdict.loss(stored, DEVICES),
         Check("telemetry complete after the end", f"{settled:.1f} s", f"{SETTLE_S:g}", settled < SETTLE_S),
-        *(check for name in DEVICES for check in verdict.checks_of(name, watch.samples[name])),
+        *(
+            check
+            for name in DEVICES
+            for check in verdict.checks_of(name, watch.samples[name], abuse.filled(name))
+        ),
+        *verdict.hub_checks(watch.hub, telemetry, alerts, log),
         Check(
             "what did not end as it should",
             "; ".join(abuse.failures) or "0",

@@ -1,9 +1,10 @@
-"""What is done to them, from a seed: outages, kills, floods, nonsense, and rollouts good and bad.
+"""What is done to them, from a seed: outages, kills, floods, nonsense, full disks, and rollouts.
 
 `script` deals the kinds in shuffled rounds, so that each happens once before any happens twice, and the same
-seed gives the same script. A second round adds what mixes two of them: a rollout during which the broker or a
-daemon goes away, whose own end is open; that no device runs the bad bundle afterwards is not. One daemon is
-never killed: it lives through all the rest, so its memory has the whole time to grow in.
+seed gives the same script. A second round adds what mixes two of them: a rollout during which the broker, a
+daemon or the hub goes away, whose own end is open; that no device runs the bad bundle afterwards is not. One
+daemon and one of the hub's workers are never killed: they live through all the rest, so their memory has the
+whole time to grow in.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from benchmarks.soak.lab import DEVICES, FLEET, ROOMS, Lab
+from benchmarks.soak import hub
+from benchmarks.soak.lab import DEVICES, FILLED, FLEET, ROOMS, Lab
 from edge_agent.wire.topics import DeviceTopics
 
 SPARED = DEVICES[-1]
@@ -47,10 +50,16 @@ class Abuse:
             "nonsense": self.nonsense,
             "good rollout": self.good_rollout,
             "bad rollout": self.bad_rollout,
+            "learned counts sent": self.send_learned,
+            "kill of the hub": self.kill_hub,
+            "restart of the database": self.restart_database,
         }
+        if lab.can_fill:
+            self.kinds["full disk"] = self.full_disk
         self.mixed: dict[str, Callable[[], None]] = {
             "rollout with an outage": self.rollout_with(self.outage),
             "rollout with a kill": self.rollout_with(self.kill),
+            "rollout with a kill of the hub": self.rollout_with(self.kill_hub),
         }
 
     def script(self) -> Iterator[str]:
@@ -67,6 +76,10 @@ class Abuse:
         for name in DEVICES:
             self._lab.wait_online(name)
         self.done[kind] += 1
+
+    def filled(self, name: str) -> bool:
+        """Whether a daemon had a full disk."""
+        return name == FILLED and self.done["full disk"] > 0
 
     def close(self) -> None:
         """End the traffic."""
@@ -87,6 +100,26 @@ class Abuse:
         self._lab.kill(name)
         time.sleep(self.rng.uniform(0.2, 2.0))
         self._lab.boot(name)
+
+    def send_learned(self) -> None:
+        """Ask all devices for what they learned."""
+        wanted = {"fleet": FLEET, "name": "send-learned", "arguments": {"population": "rooms"}}
+        self._lab.hub.ask("POST", "/commands", json=wanted)
+
+    def kill_hub(self) -> None:
+        """Kill the hub's service or a worker, and start it again soon."""
+        name = self.rng.choice([name for name in self._lab.hub.processes if name != hub.SPARED])
+        self._lab.hub.kill(name)
+        time.sleep(self.rng.uniform(0.2, 2.0))
+        self._lab.hub.boot(name)
+
+    def restart_database(self) -> None:
+        """Take PostgreSQL away for some seconds."""
+        self._lab.hub.restart_database(self.rng.uniform(0.5, 3.0))
+
+    def full_disk(self) -> None:
+        """Leave a daemon no room for its state for some seconds."""
+        self._lab.fill(self.rng.uniform(3.0, 8.0))
 
     def flood(self) -> None:
         """Publish thousands of readings per second on one topic."""
@@ -111,18 +144,18 @@ class Abuse:
 
     def good_rollout(self) -> None:
         """Roll a good bundle out; every device has to commit it."""
-        self._deploy("good rollout", self._lab.good[self.done["good rollout"] % 2], 0)
+        self._deploy("good rollout", self._lab.good[self.done["good rollout"] % 2], "done")
 
     def bad_rollout(self) -> None:
         """Roll a bad bundle out; the canary has to refuse it."""
-        self._deploy("bad rollout", self._lab.bad, 1)
+        self._deploy("bad rollout", self._lab.bad, "stopped")
 
     def rollout_with(self, fault: Callable[[], None]) -> Callable[[], None]:
         """Return what rolls a bundle out, good or bad, while ``fault`` happens."""
 
         def both() -> None:
             path = self.rng.choice((*self._lab.good, self._lab.bad))
-            rollout = threading.Thread(target=self._lab.deploy, args=(path,))
+            rollout = threading.Thread(target=self._lab.hub.deploy, args=(path,))
             rollout.start()
             time.sleep(self.rng.uniform(0.5, 4.0))
             fault()
@@ -130,10 +163,10 @@ class Abuse:
 
         return both
 
-    def _deploy(self, kind: str, path: object, expected: int) -> None:
-        code = self._lab.deploy(path)  # type: ignore[arg-type]
-        if code != expected:
-            self.failures.append(f"{kind} {self.done[kind] + 1}: exit status {code}, expected {expected}")
+    def _deploy(self, kind: str, path: Path, expected: str) -> None:
+        ended = self._lab.hub.deploy(path)
+        if ended != expected:
+            self.failures.append(f"{kind} {self.done[kind] + 1}: {ended}, expected {expected}")
 
     def _readings(self, rng: random.Random) -> None:
         start, sent = time.monotonic(), 0

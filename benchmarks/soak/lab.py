@@ -1,8 +1,10 @@
-"""What is abused: three daemons, a Mosquitto, the hub's ingest and its rollouts, each a process of its own.
+"""What is abused: three daemons, a Mosquitto and a hub on PostgreSQL, each a process of its own.
 
 The daemons keep telemetry until the hub has confirmed it, so that not even a broker that forgets loses any.
-Bundles: ``first`` is configured; ``good-0`` and ``good-1`` are as good and take turns; ``bad`` contradicts
-what its agents see and has to be refused by a canary.
+They learn, send what they learned, and announce themselves to Home Assistant. Bundles: ``first`` is
+configured; ``good-0`` and ``good-1`` are as good and take turns; ``bad`` contradicts what its agents see and
+has to be refused by a canary. The state of one daemon is on a file system of its own, which can be filled
+(as root).
 """
 
 from __future__ import annotations
@@ -10,22 +12,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.soak.hub import Hub
 from edge_agent import Model
 from edge_agent.adapters.control import ask
+from edge_agent.engine.counts.concentrations import Concentrations
 from edge_agent.errors import PlatformError
 from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import bundle, signatures
-from edge_hub.archive import Archive
 from tests.support import fan
 
 DEVICES = ("pi1", "pi2", "pi3")
+FILLED = DEVICES[0]
+STATE_MB = 16
 ROOMS = 50
 FLEET = "soak"
 READY_S = 60.0
@@ -42,6 +49,7 @@ path = "recording"
 [broker]
 host = "127.0.0.1"
 port = {port}
+home_assistant = "homeassistant"
 [hub]
 keys = ["{key}"]
 confirm = true
@@ -51,6 +59,9 @@ bundle = "{bundle}"
 size = {rooms}
 agents = "room-{{index}}"
 rate_hz = 10
+learn = "population"
+learn_every = 600
+learn_send_s = 3600
 [[population.observe]]
 modality = "co2"
 topic = "z/{name}/{{agent}}"
@@ -61,7 +72,6 @@ topic = "z/{name}/{{agent}}/set"
 template = '{{{{"fan": "{{value}}"}}}}'
 safe = "off"
 """
-GATES = ("shadow_seconds=1", "trial_seconds=1", "steps=100", "missed_rate=1")
 
 
 class Lab:
@@ -77,19 +87,19 @@ class Lab:
         self.good = [self._bundle(f"good-{n}", fan.model(preference=1.5 + n)) for n in range(2)]
         self.bad = self._bundle("bad", fan.model(fan.NEVER_BAD))
         self.bad_digest = bundle.read(self.bad).digest
-        self.database = folder / "telemetry.db"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._ingest: subprocess.Popen[bytes] | None = None
+        self.hub = Hub(folder / "hub", self.broker.port, FLEET, self.key)
+        self._mounted = False
 
     def start(self) -> None:
         """Start everything, the hub first: its session is known to the broker before any telemetry comes."""
         self.broker.start()
-        subprocess.run(
-            [*self._hub("ingest", str(self.database)), "--json", "--for", "1"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        self._ingest = subprocess.Popen(self._hub("ingest", str(self.database)), stdout=subprocess.DEVNULL)
+        self.hub.start()
+        state = self.folder / FILLED / "state"
+        state.mkdir(parents=True)
+        if self.can_fill:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STATE_MB}m", "tmpfs", state], check=True)
+            self._mounted = True
         for name in DEVICES:
             self.boot(name)
         for name in DEVICES:
@@ -154,35 +164,31 @@ class Lab:
                 )
             time.sleep(0.1)
 
-    def deploy(self, path: Path) -> int:
-        """Roll a bundle out in two waves; return the hub's exit code."""
-        words = [word for gate in GATES for word in ("--gate", gate)]
-        words += ["--sign", str(self.key), "--state", str(self.folder / "hub"), "--patience", "600", "--json"]
-        command = [*self._hub("deploy", str(path)), "--canary", "10%,100%", *words]
-        with (self.folder / "deploy.log").open("ab") as log:
-            return subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+    @property
+    def can_fill(self) -> bool:
+        """Whether file systems can be mounted."""
+        return os.geteuid() == 0
+
+    def fill(self, seconds: float) -> None:
+        """Leave no room on the state's file system of `FILLED` for a while."""
+        ballast = self.folder / FILLED / "state" / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)) == 4096:
+                pass
+        time.sleep(seconds)
+        ballast.unlink()
 
     def stored(self) -> list[dict[str, Any]]:
         """Return what the hub has stored and misses, an entry an outbox."""
-        archive = Archive(self.database)
-        try:
-            return archive.gaps()
-        finally:
-            archive.close()
+        return [row for name in DEVICES for row in self.hub.stored(name)]
 
     def complete(self, since: float) -> bool:
-        """Whether the hub has telemetry of every device from after ``since`` (Unix time), and all before."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as file:
-            newest = dict(file.execute("SELECT device, max(t) FROM telemetry GROUP BY device"))
-        recent = all(newest.get(name, 0.0) > since for name in DEVICES)
-        return recent and all(row["gaps"] == 0 and row["first"] == 1 for row in self.stored())
-
-    def end_ingest(self) -> None:
-        """End the hub's ingest."""
-        process, self._ingest = self._ingest, None
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+        """Whether the hub has telemetry of every device from after ``since`` (Unix time), and all before, and
+        no alert is open.
+        """
+        recent = all(self.hub.newest(name) > since for name in DEVICES)
+        whole = all(row["gaps"] == 0 and row["first"] == 1 for row in self.stored())
+        return recent and whole and all(alert["status"] == "cleared" for alert in self.hub.alerts())
 
     def end(self) -> dict[str, int]:
         """End the daemons in good order; return their exit codes (-9: did not end in 10 s)."""
@@ -199,18 +205,22 @@ class Lab:
 
     def close(self) -> None:
         """End whatever still runs."""
-        for process in [*self.daemons.values(), *filter(None, [self._ingest])]:
+        for process in self.daemons.values():
             process.kill()
             process.wait()
+        self.hub.close()
         self.broker.kill()
+        if self._mounted:
+            subprocess.run(["umount", "--lazy", self.folder / FILLED / "state"], check=True)
 
-    def _hub(self, *words: str) -> list[str]:
-        broker = ["--broker", f"127.0.0.1:{self.broker.port}", "--fleet", FLEET]
-        return [sys.executable, "-m", "edge_hub.cli", *words, *broker]
-
-    def _bundle(self, name: str, made: Model) -> Path:
+    def _bundle(self, name: str, plain: Model) -> Path:
+        """Write a model that learns."""
         path = self.folder / f"{name}.eab"
-        fan.write(path, made, name, signatures.load_secret(self.key))
+        A, B = (
+            [10 * np.asarray(t) + 0.1 for t in tensors] for tensors in (plain.arrays().A, plain.arrays().B)
+        )
+        learns = replace(plain, learning=Concentrations.of(plain, A, B, [np.ones(2)]).stored())
+        fan.write(path, learns, name, signatures.load_secret(self.key))
         return path
 
 

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
+from benchmarks.soak.hub import Stored
 from benchmarks.soak.watch import INTERVAL_S, Sample, lives
 
+TRACEBACK = "Traceback (most recent call last)"
 WARM_UP_S = 60.0
 LONG_S = 900.0
 PAIRS_OF = 60
@@ -27,6 +29,15 @@ MAX_MISSED_SHARE = 0.001
 SPARE_MISSES = 5  # a run of half a minute has too few ticks for a share
 MAX_DESCRIPTORS = 2
 MAX_WRITTEN_MB_MIN = 2.0
+MAX_HUB_SLOPE_MB_H = 10.0
+MAX_HUB_GROWTH_MB = 10.0
+"""A process of the hub keeps what it looks up of devices and answers, whatever their number here."""
+ROW_BYTES = 250
+"""What PostgreSQL may take for a message besides its payload: the row's own 90 bytes and its entries in two
+indexes, which are half empty at the worst.
+"""
+DAY_BYTES = 100_000
+"""The pages of a day's table, its indexes and TOAST without rows; there are two days at midnight."""
 MB = 1e6
 
 
@@ -96,8 +107,8 @@ def written_per_minute(samples: Sequence[Sample]) -> float:
     return sum(n for n, _ in found) / MB / max(sum(t for _, t in found) / 60, 1e-9)
 
 
-def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
-    """Return the lines about one daemon."""
+def checks_of(name: str, samples: Sequence[Sample], filled: bool) -> list[Check]:
+    """Return the lines about one daemon; ``filled``: its disk was full at times, so writes had to fail."""
     unit, slope, limit = growth(samples)
     ticks, late, excused = missed(samples)
     own = late - excused
@@ -117,7 +128,34 @@ def checks_of(name: str, samples: Sequence[Sample]) -> list[Check]:
             f"{MAX_WRITTEN_MB_MIN:g}",
             disk <= MAX_WRITTEN_MB_MIN,
         ),
-        Check(f"{name}: writes that failed", f"{failures}", "0", failures == 0),
+        Check(f"{name}: writes that failed", f"{failures}", *(() if filled else ("0", failures == 0))),
+    ]
+
+
+def hub_checks(
+    samples: Mapping[str, Sequence[Sample]], stored: Stored, alerts: Sequence[Mapping[str, Any]], log: str
+) -> list[Check]:
+    """Return the lines about the hub: memory, what its database took, alerts raised and cleared."""
+    out = []
+    for name, own in samples.items():
+        unit, slope, _ = growth(own)
+        limit = MAX_HUB_GROWTH_MB if unit == "MB" else MAX_HUB_SLOPE_MB_H
+        what = f"{name}: growth of resident memory"
+        out.append(Check(what, f"{slope:+.2f} {unit}", f"{limit:g}", slope <= limit))
+        out.append(Check(f"{name}: resident, last", f"{own[-1].rss / MB:.1f} MB"))
+    plan = stored.payload + ROW_BYTES * stored.messages + 2 * DAY_BYTES
+    still_open = [alert for alert in alerts if alert["status"] != "cleared"]
+    return [
+        *out,
+        Check(
+            "hub: the telemetry's tables",
+            f"{stored.size / MB:.2f} MB for {stored.messages:,} messages",
+            f"{plan / MB:.2f} MB",
+            stored.size <= plan,
+        ),
+        Check("hub: alerts raised", f"{len(alerts)}", "> 0", bool(alerts)),
+        Check("hub: alerts that did not clear", f"{len(still_open)}", "0", not still_open),
+        Check("hub: tracebacks in its log", f"{log.count(TRACEBACK)}", "0", TRACEBACK not in log),
     ]
 
 

@@ -1,4 +1,5 @@
-"""What the daemons cost while they are abused: a sample a second and daemon, from /proc and its own status.
+"""What they cost while they are abused: a sample a second and daemon, from /proc and its own status, and of
+the hub's processes from /proc alone.
 
 A process that was killed begins a new *life*: its counters start anew, so everything is reckoned life by
 life. When a sample comes late the machine stood still for everybody (or was busy with something else), and
@@ -45,11 +46,12 @@ class Sample:
 
 
 class Watch(threading.Thread):
-    """Samples until `stop`; ``samples`` holds them by device."""
+    """Samples until `stop`; ``samples`` holds them by device, ``hub`` by process of the hub."""
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(daemon=True)
         self.samples: dict[str, list[Sample]] = {name: [] for name in DEVICES}
+        self.hub: dict[str, list[Sample]] = {name: [] for name in lab.hub.processes}
         self.late_s = 0.0
         self._lab = lab
         self._over = threading.Event()
@@ -65,6 +67,10 @@ class Watch(threading.Thread):
                 sample = self._sample(name, late or was_late)  # what was missed is counted a moment later
                 if sample is not None:
                     self.samples[name].append(sample)
+            for name, process in self._lab.hub.processes.items():
+                sample = self._of_process(process.pid, late or was_late, {})
+                if sample is not None:
+                    self.hub[name].append(sample)
             was_late = late
             due = max(due + INTERVAL_S, time.monotonic() + INTERVAL_S / 2)
 
@@ -76,9 +82,11 @@ class Watch(threading.Thread):
     def _sample(self, name: str, late: bool) -> Sample | None:
         process = self._lab.daemons[name]
         status = self._lab.status(name)
-        if status is None:
-            return None
-        about = Path(f"/proc/{process.pid}")
+        return None if status is None else self._of_process(process.pid, late, status)
+
+    @staticmethod
+    def _of_process(pid: int, late: bool, status: dict[str, Any]) -> Sample | None:
+        about = Path(f"/proc/{pid}")
         try:
             rss = int((about / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
             descriptors = tuple(sorted(_target(entry) for entry in (about / "fd").iterdir()))
@@ -86,7 +94,7 @@ class Watch(threading.Thread):
         except (FileNotFoundError, ProcessLookupError):  # it was killed meanwhile
             return None
         written = int(io.split("\nwrite_bytes: ")[1].split("\n")[0])
-        return Sample(time.monotonic(), process.pid, rss, descriptors, written, late, status)
+        return Sample(time.monotonic(), pid, rss, descriptors, written, late, status)
 
 
 def _target(entry: Path) -> str:

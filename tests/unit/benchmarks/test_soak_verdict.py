@@ -1,8 +1,10 @@
 """The soak test's verdict on leaks, losses and missed deadlines."""
 
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.soak import verdict
+from benchmarks.soak.hub import Stored
 from benchmarks.soak.watch import Sample, curve, lives
 
 MB = 1_000_000
@@ -56,7 +58,9 @@ def test_what_was_missed_while_the_machine_stood_still_is_told_apart() -> None:
 def test_one_deadline_in_a_thousand_may_be_missed() -> None:
     def held(missed: int) -> bool | None:
         found = [sample(t, missed=missed if t > 5 else 0) for t in range(1001)]
-        (check,) = (line for line in verdict.checks_of("a", found) if line.what == "a: deadlines missed")
+        (check,) = (
+            line for line in verdict.checks_of("a", found, False) if line.what == "a: deadlines missed"
+        )
         return check.holds
 
     assert held(10)
@@ -78,14 +82,16 @@ def test_descriptors_count_while_online_only() -> None:
 def test_descriptors_that_stay_open_are_named() -> None:
     leak = [sample(t, descriptors=("socket",) * 12 + ("/a.eab",) * (t // 10)) for t in range(80)]
     assert verdict.descriptors(leak) == (1, ["/a.eab"])
-    (line,) = (c for c in verdict.checks_of("a", leak[:40] + leak[-1:] * 40) if "descriptors" in c.what)
+    (line,) = (
+        c for c in verdict.checks_of("a", leak[:40] + leak[-1:] * 40, False) if "descriptors" in c.what
+    )
     assert (line.found, line.holds) == ("+4: /a.eab, /a.eab, /a.eab, /a.eab", False)
 
 
 def test_what_a_trial_keeps_open_is_no_leak() -> None:
     tried = [sample(t, descriptors=("socket",) * (15 if 20 <= t < 50 else 12)) for t in range(100)]
     assert verdict.descriptors(tried) == (-3, [])
-    (line,) = (c for c in verdict.checks_of("a", tried[10:30]) if "descriptors" in c.what)
+    (line,) = (c for c in verdict.checks_of("a", tried[10:30], False) if "descriptors" in c.what)
     assert (line.found, line.holds) == ("no life of 60 s", None), "it ends while a bundle is tried"
 
 
@@ -112,3 +118,33 @@ def test_the_curve_of_a_daemon_breaks_where_it_was_killed() -> None:
     killed = [sample(60 + t, pid=1 + t // 30) for t in range(60)]
     assert [len(piece) for piece in curve(killed, 60.0)] == [3, 3]
     assert curve(killed, 60.0)[1][0] == (0.5, 45.0)
+
+
+def test_the_hub_is_judged_by_memory_tables_alerts_and_its_log() -> None:
+    def broken(
+        rss: int = 80 * MB, size: int = 600_000, alerts: tuple[str, ...] = ("cleared",), log: str = ""
+    ) -> list[str]:
+        samples = [sample(t, rss=80 * MB + (rss - 80 * MB) * t // 100) for t in range(100)]
+        stored = Stored(messages=1000, payload=200_000, size=size)
+        found = verdict.hub_checks(
+            {"worker": samples}, stored, [{"status": status} for status in alerts], log
+        )
+        return [check.what for check in found if check.holds is False]
+
+    assert broken() == []
+    assert broken(rss=120 * MB) == ["worker: growth of resident memory"]
+    assert broken(size=660_000) == ["hub: the telemetry's tables"]
+    assert broken(alerts=()) == ["hub: alerts raised"]
+    assert broken(alerts=("cleared", "open")) == ["hub: alerts that did not clear"]
+    assert broken(log="Traceback (most recent call last):\n") == ["hub: tracebacks in its log"]
+
+
+def test_writes_may_fail_on_a_disk_that_was_full() -> None:
+    status = sample(0).status | {"checkpoint": {"failed": 3}}
+    found = [replace(sample(t), status=status) for t in range(10)]
+
+    def holds(filled: bool) -> bool | None:
+        (line,) = (c for c in verdict.checks_of("a", found, filled) if c.what == "a: writes that failed")
+        return line.holds
+
+    assert (holds(False), holds(True)) == (False, None)
