@@ -5,7 +5,7 @@ once in ``build``. `release_probe` measures one build in a fresh process; a pair
 one after the other. Of six pairs the least ratio is the lower end of a 97 % interval for their median
 (1 - 2 / 2**6), so a figure is a regression if six pairs are all above `1 + TOLERANCE`; the first pair that
 is not ends the measurement of a figure that holds. What is measured takes seconds; ``make bench-check``
-compares everything else.
+compares everything else, and the tests compare decisions (``tests/golden``).
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def main() -> int:
             for case in CASES:
                 shutil.copy(MODELS / f"{case}.npz", folder)
             ratios = compare(release, folder)
-    except PlatformError as error:
+    except (PlatformError, subprocess.CalledProcessError) as error:
         print(f"benchmarks.gate: {error}", file=sys.stderr)
         return 1
     lost = worse(ratios)

@@ -93,10 +93,11 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         Check("tracebacks in the logs", str(logs), "0", logs == 0),
         Check(
             "ended on SIGTERM with status 0",
-            f"{list(codes.values()).count(0)}",
+            ", ".join(f"{name}: {code}" for name, code in codes.items() if code) or f"{len(codes)}",
             f"{len(codes)}",
             not any(codes.values()),
         ),
+        Check("hub: processes that ended by themselves, started again", f"{lab.hub.started_again}"),
         Check("the machine stood still, in all", f"{watch.late_s:.1f} s"),
     ]
     return checks, {name: curve(watch.samples[name], start) for name in DEVICES}

@@ -73,6 +73,7 @@ class Abuse:
     def do(self, kind: str) -> None:
         """Do one, and wait until all daemons are online again."""
         (self.kinds | self.mixed)[kind]()
+        self._lab.hub.start_again()
         for name in DEVICES:
             self._lab.wait_online(name)
         self.done[kind] += 1

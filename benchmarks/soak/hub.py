@@ -47,6 +47,8 @@ class Hub:
     def __init__(self, folder: Path, broker: int, fleet: str, key: Path) -> None:
         folder.mkdir()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.started_again = 0
+        """Processes that had ended by themselves."""
         self._fleet = fleet
         self._log = folder / "log"
         self._server = PostgreSQL()
@@ -86,6 +88,13 @@ class Hub:
         """Kill a process: nothing said, nothing stored that was not."""
         self.processes[name].kill()
         self.processes[name].wait()
+
+    def start_again(self) -> None:
+        """Start whatever ended by itself, as its unit does: at its start a process needs the database."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                self.started_again += 1
+                self.boot(name)
 
     def restart_database(self, pause_s: float) -> None:
         """Take PostgreSQL away for some seconds."""

@@ -36,8 +36,8 @@ ROW_BYTES = 250
 """What PostgreSQL may take for a message besides its payload: the row's own 90 bytes and its entries in two
 indexes, which are half empty at the worst.
 """
-DAY_BYTES = 100_000
-"""The pages of a day's table, its indexes and TOAST without rows; there are two days at midnight."""
+EMPTY_BYTES = 450_000
+"""The tables of three days without rows: pages of indexes, TOAST and free-space maps."""
 MB = 1e6
 
 
@@ -143,7 +143,7 @@ def hub_checks(
         what = f"{name}: growth of resident memory"
         out.append(Check(what, f"{slope:+.2f} {unit}", f"{limit:g}", slope <= limit))
         out.append(Check(f"{name}: resident, last", f"{own[-1].rss / MB:.1f} MB"))
-    plan = stored.payload + ROW_BYTES * stored.messages + 2 * DAY_BYTES
+    plan = stored.payload + ROW_BYTES * stored.messages + EMPTY_BYTES
     still_open = [alert for alert in alerts if alert["status"] != "cleared"]
     return [
         *out,
