@@ -9,8 +9,8 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 unexport PYTHONDONTWRITEBYTECODE
 
 # Programs that build for ARM64 and run what was built, and those that boot a board.
-ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static mmdebstrap cpio
-BOARD_TOOLS := $(ARM64_TOOLS) qemu-system-aarch64 depmod zstd
+ARM64_TOOLS := aarch64-linux-gnu-gcc qemu-aarch64-static cpio
+BOARD_TOOLS := $(ARM64_TOOLS) mmdebstrap qemu-system-aarch64 depmod zstd
 
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(MAKEFILE_LIST))
 
@@ -216,7 +216,7 @@ test-trixie: setup ## build and test on Debian 13 with gcc 14 and Python 3.13, w
 
 test-debs: setup ## build and test the packages of Debian 12 and 13 for this machine, each in a root of its release
 	@tools/ensure_system.sh mmdebstrap unshare
-	EDGE_AGENT_RELEASES="bookworm trixie" .venv/bin/pytest tests/packages/test_debs.py
+	EDGE_AGENT_RELEASES="bookworm trixie" .venv/bin/pytest tests/packages/debs.py
 
 faults-link: setup ## run the long fault tests of the link: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
 	@tools/ensure_system.sh mosquitto ip

@@ -2,8 +2,7 @@
 
 A board is a CPU model with a release of Debian. One boot a board; a test is one of the checks that ran there
 (``board_checks``). ``EDGE_AGENT_BOARDS`` names the boards, ``make test-arm64`` passes them on. ``make test``
-boots none: it has the kernels under emulation (``tests/native``) and a package in a root of its release
-(``tests/packages``).
+boots none: it has the kernels under emulation (``tests/native``).
 """
 
 import json

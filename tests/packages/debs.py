@@ -1,8 +1,8 @@
 """The Debian packages of each release install only on that release, run there, and are removed completely.
 
 The packages are those of ``make deb`` in all but the architecture: amd64 here, so that they run on this
-machine. ``EDGE_AGENT_RELEASES`` names the releases (``make test-debs``: both); otherwise it is Debian 13.
-What was built is kept in
+machine. ``make test-debs`` runs this, for both releases or those that ``EDGE_AGENT_RELEASES`` names; ``make
+test`` has the wheels (``test_wheels``). What was built is kept in
 ``build/debs-*`` under the digest of all that goes into it.
 """
 
@@ -23,7 +23,7 @@ from tests.support import fan
 
 ROOTS = ROOT / "build" / "roots"
 SUFFIXES = {"bookworm": "+deb12", "trixie": "+deb13"}
-RELEASES = os.environ.get("EDGE_AGENT_RELEASES", "trixie").split()
+RELEASES = os.environ.get("EDGE_AGENT_RELEASES", "bookworm trixie").split()
 DEBS = ROOT / "build" / f"debs-{'-'.join(RELEASES)}"
 CONFIG = """
 [device]
