@@ -17,6 +17,7 @@ from benchmarks import machine, report
 from benchmarks.plots import Curves
 from benchmarks.soak import verdict
 from benchmarks.soak.abuse import Abuse
+from benchmarks.soak.hub import end
 from benchmarks.soak.lab import DEVICES, Lab
 from benchmarks.soak.verdict import TRACEBACK, Check
 from benchmarks.soak.watch import Watch, curve
@@ -58,8 +59,8 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         settled, stored, alerts = time.monotonic() - over, lab.stored(), lab.hub.alerts()
         watch.stop()
         statuses = {name: _status(lab, name) for name in DEVICES}
-        codes = lab.end()
-        telemetry, codes = lab.hub.telemetry(), codes | lab.hub.end()
+        codes = end(lab.daemons, 10.0)
+        telemetry, codes = lab.hub.telemetry(), codes | end(lab.hub.processes, 30.0)
         log = lab.hub.log()
     finally:
         lab.close()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,20 @@ class Stored(NamedTuple):
     messages: int
     payload: int
     size: int
+
+
+def end(processes: Mapping[str, subprocess.Popen[bytes]], seconds: float) -> dict[str, int]:
+    """End processes in good order; return their exit codes (-9: did not end in time)."""
+    for process in processes.values():
+        process.terminate()
+    codes = {}
+    for name, process in processes.items():
+        try:
+            codes[name] = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            codes[name] = process.wait()
+    return codes
 
 
 class Hub:
@@ -173,19 +187,6 @@ class Hub:
                 int(sql.one(connection, "SELECT coalesce(sum(length(body)), 0) FROM telemetry")),
                 int(sql.one(connection, size)),
             )
-
-    def end(self) -> dict[str, int]:
-        """End the processes in good order; return their exit codes (-9: did not end in 30 s)."""
-        for process in self.processes.values():
-            process.terminate()
-        codes = {}
-        for name, process in self.processes.items():
-            try:
-                codes[name] = process.wait(30.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[name] = process.wait()
-        return codes
 
     def close(self) -> None:
         """End whatever still runs, and delete the database."""

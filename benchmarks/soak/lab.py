@@ -190,19 +190,6 @@ class Lab:
         whole = all(row["gaps"] == 0 and row["first"] == 1 for row in self.stored())
         return recent and whole and all(alert["status"] == "cleared" for alert in self.hub.alerts())
 
-    def end(self) -> dict[str, int]:
-        """End the daemons in good order; return their exit codes (-9: did not end in 10 s)."""
-        for process in self.daemons.values():
-            process.send_signal(signal.SIGTERM)
-        codes = {}
-        for name, process in self.daemons.items():
-            try:
-                codes[name] = process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[name] = process.wait()
-        return codes
-
     def close(self) -> None:
         """End whatever still runs."""
         for process in self.daemons.values():

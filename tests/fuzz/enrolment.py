@@ -13,7 +13,6 @@ import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,9 +20,8 @@ from edge_agent.adapters import hub_enrolment
 from edge_agent.commands import enrol
 from edge_agent.wire import signatures
 from edge_hub import enrolment
-from tests.fuzz.files import light
+from tests.fuzz.files import light_bundle
 from tests.fuzz.rest import request
-from tests.support import fan
 
 URL, CODE = "https://hub", "A" * 16
 START = """
@@ -51,14 +49,6 @@ def decode(data: bytes) -> None:
             enrol.run(given)
 
 
-@lru_cache
-def _bundle() -> str:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "first.eab"
-        fan.write(path, light(), "first", signatures.generate("release"))
-        return base64.b64encode(path.read_bytes()).decode()
-
-
 def _answer(**more: object) -> bytes:
     found: dict[str, object] = {
         "fleet": "f",
@@ -73,7 +63,7 @@ def _answer(**more: object) -> bytes:
         "release_keys": [],
         "release_threshold": 1,
         "start": START,
-        "bundles": {"first.eab": _bundle()},
+        "bundles": {"first.eab": base64.b64encode(light_bundle()).decode()},
     }
     return b"a" + json.dumps(found | more).encode()
 

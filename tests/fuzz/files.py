@@ -1,4 +1,4 @@
-"""Inputs as files, and the model of states and recordings."""
+"""Inputs as files, the model of states and recordings, and its bundle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent import Model
+from edge_agent.wire import signatures
+from tests.support import fan
 
 SHM = Path("/dev/shm")
 ROOT = Path(__file__).parents[2]
@@ -36,3 +38,12 @@ def light() -> Model:
         policy_len=2,
         name="light",
     )
+
+
+@cache
+def light_bundle() -> bytes:
+    """Return its bundle, signed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "light.eab"
+        fan.write(path, light(), "light", signatures.generate("release"))
+        return path.read_bytes()

@@ -11,7 +11,6 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate
 from edge_hub.domain import secrets
 from edge_hub.enrolment import Enrolment
-from tests.fuzz.files import light
+from tests.fuzz.files import light_bundle
 from tests.hub.test_rest import Sender, fill
-from tests.support import fan
 
 DEVICE = "/devices/home/d000/labels"
 ROUTES = (
@@ -141,14 +139,6 @@ def request() -> str:
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-@lru_cache
-def _bundle() -> bytes:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "first.eab"
-        fan.write(path, light(), "first", signatures.generate("release"))
-        return path.read_bytes()
-
-
 def _input(path: str, body: bytes) -> bytes:
     return bytes([[route for _, route in ROUTES].index(path)]) + body
 
@@ -185,7 +175,7 @@ def seeds() -> Iterator[bytes]:
     }
     for path, body in bodies.items():
         yield _input(path, json.dumps(body).encode())
-    yield _input("/bundles", _bundle())
+    yield _input("/bundles", light_bundle())
     for _, path in ROUTES:
         yield _input(path, b"[" * 20_000)
     nested = b"[" * 900 + b"]" * 900
