@@ -107,6 +107,10 @@ def save(secret: SecretKey, path: Path) -> Path:
 def check_private(path: Path) -> None:
     """Refuse a file with a secret in it that others than its owner may read or write.
 
+    The systemd of Debian 13 lets a service's user read a credential by an access list, whose mask stands in
+    the place of the group's bits (0440). No one else gets into the folder, ``$CREDENTIALS_DIRECTORY``
+    (systemd.exec(5)), so a file in it may have them.
+
     Raises
     ------
     ConfigError
@@ -116,7 +120,8 @@ def check_private(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    passed = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    if mode & (stat.S_IRWXO | (stat.S_IWGRP if passed else stat.S_IRWXG)):
         raise ConfigError(f"{path}: mode is {stat.S_IMODE(mode):04o}, expected 0600 for a secret")
 
 

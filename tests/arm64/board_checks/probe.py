@@ -84,9 +84,16 @@ def network() -> None:
 
 
 def credential() -> None:
+    from edge_agent.errors import ConfigError
+    from edge_agent.wire.signatures import check_private
+
     path = Path("/run/credentials/edge-agent-probe.service/secret_broker")
-    if path.read_text() != "swordfish\n" or path.stat().st_mode & 0o077:
-        raise OSError(errno.EINVAL, oct(path.stat().st_mode))
+    try:
+        check_private(path)  # as the daemon does before it reads a password
+    except ConfigError as error:
+        raise OSError(errno.EINVAL, str(error)) from error
+    if path.read_text() != "swordfish\n":
+        raise OSError(errno.EINVAL, "another secret")
 
 
 def litert() -> None:

@@ -46,3 +46,21 @@ def test_malformed_key_files_are_one_line(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"k\.pub"):
         signatures.load_public(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "inside", "private"),
+    [(0o440, True, True), (0o440, False, False), (0o444, True, False), (0o460, True, False)],
+)
+def test_what_systemd_passes_may_be_readable_by_its_access_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, inside: bool, private: bool
+) -> None:
+    path = tmp_path / "secret_broker"
+    path.write_text("swordfish")
+    path.chmod(mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path if inside else tmp_path / "other"))
+    if private:
+        signatures.check_private(path)
+    else:
+        with pytest.raises(ConfigError, match="expected 0600 for a secret"):
+            signatures.check_private(path)
