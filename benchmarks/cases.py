@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from benchmarks.figures import Figure, arguments, show
+from edge_agent.errors import EdgeAgentError
 
 
 def run(
@@ -36,7 +37,11 @@ def run(
     options = parser.parse_args()
     length = () if seconds is None else (options.seconds,)
     if options.case:
-        show(cases[options.case](*length), options.json)
+        try:
+            show(cases[options.case](*length), options.json)
+        except EdgeAgentError as error:
+            print(f"{module} {options.case}: {error}", file=sys.stderr)
+            return 1
         return 0
     extra = () if seconds is None else ("--seconds", f"{options.seconds:g}")
     for case in cases:
