@@ -13,7 +13,7 @@ from edge_agent.errors import PeerError
 from edge_agent.wire.topics import check_name
 
 OWN_TABLES = ("device", "broker", "hub")
-"""Sections of a configuration that the board writes itself."""
+"""Sections of a device's configuration that enrolment writes itself; no start of a hub has them."""
 _TEXTS = ("fleet", "device", "host", "ca", "certificate", "username", "password", "start")
 _LISTS = ("keys", "release_keys")
 _BUNDLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.eab")

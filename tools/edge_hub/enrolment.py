@@ -29,6 +29,7 @@ from typing import Any
 
 from edge_agent.errors import ConfigError, PeerError
 from edge_agent.wire import broker_login
+from edge_agent.wire.enrolment_answer import OWN_TABLES
 from edge_agent.wire.signatures import check_private
 
 _TEXTS = ("host", "ca", "issuer", "issuer_key", "username", "password_file")
@@ -37,8 +38,6 @@ MAX_DAYS = 3650
 MAX_BUNDLE = 16 * 1024 * 1024
 CLOCK_S = 86_400.0
 """A certificate begins so much earlier: a board without a clock may be behind."""
-OWN_TABLES = ("device", "broker", "hub")
-"""Tables of a device's configuration that enrolment writes itself."""
 
 
 @dataclass(frozen=True, slots=True)
