@@ -139,6 +139,12 @@ def test_the_hub_is_judged_by_memory_tables_alerts_and_its_log() -> None:
     assert broken(log="Traceback (most recent call last):\n") == ["hub: tracebacks in its log"]
 
 
+def test_a_process_of_the_hub_that_lived_for_seconds_is_not_judged_by_what_it_loads() -> None:
+    loads = [sample(t, rss=(50 + min(t, 20)) * MB) for t in range(30)]
+    line = verdict.hub_checks({"worker": loads}, Stored(1, 1, 1), [{"status": "cleared"}], "")[0]
+    assert (line.found, line.holds) == ("no life of 60 s", None)
+
+
 def test_writes_may_fail_on_a_disk_that_was_full() -> None:
     status = sample(0).status | {"checkpoint": {"failed": 3}}
     found = [replace(sample(t), status=status) for t in range(10)]
