@@ -15,6 +15,8 @@ from pathlib import Path
 from edge_agent.adapters import board_sensors
 from edge_agent.adapters.login import Login
 from edge_agent.adapters.process import user_name
+from edge_agent.errors import ConfigError
+from edge_agent.wire.signatures import check_private
 
 FREE_BYTES = 64 * 1024 * 1024
 FREE_SHARE = 0.05
@@ -143,5 +145,9 @@ def secrets(paths: Sequence[Path]) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(str(path), False, str(error.strerror), "name the right file, or make it readable")
             continue
-        good = not mode & (stat.S_IRWXG | stat.S_IRWXO)
+        try:
+            check_private(path)
+            good = True
+        except ConfigError:
+            good = False
         yield Finding(str(path), good, f"mode {mode:04o}", f"chmod 600 {path}")

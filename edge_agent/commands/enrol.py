@@ -27,9 +27,10 @@ from edge_agent.commands.output import add_output_options, print_json, print_tab
 from edge_agent.commands.provision import CONFIG
 from edge_agent.errors import ConfigError, PeerError, PlatformError
 from edge_agent.wire import enrolment_answer
+from edge_agent.wire.signatures import CREDENTIALS
 from edge_agent.wire.topics import check_name
 
-PASSED = Path("/run/credentials/edge-agent.service")
+PASSED = CREDENTIALS / "edge-agent.service"
 OWN_TABLES = ("broker", "hub", "population")
 
 

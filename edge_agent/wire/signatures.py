@@ -20,6 +20,8 @@ from edge_agent.errors import ConfigError
 
 SIGNATURE_BYTES = 64
 PUBLIC_KEY_BYTES = 32
+CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts what it passes to units, a folder a unit."""
 _SECRET = "edge-agent-secret-key"  # noqa: S105 - the file's first word, not a key
 _PUBLIC = "edge-agent-public-key"
 
@@ -108,7 +110,7 @@ def check_private(path: Path) -> None:
     """Refuse a file with a secret in it that others than its owner may read or write.
 
     The systemd of Debian 13 lets a service's user read a credential by an access list, whose mask stands in
-    the place of the group's bits (0440). No one else gets into the folder, ``$CREDENTIALS_DIRECTORY``
+    the place of the group's bits (0440). No one else gets into the folder ``/run/credentials/UNIT``
     (systemd.exec(5)), so a file in it may have them.
 
     Raises
@@ -120,7 +122,7 @@ def check_private(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    passed = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    passed = path.parent.parent == CREDENTIALS
     if mode & (stat.S_IRWXO | (stat.S_IWGRP if passed else stat.S_IRWXG)):
         raise ConfigError(f"{path}: mode is {stat.S_IMODE(mode):04o}, expected 0600 for a secret")
 

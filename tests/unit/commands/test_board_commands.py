@@ -16,6 +16,7 @@ from edge_agent.adapters import doctor_checks
 from edge_agent.cli import main
 from edge_agent.commands import metrics, status, support_bundle
 from edge_agent.commands.bench import grid_world
+from edge_agent.wire import signatures
 
 CONFIG = """
 [device]
@@ -110,6 +111,17 @@ def test_the_findings_of_a_board_that_is_well(tmp_path: Path) -> None:
     assert not doctor_checks.clock(5).good
     (tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("50000")
     assert not all(f.good for f in doctor_checks.board(tmp_path) if f.what != "clock")
+
+
+def test_doctor_reports_secrets_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, own, missing = tmp_path / "edge-agent.service" / "passed", tmp_path / "own", tmp_path / "missing"
+    passed.parent.mkdir()
+    for path in (passed, own):
+        path.write_text("swordfish")
+        path.chmod(0o440)
+    monkeypatch.setattr(signatures, "CREDENTIALS", tmp_path)
+    found = [(f.good, f.found) for f in doctor_checks.secrets([passed, own, missing])]
+    assert found == [(True, "mode 0440"), (False, "mode 0440"), (False, "No such file or directory")]
 
 
 def test_a_support_bundle_holds_what_helps_and_no_secret(

@@ -55,10 +55,12 @@ def test_malformed_key_files_are_one_line(tmp_path: Path, text: str) -> None:
 def test_what_systemd_passes_may_be_readable_by_its_access_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, inside: bool, private: bool
 ) -> None:
-    path = tmp_path / "secret_broker"
+    path = tmp_path / "edge-agent.service" / "secret_broker"
+    path.parent.mkdir()
     path.write_text("swordfish")
     path.chmod(mode)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path if inside else tmp_path / "other"))
+    if inside:
+        monkeypatch.setattr(signatures, "CREDENTIALS", tmp_path)
     if private:
         signatures.check_private(path)
     else:
