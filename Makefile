@@ -284,10 +284,13 @@ coverage: setup ## measure branch coverage of the tests and their processes, wri
 	$(PY) -m benchmarks.coverage_table build/coverage/report.json; exit $$status
 
 # In order of risk; ONLY="edge_agent.protocol.twin*" selects other modules. mutmut keeps its progress in mutants/.
-MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox lanes \
-	unconfirmed session rollout hub_client peers.bayes_fusion peers.roster)
+MUTATED := edge_agent.engine.quantize* edge_agent.memory* $(patsubst %,edge_agent.protocol.%*,outbox outbox_store lanes \
+	unconfirmed session twin command_guard telemetry transfer rollout hub_client peers) \
+	$(patsubst %,edge_agent.runtime.%*,scheduler population.group) \
+	$(patsubst %,edge_hub.%*,rollout device_selector domain.alert_states domain.alert_rules domain.increment_sums \
+	domain.learning)
 
-mutation: setup ## run mutation tests of quantization, memory and protocol, written to benchmarks/results/mutation.json
+mutation: setup ## run mutation tests of quantization, memory, protocol and hub, written to benchmarks/results/mutation.json
 	@$(PY) -c 'import mutmut' 2>/dev/null || $(PIP) install -c constraints.txt mutmut
 	-HYPOTHESIS_PROFILE=mutation $(PY) -m tests.mutation run --max-children 2 $(or $(ONLY),$(MUTATED))
 	@$(PY) -m benchmarks.mutation_table mutants
