@@ -144,9 +144,9 @@ build/peers/.stamp: setup
 	@[ -e $@ ] || build/peers/bin/python -m pip --disable-pip-version-check -q install inferactively-pymdp==1.0.4
 	@touch $@
 
-release: setup ## check, build and tag release VERSION=x.y.z, files in dist/release-VERSION (DRY_RUN=1: only check)
+release: setup ## check, build and tag release VERSION=x.y.z, files in dist/release-VERSION (KEY=FILE: sign; DRY_RUN=1: only check)
 	@[ -n "$(VERSION)" ] || { echo "VERSION: found nothing, expected make release VERSION=x.y.z" >&2; exit 2; }
-	$(PY) tools/dev/release.py $(VERSION) $(if $(DRY_RUN),--dry-run)
+	$(PY) tools/dev/release.py $(VERSION) $(if $(KEY),--key $(KEY)) $(if $(DRY_RUN),--dry-run)
 
 hooks: setup ## install a hook that runs the programs of make lint before each commit
 	.venv/bin/pre-commit install
@@ -178,6 +178,14 @@ hub-wheelhouse: wheels ## collect the wheels that deploy/hub/Dockerfile installs
 hub-image: hub-wheelhouse ## build the hub's container image dist/edge-hub_ARCH.tar with buildah
 	@tools/ensure_system.sh buildah mmdebstrap
 	tools/packaging/image/build.sh hub
+
+sbom: wheels build/sbom/.stamp ## write what each distribution consists of, dist/NAME-VERSION.cdx.json (CycloneDX)
+	tools/packaging/sbom/build.sh
+
+build/sbom/.stamp:
+	@[ -x build/sbom/bin/python ] || python3 -m venv build/sbom
+	build/sbom/bin/python -m pip --disable-pip-version-check -q install cyclonedx-bom==7.5.0
+	@touch $@
 
 SCALE_OUT := haproxy initdb mosquitto openssl pgbouncer prometheus prometheus-alertmanager promtool redis-server
 

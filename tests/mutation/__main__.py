@@ -11,7 +11,9 @@ the clock, which mutmut heeds too, every mutant is one while the machine has bet
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path("mutants/tools").absolute()))
+PACKAGES = Path("mutants/tools").absolute()
+PACKAGES.mkdir(parents=True, exist_ok=True)  # the finder looks once whether there is such a folder
+sys.path.insert(0, str(PACKAGES))
 sys.meta_path.sort(key=lambda finder: finder.__class__.__module__.startswith("_editable"))
 
 from mutmut.__main__ import cli  # noqa: E402 - it reads its configuration when it is imported

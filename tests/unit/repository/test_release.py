@@ -28,8 +28,10 @@ CHANGELOG = """# Changelog
 - The first.
 """
 MAKE = """#!/bin/sh
-[ "$1" = deb ] || exit 2
+[ "$*" = "deb image hub-image sbom" ] || exit 2
 mkdir -p dist
+echo image >dist/edge-agent_arm64.tar
+echo parts >dist/edge_agent-0.2.0.cdx.json
 echo wheel >dist/edge_agent-0.2.0-cp311-abi3-manylinux_2_17_aarch64.whl
 echo package >dist/edge-agent_0.2.0+deb13_arm64.deb
 """
@@ -89,13 +91,33 @@ def test_a_release_has_checksums_notes_and_a_tag(repository: Path) -> None:
         "edge_agent-0.2.0-cp311-abi3-manylinux_2_17_aarch64.whl",
         "edge-agent_0.2.0+deb13_arm64.deb",
     )
-    assert names == {wheel, package, "SHA256SUMS", "NOTES.md"}
+    others = {"edge-agent_arm64.tar", "edge_agent-0.2.0.cdx.json"}
+    assert names == {wheel, package, *others, "SHA256SUMS", "NOTES.md"}
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    assert checked.stdout.count(": OK") == 2
+    assert checked.stdout.count(": OK") == 4
     assert (folder / "NOTES.md").read_text() == "- Something new.\n- Something mended.\n"
     assert git(repository, "rev-parse", "v0.2.0^{commit}") == git(repository, "rev-parse", "HEAD")
     assert git(repository, "cat-file", "-t", "v0.2.0") == "tag\n"
+
+
+def test_a_key_signs_the_checksums_as_openssh_verifies_them(repository: Path, tmp_path: Path) -> None:
+    key, signers = tmp_path / "key", tmp_path / "signers"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    signers.write_text(f"releases {(tmp_path / 'key.pub').read_text()}")
+    done = release(repository, "0.2.0", "--key", str(key))
+    assert done.returncode == 0, done.stderr
+    sums = repository / "dist" / "release-0.2.0" / "SHA256SUMS"
+    verify = ["ssh-keygen", "-Y", "verify", "-f", signers, "-I", "releases", "-n", "file"]
+    verify += ["-s", sums.with_name("SHA256SUMS.sig")]
+    assert subprocess.run(verify, input=sums.read_bytes(), capture_output=True, check=False).returncode == 0
+    assert subprocess.run(verify, input=b"other", capture_output=True, check=False).returncode == 255
+
+
+def test_a_key_that_is_missing_is_named_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+    done = release(repository, "0.2.0", "--key", str(tmp_path / "key"))
+    assert done.stderr == f"{tmp_path / 'key'}: found no file, expected a secret key made by ssh-keygen\n"
+    assert not (repository / "dist").exists()
 
 
 @pytest.mark.parametrize(
