@@ -58,6 +58,46 @@ def test_a_clock_that_was_set_back_begins_the_times_anew() -> None:
     ]
 
 
+def test_a_state_says_when_it_began_when_the_device_fired_and_by_which_measure() -> None:
+    history = [
+        (81.0, 0),
+        (90.0, 30),
+        (75.0, 40),
+        (81.0, 50),
+        (70.0, 60),
+        (60.0, 120),
+        (85.0, 130),
+        (79.0, 140),
+    ]
+    expected = [
+        DeviceState("pending", T, 0.0, 81.0),
+        DeviceState("firing", T + 30, T + 30, 90.0),
+        DeviceState("clearing", T + 40, T + 30, 75.0),
+        DeviceState("firing", T + 50, T + 30, 81.0),
+        DeviceState("clearing", T + 60, T + 30, 70.0),
+        DeviceState("ok", T + 120, 0.0, 60.0),
+        DeviceState("pending", T + 130, 0.0, 85.0),
+        DeviceState("ok", T + 140, 0.0, 79.0),
+    ]
+    member = DeviceState()
+    for (value, after), wanted in zip(history, expected, strict=True):
+        member = alert_states.observe(HOT, member, value, T + after)
+        assert member == wanted
+
+
+def test_times_of_less_than_a_second_are_kept() -> None:
+    rule = Rule("hot", "health/temperature", 80.0, for_s=1.0, recover_s=1.0)
+    history = [(0.0, 81.0), (0.5, 81.0), (0.5, 81.0), (0.0, 70.0), (0.5, 70.0), (0.5, 70.0)]
+    assert states(rule, history) == ["pending", "pending", "firing", "clearing", "clearing", "ok"]
+    short = Rule("hot", "health/temperature", 80.0, for_s=0.5, recover_s=0.5)
+    assert states(short, [(0.0, 81.0), (0.5, 81.0), (0.0, 70.0)]) == ["pending", "firing", "clearing"]
+
+
+def test_a_clock_that_was_set_back_begins_the_recovery_anew() -> None:
+    history = [(0.0, 90.0), (30.0, 90.0), (0.0, 60.0), (-1000.0, 60.0), (59.0, 60.0), (1.0, 60.0)]
+    assert states(HOT, history) == ["pending", "firing", "clearing", "clearing", "clearing", "ok"]
+
+
 VALUES = st.one_of(st.none(), st.floats(60.0, 100.0))
 PASSED = st.integers(1, 80).map(lambda halves: halves / 2)  # exact beside Unix seconds
 STEPS = st.lists(st.tuples(PASSED, VALUES), max_size=60)
@@ -105,6 +145,21 @@ def test_devices_that_follow_within_the_wait_are_in_the_same_notice() -> None:
     rule = Rule("silent", "silence", 300.0, wait_s=10.0, update_s=300.0)
     counts = [(0.0, 3), (5.0, 60), (5.0, 100), (5.0, 100), (400.0, 100), (0.0, 0)]
     assert notices(rule, counts) == [(RAISED, 100), (CLEARED, 0)]
+
+
+def test_an_alert_keeps_its_times_and_the_most_devices_it_had() -> None:
+    rule = Rule("silent", "silence", 300.0, wait_s=0.0, update_s=300.0)
+    alert, notice = alert_states.advance(rule, None, 3, T)
+    raised = AlertState(T, devices=3, most=3, told=3, told_at=T, notices=1)
+    assert (alert, notice) == (raised, RAISED)
+    alert, notice = alert_states.advance(rule, alert, 7, T + 300)
+    grown = AlertState(T, devices=7, most=7, told=7, told_at=T + 300, notices=2)
+    assert (alert, notice) == (grown, GROWN)
+    alert, notice = alert_states.advance(rule, alert, 2, T + 400)
+    assert (alert, notice) == (AlertState(T, OPEN, 2, 7, 7, T + 300, 2), "")
+    ended = AlertState(T, CLEARED, 0, 7, 7, T + 500, 3, cleared=T + 500)
+    assert alert_states.advance(rule, alert, 0, T + 500) == (ended, CLEARED)
+    assert alert_states.advance(rule, None, 0, T) == (None, "")
 
 
 def test_a_growing_alert_is_told_again_at_most_once_per_update() -> None:

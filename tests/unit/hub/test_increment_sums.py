@@ -49,3 +49,43 @@ def test_too_few_devices_are_refused(count: int) -> None:
         robust([drawn(n) for n in range(count)])
     with pytest.raises(ModelError, match="expected 5 at least"):
         robust([drawn(n) for n in range(4)], least=5)
+
+
+def many(updates: int) -> Increments:
+    """One cell of A in all ``updates``."""
+    units = np.zeros(CELLS, np.int64)
+    units[5] = updates << TENSORS[0].bits
+    return Increments(MODEL, TENSORS, updates, units)
+
+
+def test_sums_are_of_the_model_of_their_parts_and_count_what_was_counted() -> None:
+    plain, careful = total([many(3), many(4), many(5)]), robust([many(3), many(4), many(5)])
+    assert (plain.model, plain.tensors, plain.updates, plain.units[5]) == (MODEL, TENSORS, 12, 12 << 12)
+    # capped at the median 4: 3, 4, 4; the one in the middle, three times
+    assert (careful.model, careful.tensors, careful.updates, careful.units[5]) == (
+        MODEL,
+        TENSORS,
+        12,
+        12 << 12,
+    )
+
+
+def test_a_sum_that_64_bits_do_not_hold_is_refused() -> None:
+    room = 1 << (62 - 24)  # counts, of 2^24 units each, that leave two bits
+    assert total([many(room // 2)] * 2).updates == room
+    with pytest.raises(
+        ModelError, match=f"^increments: {room + 1} updates together, expected at most {room}$"
+    ):
+        total([many(room // 2), many(room // 2 + 1)])
+    most = room // 9  # three devices, and three times what is left of them
+    assert robust([many(most)] * 3).units[5] == 3 * most << 12
+    with pytest.raises(
+        ModelError, match=r"^increments: 3\.0542e\+10 counts of the median device are too many"
+    ):
+        robust([many(most + 1)] * 3)
+
+
+def test_increments_of_another_model_are_refused_with_both_names() -> None:
+    other = Increments("cd" * 32, TENSORS, 3, many(3).units)
+    with pytest.raises(ModelError, match=r"^increments: of model cdcdcdcdcdcd, expected abababababab "):
+        total([many(3), other])
