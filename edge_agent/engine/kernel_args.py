@@ -102,9 +102,8 @@ def columns(
     wide, rows = lanes(size), model.state_rows
     tiles = -(-size // wide)
     scratch = scratch_floats(model)
-    if changing:  # what is delivered may run beside it
-        model = running(model, changing)
-        scratch = max(scratch, scratch_floats(model))
+    if changing:
+        scratch = max(scratch, scratch_floats(changed(model)))
     return (
         Column("belief", (tiles, rows, wide), np.uint8),
         *(TickBase.columns(tiles, rows, wide) if redecides else ()),
@@ -116,9 +115,11 @@ def columns(
     )
 
 
-def running(model: StoredModel, changing: bool) -> StoredModel:
-    """Return the model as the kernel computes with it: nothing is made at load of tensors that change."""
-    return replace(model, changing=True) if changing and not model.changing else model
+def changed(model: StoredModel) -> StoredModel:
+    """Return the model as the kernel computes with those that take its place: nothing is made of their
+    tensors at load.
+    """
+    return model if model.changing else replace(model, changing=True)
 
 
 def core(

@@ -103,8 +103,7 @@ class Population:
         self._selection = (SELECTIONS.index(selection), int(stochastic))
         self.horizon, self.epistemic = model.depth, True
         self.added: Mapping[int, ArrayLike] | None = None
-        self._running = partial(kernel_args.running, changing=changing)
-        self._core = kernel_args.core(self._running(model), arrays, size, threads, seed)
+        self._core = kernel_args.core(model, arrays, size, threads, seed)
         self._plan()
 
     @staticmethod
@@ -302,7 +301,7 @@ class Population:
             self._plan()
 
     def _plan(self) -> None:
-        plan = self._running(self._preferring).plan(self.horizon, self.epistemic)
+        plan = self._preferring.plan(self.horizon, self.epistemic)
         self._core.set_plan(
             plan.ops, plan.fold, plan.lists, plan.values, plan.penalties, self.horizon, *self._selection
         )
@@ -377,10 +376,12 @@ class Population:
         self.runner = runner
 
     def adopt(self, model: StoredModel, tables: NDArray[np.float32]) -> None:
-        """Go on with ``model``, shaped as the delivered one; its tables are written into ``tables``."""
+        """Go on with ``model``: the delivered one, or one that is shaped as it and whose tables are written
+        into ``tables``.
+        """
         tick, contradictions, added = self.tick, self.contradictions, self.added
-        given = {**self._arrays, "tables": tables}
-        self._core = kernel_args.core(self._running(model), given, self.size, self.threads, self.seed)
+        given = self._arrays if model is self._delivered else {**self._arrays, "tables": tables}
+        self._core = kernel_args.core(model, given, self.size, self.threads, self.seed)
         self._core.tick, self._core.contradictions = tick, contradictions
         self.model, self._preferring = model, model.preferring(added) if added else model
         self._plan()

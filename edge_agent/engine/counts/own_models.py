@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_agent.engine.counts.concentrations import Concentrations
 from edge_agent.engine.counts.learner import Learner
 from edge_agent.engine.input_checks import outcomes
+from edge_agent.engine.kernel_args import changed
 from edge_agent.engine.population import Population
 from edge_agent.engine.stored_model import StoredModel
 from edge_agent.errors import ConfigError, ObservationError
@@ -61,6 +62,7 @@ class OwnModels(Population):
         redecides: bool = False,
     ) -> None:
         columns = self.all_columns(model, size, concentrations, every, redecides)
+        own_model = changed(model)
         arrays = (allocate or apart)(columns)
         self.model, self.size, self.seed, self.nbytes = model, size, seed, total(columns)
         self.runner = None
@@ -75,7 +77,7 @@ class OwnModels(Population):
                 return {column.name: own[column.name] for column in wanted}
 
             one = Population(
-                model,
+                own_model,
                 1,
                 seed=(seed + n * STRIDE) % 2**64,
                 allocate=given,
@@ -91,7 +93,7 @@ class OwnModels(Population):
     ) -> tuple[Column, ...]:
         """Return the arrays that it needs, for the memory plan."""
         one = (
-            *Population.columns(model, 1, 1, redecides, True),
+            *Population.columns(changed(model), 1, 1, redecides, True),
             *Learner.columns(model, 1, concentrations, every=every),
         )
         return tuple(c if c.name in ONCE else Column(c.name, (size, *c.shape), c.dtype) for c in one)

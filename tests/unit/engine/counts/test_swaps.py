@@ -11,6 +11,7 @@ from edge_agent.engine.options import AgentOptions
 from edge_agent.engine.population import Population
 from edge_agent.errors import ConfigError
 from edge_agent.memory.arena import Arena, total
+from tests.unit.engine.conftest import golden
 from tests.unit.engine.counts.conftest import learned_model, readings
 from tests.unit.engine.counts.test_columns import after_counts, line
 
@@ -174,6 +175,29 @@ def test_reset_forgets_all(learned) -> None:
     learner.reset()
     assert not learner.increments().units.any()
     assert learner.population.model is learned.model
+
+
+@pytest.mark.parametrize("name", ["s2_grid10_T1", "s4_grid10x4_T1"])
+def test_the_delivered_model_decides_as_in_a_population_that_does_not_learn(name: str) -> None:
+    """Before the first new codes and after a reset: with all that is made of its tensors at load."""
+    model = Model.quantized(golden(name).arrays)
+    pA, pB = ([10 * t + 0.01 for t in tensors] for tensors in (model.arrays().A, model.arrays().B))
+    learner = Learner(Population(model, AGENTS, changing=True), Concentrations.of(model, pA, pB), every=EVERY)
+    plain, rng = Population(model, AGENTS), np.random.default_rng(5)
+    for tick in range(3 * EVERY):
+        if tick == 2 * EVERY:
+            learner.reset()
+            for population in (plain, learner.population):
+                population.reset()
+        table = np.stack([rng.integers(0, o, AGENTS) for o in model.num_obs], axis=1)
+        acts, learned = plain.step(table), learner.population.step(table)
+        if not EVERY <= tick < 2 * EVERY:
+            assert learned.tobytes() == acts.tobytes()
+            ours, theirs = (p.state[0][..., :AGENTS] for p in (learner.population, plain))
+            assert ours.tobytes() == theirs.tobytes()
+        if not EVERY - 1 <= tick < 2 * EVERY and tick < 3 * EVERY - 1:  # new codes come at the end of a tick
+            assert learner.population.expected_free_energy.tobytes() == plain.expected_free_energy.tobytes()
+    assert learner.swaps == 1
 
 
 def test_threads_make_the_same_bits(learned) -> None:
