@@ -123,7 +123,7 @@ def public_key(request: bytes) -> str:
         found = x509.load_pem_x509_csr(request)
         key = found.public_key()
         signed = found.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise PeerError("request: expected a certificate signing request in PEM") from error
     curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     if not signed or not (curve or isinstance(key, ed25519.Ed25519PublicKey)):
