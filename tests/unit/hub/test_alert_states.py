@@ -263,3 +263,27 @@ def test_a_notice_says_what_where_and_its_number() -> None:
     assert lines[0] == "silence > 300 for 30 s, lab"
     assert lines[1] == "lab/d00: 301.25 s"
     assert lines[-2:] == ["and 2 more", "alert ab12, notice 1"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (HOT, "health/temperature > 80 for 30 s"),
+        (Rule("low", "rss", 5.0, above=False, for_s=0.0), "rss < 5 for 0 s"),
+        (
+            Rule("gaps", "gaps", 2.0, measure="increase", window_s=60.0, for_s=30.0),
+            "increase of gaps within 60 s > 2 for 30 s",
+        ),
+        (
+            Rule("grows", "rss", 1e6, measure="trend", window_s=3600.0, for_s=900.0),
+            "trend of rss within 3600 s > 1e+06 per hour for 900 s",
+        ),
+    ],
+)
+def test_a_rule_says_its_condition_in_words(rule: Rule, text: str) -> None:
+    assert rule.text() == text
+
+
+def test_two_readings_make_an_increase() -> None:
+    assert alert_rules.increase([(0.0, 10.0), (1.0, 12.5)]) == 2.5
+    assert alert_rules.increase([(0.0, 10.0), (1.0, 10.0), (2.0, 11.0)]) == 1.0

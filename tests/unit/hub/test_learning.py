@@ -273,3 +273,7 @@ def test_a_model_of_too_many_joint_states_is_refused() -> None:
     big = {"A_0": np.ones((1, 2_001)), "B_0": np.ones((2_001, 1, 1))}
     with pytest.raises(ModelError, match="2001 joint states, expected at most 2000"):
         held_out.log_likelihood(big, {})
+
+
+def test_increments_have_the_action_first() -> None:
+    assert SHAPES == {"A_0": (3, 4), "B_0": (2, 4, 4), "D_0": (4,)}

@@ -45,7 +45,14 @@ def test_a_wave_begins_when_the_one_before_has_committed() -> None:
             report(rollout, name, "trial")
             report(rollout, name, "committed")
     assert sizes == [1, 4, 5]
-    assert rollout.status == "done"
+    assert (rollout.status, rollout.reason) == ("done", "")
+
+
+def test_who_is_in_the_first_wave_changes_with_the_rollout() -> None:
+    names = [f"pi{n}" for n in range(20)]
+    first = {tuple(waves(order, [0.1, 1.0], id_)[0]) for id_ in "abcdef" for order in (names, names[::-1])}
+    assert len(first) == 6  # in whatever order the devices are named, and not always the same
+    assert [len(wave) for wave in waves(names, [0.01, 0.02, 1.0], "r")] == [1, 1, 18]
 
 
 def test_a_failure_stops_it_and_sends_the_committed_back() -> None:
@@ -152,7 +159,7 @@ def test_one_that_is_offline_is_parked_and_the_others_stay_committed() -> None:
     finish(rollout, others)
     assert rollout.step(101.0, {away}) == []
     assert (rollout.status, rollout.succeeded, rollout.to_revert()) == ("done", True, [])
-    assert rollout.members[away].state == "parked"
+    assert (rollout.members[away].state, rollout.reason) == ("parked", "1 parked")
     assert sum(m.state == "committed" for m in rollout.members.values()) == 49
 
 

@@ -67,6 +67,14 @@ def test_forged_ones_are_counted_and_not_answered() -> None:
     assert commands.counters.forged == 2
 
 
+def test_what_the_hub_signed_as_something_else_is_no_command() -> None:
+    commands = make()
+    doc = {"fleet": "f", "device": "d", "id": "1", "name": "reset", "expires": NOW + 60.0}
+    desired = messages.encode(Message(documents.signed(doc, documents.DESIRED, [HUB])))
+    assert commands.offer(desired, TRUST, NOW) is None
+    assert commands.counters == CommandCounters(forged=1)
+
+
 def test_objections_are_answered_with_their_reason() -> None:
     commands = make()
     for payload, reason in [
