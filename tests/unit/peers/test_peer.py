@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_agent.protocol.peers.formation import digest
+from edge_agent.protocol.peers.members import PATIENCE
 from edge_agent.protocol.peers.objectives import Objective, Role
 from edge_agent.protocol.peers.peer import Joined, Left, Peer, PeerSettings
 from edge_agent.protocol.ports import Publication
@@ -56,6 +57,25 @@ def test_a_broker_may_forget_a_device_that_has_been_gone_for_a_week() -> None:
     (publication,) = started().tick(10.0, UNIX)
     assert isinstance(publication, Publication)
     assert (publication.retain, publication.expiry) == (True, 7 * 24 * 3600)
+
+
+def test_a_presence_message_is_published_once_at_least_with_its_time() -> None:
+    peer = started()
+    (publication,) = peer.tick(10.0, UNIX + 10.0)
+    assert isinstance(publication, Publication)
+    assert (publication.topic, publication.qos) == (peer.topics.presence, 1)
+    assert messages.decode(publication.payload).t == UNIX + 10.0
+
+
+def test_what_the_broker_kept_counts_from_when_it_was_said() -> None:
+    """A device that is silent for `PATIENCE` heartbeats is gone, however late its word is delivered."""
+    payload = messages.encode(messages.Message(to_body(other(1)), seq=1, t=UNIX))
+    for retained, here in ((True, False), (False, True)):
+        peer = started()
+        peer.presence("b", payload, retained, 8.0, UNIX + 8.0)
+        assert "b" in peer.members
+        peer.tick(PATIENCE * 10.0 + 1.0, UNIX)
+        assert ("b" in peer.members) is here
 
 
 def test_heartbeats_go_out_in_time_and_changes_at_once_but_not_closer_than_the_pause() -> None:
