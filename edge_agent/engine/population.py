@@ -376,9 +376,7 @@ class Population:
         self.runner = runner
 
     def adopt(self, model: StoredModel, tables: NDArray[np.float32]) -> None:
-        """Go on with ``model``: the delivered one, or one that is shaped as it and whose tables are written
-        into ``tables``.
-        """
+        """Go on with the delivered model, or one shaped as it whose tables are written into ``tables``."""
         tick, contradictions, added = self.tick, self.contradictions, self.added
         given = self._arrays if model is self._delivered else {**self._arrays, "tables": tables}
         self._core = kernel_args.core(model, given, self.size, self.threads, self.seed)

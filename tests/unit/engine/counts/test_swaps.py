@@ -14,6 +14,7 @@ from edge_agent.memory.arena import Arena, total
 from tests.unit.engine.conftest import golden
 from tests.unit.engine.counts.conftest import learned_model, readings
 from tests.unit.engine.counts.test_columns import after_counts, line
+from tests.unit.engine.test_integers import dense
 
 AGENTS, EVERY = 20, 6
 
@@ -177,10 +178,10 @@ def test_reset_forgets_all(learned) -> None:
     assert learner.population.model is learned.model
 
 
-@pytest.mark.parametrize("name", ["s2_grid10_T1", "s4_grid10x4_T1"])
+@pytest.mark.parametrize("name", ["s2_grid10_T1", "s4_grid10x4_T1", "dense"])
 def test_the_delivered_model_decides_as_in_a_population_that_does_not_learn(name: str) -> None:
     """Before the first new codes and after a reset: with all that is made of its tensors at load."""
-    model = Model.quantized(golden(name).arrays)
+    model = dense(1, 40, 30) if name == "dense" else Model.quantized(golden(name).arrays)
     pA, pB = ([10 * t + 0.01 for t in tensors] for tensors in (model.arrays().A, model.arrays().B))
     learner = Learner(Population(model, AGENTS, changing=True), Concentrations.of(model, pA, pB), every=EVERY)
     plain, rng = Population(model, AGENTS), np.random.default_rng(5)
