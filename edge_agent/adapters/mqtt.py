@@ -12,7 +12,8 @@ thread waits for the loop, and so the broker waits; a QoS 0 message that still f
 counted. A message longer than ``max_payload`` is dropped, counted and acknowledged. A packet above the packet
 limit is never read, since paho would collect it in memory first: `LimitedClient` checks the bytes as paho
 reads them (``adapters.packet_lengths``) and ends the connection, which is counted. An MQTT 5 broker receives
-the limit at connect and sends no such packet.
+the limit at connect and sends no such packet. A 3.1.1 broker may send it again whenever its session is
+resumed; after that happened, the next connect asks it to forget the session, and loses what else it holds.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ class PahoClient:
         self._client: OneConnection | None = None
         self._tokens: dict[int, int] = {}
         self._ended = True
+        self._repeats_oversize = False
+        """Whether the broker's session holds a message that is too long, so that every connect would end."""
         self._gone = threading.Event()
         self._gone.set()
 
@@ -154,7 +157,7 @@ class PahoClient:
             properties.SessionExpiryInterval = self._settings.session_expiry if kept else 0
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
             properties.MaximumPacketSize = self._settings.max_packet
-            client.connect_async(*where, clean_start=not kept, properties=properties)
+            client.connect_async(*where, clean_start=self._clean, properties=properties)
         else:
             client.connect_async(*where)
         self._open(client)
@@ -250,13 +253,18 @@ class PahoClient:
         if client is not None:
             client.disconnect()
 
+    @property
+    def _clean(self) -> bool:
+        """Whether the broker shall forget what it kept for us when the next connection begins."""
+        return self._repeats_oversize or not self._settings.keep_session
+
     def _make_inbox(self) -> Inbox:
         return Inbox(self._settings.inbox_bytes, self._wake)
 
     def _make_client(self, version: int) -> OneConnection:
         settings = self._settings
         lengths = PacketLengths(settings.max_packet)
-        return LimitedClient(lengths, settings.client_id, version, clean=not settings.keep_session)
+        return LimitedClient(lengths, settings.client_id, version, self._clean)
 
     def _open(self, client: OneConnection) -> None:
         """Connect, and serve the connection."""
@@ -274,13 +282,14 @@ class PahoClient:
             client.tls_set_context(self._context)
         inbox, limit, gone = self._inbox, settings.max_payload, self._gone
         where = f"{settings.host}:{settings.port}"
-        reached = False
+        reached = resumed = False
 
         def on_connect(
             _: Client, __: object, flags: ConnectFlags, code: ReasonCode, found: Properties | None
         ) -> None:
-            nonlocal reached
-            reached = True
+            nonlocal reached, resumed
+            reached, resumed = True, flags.session_present
+            self._repeats_oversize = False
             if not client.limited:
                 log.error("this paho-mqtt does not let packet lengths be checked; install 2.1 or 2.2")
             if code.is_failure:
@@ -302,6 +311,7 @@ class PahoClient:
             trouble = client.refused or client.trouble
             if client.refused is not None:
                 inbox.counters.oversize_disconnects += 1
+                self._repeats_oversize = resumed
             why = str(code) if trouble is None else trouble_text(trouble)
             # A broker that hangs up instead of answering most often does not know this version.
             closed = trouble is None or isinstance(trouble, ConnectionError)

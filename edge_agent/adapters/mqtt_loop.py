@@ -184,8 +184,7 @@ class LoopMqttClient(PahoClient):
             import ssl
 
             not_now = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        clean = not settings.keep_session
-        return LoopedClient(incoming, settings.client_id, version, clean, not_now)
+        return LoopedClient(incoming, settings.client_id, version, self._clean, not_now)
 
     def _open(self, client: OneConnection) -> None:
         """Connect in a thread, which hands the connection over."""
