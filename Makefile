@@ -212,7 +212,7 @@ BOARDS ?= $(foreach release,bookworm trixie,$(addsuffix :$(release),cortex-a53 c
 
 test-arm64: setup ## install and test on emulated boards, all six or BOARDS="cortex-a72:trixie"
 	@tools/ensure_system.sh $(BOARD_TOOLS)
-	EDGE_AGENT_BOARDS="$(BOARDS)" .venv/bin/pytest tests/arm64/boards.py
+	EDGE_AGENT_BOARDS="$(BOARDS)" .venv/bin/pytest tests/arm64/boards.py tests/arm64/instructions.py
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/dev/docs/reference.py
 

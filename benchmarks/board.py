@@ -24,6 +24,11 @@ NOTE = (
     "`zero2w`. Seconds are emulated and no promise; sizes of processes are real."
 )
 
+COUNTED = (
+    "Instructions of an agent's step under emulation with counted instructions (QEMU, `-icount`), those of "
+    "Python around the kernel included; the beliefs are those of the golden traces."
+)
+
 
 def board_figures(cpu: str, verdicts: dict[str, dict[str, Any]]) -> Iterator[Figure]:
     """Yield the figures of one board."""
@@ -57,6 +62,22 @@ def package_figures() -> Iterator[Figure]:
         yield Figure("image", "size with Debian's python3", round(image.stat().st_size / 2**20, 1), "MiB")
 
 
+def instruction_figures(cpu: str, counts: dict[str, dict[str, int]]) -> Iterator[Figure]:
+    """Yield the instructions of a step on one processor, by model and by how many agents step together."""
+    for model, by_agents in sorted(counts.items()):
+        for agents, count in by_agents.items():
+            together = "agent alone" if agents == "1" else f"of {int(agents):,} agents"
+            yield Figure(model, f"{cpu}, {together}", count, "instructions")
+
+
+def instruction_rows(figures: list[Figure]) -> list[dict[str, str]]:
+    """Return a row a model, a column a processor and number of agents."""
+    out: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        out.setdefault(figure.case, {"model": figure.case})[figure.figure] = f"{figure.value:,.0f}"
+    return list(out.values())
+
+
 def rows(boards: dict[str, list[Figure]]) -> list[dict[str, str]]:
     """Return a row a figure, a column a board."""
     out: dict[str, dict[str, str]] = {}
@@ -70,8 +91,11 @@ def rows(boards: dict[str, list[Figure]]) -> list[dict[str, str]]:
     return list(out.values())
 
 
-def keep(boards: dict[str, list[Figure]], packages: list[Figure]) -> None:
+def keep(boards: dict[str, list[Figure]], packages: list[Figure], instructions: list[Figure]) -> None:
     """Keep the tables for the report, and make it."""
+    if instructions:
+        counted = report.Table(COMMAND, report.today(), instruction_rows(instructions), [COUNTED])
+        report.write_table("instructions", counted)
     report.write_table("board", report.Table(COMMAND, report.today(), rows(boards), [NOTE]))
     sizes = [
         {"package": item.case, "what": item.figure, "size": f"{item.value:g} {item.unit}"}
@@ -97,9 +121,17 @@ def main() -> int:
         for name in [path.stem.removeprefix("board-")]
     }
     packages = list(package_figures())
-    show([figure for figures in [*boards.values(), packages] for figure in figures], options.json)
+    instructions = [
+        figure
+        for path in sorted((ROOT / "build").glob("instructions-*.json"))
+        for figure in instruction_figures(
+            path.stem.removeprefix("instructions-"), json.loads(path.read_text())
+        )
+    ]
+    everything = [*boards.values(), packages, instructions]
+    show([figure for figures in everything for figure in figures], options.json)
     if options.report:
-        keep(boards, packages)
+        keep(boards, packages, instructions)
     return 0
 
 

@@ -51,7 +51,8 @@ def packages(release: str) -> list[Path]:
     """Build the packages of a release from this tree and return them."""
     tools = ROOT / "tools/packaging"
     subprocess.run([tools / "wheels/build.sh", "aarch64"], check=True, capture_output=True)
-    subprocess.run([tools / "deb/build.sh", release, "arm64"], check=True, capture_output=True)
+    for build in ("build.sh", "hub.sh"):
+        subprocess.run([tools / "deb" / build, release, "arm64"], check=True, capture_output=True)
     return sorted((ROOT / "dist").glob(f"*{SUFFIXES[release]}_arm64.deb"))
 
 
@@ -62,9 +63,10 @@ def files(outputs: Path, folder: Path, release: str) -> dict[str, guest.File]:
         f"/check/board_checks/{path.name}": guest.File(path.read_bytes()) for path in checks.glob("*.py")
     }
     built = packages(release)
-    updates.make(folder, built, SUFFIXES[release])
+    updates.make(folder, [path for path in built if "edge-hub" not in path.name], SUFFIXES[release])
     made = [path for kind in ("*.eab", "*.message", "*.pub", "updates.json") for path in folder.glob(kind)]
-    expected = [path for kind in ("*.eab", "*.npz") for path in outputs.glob(kind)]
+    kinds = ("*.eab", "*.npz", "*.crt", "*.key", "learning.*", "director")
+    expected = sorted({path for kind in kinds for path in outputs.glob(kind)})
     for path in [*built, *made, *expected]:
         inside[f"/root/given/{path.name}"] = guest.File(path.read_bytes())
     inside["/root/given/install.sh"] = guest.File(given.install_commands().encode())

@@ -80,7 +80,15 @@ def archive(files: Mapping[str, File]) -> bytes:
     return bytes(out)
 
 
-def boot(image: Image, files: Mapping[str, File], cpu: str, seconds: int, memory: str = "2G") -> str:
+def boot(
+    image: Image,
+    files: Mapping[str, File],
+    cpu: str,
+    seconds: int,
+    memory: str = "2G",
+    first: str = "/init",
+    counted: bool = False,
+) -> str:
     """Boot the guest with ``files`` in it and return all that it printed until it powered itself off.
 
     Parameters
@@ -95,7 +103,12 @@ def boot(image: Image, files: Mapping[str, File], cpu: str, seconds: int, memory
         After so much wall time the machine is switched off.
     memory : str
         Of the machine, the root file system included.
+    first : str
+        The program that the kernel starts; Debian's is systemd.
+    counted : bool
+        Whether the guest's clock advances one nanosecond per instruction. It has one processor then.
     """
+    clock = ("-icount", "shift=0,sleep=off") if counted else ("-smp", "2")
     with tempfile.TemporaryDirectory() as work:
         initramfs = Path(work) / "initramfs"
         debian = image.initramfs.read_bytes()
@@ -103,10 +116,10 @@ def boot(image: Image, files: Mapping[str, File], cpu: str, seconds: int, memory
         initramfs.write_bytes(debian + b"\0" * (-len(debian) % 4) + archive(files))
         # fmt: off
         command = [
-            "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi",
-            "-cpu", cpu, "-smp", "2", "-m", memory, "-nographic", "-no-reboot", "-nic", "none",
+            "qemu-system-aarch64", "-M", "virt", "-accel", f"tcg,thread={'single' if counted else 'multi'}",
+            "-cpu", cpu, *clock, "-m", memory, "-nographic", "-no-reboot", "-nic", "none",
             "-kernel", image.kernel, "-initrd", initramfs,
-            "-append", f"rdinit=/init console=ttyAMA0 quiet panic=-1 systemd.show_status=false {UNGUARDED}",
+            "-append", f"rdinit={first} console=ttyAMA0 quiet panic=-1 systemd.show_status=false {UNGUARDED}",
         ]
         # fmt: on
         with (Path(work) / "console").open("w+b") as console:

@@ -56,7 +56,8 @@ def _office() -> dict[str, Any]:
     return office
 
 
-def _publish(meeting: int, lab: int) -> None:
+def publish(meeting: int, lab: int) -> None:
+    """Send a reading of both rooms."""
     for room, co2 in (("meeting", meeting), ("lab", lab)):
         payload = {"co2": co2, "illuminance": 300, "temperature": 22.0, "humidity": 27.0}
         run("mosquitto_pub", "-t", f"zigbee2mqtt/{room}", "-m", json.dumps(payload))
@@ -102,7 +103,7 @@ def acts_when_the_broker_comes() -> object:
     with heard.open("w") as out:
         listener = subprocess.Popen(["mosquitto_sub", "-v", "-t", "zigbee2mqtt/+/set"], stdout=out)
     try:
-        wait_until("an action", lambda: _publish(1900, 420) or heard.read_text().strip())
+        wait_until("an action", lambda: publish(1900, 420) or heard.read_text().strip())
     finally:
         listener.kill()
         listener.wait()
