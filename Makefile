@@ -212,7 +212,7 @@ BOARDS ?= $(foreach release,bookworm trixie,$(addsuffix :$(release),cortex-a53 c
 
 test-arm64: setup ## install and test on emulated boards, all six or BOARDS="cortex-a72:trixie"
 	@tools/ensure_system.sh $(BOARD_TOOLS)
-	EDGE_AGENT_BOARDS="$(BOARDS)" .venv/bin/pytest tests/arm64/boards.py tests/arm64/instructions.py
+	EDGE_AGENT_BOARDS="$(BOARDS)" .venv/bin/pytest tests/arm64/instructions.py tests/arm64/boards.py
 	$(PY) -m benchmarks.board --report
 	$(PY) tools/dev/docs/reference.py
 
@@ -224,6 +224,7 @@ test-trixie: setup ## build and test on Debian 13 with gcc 14 and Python 3.13, w
 
 test-debs: setup ## build and test the packages of Debian 12 and 13 for this machine, each in a root of its release
 	@tools/ensure_system.sh mmdebstrap unshare
+	EDGE_AGENT_WHEELS=all .venv/bin/pytest tests/packages/test_wheels.py
 	EDGE_AGENT_RELEASES="bookworm trixie" .venv/bin/pytest tests/packages/debs.py
 
 faults-link: setup ## run the long fault tests of the link: 50 broker kills, 100,000 fuzzed messages, packet loss in namespaces
