@@ -36,7 +36,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 def board_figures() -> str:
     """Return what was last seen on emulated boards: the notes and tables of the stored results."""
     lines: list[str] = []
-    for name in ("board", "packages"):
+    for name in ("board", "instructions", "packages"):
         results = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
         if not results["rows"]:
             continue
