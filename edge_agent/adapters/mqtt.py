@@ -122,6 +122,7 @@ class PahoClient:
         self._client: OneConnection | None = None
         self._tokens: dict[int, int] = {}
         self._ended = True
+        self._resumed = False
         self._repeats_oversize = False
         """Whether the broker's session holds a message that is too long, so that every connect would end."""
         self._gone = threading.Event()
@@ -146,7 +147,7 @@ class PahoClient:
         """Begin one attempt; see the port. Without a will the broker announces nothing."""
         self._abandon()
         self._attempt += 1
-        self._ended = False
+        self._ended = self._resumed = False
         self._tokens = {}
         self._gone = threading.Event()
         self._client = client = self._make(self._attempt, will, version)
@@ -233,7 +234,11 @@ class PahoClient:
             if event.__class__ is Received:
                 events.append(event)
                 continue
+            if isinstance(event, Connected):
+                self._resumed, self._repeats_oversize = event.session_present, False
             if isinstance(event, Disconnected):
+                if self._client is not None and self._client.refused is not None:
+                    self._repeats_oversize = self._resumed
                 self._ended = True
                 self._abandon()
             if isinstance(event, Acked):
@@ -282,14 +287,13 @@ class PahoClient:
             client.tls_set_context(self._context)
         inbox, limit, gone = self._inbox, settings.max_payload, self._gone
         where = f"{settings.host}:{settings.port}"
-        reached = resumed = False
+        reached = False
 
         def on_connect(
             _: Client, __: object, flags: ConnectFlags, code: ReasonCode, found: Properties | None
         ) -> None:
-            nonlocal reached, resumed
-            reached, resumed = True, flags.session_present
-            self._repeats_oversize = False
+            nonlocal reached
+            reached = True
             if not client.limited:
                 log.error("this paho-mqtt does not let packet lengths be checked; install 2.1 or 2.2")
             if code.is_failure:
@@ -311,7 +315,6 @@ class PahoClient:
             trouble = client.refused or client.trouble
             if client.refused is not None:
                 inbox.counters.oversize_disconnects += 1
-                self._repeats_oversize = resumed
             why = str(code) if trouble is None else trouble_text(trouble)
             # A broker that hangs up instead of answering most often does not know this version.
             closed = trouble is None or isinstance(trouble, ConnectionError)
