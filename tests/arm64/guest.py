@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MARK = "EDGE-CHECK "
+from board_checks import MARK
+
 HERE = Path(__file__).parent
 UNGUARDED = "nokaslr kpti=0 mitigations=off"
 """The kernel's guards against speculative attacks cost the emulator a quarter of the time of a boot."""

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+MARK = "EDGE-CHECK "
+"""Begins a line with a verdict on the console."""
 UNIT = "edge-agent.service"
 CONFIG = Path("/etc/edge-agent/device.toml")
 STATE = Path("/var/lib/edge-agent")

@@ -9,9 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from board_checks import CHECKS
-
-MARK = "EDGE-CHECK "
+from board_checks import CHECKS, MARK
 
 
 def one(name: str) -> None:

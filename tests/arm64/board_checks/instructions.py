@@ -1,6 +1,6 @@
 """Count the instructions of a step, on a board whose clock advances one nanosecond per instruction.
 
-Run by ``instructions.boot`` of the host as the first process's only child, without systemd. A figure is that
+Run by the host's ``instructions.py`` in a guest without systemd. A figure is that
 of the cheapest of `PASSES`: the kernel's timer interrupts come on top. ``NAME.eab`` is a model and
 ``NAME-trace.npz`` has ``obs`` [ticks, agents, modalities].
 """
@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from pathlib import Path
+
+from board_checks import MARK
 
 PASSES = 3
 WARM = 2
@@ -45,4 +47,4 @@ def counted(path: Path) -> dict[str, int]:
 if __name__ == "__main__":
     for bundle in sorted(Path(sys.argv[1]).glob("*.eab")):
         verdict = {"check": bundle.stem, "holds": True, "seen": counted(bundle), "error": "", "seconds": 0}
-        print("EDGE-CHECK " + json.dumps(verdict), flush=True)
+        print(MARK + json.dumps(verdict), flush=True)
