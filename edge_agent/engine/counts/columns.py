@@ -152,8 +152,8 @@ def stored(
         return Tensor(rows, place.width, palette(), own["codes"], *none, 0.0)
     count = 0
     own["starts"][0] = 0
-    for group, (block, ranks, descending) in enumerate(held or _ranked(place, blocks)):
-        marks = block >= selection.thresholds(ranks, descending, rank)
+    for group, (block, ranks, ascending) in enumerate(held or _ranked(place, blocks)):
+        marks = block >= selection.thresholds(ranks, ascending, rank)
         ways = np.maximum(place.rows - marks.sum(axis=0), 1)
         own["base"][group] = np.where(marks, 0.0, block).sum(axis=0) / ways
         places = np.flatnonzero(marks)

@@ -48,34 +48,42 @@ def cutoff(ranks: Iterable[NDArray[np.int64]], room: int, tolerance: float) -> t
     return max(least, enough), enough <= least
 
 
-def thresholds(ranks: NDArray[np.int64], descending: Float, rank: int) -> Float:
+def thresholds(ranks: NDArray[np.int64], ascending: Float, rank: int) -> Float:
     """Return the least listed value of each column, [columns]; infinite: none is listed."""
-    listed = (ranks >= rank).sum(axis=1)
-    least = descending[np.arange(len(listed)), np.maximum(listed - 1, 0)]
+    listed = (ranks >= rank).sum(axis=0)
+    least = ascending[np.minimum(len(ascending) - listed, len(ascending) - 1), np.arange(len(listed))]
     return np.where(listed > 0, least, np.inf)
 
 
 def ranked(block: Float, noise: Float | None) -> tuple[NDArray[np.int64], Float]:
-    """Return the ranks of a column's entries, int64 [columns, rows], and the entries, both descending.
+    """Return the ranks of each column's entries, int64 [rows, columns], and the entries, both ascending.
 
     ``noise`` [columns]: the variance of an entry is this times its expected value; None: no entry has any.
     """
     rows = len(block)
-    descending = -np.sort(-block.T, axis=1)
-    tail = np.cumsum(descending[:, ::-1], axis=1)[:, ::-1]
-    square = np.cumsum((descending * descending)[:, ::-1], axis=1)[:, ::-1]
-    left = np.arange(rows, 0, -1.0)
-    distance = np.maximum(square * left / np.maximum(tail, TINY) - tail, 0.0)
-    distance[:, -1] = 0.0  # a single entry is its own mean
+    ascending = np.ascontiguousarray(np.sort(block.T, axis=1).T)
+    tail = np.cumsum(ascending, axis=0)
+    left = np.arange(1.0, rows + 1)[:, np.newaxis]
+    distance = np.square(ascending)
+    np.cumsum(distance, axis=0, out=distance)
+    distance *= left
+    distance /= np.maximum(tail, TINY)
+    distance -= tail
+    np.maximum(distance, 0.0, out=distance)
+    distance[0] = 0.0  # a single entry is its own mean
     if noise is not None:
-        mean = (tail - descending) / np.maximum(left - 1, 1)
-        above = descending - mean
-        distance[above * above <= DEVIATIONS**2 * noise[:, np.newaxis] * mean] = 0.0
-    distance = np.minimum.accumulate(distance, axis=1)
-    tied = descending[:, 1:] == descending[:, :-1]
-    if tied.any():  # they have the rank of the first of them
-        first = np.zeros(descending.shape, np.int64)
-        first[:, 1:] = np.where(tied, 0, np.arange(1, rows))
-        np.maximum.accumulate(first, axis=1, out=first)
-        distance = np.take_along_axis(distance, first, axis=1)
-    return distance.view(np.int64) >> _SHIFT, descending
+        mean = tail - ascending
+        mean /= np.maximum(left - 1, 1)
+        above = np.square(ascending - mean)
+        mean *= DEVIATIONS**2 * noise
+        distance[above <= mean] = 0.0
+    down = distance[::-1]
+    np.minimum.accumulate(down, axis=0, out=down)
+    tied = ascending[1:] == ascending[:-1]
+    if tied.any():  # they have the rank of the largest of them
+        last = np.where(tied, rows, np.arange(rows - 1)[:, np.newaxis])
+        last = np.vstack([last, np.full((1, last.shape[1]), rows - 1)])
+        down = last[::-1]
+        np.minimum.accumulate(down, axis=0, out=down)
+        distance = np.take_along_axis(distance, last, axis=0)
+    return distance.view(np.int64) >> _SHIFT, ascending

@@ -149,9 +149,9 @@ def listed(
     block: np.ndarray, room: int, tolerance: float, noise: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
     """The least listed value of each column, and whether all are within the tolerance."""
-    ranks, descending = selection.ranked(block, noise)
+    ranks, ascending = selection.ranked(block, noise)
     rank, within = selection.cutoff([ranks], room, tolerance)
-    return selection.thresholds(ranks, descending, rank), within
+    return selection.thresholds(ranks, ascending, rank), within
 
 
 def kept(block: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
