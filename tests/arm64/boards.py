@@ -50,7 +50,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packages(release: str) -> list[Path]:
     """Build the packages of a release from this tree and return them."""
     tools = ROOT / "tools/packaging"
-    subprocess.run([tools / "wheels/build.sh", "aarch64"], check=True, capture_output=True)
+    subprocess.run([tools / "wheels/build.sh", "aarch64", "tools"], check=True, capture_output=True)
     for build in ("build.sh", "hub.sh"):
         subprocess.run([tools / "deb" / build, release, "arm64"], check=True, capture_output=True)
     return sorted((ROOT / "dist").glob(f"*{SUFFIXES[release]}_arm64.deb"))
