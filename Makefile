@@ -172,6 +172,10 @@ image: wheelhouse ## build the container image dist/edge-agent_arm64.tar with bu
 	@tools/ensure_system.sh buildah mmdebstrap arch-test qemu-aarch64-static
 	tools/packaging/image/build.sh device
 
+test-image: image hub-image ## run both container images with a read-only root file system, by podman
+	@tools/ensure_system.sh mosquitto podman crun
+	.venv/bin/pytest --timeout=900 tests/packages/images.py
+
 hub-wheelhouse: wheels ## collect the wheels that deploy/hub/Dockerfile installs in dist/wheelhouse-hub
 	tools/packaging/image/wheelhouse.sh hub
 

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -32,6 +33,13 @@ def test_a_wheel_holds_files_of_its_package_alone(wheels: dict[str, Path], packa
     modules = {f"{package}/{path.relative_to(sources)}" for path in sources.rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
     assert [name for name in names if name.endswith("licenses/LICENSE")]
+
+
+def test_the_wheel_is_for_systems_as_old_as_glibc_2_17(wheels: dict[str, Path]) -> None:
+    """`make test` has installed the tree before, and built the kernel without the flags of a wheel."""
+    wanted = re.findall(r"manylinux_(\d+)_(\d+)_x86_64", wheels["edge_agent"].name)
+    assert wanted
+    assert min((int(major), int(minor)) for major, minor in wanted) <= (2, 17)
 
 
 @pytest.mark.parametrize("package", INSTALLED)

@@ -27,14 +27,15 @@ fetch_headers() {
     mv "$headers.$$" "$headers"
 }
 
+# CMake takes CFLAGS once per folder: not the one that an installation for development has made without them.
 build() { # ARCHITECTURE: a wheel with the tag "linux" in $raw
     if [ "$1" = "$native" ]; then
-        python -m build --wheel --no-isolation --outdir "$raw" .
+        python -m build --wheel --no-isolation --outdir "$raw" "-Cbuild-dir=build/wheel-$1" .
     elif [ "$1" = aarch64 ]; then
         tools/ensure_system.sh aarch64-linux-gnu-gcc
         fetch_headers
         _PYTHON_HOST_PLATFORM=linux-aarch64 CMAKE_TOOLCHAIN_FILE=$PWD/tools/packaging/wheels/aarch64-linux-gnu.cmake \
-            python -m build --wheel --no-isolation --outdir "$raw" \
+            python -m build --wheel --no-isolation --outdir "$raw" "-Cbuild-dir=build/wheel-$1" \
             -Ccmake.define.EDGE_AGENT_ARM64_HEADERS="$headers" .
     else
         echo "no cross compiler is set up from $native to $1" >&2
