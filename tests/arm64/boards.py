@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 BOARDS = os.environ.get("EDGE_AGENT_BOARDS", "cortex-a72:bookworm").split()
 SUFFIXES = {"bookworm": "+deb12", "trixie": "+deb13"}
 SECONDS = 1800
-MEMORY = "3G"
-"""The guest's files are half of its memory; updates keep bundles of packages, and pack what is installed."""
+MEMORY = "5G"
+"""The guest's files are half of its memory: bundles and packages of updates, what they pack, and a hub."""
 START = """\
 [Unit]
 After=multi-user.target
