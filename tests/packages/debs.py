@@ -138,6 +138,10 @@ def test_the_hubs_package_runs_as_its_user_and_goes(debs: Path, board: Board) ->
     enabled = board.root / "etc/systemd/system/multi-user.target.wants"
     assert [unit.name for unit in enabled.glob("edge-hub*")] == ["edge-hub.service"]
 
+    # Several web workers tell each other by Redis.
+    shared = board.run("/opt/edge-hub/bin/python3", "-c", "import redis.asyncio")
+    assert shared.returncode == 0, shared.stderr
+
     port = free_port()
     config = board.root / "etc/edge-hub/hub.toml"
     config.write_text(config.read_text().replace(":8321", f":{port}"))
