@@ -173,7 +173,7 @@ image: wheelhouse ## build the container image dist/edge-agent_arm64.tar with bu
 	tools/packaging/image/build.sh device
 
 test-image: image hub-image ## run both container images with a read-only root file system, by podman
-	@tools/ensure_system.sh mosquitto podman crun
+	@tools/ensure_system.sh mosquitto podman runc
 	.venv/bin/pytest --timeout=900 tests/packages/images.py
 
 hub-wheelhouse: wheels ## collect the wheels that deploy/hub/Dockerfile installs in dist/wheelhouse-hub
