@@ -48,7 +48,10 @@ def digest() -> str:
                 agents.step(table[2][some], some),
             )
             agents.infer(table[3])
-            note(agents.step_with(table[4], soft=soft, evidence=evidence))
+            if model.slots:  # a window of beliefs takes outcomes alone
+                note(agents.step(table[4]))
+            else:
+                note(agents.step_with(table[4], soft=soft, evidence=evidence))
             actions = np.zeros((2, size, len(model.B)), np.int64)
             agents.rerun(table[:2], actions, start=start)
             agents.plan(horizon=1, epistemic=False)

@@ -81,7 +81,7 @@ def _update(name: str, message: str = "") -> dict[str, Any]:
 
     seconds = wait_until(f"the result of {request}", answered, DONE_S)
     found: dict[str, Any] = json.loads(RESULT.read_text())
-    assert not (STATE / "update/request").exists()
+    wait_until("the end of the request", lambda: not (STATE / "update/request").exists())  # after the result
     return found | {"seconds": seconds}
 
 
