@@ -139,8 +139,9 @@ def test_killed_at_any_moment_of_learning_it_has_the_counts_of_a_tick(device: An
     configured(device.folder)
     rng = random.Random(SEED)
     print(f"seed {SEED}")
-    said = counted = found = swaps = 0
-    for _ in range(KILLS):
+    said = counted = found = swaps = kills = 0
+    while kills < KILLS or (kills < 10 * KILLS and (swaps == 0 or found < KILLS / 3)):  # a slow machine
+        kills += 1
         device.start()
         learned = device.status()["populations"]["rooms"]["learned"]
         assert counted <= learned["updates"] <= said
