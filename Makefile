@@ -73,9 +73,10 @@ screenshots: setup ## make docs/images from a run of the demo
 	@tools/ensure_system.sh mosquitto chromium
 	$(PY) -m tools.dev.docs.screenshots
 
+TEST_PROGRAMS := mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
+	promtool amtool haproxy pgbouncer redis-server clang unshare chromium $(ARM64_TOOLS)
 test: setup lint ## run lint, all tests, with a real Mosquitto, and a comparison with the last release
-	@tools/ensure_system.sh mosquitto mosquitto_pub mosquitto_passwd openssl initdb mkfs.ext4 setpriv ip systemd-analyze \
-		promtool amtool haproxy pgbouncer redis-server clang unshare chromium $(ARM64_TOOLS)
+	@tools/ensure_system.sh $(TEST_PROGRAMS)
 	.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder
 	$(PY) -m benchmarks.gate
 
@@ -276,10 +277,12 @@ fuzz: setup ## fuzz all decoders with atheris: SECONDS=600 of processor time eac
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PIP) install -c constraints.txt atheris
 	@$(PY) -m tests.fuzz --seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) $(TARGET:%=--target %)
 
-# Excluded from coverage: the tracer imports hashlib (the first two), takes 12 MB of each process (the next three), and about
-# doubles the processor time (the last two check deadlines).
+# Excluded from coverage: the tracer opens a file at the end (descriptors), imports modules (lazy imports, libraries of others),
+# takes 12 MB of each process (memory, plan, networks), and about doubles the processor time (the last two check deadlines).
 UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_daemon.py::test_the_daemon_process_is_without_the_libraries_of_others \
+	unit/adapters/test_board_sensors.py::test_a_process_without_descriptors_says_none \
+	unit/adapters/test_lazy_imports.py::test_numpy_and_dataclasses_work_without_the_modules_they_seldom_use \
 	unit/adapters/test_lazy_imports.py::test_digests_are_the_same_without_openssl_and_whole_again_for_plug_ins \
 	broker/test_daemon.py::test_the_daemon_stays_within_the_memory_that_is_promised \
 	broker/test_daemon.py::test_the_plan_holds_for_the_process \
@@ -288,11 +291,11 @@ UNTRACED := $(addprefix --deselect tests/,\
 	broker/test_abuse.py::test_three_daemons_survive_minutes_of_abuse)
 
 coverage: setup ## measure branch coverage of the tests and their processes, written to benchmarks/results/coverage.json
-	@tools/ensure_system.sh mosquitto mosquitto_pub openssl initdb ip
+	@tools/ensure_system.sh $(TEST_PROGRAMS)
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@status=0; \
 	.venv/bin/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 900 $(UNTRACED) \
-		tests/sim tests/broker tests/docs tests/unit tests/golden tests/fuzz || status=$$?; \
+		tests/sim tests/broker tests/docs tests/unit tests/golden tests/fuzz tests/hub || status=$$?; \
 	.venv/bin/coverage combine -q; .venv/bin/coverage json -q -o build/coverage/report.json; \
 	$(PY) -m benchmarks.coverage_table build/coverage/report.json; exit $$status
 

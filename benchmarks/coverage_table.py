@@ -22,10 +22,10 @@ REASONS = Path(__file__).with_name("coverage_reasons.toml")
 NOTED = 10
 """Files with so many statements and branches that did not run are named."""
 SCOPE = (
-    "Counted: what unit, golden, simulation, broker, docs and corpus tests run, and the daemons, hubs and "
-    "commands that they start.",
+    "Counted: what unit, golden, simulation, broker, hub, docs and corpus tests run, and the daemons, hubs "
+    "and commands that they start.",
     "A process that a test ends by SIGKILL takes its traces along: what only such a one ran is not counted.",
-    "The Makefile names the seven tests that are left out, because they would judge the tracer.",
+    "The Makefile names the nine tests that are left out, because they would judge the tracer.",
 )
 
 

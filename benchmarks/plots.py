@@ -47,26 +47,24 @@ def scale(results: Mapping[str, Result], canvas: Canvas) -> bool:
 
 
 def peers(results: Mapping[str, Result], canvas: Canvas) -> bool:
-    """Draw how many times as long pymdp takes, a model."""
+    """Draw how many times as long pymdp takes, a model: batches at the top, one agent below."""
     if "peers" not in results:
         return False
-    axes = canvas.subplots()
-    figures = [
-        f
-        for f in results["peers"].figures
-        if f.figure in ("batched", "one agent") and "num_iter" not in (f.baseline or "")
-    ]
-    models = list(dict.fromkeys(figure.case for figure in figures))
-    baselines = list(dict.fromkeys(figure.baseline for figure in figures))
-    width = 0.8 / len(baselines)
-    for place, baseline in enumerate(baselines):
-        found = {models.index(f.case): f.ratio or 0.0 for f in figures if f.baseline == baseline}
-        at = [index + (place - (len(baselines) - 1) / 2) * width for index in found]
-        bars = axes.bar(at, list(found.values()), width, label=baseline, color=_colour(place))
-        axes.bar_label(bars, fmt="%.0f", fontsize=7)
-    axes.set_xticks(range(len(models)), models)
-    axes.set(ylabel="times as long", title="pymdp beside edge-agent, two cores each", yscale="log")
-    axes.legend(frameon=False, ncols=len(baselines), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    figures = [f for f in results["peers"].figures if "num_iter" not in (f.baseline or "")]
+    models = list(dict.fromkeys(f.case for f in figures if f.figure in ("batched", "one agent")))
+    for figure, axes in zip(("batched", "one agent"), canvas.subplots(2, 1, sharex=True), strict=True):
+        drawn = [f for f in figures if f.figure == figure]
+        baselines = list(dict.fromkeys(f.baseline for f in drawn))
+        width = 0.8 / len(baselines)
+        for place, baseline in enumerate(baselines):
+            found = {models.index(f.case): f.ratio or 0.0 for f in drawn if f.baseline == baseline}
+            at = [index + (place - (len(baselines) - 1) / 2) * width for index in found]
+            bars = axes.bar(at, list(found.values()), width, label=baseline, color=_colour(place))
+            axes.bar_label(bars, fmt="%.0f", fontsize=7)
+        axes.set(ylabel="times as long", title=f"pymdp beside edge-agent, {figure}", yscale="log")
+        axes.set_ylim(bottom=1)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.set_xticks(range(len(models)), models, fontsize=7)
     return True
 
 
@@ -110,7 +108,7 @@ def _colour(place: int) -> str:
 
 PLOTS: dict[str, tuple[Callable[[Mapping[str, Result], Canvas], bool], tuple[float, float]]] = {
     "scale": (scale, (7.2, 2.7)),
-    "peers": (peers, (7.2, 3.2)),
+    "peers": (peers, (9.0, 4.4)),
     "neural": (neural, (5.0, 2.8)),
 }
 

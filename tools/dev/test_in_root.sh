@@ -24,7 +24,7 @@ git ls-files -z --cached --others --exclude-standard |
 run() { tools/packaging/in_root.sh "$root" "$@"; }
 run_pip() { run /venv/bin/python -m pip --disable-pip-version-check -qq "$@"; }
 
-programs=(git make mosquitto mosquitto-clients openssl iproute2 procps prometheus systemd)
+programs=(git make mosquitto mosquitto-clients openssl openssh-client iproute2 procps prometheus systemd)
 if [ "$(cat "$root/programs" 2>/dev/null)" != "${programs[*]}" ]; then
     run env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' \
         sh "${programs[@]}" >/dev/null

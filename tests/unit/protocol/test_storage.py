@@ -2,7 +2,6 @@ import errno
 import http.server
 import os
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ def test_what_can_not_be_removed_now_goes_another_time(
     store, old = BundleFolder(tmp_path), tmp_path / f"{'ab' * 32}.eab"
     old.write_bytes(FILE)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", partial(_refuse, errno.EROFS))
+        patch.setattr(Path, "unlink", lambda *_, **__: _refuse(errno.EROFS))
         store.keep([])
     assert "a bundle that is not needed stays: Read-only file system" in caplog.text
     store.keep([])
