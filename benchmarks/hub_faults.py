@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +27,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.hub_load import telemetry
+from benchmarks.hub_processes import HubProcesses
 from edge_agent.testing.mosquitto import Mosquitto, free_port
 from edge_agent.wire import messages
 from edge_hub.database import sql
@@ -125,43 +125,19 @@ class Fleet:
                         self.confirmed += 1
 
 
-class Processes:
-    """Two ingest workers and a service; each can be killed and started again."""
-
-    def __init__(self, folder: Path, data: str, broker: int) -> None:
-        common = ["--data", data, "--broker", f"127.0.0.1:{broker}", "--group", "g"]
-        listen = f"127.0.0.1:{free_port()}"
-        self._commands = {
-            "worker 1": ["ingest", *common],
-            "worker 2": ["ingest", *common],
-            "service": ["serve", *common, "--listen", listen, "--state", str(folder / "hub")],
-        }
-        self._log = (folder / "log").open("ab")
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        for name in self._commands:
-            self.start(name)
-
-    @property
-    def names(self) -> list[str]:
-        """Who can be killed."""
-        return sorted(self._commands)
-
-    def start(self, name: str) -> None:
-        """Start a process."""
-        command = [sys.executable, "-m", "edge_hub.cli", *self._commands[name]]
-        self._running[name] = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-
-    def kill(self, name: str) -> None:
-        """SIGKILL."""
-        process = self._running.pop(name)
-        process.kill()
-        process.wait()
-
-    def close(self) -> None:
-        """Kill all."""
-        for name in list(self._running):
-            self.kill(name)
-        self._log.close()
+def hub_processes(folder: Path, data: str, broker: int) -> HubProcesses:
+    """Start two ingest workers and a service."""
+    common = ["--data", data, "--broker", f"127.0.0.1:{broker}", "--group", "g"]
+    listen = f"127.0.0.1:{free_port()}"
+    commands = {
+        "service": ["serve", *common, "--listen", listen, "--state", str(folder / "hub")],
+        "worker 1": ["ingest", *common],
+        "worker 2": ["ingest", *common],
+    }
+    processes = HubProcesses(commands, folder / "log")
+    for name in commands:
+        processes.start(name)
+    return processes
 
 
 def wait(condition: Callable[[], bool], what: str) -> None:
@@ -193,7 +169,7 @@ def run(kills: int, restarts: int, rate: float, seed: int) -> dict[str, Any]:
         broker.start()
         database = Database(server.new_database())
         migrate(database)
-        processes = Processes(folder, database.name, broker.port)
+        processes = hub_processes(folder, database.name, broker.port)
         fleet = Fleet(broker.port, rate)
         began = time.monotonic()
         try:
@@ -201,7 +177,7 @@ def run(kills: int, restarts: int, rate: float, seed: int) -> dict[str, Any]:
             for fault in faults:
                 fleet.reset()
                 if fault == "kill":
-                    victim = rng.choice(processes.names)
+                    victim = rng.choice(list(processes.running))
                     processes.kill(victim)
                     processes.start(victim)
                 elif fault == "broker":
@@ -221,7 +197,7 @@ def run(kills: int, restarts: int, rate: float, seed: int) -> dict[str, Any]:
                 different = int(sql.one(connection, once))
         finally:
             fleet.close()
-            processes.close()
+            processes.kill_all()
             broker.kill()
             database.close()
             server.remove()

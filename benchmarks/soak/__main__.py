@@ -60,8 +60,8 @@ def soak(folder: Path, seconds: float, seed: int, say: Console) -> tuple[list[Ch
         watch.stop()
         statuses = {name: _status(lab, name) for name in DEVICES}
         codes = end(lab.daemons, 10.0)
-        telemetry, codes = lab.hub.telemetry(), codes | end(lab.hub.processes, 30.0)
-        log = lab.hub.log()
+        telemetry, codes = lab.hub.telemetry(), codes | end(lab.hub.processes.running, 30.0)
+        log = lab.hub.processes.log()
     finally:
         lab.close()
     mute = [name for name, status in statuses.items() if status is None]

@@ -109,10 +109,10 @@ class Abuse:
 
     def kill_hub(self) -> None:
         """Kill the hub's service or a worker, and start it again soon."""
-        name = self.rng.choice([name for name in self._lab.hub.processes if name != hub.SPARED])
-        self._lab.hub.kill(name)
+        name = self.rng.choice([name for name in self._lab.hub.processes.running if name != hub.SPARED])
+        self._lab.hub.processes.kill(name)
         time.sleep(self.rng.uniform(0.2, 2.0))
-        self._lab.hub.boot(name)
+        self._lab.hub.processes.start(name)
 
     def restart_database(self) -> None:
         """Take PostgreSQL away for some seconds."""

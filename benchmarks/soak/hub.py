@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from benchmarks.hub_processes import HubProcesses
 from edge_agent.errors import PlatformError
 from edge_agent.testing.mosquitto import free_port
 from edge_hub.database import sql
@@ -60,11 +60,9 @@ class Hub:
 
     def __init__(self, folder: Path, broker: int, fleet: str, key: Path) -> None:
         folder.mkdir()
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.started_again = 0
         """Processes that had ended by themselves."""
         self._fleet = fleet
-        self._log = folder / "log"
         self._server = PostgreSQL()
         self._port = free_port()
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}/api/v1", timeout=30)
@@ -73,42 +71,29 @@ class Hub:
         migrate(self._database)
         common = ["--data", self._database.name, "--broker", f"127.0.0.1:{broker}"]
         listen = ["--listen", f"127.0.0.1:{self._port}", "--state", str(folder / "state")]
-        self._commands = {
+        commands = {
             SERVICE: ["serve", *common, *listen, "--no-ingest", "--sign", str(key)],
             **{name: ["ingest", *common, "--group", "soak"] for name in WORKERS},
         }
+        self.processes = HubProcesses(commands, folder / "log")
 
     def start(self) -> None:
         """Start all, log in, and make the rule whose alerts the verdict counts."""
-        self.boot(SERVICE)
+        self.processes.start(SERVICE)
         self._wait(self.ready, "the hub did not get ready")
         for name in WORKERS:
-            self.boot(name)
-        self._wait(
-            lambda: re.search(r"/setup#(\S+)", self._log.read_text("utf-8")), "the hub printed no link"
-        )
-        code = re.search(r"/setup#(\S+)", self._log.read_text("utf-8"))
-        body = {"code": code and code[1], "user": "soak", "password": "a password for a soak"}
+            self.processes.start(name)
+        self._wait(self._setup_code, "the hub printed no link")
+        body = {"code": self._setup_code(), "user": "soak", "password": "a password for a soak"}
         self._client.headers["X-CSRF-Token"] = self.ask("POST", "/setup", json=body)["csrf"]
         self.ask("PUT", f"/alerts/rules/{RULE}", json=SILENT)
 
-    def boot(self, name: str) -> None:
-        """Start a process."""
-        with self._log.open("ab") as log:
-            words = [sys.executable, "-m", "edge_hub.cli", *self._commands[name]]
-            self.processes[name] = subprocess.Popen(words, stdout=log, stderr=log)
-
-    def kill(self, name: str) -> None:
-        """Kill a process: nothing said, nothing stored that was not."""
-        self.processes[name].kill()
-        self.processes[name].wait()
-
     def start_again(self) -> None:
         """Start whatever ended by itself, as its unit does: at its start a process needs the database."""
-        for name, process in self.processes.items():
+        for name, process in self.processes.running.items():
             if process.poll() is not None:
                 self.started_again += 1
-                self.boot(name)
+                self.processes.start(name)
 
     def restart_database(self, pause_s: float) -> None:
         """Take PostgreSQL away for some seconds."""
@@ -190,16 +175,14 @@ class Hub:
 
     def close(self) -> None:
         """End whatever still runs, and delete the database."""
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
+        self.processes.kill_all()
         self._client.close()
         self._database.close()
         self._server.remove()
 
-    def log(self) -> str:
-        """Return what its processes have printed."""
-        return self._log.read_text("utf-8", "replace")
+    def _setup_code(self) -> str:
+        found = re.search(r"/setup#(\S+)", self.processes.log())
+        return found[1] if found else ""
 
     def _status(self, id_: str) -> str:
         return str(self.ask("GET", f"/rollouts/{id_}")["status"])
@@ -208,5 +191,5 @@ class Hub:
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise PlatformError(f"{otherwise} in {seconds:g} s: {self.log()[-1000:]}")
+                raise PlatformError(f"{otherwise} in {seconds:g} s: {self.processes.log()[-1000:]}")
             time.sleep(0.2)

@@ -51,7 +51,7 @@ class Watch(threading.Thread):
     def __init__(self, lab: Lab) -> None:
         super().__init__(daemon=True)
         self.samples: dict[str, list[Sample]] = {name: [] for name in DEVICES}
-        self.hub: dict[str, list[Sample]] = {name: [] for name in lab.hub.processes}
+        self.hub: dict[str, list[Sample]] = {name: [] for name in lab.hub.processes.running}
         self.late_s = 0.0
         self._lab = lab
         self._over = threading.Event()
@@ -67,7 +67,7 @@ class Watch(threading.Thread):
                 sample = self._sample(name, late or was_late)  # what was missed is counted a moment later
                 if sample is not None:
                     self.samples[name].append(sample)
-            for name, process in self._lab.hub.processes.items():
+            for name, process in self._lab.hub.processes.running.items():
                 sample = self._of_process(process.pid, late or was_late, {})
                 if sample is not None:
                     self.hub[name].append(sample)
