@@ -93,6 +93,12 @@ class Lab:
         process.kill()
         process.wait()
 
+    def stop(self, name: str) -> int:
+        """Ask a daemon to end, as systemd does, and return its exit code."""
+        process = self.processes.pop(name)
+        process.terminate()
+        return process.wait(60)
+
     def hub(self, *words: str) -> int:
         return main([*words, "--broker", f"127.0.0.1:{self.port}", "--fleet", "lab"])
 

@@ -18,8 +18,7 @@ pytestmark = pytest.mark.broker
 def lab(tmp_path: Any, mosquitto: Any) -> Any:
     made = Lab(tmp_path, mosquitto.port)
     yield made
-    for name in list(made.processes):
-        made.kill(name)
+    assert {made.stop(name) for name in list(made.processes)} <= {0}
 
 
 def explained(lab: Lab, capsys: Any, agent: str, code: int = 0) -> dict[str, Any]:
