@@ -1,8 +1,8 @@
 """Vector operations and memory traffic of a step, compared with the limits of the processor.
 
 Counted from the model and its planning program, for one agent in a full block: additions, multiplications,
-comparisons, conversions and integer operations on vectors, without loads and stores, which use other ports.
-Of several factors the least is counted that an inference can need: two iterations, the second of which finds
+both in one, comparisons, conversions and integer operations on vectors, without loads and stores, which use
+other ports. Of several factors the least is counted that an inference can need: two iterations, the second of which finds
 that nothing moved. What a core can do of them is measured (``throughput``).
 """
 
@@ -12,15 +12,15 @@ from edge_agent.engine import contraction, planning
 from edge_agent.engine.model import Model
 
 ITERATIONS = 2
-XLOG2X, EXP, CODE, PACK = 13, 15, 13, 8
+LOG2, EXP, CODE, PACK = 8, 11, 11, 7
 
 
 def _applied(model: Model, number: int, rows: int) -> float:
-    """Multiply-adds of ``rows`` rows of a tensor, two operations each; in integers two columns at once."""
+    """Multiply-adds of ``rows`` rows of a tensor; in integers two operations for two columns at once."""
     tensor = model.tensors[number]
     if number in model.integers:
         return float(rows * tensor.width)
-    return 2 * len(tensor.codes) * rows / tensor.rows
+    return len(tensor.codes) * rows / tensor.rows
 
 
 def operations(model: Model) -> float:
@@ -31,32 +31,32 @@ def operations(model: Model) -> float:
         if i in model.integers:  # lanes of a control together
             total += _applied(model, i, model.integers[i]) + PACK * b.width
         else:
-            total += 2 * len(mixed.columns) if len(mixed.columns) else len(b.codes) * 2
+            total += len(mixed.columns) if len(mixed.columns) else len(b.codes)
     total += states * (2 + 1 + CODE + 2)  # sum and largest; scale, code, round, narrow
     total += states * 5.0  # and decoded again: whole number, square, square, sum, normalise
     total += _iterated(model)
     plan = model.plan(model.policy_len, True)
     for op, first, second, count, *rest in plan.ops.tolist():
         if op in (planning.EXPAND, planning.EXPAND_PACKED):
-            total += _applied(model, first, count) + (2 * count if rest[2] >= 0 else 0)
+            total += _applied(model, first, count) + (count if rest[2] >= 0 else 0)
         elif op in (planning.ENTROPY, planning.GROUP_ENTROPY):
             product = model.product_of(first)
             rows = model.tensors[first].rows // (product.groups if product else 1)
-            total += _applied(model, first, rows) + rows * (XLOG2X + 1)
+            total += _applied(model, first, rows) + rows * (LOG2 + 1)
         elif op == planning.XLOG2X:
-            total += _applied(model, first, count) + count * XLOG2X
+            total += _applied(model, first, count) + count * (LOG2 + 1)
         elif op == planning.PACK:
             total += PACK * first
         elif op == planning.JOINT:
             total += count * rest[1]
         elif op == planning.DOT:
-            total += 2 * second * rest[1]
+            total += second * rest[1]
         elif op == planning.LISTED:
-            total += 2 * second
+            total += second
         elif op == planning.PRODUCT:
-            total += 2 * first * rest[1]
+            total += first * rest[1]
         elif op == planning.OUTCOMES:
-            total += rest[0] * (2 * first + XLOG2X + 1)
+            total += rest[0] * (first + LOG2 + 1)
         elif op == planning.GATHER:
             total += plan.lists[rest[0] + second] - second
         else:
@@ -76,9 +76,9 @@ def _iterated(model: Model) -> float:
     first, turn = plan.counts
     for kind, *x in plan.ops[first : first + turn].tolist():
         if kind == contraction.SUM:
-            total += ITERATIONS * 2 * x[2] * x[3] * x[4]
+            total += ITERATIONS * x[2] * x[3] * x[4]
         elif kind == contraction.PAIR:
-            total += ITERATIONS * 4 * x[1] * x[2]
+            total += ITERATIONS * 2 * x[1] * x[2]
     return total
 
 

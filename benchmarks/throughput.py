@@ -20,8 +20,8 @@ KERNEL = ROOT / "edge_agent" / "engine" / "kernel"
 VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 OPTIONS = {
     "baseline": (),
-    "avx2": ("-mavx2",),
-    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+    "avx2": ("-mavx2", "-mfma"),
+    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
 }
 TURNS = 2_000_000
 RUNS = 5

@@ -18,8 +18,8 @@ from edge_agent.engine.population import SELECTIONS, Population
 ROOT = Path(__file__).parents[2]
 KERNEL = ROOT / "edge_agent" / "engine" / "kernel"
 FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi")
-WIDE = {"baseline": (32, 16, ()), "avx2": (64, 32, ("-mavx2",))}
-WIDE["avx512"] = (64, 64, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"))
+WIDE = {"baseline": (32, 16, ()), "avx2": (64, 32, ("-mavx2", "-mfma"))}
+WIDE["avx512"] = (64, 64, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"))
 
 
 def build(folder: Path, compiler: str, isas: Sequence[str], *extra: str) -> Path:
@@ -54,7 +54,7 @@ def _objects(
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
-            for kind, macros in (("strip", ()), ("extended", ("-DEXTENDED",))):
+            for kind, macros in (("strip", ()), ("rules_1", ("-DRULES_1",)), ("extended", ("-DEXTENDED",))):
                 if kind == "extended" and label == "wide":
                     continue
                 strip = f"{kind}_{name}_{label}"

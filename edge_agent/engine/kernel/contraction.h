@@ -46,7 +46,7 @@ INLINE void sum_rows(float *out, const float *from, int32_t count, int64_t next,
         from += step;
         q += LANES;
         weight = load(q);
-        for (int i = 0; i < count; i++) sum[i] = add(sum[i], mul(load(from + i * next), weight));
+        for (int i = 0; i < count; i++) sum[i] = add_product(sum[i], load(from + i * next), weight);
     }
     for (int i = 0; i < count; i++) store(out + i * LANES, adds ? add(load(out + i * LANES), sum[i]) : sum[i]);
 }
@@ -82,9 +82,9 @@ static void sum_pair(const int32_t *x, float *base, const float *beliefs) {
         Row weight = load(first + (int64_t)a * LANES), sum = constant(0.0f);
         for (int32_t b = 0; b < x[2]; b++, from += LANES) {
             Row l = load(from);
-            sum = add(sum, mul(l, load(second + (int64_t)b * LANES)));
+            sum = add_product(sum, l, load(second + (int64_t)b * LANES));
             float *p = right + (int64_t)b * LANES;
-            store(p, add(load(p), mul(l, weight)));
+            store(p, add_product(load(p), l, weight));
         }
         store(left, add(load(left), sum));
     }
@@ -102,7 +102,7 @@ static Row contract(const Contraction *c, int32_t from, int32_t to, float *base,
         case CO_PAIR: sum_pair(x, base, beliefs); break;
         case CO_MEAN:
             for (int32_t k = 0; k < x[1]; k++)
-                means = add(means, mul(load(at(base, x[0] + k)), load(beliefs + (int64_t)(x[2] + k) * LANES)));
+                means = add_product(means, load(at(base, x[0] + k)), load(beliefs + (int64_t)(x[2] + k) * LANES));
             break;
         }
     }

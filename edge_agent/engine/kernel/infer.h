@@ -25,7 +25,7 @@ static void decode(const Model *m, const Strip *s, float *beliefs) {
         Row sum = constant(0.0f);
         for (int32_t k = 0; k < m->num_states[f]; k++, codes += step) {
             Row c = from_bytes(codes);
-            if (m->wide_belief[f]) c = add(c, scale(from_bytes(codes + s->belief_stride), 256.0f));
+            if (m->wide_belief[f]) c = add_scaled_row(c, 256.0f, from_bytes(codes + s->belief_stride));
             c = mul(c, c);
             c = mul(c, c);
             sum = add(sum, c);
@@ -64,10 +64,10 @@ static void encode(const Model *m, const Strip *s, int32_t f, const float *value
     }
 }
 
-/* What entry ``e`` of the mixed form adds. */
-INLINE Row weighted(const float *patterns, const Tensor *t, uint32_t e, const float *source) {
+/* Add entry ``e`` of the mixed form. */
+INLINE Row add_weighted(Row acc, const float *patterns, const Tensor *t, uint32_t e, const float *source) {
     Row weight = load(patterns + (int64_t)t->mixed_patterns[e] * LANES);
-    return mul(weight, load(source + (int64_t)t->mixed_columns[e] * LANES));
+    return add_product(acc, weight, load(source + (int64_t)t->mixed_columns[e] * LANES));
 }
 
 /* Rows of ``t`` for lanes whose controls differ. A pattern is the weights that one entry has under each control;
@@ -88,7 +88,7 @@ static void apply_mixed(const Tensor *stored, const uint8_t *action, int32_t con
     for (int32_t k = 0; k < states; k++) {
         uint32_t e = t->mixed_starts[k], end = t->mixed_starts[k + 1];
         Row acc = constant(t->background);
-        for (; e < end; e++) acc = add(acc, weighted(patterns, t, e, source));
+        for (; e < end; e++) acc = add_weighted(acc, patterns, t, e, source);
         store(out + (int64_t)k * LANES, acc);
     }
 }

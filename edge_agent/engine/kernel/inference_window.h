@@ -155,7 +155,7 @@ static void add_row(const Tensor *t, int64_t r, Row weight, int logarithms, floa
     int64_t first = t->sparse ? t->starts[r] : r * t->width, last = t->sparse ? t->starts[r + 1] : first + t->width;
     for (int64_t k = first; k < last; k++) {
         float *p = at(out, t->sparse ? t->columns[k] : k - first);
-        store(p, add(load(p), scale(weight, values[code_at(t, k, t->wide)])));
+        store(p, add_scaled_row(load(p), values[code_at(t, k, t->wide)], weight));
     }
 }
 
@@ -214,7 +214,7 @@ static void hear_child(const Window *w, int32_t f, int32_t g, const uint8_t *act
                 weight = divide(weight, larger(norm, constant(EPSILON)));
             }
             for (int32_t k = 0; k < n; k++)
-                store(at(sum, k), add(load(at(sum, k)), mul(weight, load(at(w->child, k)))));
+                store(at(sum, k), add_product(load(at(sum, k)), weight, load(at(w->child, k))));
         }
         Row rest = constant(0.0f);
         if (!count && t->sparse) rest = scale(total, logarithms ? t->log_background : t->background);
@@ -239,7 +239,7 @@ static void add_messages(const Window *w, int32_t h, float *logits) {
                 if (!m->window.variational) moved = row_log(larger(moved, constant(EPSILON)));
                 message = choose(earlier, moved, message);
             }
-            store(at(out, k), add(load(at(out, k)), mul(share, message)));
+            store(at(out, k), add_product(load(at(out, k)), share, message));
         }
         for (int32_t g = 0; future && g < m->factors; g++) {
             int child = 0;
@@ -337,10 +337,10 @@ static void infer_window(const Model *m, const Strip *s, const float *predicted,
     for (int32_t k = 0; k < m->states; k++) {
         Row value = load(at((float *)q, k)),
             expected = row_log(larger(load(at((float *)predicted, k)), constant(EPSILON)));
-        disorder = add(disorder, row_xlog2x(value));
-        energy = sub(energy, mul(value, add(expected, load(at((float *)own, k)))));
+        disorder = add_xlog2x(disorder, value);
+        energy = subtract_product(energy, value, add(expected, load(at((float *)own, k))));
     }
-    energy = add(energy, scale(disorder, LN2 * XLOG2X_UNIT));
+    energy = add_scaled_row(energy, LN2 * LOG2_UNIT, disorder);
     energy = unexplained(m, &z, c, block_of(&w, w.count - 1), q, energy);
     Mask lost = surprising(m, s, predicted, energy, w.work);
     if (any(lost)) note(s, lost);

@@ -86,7 +86,8 @@ static __attribute__((noinline)) void pack(const float *source, int32_t width, f
         unit = vselect(unit < LARGEST * part, unit, LARGEST * part);
         for (int64_t k = 0; k < pairs; k++) {
             V first = from[2 * k * vectors], second = 2 * k + 1 < width ? from[(2 * k + 1) * vectors] : zero;
-            VI a = vbits(first * unit + ROUND) - ROUND_BITS, b = vbits(second * unit + ROUND) - ROUND_BITS;
+            VI a = vbits(vmadd(first, unit, (V){} + ROUND)) - ROUND_BITS,
+               b = vbits(vmadd(second, unit, (V){} + ROUND)) - ROUND_BITS;
             to[k * vectors] = pair_of(a, b);
             kept += a + b;
         }
@@ -153,7 +154,7 @@ static __attribute__((noinline)) void apply_packed(const Tensor *stored, int32_t
     }
 }
 
-/* Sum of x log2 x of a group of the tensor's rows applied to ``packed``, in XLOG2X_UNIT. */
+/* Sum of x log2 x of a group of the tensor's rows applied to ``packed``, in LOG2_UNIT. */
 static __attribute__((noinline)) Row disorder_packed(const Tensor *stored, int32_t group, const float *packed,
                                                      int32_t active) {
     const Tensor own = *stored, *t = &own;
@@ -171,13 +172,14 @@ static __attribute__((noinline)) Row disorder_packed(const Tensor *stored, int32
                 apply_block(t, weights + k * wide, packed, PARTS, v, BLOCK, found);
 #if LANES == 4
                 if (active == 1) { /* rows of lane 0 share a vector of logarithms, and are added in the same order */
-                    V x = vxlog2x((V){found[0][0][0], found[1][0][0], found[2][0][0], found[3][0][0]});
-                    for (int n = 0; n < BLOCK_ROWS && k + n < end; n++) sum[0] += (V){} + x[n];
+                    V x = {found[0][0][0], found[1][0][0], found[2][0][0], found[3][0][0]}, l = vlog2(x);
+                    for (int n = 0; n < BLOCK_ROWS && k + n < end; n++)
+                        sum[0] = vmadd((V){} + x[n], (V){} + l[n], sum[0]);
                     continue;
                 }
 #endif
                 for (int n = 0; n < BLOCK_ROWS && k + n < end; n++)
-                    for (int i = 0; i < BLOCK; i++) sum[i] += vxlog2x(found[n][i]);
+                    for (int i = 0; i < BLOCK; i++) sum[i] = vmadd(found[n][i], vlog2(found[n][i]), sum[i]);
             }
             for (int i = 0; i < BLOCK; i++) total.v[v + i] = sum[i];
         }

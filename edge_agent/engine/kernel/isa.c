@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 #define STRIPS(isa) strip_##isa##_4, strip_##isa##_16, strip_##isa##_wide
+#define RULES_1(isa) rules_1_##isa##_4, rules_1_##isa##_16, rules_1_##isa##_wide
 #define EXTENDED(isa) extended_##isa##_4, extended_##isa##_16
-#define DECLARE(isa) RunStrip STRIPS(isa), EXTENDED(isa)
+#define DECLARE(isa) RunStrip STRIPS(isa), RULES_1(isa), EXTENDED(isa)
 
 DECLARE(baseline);
 
@@ -16,18 +17,18 @@ static int always(void) { return 1; }
 DECLARE(avx2);
 DECLARE(avx512);
 
-static int has_avx2(void) { return __builtin_cpu_supports("avx2"); }
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static int has_avx512(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    return __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #endif
 
 const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512", has_avx512, {STRIPS(avx512)}, {EXTENDED(avx512)}, WIDE_AVX512},
-    {"avx2", has_avx2, {STRIPS(avx2)}, {EXTENDED(avx2)}, WIDE_AVX2},
+    {"avx512", has_avx512, {STRIPS(avx512)}, {RULES_1(avx512)}, {EXTENDED(avx512)}, WIDE_AVX512},
+    {"avx2", has_avx2, {STRIPS(avx2)}, {RULES_1(avx2)}, {EXTENDED(avx2)}, WIDE_AVX2},
 #endif
-    {"baseline", always, {STRIPS(baseline)}, {EXTENDED(baseline)}, WIDE_BASELINE},
+    {"baseline", always, {STRIPS(baseline)}, {RULES_1(baseline)}, {EXTENDED(baseline)}, WIDE_BASELINE},
     {.name = NULL},
 };

@@ -8,6 +8,7 @@ typedef struct {
     const char *name;
     int (*supported)(void);
     RunStrip *run[3];      /* 4, 16 and ``wide`` lanes */
+    RunStrip *rules_1[3];  /* the same, of bundles without options */
     RunStrip *extended[2]; /* with a search or over a window: 4 and 16 lanes */
     int32_t wide;
 } Isa;

@@ -217,10 +217,10 @@ static Row settle_states(const Model *m, const Strip *s, const float *prior, flo
     Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < m->states; k++) {
         Row value = load(q + (int64_t)k * LANES);
-        disorder = add(disorder, row_xlog2x(value));
-        energy = sub(energy, mul(value, load(log_prior + (int64_t)k * LANES)));
+        disorder = add_xlog2x(disorder, value);
+        energy = subtract_product(energy, value, load(log_prior + (int64_t)k * LANES));
     }
-    energy = add(energy, scale(disorder, LN2 * XLOG2X_UNIT));
+    energy = add_scaled_row(energy, LN2 * LOG2_UNIT, disorder);
     return unexplained(m, &z, c, turns, q, energy);
 }
 

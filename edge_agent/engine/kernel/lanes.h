@@ -1,8 +1,10 @@
 /* One value a lane: vectors of the instruction set's width, LANES of them wide together, and their functions.
  *
- * Only +, -, *, /, comparisons, conversions and integer operations are used, in a fixed order, and the
- * compiler may not contract them: a lane has the same bits whatever the vector width. Loops over ``PARTS``
- * have a constant count and are unrolled, so a Row lives in registers. */
+ * Only +, -, *, /, a * b + c rounded once, comparisons, conversions and integer operations are used, in a fixed
+ * order, and the compiler may not contract them: a lane has the same bits whatever the vector width. Loops over
+ * ``PARTS`` have a constant count and are unrolled, so a Row lives in registers.
+ *
+ * RULES_1: compiled for bundles without options, whose golden vectors were made when a * b + c was rounded twice. */
 #ifndef EDGE_AGENT_LANES_H
 #define EDGE_AGENT_LANES_H
 
@@ -26,6 +28,58 @@ typedef struct { VI v[PARTS]; } Mask; /* all ones or all zeros a lane */
 #define EACH for (int i = 0; i < PARTS; i++)
 
 INLINE float *at(float *scratch, int64_t row) { return scratch + row * LANES; }
+
+/* a * b + c, rounded once: exact in double precision but for its last rounding. The odd neighbour of an inexact sum
+ * rounds to what the exact sum would (Boldo and Melquiond 2008, "Emulation of FMA"). */
+INLINE float madd_by_doubles(float a, float b, float c) {
+    double product = (double)a * (double)b, third = (double)c, sum = product + third;
+    double part = sum - product, error = (product - (sum - part)) + (third - part);
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    if (error != 0.0 && !(bits & 1)) bits += (error > 0.0) == (sum > 0.0) ? 1 : (uint64_t)-1;
+    memcpy(&sum, &bits, sizeof bits);
+    return (float)sum;
+}
+
+/* a * b + c, rounded once; twice under rules 1. */
+INLINE float madd1(float a, float b, float c) {
+#ifdef RULES_1
+    return a * b + c;
+#elif defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fmaf(a, b, c);
+#else
+    return madd_by_doubles(a, b, c);
+#endif
+}
+INLINE V vmadd(V a, V b, V c) {
+#ifdef RULES_1
+    return a * b + c;
+#elif defined(__AVX512F__) && VECTOR_BYTES == 64
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) && VECTOR_BYTES == 32
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__FMA__) && VECTOR_BYTES == 16
+    return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+#elif defined(__aarch64__) && VECTOR_BYTES == 16
+    return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__SSE2__) && VECTOR_BYTES == 16
+    __m128 x = (__m128)a, y = (__m128)b, z = (__m128)c;
+    __m128d low = _mm_add_pd(_mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)), _mm_cvtps_pd(z));
+    __m128d high = _mm_add_pd(_mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(x, x)), _mm_cvtps_pd(_mm_movehl_ps(y, y))),
+                              _mm_cvtps_pd(_mm_movehl_ps(z, z)));
+    /* Rounding a double again goes wrong only half way between two floats, or below the smallest normal one. */
+    VI ends = (VI)_mm_shuffle_ps((__m128)low, (__m128)high, _MM_SHUFFLE(2, 0, 2, 0));
+    VI starts = (VI)_mm_shuffle_ps((__m128)low, (__m128)high, _MM_SHUFFLE(3, 1, 3, 1)) & 0x7fffffff;
+    VI doubtful = ((ends & 0x1fffffff) == 0x10000000) | ((starts < 0x38100000) & (starts != 0));
+    V sum = (V)_mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
+    if (_mm_movemask_ps((__m128)doubtful))
+        for (int i = 0; i < 4; i++) sum[i] = madd_by_doubles(a[i], b[i], c[i]);
+    return sum;
+#else
+    for (int i = 0; i < VECTOR_BYTES / 4; i++) a[i] = madd1(a[i], b[i], c[i]);
+    return a;
+#endif
+}
 
 INLINE Row load(const float *p) {
     Row r;
@@ -58,8 +112,20 @@ INLINE Row scale(Row a, float w) {
     EACH a.v[i] *= w;
     return a;
 }
+INLINE Row add_product(Row acc, Row a, Row b) {
+    EACH acc.v[i] = vmadd(a.v[i], b.v[i], acc.v[i]);
+    return acc;
+}
+INLINE Row subtract_product(Row acc, Row a, Row b) {
+    EACH acc.v[i] = vmadd(-a.v[i], b.v[i], acc.v[i]);
+    return acc;
+}
 INLINE Row add_scaled(Row acc, float w, const float *p) {
-    EACH acc.v[i] += w * ((const V *)p)[i];
+    EACH acc.v[i] = vmadd((V){} + w, ((const V *)p)[i], acc.v[i]);
+    return acc;
+}
+INLINE Row add_scaled_row(Row acc, float w, Row r) {
+    EACH acc.v[i] = vmadd((V){} + w, r.v[i], acc.v[i]);
     return acc;
 }
 
@@ -157,6 +223,10 @@ INLINE Mask equal_bytes(const uint8_t *p, int value) {
     return m;
 }
 
+/* c4 x^4 + c3 x^3 + c2 x^2 + c1 x + c0 */
+#define POLYNOMIAL_4(x, c4, c3, c2, c1, c0)                                                                            \
+    vmadd(vmadd(vmadd(vmadd((V){} + (c4), x, (V){} + (c3)), x, (V){} + (c2)), x, (V){} + (c1)), x, (V){} + (c0))
+
 /* exp(x) for x <= 0 or small; it goes down to 2^-60, so that products of a few stay normal numbers (others are
  * slow). Relative error 3e-6. Adding ROUND leaves the nearest integer in the low bits of the mantissa. */
 #define ROUND 12582912.0f
@@ -165,30 +235,32 @@ INLINE V vexp(V x) {
     y = vlarger(y, (V){} - 60.0f);
     V whole = y + ROUND;
     V f = y - (whole - ROUND);
-    V p = (((0.00957010183f * f + 0.0559178603f) * f + 0.240247448f) * f + 0.693121815f) * f + 0.999999261f;
+    V p = POLYNOMIAL_4(f, 0.00957010183f, 0.0559178603f, 0.240247448f, 0.693121815f, 0.999999261f);
     return (V)((VI)p + (vbits(whole) << 23));
 }
 
-/* ln x for positive normal x: absolute error 2e-6. See vxlog2x. */
+/* ln x for positive normal x: absolute error 2e-6. See vlog2. */
 INLINE V vlog(V x) {
     V e = __builtin_convertvector(vbits(x) - 0x3f800000, V) * (1.0f / 8388608.0f);
     V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
-    V p = (((((-0.0256910842f * m + 0.275148729f) * m - 1.26691811f) * m + 3.28652847f) * m - 5.34198888f) * m +
-           5.11296295f) *
-              m -
-          2.04004023f;
+    V p = POLYNOMIAL_4(m, -0.0256910842f, 0.275148729f, -1.26691811f, 3.28652847f, -5.34198888f);
+    p = vmadd(vmadd(p, m, (V){} + 5.11296295f), m, (V){} - 2.04004023f);
     return (e + p) * 0.693147181f;
 }
 
-/* x log2 x in units of 2^-23, for x >= 0 (0 gives 0). A float's bits, as an integer, are its exponent and
- * mantissa: a logarithm but for log2 m - (m - 1) and the exponent's bias, which a quartic gives to 1.3e-4 (minimax,
- * and exact at powers of two in these operations, so that certain outcomes have no entropy). */
+/* log2 x in units of 2^-23, for x >= 0, of which x log2 x is made: x log2 x is 0 for 0. A float's bits, as an integer,
+ * are its exponent and mantissa: a logarithm but for log2 m - (m - 1) and the exponent's bias, which a quartic gives to
+ * 1.3e-4 (minimax, and exact at powers of two in these operations, so that certain outcomes have no entropy). */
 #define LN2 0.693147181f
-#define XLOG2X_UNIT (1.0f / 8388608.0f)
-INLINE V vxlog2x(V x) {
-    V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000);
-    V p = (((-688962.375f * m + 5450178.0f) * m - 17902424.0f) * m + 25890488.0f) * m - 1078102528.0f;
-    return x * (__builtin_convertvector(vbits(x), V) + p);
+#define LOG2_UNIT (1.0f / 8388608.0f)
+INLINE V vlog2(V x) {
+    V m = (V)((vbits(x) & 0x007fffff) | 0x3f800000), e = __builtin_convertvector(vbits(x), V);
+#ifdef RULES_1
+    return e + POLYNOMIAL_4(m, -688962.375f, 5450178.0f, -17902424.0f, 25890488.0f, -1078102528.0f);
+#else
+    V p = vmadd(vmadd((V){} - 688962.0f, m, (V){} + 5450178.0f), m, (V){} - 17902424.0f);
+    return vmadd(vmadd(p, m, (V){} + 25890520.0f), m, e - 1078102528.0f);
+#endif
 }
 
 /* 255 x^(1/4) for x >= 0, relative error 1.5e-4: an estimate r of x^(-1/4) from the exponent, then one step of
@@ -197,7 +269,7 @@ INLINE V vcode(V x) {
     V r = (V)(0x4f504000 - (vbits(x) >> 2));
     V s = r * r;
     V e = x * (s * s);
-    r = r * (9.29358589f + e * (1.42587385f * e - 4.37586243f));
+    r = r * vmadd(e, vmadd((V){} + 1.42587385f, e, (V){} - 4.37586243f), (V){} + 9.29358589f);
     return x * (r * (r * r));
 }
 
@@ -214,8 +286,12 @@ INLINE Row row_log(Row a) {
     return a;
 }
 INLINE Row row_xlog2x(Row a) {
-    EACH a.v[i] = vxlog2x(a.v[i]);
+    EACH a.v[i] *= vlog2(a.v[i]);
     return a;
+}
+INLINE Row add_xlog2x(Row acc, Row a) {
+    EACH acc.v[i] = vmadd(a.v[i], vlog2(a.v[i]), acc.v[i]);
+    return acc;
 }
 INLINE Row row_code(Row a) {
     EACH a.v[i] = vcode(a.v[i]);

@@ -169,10 +169,10 @@ static Row settle_classes(const Model *m, const Strip *s, const float *prior, fl
     Row energy = sub(constant(0.0f), load(offset)), disorder = constant(0.0f);
     for (int32_t k = 0; k < a->rows; k++) {
         Row value = load(c.q + (int64_t)k * LANES);
-        disorder = add(disorder, row_xlog2x(value));
-        energy = sub(energy, mul(value, load(c.log_weight + (int64_t)k * LANES)));
+        disorder = add_xlog2x(disorder, value);
+        energy = subtract_product(energy, value, load(c.log_weight + (int64_t)k * LANES));
     }
-    energy = unexplained(m, &z, &m->over_classes, c.turns, c.q, add(energy, scale(disorder, LN2 * XLOG2X_UNIT)));
+    energy = unexplained(m, &z, &m->over_classes, c.turns, c.q, add_scaled_row(energy, LN2 * LOG2_UNIT, disorder));
     for (int32_t k = 0; k < a->rows; k++) {
         float *q = c.q + (int64_t)k * LANES;
         store(q, divide(load(q), load(c.weight + (int64_t)k * LANES)));

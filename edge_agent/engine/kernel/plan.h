@@ -9,14 +9,14 @@
 #include "integers.h"
 #include "tensor.h"
 
-/* Sum of x log2 x of the tensor's rows applied to ``source``, in XLOG2X_UNIT. */
+/* Sum of x log2 x of the tensor's rows applied to ``source``, in LOG2_UNIT. */
 INLINE Row disorder(const Tensor *stored, const float *source) {
     const Tensor own = *stored, *t = &own; /* a copy that no store can change: it stays in registers */
     Row sum = constant(0.0f), rest = unlisted(t, 0, source);
     if (t->single)
-        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply_single(t, k, source, rest)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add_xlog2x(sum, apply_single(t, k, source, rest));
     else
-        for (int32_t k = 0; k < t->rows; k++) sum = add(sum, row_xlog2x(apply(t, k, source, rest)));
+        for (int32_t k = 0; k < t->rows; k++) sum = add_xlog2x(sum, apply(t, k, source, rest));
     return sum;
 }
 
@@ -32,10 +32,13 @@ INLINE Row disorder_of_one_codes(const Tensor *t, const float *source, int wide)
             for (int i = 0; i < 4; i++) packed[i] = apply_single_codes(t, k + i, source, rest, wide).v[0][0];
         else
             for (int i = 0; i < 4; i++) packed[i] = apply_codes(t, k + i, source, rest, wide).v[0][0];
-        V x = vxlog2x(packed);
-        for (int i = 0; i < 4; i++) sum += x[i];
+        V l = vlog2(packed);
+        for (int i = 0; i < 4; i++) sum = madd1(packed[i], l[i], sum);
     }
-    for (; k < t->rows; k++) sum += row_xlog2x(apply_codes(t, k, source, rest, wide)).v[0][0];
+    for (; k < t->rows; k++) {
+        V x = apply_codes(t, k, source, rest, wide).v[0];
+        sum = madd1(x[0], vlog2(x)[0], sum);
+    }
     return constant(sum);
 }
 
@@ -53,7 +56,7 @@ static __attribute__((noinline)) Row disorder_of_one(const Tensor *stored, const
 /* Sum over ``n`` rows of the products of both. */
 INLINE Row product(const float *left, const float *right, int32_t n) {
     Row sum = constant(0.0f);
-    for (int64_t k = 0; k < n; k++) sum = add(sum, mul(load(left + k * LANES), load(right + k * LANES)));
+    for (int64_t k = 0; k < n; k++) sum = add_product(sum, load(left + k * LANES), load(right + k * LANES));
     return sum;
 }
 
@@ -79,7 +82,7 @@ static __attribute__((noinline)) void expand_packed(const Tensor *t, const int32
     store(at(scratch, x[6]), value);
 }
 
-/* Sum of x log2 x of a group of the tensor's rows, which list two entries each, in XLOG2X_UNIT. */
+/* Sum of x log2 x of a group of the tensor's rows, which list two entries each, in LOG2_UNIT. */
 static __attribute__((noinline)) Row disorder_of_twins(const Tensor *stored, int32_t group, const float *source,
                                                        int32_t active) {
     const Tensor own = *stored, *t = &own;
@@ -90,11 +93,11 @@ static __attribute__((noinline)) Row disorder_of_twins(const Tensor *stored, int
     for (; active == 1 && k + 4 <= end; k += 4) { /* four rows of lane 0 share a vector of logarithms */
         float first[4];
         for (int i = 0; i < 4; i++) first[i] = apply_twin(t, k + i, source, rest).v[0][0];
-        V x = vxlog2x((V){first[0], first[1], first[2], first[3]});
-        for (int i = 0; i < 4; i++) sum.v[0] += (V){} + x[i];
+        V x = (V){first[0], first[1], first[2], first[3]}, l = vlog2(x);
+        for (int i = 0; i < 4; i++) sum.v[0] = vmadd((V){} + x[i], (V){} + l[i], sum.v[0]);
     }
 #endif
-    for (; k < end; k++) sum = add(sum, row_xlog2x(apply_twin(t, k, source, rest)));
+    for (; k < end; k++) sum = add_xlog2x(sum, apply_twin(t, k, source, rest));
     return sum;
 }
 
@@ -102,7 +105,7 @@ static __attribute__((noinline)) void group_entropy(const Tensor *t, const int32
     const float *source = at(scratch, x[1]);
     float *value = at(scratch, x[2]);
     Row sum = t->weights ? disorder_packed(t, x[3], source, active) : disorder_of_twins(t, x[3], source, active);
-    store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
+    store(value, add_scaled_row(load(value), -LN2 * LOG2_UNIT, sum));
 }
 
 /* out [count] = x log2 x of the tensor's rows from ``first`` on, applied to ``source``. */
@@ -115,7 +118,7 @@ static __attribute__((noinline)) void write_xlog2x(const Tensor *stored, int32_t
     for (; active == 1 && k + 4 <= count; k += 4) { /* four rows of lane 0 share a vector of logarithms */
         V packed = {};
         for (int i = 0; i < 4; i++) packed[i] = apply(t, first + k + i, source, rest).v[0][0];
-        V x = vxlog2x(packed);
+        V x = packed * vlog2(packed);
         for (int i = 0; i < 4; i++) *(V *)at(out, k + i) = (V){} + x[i];
     }
 #endif
@@ -133,9 +136,8 @@ static __attribute__((noinline)) void outcome_entropy(const int32_t *x, float *s
     const float *left = at(scratch, x[1]), *right = at(scratch, x[2]);
     float *value = at(scratch, x[4]);
     Row sum = constant(0.0f);
-    for (int32_t i = 0; i < x[3]; i++, left += (int64_t)x[0] * LANES)
-        sum = add(sum, row_xlog2x(product(left, right, x[0])));
-    store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
+    for (int32_t i = 0; i < x[3]; i++, left += (int64_t)x[0] * LANES) sum = add_xlog2x(sum, product(left, right, x[0]));
+    store(value, add_scaled_row(load(value), -LN2 * LOG2_UNIT, sum));
 }
 
 /* Sum over ``count`` rows from ``row`` of both tensors' products: what is predicted, and what it would teach. */
@@ -143,7 +145,7 @@ static Row gain(const Tensor *predicted, const Tensor *weights, int32_t row, int
     const Tensor a = *predicted, w = *weights;
     Row sum = constant(0.0f), outcomes = unlisted(&a, row, source), gains = unlisted(&w, row, source);
     for (int32_t k = row; k < row + count; k++)
-        sum = add(sum, mul(apply(&a, k, source, outcomes), apply(&w, k, source, gains)));
+        sum = add_product(sum, apply(&a, k, source, outcomes), apply(&w, k, source, gains));
     return sum;
 }
 
@@ -151,7 +153,7 @@ static Row gain(const Tensor *predicted, const Tensor *weights, int32_t row, int
 INLINE Row largest(const float *rows, int32_t count, float tie, Row *best) {
     Row top = load(rows), which = constant(0.0f);
     for (int32_t k = 1; k < count; k++) top = larger(top, load(rows + (int64_t)k * LANES));
-    Row bound = sub(top, scale(top, tie));
+    Row bound = add_scaled_row(top, -tie, top);
     for (int32_t k = count - 1; k >= 0; k--) {
         Mask below = less(load(rows + (int64_t)k * LANES), bound);
         which = choose(below, which, constant((float)k));
@@ -204,7 +206,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
             for (int32_t k = 0; k < x[2]; k++, out += LANES) {
                 Row r = apply(t, x[1] + k, source, rest);
                 store(out, r);
-                value = add(value, scale(r, fold[k]));
+                value = add_scaled_row(value, fold[k], r);
             }
             store(at(scratch, x[6]), value);
             break;
@@ -213,7 +215,7 @@ static void run_plan(const Model *m, const Plan *plan, int32_t active, float *sc
         case OP_ENTROPY: {
             Row sum = DISORDER(&m->tensors[x[0]], at(scratch, x[1]), active);
             float *value = at(scratch, x[2]);
-            store(value, sub(load(value), scale(sum, LN2 * XLOG2X_UNIT)));
+            store(value, add_scaled_row(load(value), -LN2 * LOG2_UNIT, sum));
             break;
         }
         case OP_GROUP_ENTROPY: group_entropy(&m->tensors[x[0]], x, active, scratch); break;

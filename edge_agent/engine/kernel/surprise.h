@@ -26,22 +26,22 @@ static Mask surprising(const Model *m, const Strip *s, const float *prior, Row e
         for (int32_t k = 0; k < t->rows; k++) {
             Row p = larger(apply(t, k, source, rest), constant(EPSILON)), l = row_log(p), weighted = mul(p, l);
             mean = sub(mean, weighted);
-            square = add(square, mul(weighted, l));
+            square = add_product(square, weighted, l);
             Mask here, soft;
             EACH here.v[i] = outcomes[i] == k;
             EACH soft.v[i] = outcomes[i] == OUTCOME_SOFT;
             said = choose(here, sub(zero, l), said);
-            if (s->soft[i]) said = choose(soft, sub(said, mul(load(s->soft[i] + (int64_t)k * LANES), l)), said);
+            if (s->soft[i]) said = choose(soft, subtract_product(said, load(s->soft[i] + (int64_t)k * LANES), l), said);
         }
         Mask missing;
         EACH missing.v[i] = outcomes[i] == OUTCOME_MISSING;
         surprise = add(surprise, choose(missing, zero, said));
         expected = add(expected, choose(missing, zero, mean));
-        variance = add(variance, choose(missing, zero, larger(sub(square, mul(mean, mean)), zero)));
+        variance = add(variance, choose(missing, zero, larger(subtract_product(square, mean, mean), zero)));
     }
     if ((m->factors == 1 && !m->window.slots) || m->options.exact) surprise = energy;
     surprise = choose(less(energy, surprise), energy, surprise);
-    Row limit = add(constant(NO_CHANCE), scale(row_sqrt(variance), DEVIATIONS));
+    Row limit = add_scaled_row(constant(NO_CHANCE), DEVIATIONS, row_sqrt(variance));
     return both(odd, less(add(expected, limit), surprise));
 }
 

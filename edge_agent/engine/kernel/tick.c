@@ -196,6 +196,11 @@ static void run_strip(const Tick *c, int64_t first, int32_t active, int32_t w, R
 
 static int extended(const Model *m) { return m->window.slots || m->options.search.max_nodes; }
 
+static RunStrip *strip_of(const Population *p, int kind) {
+    if (p->model->options.rules == 1) return p->isa->rules_1[kind];
+    return extended(p->model) ? p->isa->extended[kind] : p->isa->run[kind];
+}
+
 /* Width of the next strip of ``left`` agents: 0 of 4, 1 of 16, 2 of the widest. */
 static int width_of(const Population *p, int64_t left) {
     int64_t cached = CACHED / 4 / p->strip_rows;
@@ -214,7 +219,7 @@ static void run_piece(void *context, int64_t piece, int32_t thread) {
         int kind = width_of(p, left);
         int32_t w = kind == 0 ? 4 : kind == 1 ? 16 : p->isa->wide;
         int32_t active = left < w ? (int32_t)left : w;
-        run_strip(c, first, active, w, extended(p->model) ? p->isa->extended[kind] : p->isa->run[kind], scratch);
+        run_strip(c, first, active, w, strip_of(p, kind), scratch);
         first += active;
     }
     if (counted) atomic_fetch_add((_Atomic int64_t *)&c->contradictions, counted);
