@@ -2,8 +2,8 @@
 
 Counted from the model and its planning program, for one agent in a full block: additions, multiplications,
 both in one, comparisons, conversions and integer operations on vectors, without loads and stores, which use
-other ports. Of several factors the least is counted that an inference can need: two iterations, the second of which finds
-that nothing moved. What a core can do of them is measured (``throughput``).
+other ports. Of several factors the least is counted that an inference can need: two iterations, the second of
+which finds that nothing moved. What a core can do of them is measured (``throughput``).
 """
 
 from __future__ import annotations
