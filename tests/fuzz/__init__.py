@@ -18,6 +18,8 @@ TARGETS = (
     "enrolment",
     "bundle",
     "config",
+    "template",
+    "readings",
     "gmn",
     "onnx",
     "tflite",
