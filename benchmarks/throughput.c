@@ -1,5 +1,5 @@
 /* Loops of the kernel's vector operations on registers alone: what a core can do of them. See throughput.py. */
-#include "lanes.h"
+#include "vectors.h"
 
 #define CHAINS 12 /* independent of each other: enough to hide latency, few enough for registers */
 #define LOGARITHMS 4

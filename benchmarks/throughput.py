@@ -35,7 +35,7 @@ class Throughput:
         self.lanes = VECTOR_BYTES[name] // 4
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "throughput.so"
-            sizes = (f"-DVECTOR_BYTES={VECTOR_BYTES[name]}", f"-DLANES={self.lanes}")
+            sizes = (f"-DVECTOR_BYTES={VECTOR_BYTES[name]}",)
             options = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-fPIC", "-shared")
             source = Path(__file__).with_suffix(".c")
             command = ("cc", *options, *OPTIONS[name], *sizes, f"-I{KERNEL}", str(source), "-o", str(library))

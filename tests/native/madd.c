@@ -1,7 +1,6 @@
 /* out[i] = a[i] * b[i] + c[i] by the kernel's vectors and by its single floats, for ``count`` times four. */
-#define LANES 4
 #define VECTOR_BYTES 16
-#include "lanes.h"
+#include "vectors.h"
 
 void multiply_add(int64_t count, const float *a, const float *b, const float *c, float *vectors, float *singles) {
     for (int64_t i = 0; i < 4 * count; i += 4) {

@@ -1,5 +1,5 @@
 /* One tick of one strip of LANES agents. Compiled once per instruction set and width, once more as RULES_1 for bundles
- * without options (lanes.h), and once more as EXTENDED for agents that search (search.h) or infer over a window of
+ * without options (vectors.h), and once more as EXTENDED for agents that search (search.h) or infer over a window of
  * ticks (inference_window.h): in one function with these a step would be slower, because what all call is not inlined.
  * See CMakeLists.txt.
  *

@@ -143,6 +143,18 @@ def test_what_cannot_be_used_is_one_line(
     assert not output.exists()
 
 
+def test_a_band_of_an_unknown_modality_is_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = tmp_path / "t.toml"
+    bands = TEMPLATE.replace('states = ["empty", "half", "full"]', 'of = "lvel"\nbands = [1.0, 2.0]')
+    template.write_text(bands.replace('sees = ["tank"]', 'sees = ["tank"]\nalike = [["under 1", "1 to 2"]]'))
+    output = str(tmp_path / "model.npz")
+    assert main(["fit", str(place / "day.npz"), "--template", str(template), "-o", output]) == 2
+    error = capsys.readouterr().err
+    assert error == f"edge-convert: {template}: factor[0].of: found 'lvel', expected one of level\n"
+
+
 BAND = """
 tick_seconds = 60.0
 [[factor]]

@@ -74,6 +74,9 @@ def _check(path: Path, template: Template) -> None:
         found = template.held_out
         expected = "a share or a time like 2015-02-09T00:00:00"
         raise ConfigError(f"{path}: held_out: found {found!r}, expected {expected}") from error
+    for number, factor in enumerate(template.factor):  # before all that asks for a factor's states
+        if factor.bands:
+            _known(path, f"factor[{number}].of", factor.of, [m.name for m in template.modality])
     for number, modality in enumerate(template.modality):
         _check_modality(path, f"modality[{number}]", modality, template)
     for number, control in enumerate(template.control):
@@ -129,8 +132,6 @@ def _check_factor(path: Path, key: str, factor: FactorTemplate, template: Templa
         raise ConfigError(f"{path}: {key}: found {found}, expected one of them")
     _distinct(path, f"{key}.states", factor.states, 2 if factor.states else 0)
     _ascending(path, f"{key}.bands", factor.bands)
-    if factor.bands:
-        _known(path, f"{key}.of", factor.of, [m.name for m in template.modality])
     _distinct(path, f"{key}.depends_on", factor.depends_on, 0)
     for name in factor.depends_on:
         _known(path, f"{key}.depends_on", name, others)
