@@ -55,28 +55,23 @@ def _readings(template: Template) -> Readings:
         ControlNames(name, tuple(map(str, c.values)))
         for name, c in {c.reading or c.name: c for c in template.control}.items()
     )
-    time = np.linspace(0.0, 3600.0, READINGS)
-    modality = np.arange(READINGS) % max(len(names), 1)
-    value = np.array(
-        [(n % 3) if names and names[m].labels else 17.0 * n for n, m in enumerate(modality)], float
-    )
-    labels = np.array([len(names[m].labels) if names else 0 for m in modality])
-    value = np.where(labels > 0, np.minimum(value, labels - 1), value)
-    acted = np.arange(len(controls))
-    nothing = np.zeros(READINGS, np.int64)
+    modality = np.arange(READINGS) % len(names)
+    labels = [len(names[m].labels) for m in modality]
+    value = [min(n % 3, most - 1) if most else 17.0 * n for n, most in enumerate(labels)]
+    acted, nothing = np.arange(len(controls)), np.zeros(READINGS, np.int64)
     return Readings(
         ("a",),
         names,
         controls,
-        time if names else time[:0],
-        nothing if names else nothing[:0],
-        modality if names else modality[:0],
-        value if names else value[:0],
-        np.full(READINGS if names else 0, -1),
+        np.linspace(0.0, 3600.0, READINGS),
+        nothing,
+        modality,
+        np.array(value, float),
+        np.full(READINGS, -1),
         np.zeros(len(controls)),
-        np.zeros(len(controls), np.int64),
+        0 * acted,
         acted,
-        np.zeros(len(controls), np.int64),
+        0 * acted,
     )
 
 
