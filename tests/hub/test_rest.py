@@ -237,6 +237,30 @@ def test_equal_questions_are_computed_once_and_known_answers_not_sent_again(serv
     assert again.headers["etag"] != first.headers["etag"]
 
 
+def test_whoever_hears_of_a_change_reads_it_however_fresh_the_answer_before(service: Service) -> None:
+    """A page asks as soon as it hears an event, and not again: a device's answer to a command is stored by
+    the thread that receives it, without a request.
+    """
+    fill(service.hub.database, 2)
+    service.hub.answers._clock = lambda: 0.0  # what is kept stays fresh
+    service.hub.sender = Sender()
+    caller = service.as_role("operator")
+    id_ = caller.post("/commands", json={"fleet": "lab", "name": "log", "filter": "name=d001"}).json()["id"]
+
+    def states() -> list[str]:
+        return [reply["state"] for reply in caller.get(f"/commands/{id_}").json()["replies"]]
+
+    assert states() == ["waiting"]
+    assert commands.answer(service.hub.database, id_, "d001", True, "", {"lines": []}, NOW)
+    with caller.stream("GET", "/events") as stream:
+        lines = stream.iter_lines()
+        next(lines)  # from now on events are heard
+        service.call(service.hub.broadcast.say, "replies", [])
+        while next(lines) != "event: replies":
+            pass
+        assert states() == ["done"]
+
+
 def test_an_answer_given_again_is_the_same_as_the_first(service: Service) -> None:
     fill(service.hub.database, 40)
     caller = service.as_role("viewer")

@@ -1,8 +1,9 @@
 """Equal questions, one computation: what is read often is computed once per moment and sent to all.
 
 Theory of operation. An answer to a GET that depends on its address alone is kept for `FRESH_S`; who asks the
-same while it is being computed waits for that. A write in this process forgets all of them, so that whoever
-writes reads it back. An answer carries an ETag (a digest of its bytes) and is packed once.
+same while it is being computed waits for that. A write by a request forgets all of them, so that whoever
+writes reads it back; so do events, so that whoever hears of a change reads it. An answer carries an ETag (a
+digest of its bytes) and is packed once.
 
 Whoever got an answer, and asks the same with the same credentials within `FRESH_S`, gets what is kept from
 `Repeated`, a middleware before authentication and guards: they let exactly this request through a moment ago.

@@ -43,6 +43,8 @@ class Broadcast:
         self.resyncs = 0
         self.late_s = 0.0
         """How long an event that another process numbered, and gave to its viewers, may take to come here."""
+        self.before_events: Callable[[], None] = lambda: None
+        """Called before viewers are given events."""
         self._ring: deque[Event] = deque(maxlen=size)
         self._last = 0
         self._flushed = 0
@@ -91,6 +93,8 @@ class Broadcast:
         if self._flushed == self._last and self._quiet < QUIET:
             return
         self._quiet = 0
+        if self._flushed < self._last:
+            self.before_events()
         self._flushed = self._last
         self._cache.clear()
         there, self._there = self._there, asyncio.Event()

@@ -66,6 +66,10 @@ class Hub:
     )
     now: Callable[[], float] = time.time
 
+    def __post_init__(self) -> None:
+        # Whoever hears of a change asks at once, and must not get an answer from before it.
+        self.broadcast.before_events = self.answers.forget
+
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what waits for the database in a thread, in the trace of the request."""
         loop = asyncio.get_running_loop()
