@@ -30,7 +30,7 @@ from edge_agent.adapters.mqtt import MqttSettings, PahoClient
 from edge_agent.adapters.outbox_sqlite import SqliteOutboxStore
 from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.memory.arena import Arena, total
-from edge_agent.protocol.outbox import Outbox, OutboxSettings
+from edge_agent.protocol.outbox import SAMPLES, Outbox, OutboxSettings
 from edge_agent.protocol.ports import Publication, Subscription
 from edge_agent.protocol.sample_buffer import SampleBuffer
 from edge_agent.protocol.session import (
@@ -145,7 +145,7 @@ def _replay(count: int) -> tuple[float, float, int]:
         offline = Session(SessionSettings(), _birth, [], random.Random(0))
         for number in range(count):
             box.append({"v": number}, clock.time(), clock.monotonic())
-        while store.contents().last < count:
+        while box.in_memory(SAMPLES):  # what is stored later than `online` would be live
             wake.clear()
             box.advance(offline, clock.monotonic(), clock.time())
             wake.wait(0.05)
