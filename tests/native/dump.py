@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sysconfig
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def _compile(compiler: str, source: Path, out: Path, options: Sequence[str]) -> 
 def _objects(
     folder: Path, compiler: str, isas: Sequence[str], sources: Sequence[str], extra: Sequence[str]
 ) -> list[Path]:
-    objects = []
+    jobs: list[tuple[Path, Path, Sequence[str]]] = []
     for name in isas:
         wide, vector, flags = WIDE[name]
         for label, lanes, width in (("4", 4, 16), ("16", 16, vector), ("wide", wide, vector)):
@@ -59,13 +61,14 @@ def _objects(
                     continue
                 strip = f"{kind}_{name}_{label}"
                 options = (*extra, *flags, f"-DSTRIP={strip}", f"-DLANES={lanes}", f"-DVECTOR_BYTES={width}")
-                objects.append(folder / f"{strip}.o")
-                _compile(compiler, KERNEL / "strip.c", objects[-1], (*options, *macros))
+                jobs.append((KERNEL / "strip.c", folder / f"{strip}.o", (*options, *macros)))
     widths = [f"-DWIDE_{name.upper()}={wide}" for name, (wide, _, _) in WIDE.items()]
     for source in sources:
-        objects.append(folder / f"{source[:-2]}.o")
-        _compile(compiler, KERNEL / source, objects[-1], (*extra, "-D_GNU_SOURCE", *widths))
-    return objects
+        out = folder / f"{source[:-2]}.o"
+        jobs.append((KERNEL / source, out, (*extra, "-D_GNU_SOURCE", *widths)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a strip with sanitizers takes half a minute
+        list(pool.map(lambda job: _compile(compiler, *job), jobs))
+    return [out for _, out, _ in jobs]
 
 
 def dump(path: Path, model: Model, observations: np.ndarray[Any, Any]) -> None:
