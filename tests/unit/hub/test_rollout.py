@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ConfigError
@@ -282,19 +282,41 @@ events = st.lists(
 )
 
 
+def in_state(rollout: FleetRollout, state: str) -> set[str]:
+    return {name for name, member in rollout.members.items() if member.state == state}
+
+
+def kept_by_right(rollout: FleetRollout) -> set[str]:
+    """Return who committed, if a step has just stopped it and nine of ten of those that were tried have.
+
+    Who commits later, after it was silent, doesn't change what was decided then.
+    """
+    committed = in_state(rollout, "committed")
+    enough = len(committed) >= 9 * len(in_state(rollout, "failed"))
+    return committed if rollout.status == "stopped" and enough else set()
+
+
+STEPS = [("step", 0, seconds) for seconds in (0.0, 41.0, 60.0, 41.0)]
+
+
 @given(events, st.integers(0, 3), st.booleans())
+@example([*STEPS, ("commit", 7, 60.0)], 1, False)  # all are silent, then one commits: the last step stops it
 def test_whatever_happens_every_device_has_a_state_and_a_reason_and_who_commits_is_kept_by_right(
     happened: list[tuple[str, int, float]], max_failures: int, abort: bool
 ) -> None:
     rollout = make(max_failures=max_failures, patience=100.0)
     offline: set[str] = set()
+    kept: set[str] = set()
     now = 0.0
     for what, number, seconds in happened:
         name, now = f"pi{number}", now + seconds
         match what:
             case "step":
+                running = rollout.status == "running"
                 for chosen in rollout.step(now, offline):
                     rollout.sent(chosen, 7, OLD, now, chosen in offline)
+                if running:
+                    kept = kept_by_right(rollout)
             case "commit":
                 report(rollout, name, "committed")
             case "fail":
@@ -314,14 +336,10 @@ def test_whatever_happens_every_device_has_a_state_and_a_reason_and_who_commits_
         rollout = FleetRollout.of_state(json.loads(json.dumps(rollout.state())))
     if abort:
         rollout.abort()
-    committed = {n for n, m in rollout.members.items() if m.state == "committed"}
-    failed = [m for m in rollout.members.values() if m.state == "failed"]
     if rollout.status == "running" and rollout.step(now, offline) == []:
-        assert len([m for m in rollout.members.values() if m.state == "failed"]) <= max_failures or (
-            rollout.status == "stopped"
-        )
-    if rollout.status == "stopped" and len(committed) >= 9 * len(failed):
-        assert not committed & set(rollout.to_revert())
+        assert len(in_state(rollout, "failed")) <= max_failures or rollout.status == "stopped"
+        kept = kept_by_right(rollout)
+    assert not kept & set(rollout.to_revert())
     for name in rollout.to_revert():
         rollout.reverted(name)
     assert rollout.to_revert() == []
