@@ -29,7 +29,7 @@ DISTRIBUTIONS := -e '.[dev]' -e tools/edge_convert -e 'tools/edge_hub[enrol,noti
 	$(PIP) install -c constraints.txt --no-build-isolation $(DISTRIBUTIONS)
 	@touch $@
 
-C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] benchmarks/*.c tests/native/*.c tools/packaging/wheels/*.h)
+C_SOURCES := $(wildcard edge_agent/*/kernel/*.[ch] benchmarks/*.c tests/native/*.c)
 
 lint: setup ## run ruff, clang-format, mypy --strict and import-linter
 	.venv/bin/ruff check .

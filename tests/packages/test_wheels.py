@@ -36,7 +36,7 @@ def test_a_wheel_holds_files_of_its_package_alone(wheels: dict[str, Path], packa
 
 
 def test_the_wheel_is_for_systems_as_old_as_glibc_2_17(wheels: dict[str, Path]) -> None:
-    """`make test` has installed the tree before, and built the kernel without the flags of a wheel."""
+    """The kernel in it is the one that `make setup` compiled and that all tests run."""
     wanted = re.findall(r"manylinux_(\d+)_(\d+)_x86_64", wheels["edge_agent"].name)
     assert wanted
     assert min((int(major), int(minor)) for major, minor in wanted) <= (2, 17)

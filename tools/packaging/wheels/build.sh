@@ -11,7 +11,6 @@ cd "$(dirname "$0")/../../.."
 
 PATH=$PWD/.venv/bin:$PATH
 native=$(uname -m)
-export CFLAGS="-include $PWD/tools/packaging/wheels/glibc.h"
 headers=${XDG_CACHE_HOME:-$HOME/.cache}/edge-agent/arm64-python-headers
 
 fetch_headers() {
@@ -27,10 +26,10 @@ fetch_headers() {
     mv "$headers.$$" "$headers"
 }
 
-# CMake takes CFLAGS once per folder: not the one that an installation for development has made without them.
+# The native wheel is of what an installation for development has compiled before.
 build() { # ARCHITECTURE: a wheel with the tag "linux" in $raw
     if [ "$1" = "$native" ]; then
-        python -m build --wheel --no-isolation --outdir "$raw" "-Cbuild-dir=build/wheel-$1" .
+        python -m build --wheel --no-isolation --outdir "$raw" .
     elif [ "$1" = aarch64 ]; then
         tools/ensure_system.sh aarch64-linux-gnu-gcc
         fetch_headers

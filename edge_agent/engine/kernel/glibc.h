@@ -1,0 +1,13 @@
+/* Included before pool.c in the extension module: bind to the oldest version of symbols that glibc 2.34 renamed
+ * when it merged libpthread into libc, so that a wheel also loads on glibc 2.17 (aarch64) or 2.14 (x86-64). The
+ * interpreter has libpthread loaded there. */
+#include <features.h>
+#if defined(__GLIBC__) && defined(__aarch64__)
+#define OLDEST "GLIBC_2.17"
+#elif defined(__GLIBC__) && defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#endif
+#ifdef OLDEST
+__asm__(".symver pthread_create,pthread_create@" OLDEST);
+__asm__(".symver pthread_join,pthread_join@" OLDEST);
+#endif
