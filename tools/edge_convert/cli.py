@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed (the gate refused, a signature is missing), 2 bad 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,16 +15,17 @@ from collections.abc import Sequence
 from edge_agent import closed_pipe
 from edge_agent.errors import EdgeAgentError
 from edge_agent.version import __version__
-from edge_convert.commands import convert, evaluate, fit, inspect, keygen, verify
+
+COMMANDS: tuple[str, ...] = ("fit", "convert", "inspect", "verify", "evaluate", "keygen")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser for ``commands``."""
     root = argparse.ArgumentParser(prog="edge-convert", description=__doc__.splitlines()[0])
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (fit, convert, inspect, verify, evaluate, keygen):
-        command.add(subparsers)
+    for name in commands:
+        importlib.import_module(f"edge_convert.commands.{name}").add(subparsers)
     return root
 
 
@@ -33,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # The libraries that one command imports take up to a second to load; the others do without them.
+    chosen = [name for name in COMMANDS if words and words[0] == name] or COMMANDS
+    arguments = parser(chosen).parse_args(words)
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR)
     try:
         status: int = arguments.run(arguments)
