@@ -28,7 +28,8 @@ from benchmarks.cases import run
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from benchmarks.hub_load import telemetry as report
 from benchmarks.hub_viewers import events, sockets
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import topics
 from edge_hub.archive import Archive
 from edge_hub.database import accounts, devices, sql, telemetry

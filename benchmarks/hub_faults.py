@@ -28,7 +28,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.hub_load import telemetry
 from benchmarks.hub_processes import HubProcesses
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import messages
 from edge_hub.database import sql
 from edge_hub.database.engine import Database

@@ -23,7 +23,7 @@ import uvicorn
 import uvloop
 
 from benchmarks.figures import MORE, Figure, at_least, at_most
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from edge_hub.api import app
 from edge_hub.api.hub import Hub
 from edge_hub.database import accounts

@@ -27,7 +27,8 @@ from benchmarks.cases import run
 from benchmarks.device import TICKS_PER_SECOND, Device
 from benchmarks.figures import LESS, Figure, at_least, at_most
 from benchmarks.message_load import Load, quantile
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from tests.broker.brokers import only_3_1_1
 
 AGENTS, RATE, LONE, ROUNDS = 200, 4000.0, 200, 3

@@ -29,7 +29,8 @@ import psutil
 from benchmarks.figures import LESS, MORE, Figure, at_least, at_most
 from benchmarks.fleet.devices import Report, Share
 from benchmarks.fleet.pools import Pool
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import signatures
 from edge_hub.database import accounts, sql
 from edge_hub.database.engine import Database

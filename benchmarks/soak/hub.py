@@ -18,7 +18,7 @@ import httpx
 
 from benchmarks.hub_processes import HubProcesses
 from edge_agent.errors import PlatformError
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from edge_hub.database import sql
 from edge_hub.database.engine import Database
 from edge_hub.database.migrate import migrate

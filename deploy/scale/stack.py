@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 
 from edge_agent.errors import EdgeAgentError, PlatformError
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from edge_agent.wire import signatures
 from edge_hub.database import accounts
 from edge_hub.database.engine import Database

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
-import itertools
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.errors import PlatformError
-
-_PORTS, _OWN = range(10000, 32700), 100
+from edge_agent.testing.free_ports import free_port
 
 
 def executable() -> str:
@@ -36,43 +31,6 @@ def executable() -> str:
     if found is None:
         raise PlatformError("mosquitto is not installed; install it with: sudo apt-get install mosquitto")
     return found
-
-
-@functools.cache
-def _own_ports() -> tuple[socket.socket, Iterator[int]]:
-    """Return this process's ports over and over, and the socket whose name keeps others from them."""
-    firsts = list(_PORTS[::_OWN])
-    random.SystemRandom().shuffle(firsts)
-    for first in firsts:
-        owner = socket.socket(socket.AF_UNIX)
-        try:
-            owner.bind(f"\0edge-agent-ports-{first}")
-        except OSError:
-            owner.close()
-        else:
-            return owner, itertools.cycle(range(first, first + _OWN))
-    raise PlatformError(f"ports {_PORTS.start} to {_PORTS.stop - 1}: other processes have them all")
-
-
-def free_port() -> int:
-    """Return a free port of the loopback interface.
-
-    It lies below those that Linux gives to outgoing connections, so that none of them takes it while a
-    server is down. Each process draws from a hundred ports of its own in turn, so that no other takes one
-    between its drawing and its use, or while its server is down.
-
-    Raises
-    ------
-    PlatformError
-        All ports belong to other processes.
-    """
-    _, ports = _own_ports()
-    return next(port for port in ports if not _listening(port))
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Mosquitto:

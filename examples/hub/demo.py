@@ -21,7 +21,8 @@ from typing import Any
 
 import httpx
 
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import signatures
 from tests.support import fan
 

@@ -23,7 +23,8 @@ from typing import IO, Any
 from edge_agent.config.peer_records import ObjectiveConfig, RoleConfig, objective
 from edge_agent.errors import PlatformError
 from edge_agent.protocol.peers.objectives import Objective
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 
 HOST = "127.0.0.1"
 FLEET = "office"

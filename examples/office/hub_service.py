@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from edge_agent.errors import PlatformError
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from fleet import FLEET, HOST, PROGRAMS
 
 START_S = 60.0

@@ -12,7 +12,7 @@ from edge_agent.adapters.mqtt import MqttSettings, PahoClient
 from edge_agent.adapters.system_clock import SystemClock
 from edge_agent.protocol.ports import MQTT_311, Publication, Subscription
 from edge_agent.protocol.session import Session, SessionSettings
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from tests.support.session_loop import SessionLoop
 
 pytestmark = pytest.mark.broker

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import ConfigError
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.broker
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -16,7 +16,8 @@ import numpy as np
 import paho.mqtt.client as paho
 import pytest
 
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import readings as readings_file
 from tests.daemon_process import until
 

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from tests.daemon_process import until
 
 HERE = Path(__file__).parent

@@ -12,7 +12,8 @@ import pytest
 
 from deploy.scale import stack
 from edge_agent.errors import PlatformError
-from edge_agent.testing.mosquitto import executable, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import executable
 from edge_hub.cli import main
 
 SCALE = Path(stack.__file__).parent

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from tests.daemon_process import until
 
 HERE = Path(__file__).parent

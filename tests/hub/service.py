@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from edge_hub.api import app, passwords
 from edge_hub.api.hub import Hub
 from edge_hub.api.request_limits import TimedRequests

@@ -15,7 +15,8 @@ import pytest
 from redis import Redis as Client
 
 from edge_agent.errors import ConfigError, PlatformError
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_hub.api.broadcast import Broadcast, Event
 from edge_hub.api.channel import NAME, Channel
 from edge_hub.api.hub import Hub

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from edge_agent.cli import main as agent
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import signatures
 from edge_hub import enrolment
 from edge_hub.cli import main as hub_command

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from edge_hub.cli import main
 from edge_hub.database import accounts, audit
 from edge_hub.openid import OpenIdProvider

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from edge_agent.testing.mosquitto import Mosquitto, free_port
+from edge_agent.testing.free_ports import free_port
+from edge_agent.testing.mosquitto import Mosquitto
 from edge_agent.wire import signatures
 from edge_hub.cli import main
 from edge_hub.database.engine import Database

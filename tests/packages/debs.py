@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 from tests.packages.conftest import ROOT, run, unless_kept
 from tests.support import fan
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import PlatformError
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 
 _USER = "nobody"
 _CONFIG = """

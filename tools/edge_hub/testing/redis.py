@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from edge_agent.errors import PlatformError
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 
 START_S = 10.0
 

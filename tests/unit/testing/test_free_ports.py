@@ -4,10 +4,10 @@ import socket
 import subprocess
 import sys
 
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 
 DRAW = """
-from edge_agent.testing.mosquitto import free_port
+from edge_agent.testing.free_ports import free_port
 print(*(free_port() for _ in range(50)), flush=True)
 input()
 """
