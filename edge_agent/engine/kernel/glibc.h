@@ -1,6 +1,7 @@
-/* Included before pool.c in the extension module: bind to the oldest version of symbols that glibc 2.34 renamed
- * when it merged libpthread into libc, so that a wheel also loads on glibc 2.17 (aarch64) or 2.14 (x86-64). The
- * interpreter has libpthread loaded there. */
+/* Put before pool.c by CMakeLists.txt, for the extension module alone: a static program, as the tests build, has no
+ * versions of symbols. Binds to the oldest version of those that glibc 2.34 renamed when it merged libpthread into
+ * libc, so that a wheel also loads on glibc 2.17 (aarch64) or 2.14 (x86-64). The interpreter has libpthread loaded
+ * there. */
 #include <features.h>
 #if defined(__GLIBC__) && defined(__aarch64__)
 #define OLDEST "GLIBC_2.17"
