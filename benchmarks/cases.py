@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.figures import Figure, arguments, show
 from edge_agent.errors import EdgeAgentError
@@ -53,7 +55,17 @@ def run(
     return 0
 
 
-def fresh(module: str, case: str, extra: Iterable[str] = ()) -> list[Figure]:
+class Build(NamedTuple):
+    """An interpreter that finds a build of edge-agent, and the folder of its benchmarks; None: this one."""
+
+    python: Path
+    folder: Path | None = None
+
+
+HERE = Build(Path(sys.executable))
+
+
+def fresh(module: str, case: str, extra: Iterable[str] = (), build: Build = HERE) -> list[Figure]:
     """Return the figures of one case from a process of its own.
 
     Raises
@@ -61,8 +73,8 @@ def fresh(module: str, case: str, extra: Iterable[str] = ()) -> list[Figure]:
     subprocess.CalledProcessError
         It failed; its ``stderr`` says why. What libraries say besides is nobody's concern.
     """
-    command = [sys.executable, "-m", module, "--json", "--case", case, *extra]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command: list[str | Path] = [build.python, "-m", module, "--json", "--case", case, *extra]
+    done = subprocess.run(command, cwd=build.folder, check=True, capture_output=True, text=True)
     return [Figure(**json.loads(line)) for line in done.stdout.splitlines()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,37 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.golden_models import arrays_of
 from edge_agent import Model
 from edge_agent.adapters.control import ask
 from edge_agent.engine import golden
 from edge_agent.errors import PlatformError
 from edge_agent.wire import bundle
 
-MODELS = Path(__file__).parents[1] / "tests/golden/models"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def grid_bundle(path: Path, name: str = "s2_grid10_T1") -> None:
     """Write the bundle of one of the golden models."""
-    with np.load(MODELS / f"{name}.npz") as archive:
-        arrays = dict(archive)
-
-    def numbered(prefix: str) -> list[Any]:
-        return [arrays[f"{prefix}_{i}"] for i in range(len(arrays)) if f"{prefix}_{i}" in arrays]
-
-    model = Model.from_arrays(
-        numbered("A"),
-        numbered("B"),
-        numbered("C"),
-        numbered("D"),
-        policies=arrays["policies"],
-        A_deps=json.loads(str(arrays["A_deps"])),
-        B_deps=json.loads(str(arrays["B_deps"])),
-        gamma=float(arrays["gamma"]),
-        name=name,
-    )
+    model = Model.quantized(arrays_of(name))
     manifest: dict[str, Any] = {"name": name, "version": "1", "kind": "pomdp", "created": 0}
     manifest |= {"source_sha256": "0" * 64, "io": {}, "memory": {}, "evaluation": {}, "requires": {}}
     bundle.write(path, manifest, model.entries() | {"golden.npz": golden.make(model)})

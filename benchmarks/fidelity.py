@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.cases import run
 from benchmarks.figures import Figure, at_least
-from benchmarks.step import GOLDEN, MODELS, arrays_of
+from benchmarks.golden_models import GOLDEN, MODELS, arrays_of
 from edge_agent.engine import trace
 from edge_agent.engine.model import Model
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.cases import run
 from benchmarks.figures import Figure, at_least, at_most
+from benchmarks.golden_models import arrays_of, observations_of
 from benchmarks.scale import rss
-from benchmarks.step import arrays_of, observations_of
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 

@@ -1,11 +1,11 @@
 """Compares this tree with the last release, both built here: ``python -m benchmarks.gate [--json]``.
 
-Theory of operation. The release is the commit of ``results/baseline.json``; its tree is unpacked and built
-once in ``build``. `release_probe` measures one build in a fresh process; a pair is the release and this tree,
-one after the other. Of six pairs the least ratio is the lower end of a 97 % interval for their median
-(1 - 2 / 2**6), so a figure is a regression if six pairs are all above `1 + TOLERANCE`; the first pair that
-is not ends the measurement of a figure that holds. What is measured takes seconds; ``make bench-check``
-compares everything else, and the tests compare decisions (``tests/golden``).
+Theory of operation. The release is the commit of ``results/baseline.json``. `release_probe` measures one
+build in a fresh process; a pair is the release and this tree, one after the other. Of six pairs the least
+ratio is the lower end of a 97 % interval for their median (1 - 2 / 2**6), so a figure is a regression if six
+pairs are all above `1 + TOLERANCE`; the first pair that is not ends the measurement of a figure that holds.
+What is measured takes seconds; ``make bench-check`` compares everything else, and the tests compare decisions
+(``tests/golden``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,15 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results
-from benchmarks.compare import TOLERANCE
-from benchmarks.device import MODELS
 from benchmarks.figures import arguments
+from benchmarks.golden_models import path_of
 from benchmarks.latency import NO_LIMITS, processor_s
 from benchmarks.message_load import Load
+from benchmarks.regression import TOLERANCE
+from benchmarks.release import release_build
 from edge_agent.errors import PlatformError
 from edge_agent.testing.mosquitto import Mosquitto
 
-ROOT = Path(__file__).parents[1]
 PROBE = Path(__file__).with_name("release_probe.py")
 CASES = ("s1_grid5_T1", "s2_grid10_T1", "s3_tmaze_T2", "s4_grid10x4_T1")
 PAIRS = 6
@@ -63,51 +61,6 @@ topic = "z/{{agent}}"
 control = "0"
 topic = "z/{{agent}}/set"
 """
-
-
-def git(*words: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git in this tree."""
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, check=False)
-
-
-def release_build(commit: str) -> Path:
-    """Return the interpreter of the environment that has the release; it is built if it isn't there.
-
-    The environment finds all other packages where this one does, but not this tree.
-
-    Raises
-    ------
-    PlatformError
-        This clone lacks the commit and can't fetch it, or it can't be built.
-    """
-    place = ROOT / "build" / f"release-{commit}"
-    python, done = place / "bin" / "python", place / "done"
-    if done.exists():
-        return python
-    if git("cat-file", "-e", f"{commit}^{{commit}}").returncode:
-        git("fetch", "--unshallow")
-    archive = git("archive", commit)
-    if archive.returncode:
-        raise PlatformError(
-            f"commit {commit} of the last release is not in this clone; get it: git fetch --unshallow"
-        )
-    shutil.rmtree(place, ignore_errors=True)
-    venv.create(place)
-    (place / "tree").mkdir()
-    subprocess.run(["tar", "-x", "-C", place / "tree"], input=archive.stdout, check=True)
-    (site,) = place.glob("lib/python3*/site-packages")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install"]
-    built = subprocess.run(
-        [*pip, "--no-deps", "--no-build-isolation", "--target", site, place / "tree"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode:
-        raise PlatformError(f"commit {commit} of the last release can't be built: {built.stderr[-500:]}")
-    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    done.touch()
-    return python
 
 
 def probe(python: Path, folder: Path) -> dict[str, float]:
@@ -173,11 +126,11 @@ def main() -> int:
     baseline = results.read_baseline(results.BASELINE)
     commit = baseline.commit.rstrip("+")
     try:
-        release = release_build(commit)
+        release = release_build(commit).python
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for case in CASES:
-                shutil.copy(MODELS / f"{case}.npz", folder)
+                shutil.copy(path_of(case), folder)
             ratios = compare(release, folder)
     except (PlatformError, subprocess.CalledProcessError) as error:
         print(f"benchmarks.gate: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.cases import run
 from benchmarks.figures import LESS, MORE, Figure, at_most
-from benchmarks.step import arrays_of, observations_of
+from benchmarks.golden_models import arrays_of, observations_of
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
 

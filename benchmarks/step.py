@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,34 +21,17 @@ from threadpoolctl import threadpool_limits
 from benchmarks import dense, limit
 from benchmarks.cases import run
 from benchmarks.figures import MORE, Figure, at_least, at_most
+from benchmarks.golden_models import MODELS, TICKS, arrays_of, observations_of
 from benchmarks.numpy_step import NumpyStep
 from benchmarks.throughput import Throughput
 from edge_agent.engine import reference
 from edge_agent.engine.arrays import ModelArrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.population import Population
-from edge_convert.readers import pymdp_npz
 
-ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "tests" / "golden"
 LOOP = "a NumPy loop over agents"
-MODELS = ("s1_grid5_T1", "s2_grid10_T1", "s2_grid10_T3", "s3_tmaze_T2", "s4_grid10x4_T1")
-TICKS = 10
 SECONDS = 1.0
 BATCHES = (256, 1024, 4096)
-
-
-def arrays_of(name: str) -> ModelArrays:
-    """Return a golden model as pymdp gave it."""
-    return pymdp_npz.read(GOLDEN / "models" / f"{name}.npz").arrays
-
-
-def observations_of(name: str, agents: int) -> np.ndarray:
-    """Return ten ticks of the trace for every agent, int64 [10, agents, M], from one of its starts."""
-    with np.load(GOLDEN / "traces" / f"{name}.npz") as data:
-        trace = data["obs"]
-    starts = np.random.default_rng(0).integers(0, len(trace) // TICKS, size=agents) * TICKS
-    return np.ascontiguousarray(trace[starts + np.arange(TICKS)[:, np.newaxis]])
 
 
 def median_of(

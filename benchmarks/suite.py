@@ -77,8 +77,10 @@ def cases_of(benchmark: str) -> list[str]:
     return list(importlib.import_module(f"benchmarks.{benchmark}").CASES)
 
 
-def measure(benchmark: str, case: str, runs: int | None = None) -> list[Figure]:
-    """Run a case as planned, or ``runs`` times, and return its figures.
+def measure(
+    benchmark: str, case: str, runs: int | None = None, build: cases.Build = cases.HERE
+) -> list[Figure]:
+    """Run a case as planned, or ``runs`` times, with a build, and return its figures.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def measure(benchmark: str, case: str, runs: int | None = None) -> list[Figure]:
     plan = PLAN[benchmark]
     extra = () if plan.seconds is None else ("--seconds", f"{plan.seconds:g}")
     often = runs or (1 if case in plan.once else plan.runs)
-    return cases.middle([cases.fresh(f"benchmarks.{benchmark}", case, extra) for _ in range(often)])
+    return cases.middle([cases.fresh(f"benchmarks.{benchmark}", case, extra, build) for _ in range(often)])
 
 
 def run(benchmark: str, folder: Path, advance: Advance) -> results.Result:

@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks import factored
 from benchmarks.figures import MORE, Figure
-from benchmarks.step import BATCHES, GOLDEN, TICKS, arrays_of, best_of, compared, median_of, ours
+from benchmarks.golden_models import GOLDEN, TICKS, arrays_of
+from benchmarks.step import BATCHES, best_of, compared, median_of, ours
 from edge_agent.engine.arrays import ModelArrays, model_arrays
 from edge_agent.engine.model import Model
 from edge_agent.engine.options import AgentOptions

@@ -1,12 +1,15 @@
 """``make bench-check`` finds regressions and ignores noise."""
 
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import compare
+from benchmarks import compare, regression
 from benchmarks.figures import LESS, MORE, Figure
 
 positive = st.floats(0.01, 1e6)
@@ -16,8 +19,8 @@ def figure(ratio: float | None, better: str | None = LESS, **more) -> Figure:
     return Figure("case", "step", 1.0, "us", "raw loop", ratio, better=better, **more)
 
 
-def verdict(before: Figure, now: Figure) -> compare.Verdict:
-    (only,) = compare.verdicts("neural", [before], [now])
+def verdict(before: Figure, now: Figure) -> regression.Verdict:
+    (only,) = regression.verdicts("neural", [before], [now])
     return only
 
 
@@ -47,9 +50,9 @@ def test_times_are_not_compared_and_sizes_are() -> None:
     time_ = Figure("start", "first decision", 0.5, "s", better=LESS)
     size = Figure("s2", "model", 9000, "bytes", better=LESS)
     undirected = figure(2.0, None)
-    assert not compare.gated(time_)
-    assert not compare.gated(undirected)
-    (only,) = compare.verdicts(
+    assert not regression.gated(time_)
+    assert not regression.gated(undirected)
+    (only,) = regression.verdicts(
         "step", [time_, size, undirected], [Figure("s2", "model", 10_000, "bytes", better=LESS)]
     )
     assert only.figure == "model"
@@ -57,7 +60,7 @@ def test_times_are_not_compared_and_sizes_are() -> None:
 
 
 def test_a_figure_that_is_gone_is_a_regression_and_a_new_one_is_not() -> None:
-    (gone,) = compare.verdicts(
+    (gone,) = regression.verdicts(
         "neural", [figure(1.0)], [Figure("case", "other", 1.0, "us", "x", 9.0, better=LESS)]
     )
     assert not gone.holds
@@ -88,36 +91,66 @@ def test_what_was_nothing_and_is_something_is_worse() -> None:
 @given(positive, positive, st.sampled_from([LESS, MORE]))
 def test_worse_changes_sign_with_the_direction(before, now, better) -> None:
     other = MORE if better == LESS else LESS
-    assert compare.worse(before, now, better) == -compare.worse(before, now, other)
-    assert (compare.worse(before, now, LESS) > 0) == (now > before)
+    assert regression.worse(before, now, better) == -regression.worse(before, now, other)
+    assert (regression.worse(before, now, LESS) > 0) == (now > before)
 
 
 class Measured:
-    """Ratios in the order in which they are measured, and how often that was asked for."""
+    """Ratios in the order in which they are measured, and how often that was asked for; ``us``: values."""
 
-    def __init__(self, *ratios: float) -> None:
+    def __init__(self, *ratios: float, us: float = 1.0) -> None:
         self.ratios: Iterator[float] = iter(ratios)
+        self.us = us
         self.asked: list[int | None] = []
 
     def __call__(self, runs: int | None) -> list[Figure]:
         self.asked.append(runs)
-        return [figure(next(self.ratios))]
+        return [replace(figure(next(self.ratios), MORE), value=self.us)]
+
+
+def never() -> list[Figure]:
+    raise AssertionError("the release is measured where it need not be")
 
 
 def test_what_seems_worse_once_is_measured_again_and_forgiven() -> None:
-    measure = Measured(1.5, 1.0, 1.02, 1.01, 1.3)
-    (only,) = compare.settled("neural", [figure(1.0)], measure)
+    measure = Measured(0.5, 1.0, 0.98, 0.99, 0.7)
+    (only,) = regression.settled("neural", [figure(1.0, MORE)], measure, never)
     assert only.holds
-    assert only.now == 1.02
+    assert only.now == 0.98
     assert measure.asked == [None, 1, 1, 1, 1]
 
 
-def test_what_is_worse_every_time_stays_worse() -> None:
-    (only,) = compare.settled("neural", [figure(1.0)], Measured(1.15, 1.14, 1.2, 1.02, 1.16))
-    assert not only.holds
-
-
 def test_what_holds_is_measured_once() -> None:
-    measure = Measured(1.05)
-    compare.settled("neural", [figure(1.0)], measure)
+    measure = Measured(0.95)
+    regression.settled("neural", [figure(1.0, MORE)], measure, never)
     assert measure.asked == [None]
+
+
+@pytest.mark.parametrize(("release_us", "holds"), [(2.0, True), (1.9, True), (1.8, False)])
+def test_what_is_worse_every_time_is_compared_by_value_with_the_release_on_this_machine(
+    release_us: float, holds: bool
+) -> None:
+    release = Measured(*[9.0] * 4, us=release_us)  # its ratio is that of another baseline
+    measure = Measured(0.85, 0.86, 0.8, 0.98, 0.84, *[0.85] * 4, us=2.0)
+    (only,) = regression.settled("neural", [figure(1.0, MORE)], measure, partial(release, 1))
+    assert (only.holds, only.before, only.now) == (holds, release_us, 2.0)
+    assert "compared with the release on this machine" in only.line
+
+
+def test_what_the_release_cant_measure_here_stays_worse() -> None:
+    def fails() -> list[Figure]:
+        raise subprocess.CalledProcessError(2, "python")
+
+    measure = Measured(0.85, 0.86, 0.8, 0.88, 0.84)
+    (only,) = regression.settled("neural", [figure(1.0, MORE)], measure, fails)
+    assert (only.holds, only.baseline) == (False, "raw loop")
+
+
+def test_what_is_accepted_is_no_regression_until_it_grows() -> None:
+    def holds(now: int) -> bool:
+        before, after = (Figure("s2_grid10_T1", "model_bytes", n, "B", better=LESS) for n in (9836, now))
+        (only,) = regression.verdicts("step", [before], [after])
+        return only.holds
+
+    assert holds(16_504)
+    assert not holds(16_600)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gate
+from benchmarks import gate, release
 
 RELEASE = Path("release")
 
@@ -39,7 +39,7 @@ def test_a_slow_pair_is_measured_again_and_six_of_them_are_a_regression(
 def test_a_release_that_is_not_in_the_clone_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gate, "ROOT", tmp_path)  # no repository at all
+    monkeypatch.setattr(release, "ROOT", tmp_path)  # no repository at all
     monkeypatch.setattr("sys.argv", ["gate"])
     assert gate.main() == 1
     said = capsys.readouterr().err
