@@ -49,7 +49,7 @@ port = {port}
 [peers]
 heartbeat_s = 1.0
 pause_s = 0.1
-period_s = 0.1
+period_s = 0.25
 capabilities = ["nose"]
 [[objective]]
 name = "sniff"
@@ -68,7 +68,7 @@ required = false
 name = "rooms"
 bundle = "../gas.eab"
 agents = ["hall"]
-rate_hz = 10
+rate_hz = 4
 observe = [{{ modality = "smell", source = "file", path = "smell" }}]
 share = [{{ factor = "gas" }}]
 """
