@@ -39,9 +39,10 @@ def check(baseline: Baseline, chosen: Iterable[str]) -> Iterator[Verdict]:
     with suite.progress(len(work)) as advance:
         for benchmark, case, figures in work:
             advance(benchmark, case)
-            measure, of_release = partial(suite.measure, benchmark, case), partial(_of_release, baseline)
+            measure = partial(suite.measure, benchmark, case)
+            measure_release = partial(_of_release, baseline, benchmark, case)
             try:
-                yield from settled(benchmark, figures, measure, partial(of_release, benchmark, case))
+                yield from settled(benchmark, figures, measure, measure_release)
             except subprocess.CalledProcessError:
                 yield from verdicts(benchmark, figures, [])
 

@@ -36,7 +36,7 @@ REFUSALS = (
 
 def open_onnx(payload: bytes, shape: tuple[int, ...], batch: int, threads: int) -> Runtime:
     """Return a runtime for an ONNX model with one float32 input; see ``runtimes.open_runtime``."""
-    options = session_options(threads, _CPUINFO.read_text(encoding="utf-8"))
+    options = session_options(threads, cpuinfo(_CPUINFO))
     try:
         session = onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
         (put,) = session.get_inputs()
@@ -64,8 +64,16 @@ def open_onnx(payload: bytes, shape: tuple[int, ...], batch: int, threads: int) 
     )
 
 
-def session_options(threads: int, cpuinfo: str) -> onnxruntime.SessionOptions:
-    """Return the options of a session for a processor that /proc/cpuinfo describes."""
+def cpuinfo(path: Path) -> str:
+    """Return the description of the processor; "" where the system hides it, as ``ProcSubset=pid`` does."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def session_options(threads: int, processor: str) -> onnxruntime.SessionOptions:
+    """Return the options of a session; ``processor`` is what /proc/cpuinfo says of it."""
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False
     options.intra_op_num_threads = threads
@@ -75,7 +83,7 @@ def session_options(threads: int, cpuinfo: str) -> onnxruntime.SessionOptions:
     # Without VNNI instructions x86-64 adds products of int8 in 16 bits, which overflow, unless weights are
     # taken as uint8: a network that is right on a board would then seem wrong on a host. With them it would
     # only take longer, by a quarter. ONNX Runtime ignores it on other architectures.
-    if "vnni" not in cpuinfo:
+    if "vnni" not in processor:
         options.add_session_config_entry(_EXACT_SUMS, "1")
     return options
 
