@@ -116,7 +116,7 @@ def boot(
         # The kernel looks for the second archive at a multiple of four.
         initramfs.write_bytes(debian + b"\0" * (-len(debian) % 4) + archive(files))
         # fmt: off
-        command = [
+        command: list[str | Path] = [
             "qemu-system-aarch64", "-M", "virt", "-accel", f"tcg,thread={'single' if counted else 'multi'}",
             "-cpu", cpu, *clock, "-m", memory, "-nographic", "-no-reboot", "-nic", "none",
             "-kernel", image.kernel, "-initrd", initramfs,

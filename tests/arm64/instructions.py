@@ -17,7 +17,7 @@ import guest
 import numpy as np
 import pytest
 
-from benchmarks import step
+from benchmarks import golden_models
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -42,12 +42,12 @@ pytestmark = pytest.mark.arm64
 def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[str, guest.File]:
     """What the guest gets besides Debian: the package, the benchmark's models and readings."""
     folder = tmp_path_factory.mktemp("steps")
-    for name in step.MODELS:
-        model = step.GOLDEN / "models" / f"{name}.npz"
+    for name in golden_models.MODELS:
         target = folder / f"{name}.eab"
-        command = [str(PROGRAMS / "edge-convert"), "convert", str(model), "-o", str(target), "--name", name]
+        model = str(golden_models.path_of(name))
+        command = [str(PROGRAMS / "edge-convert"), "convert", model, "-o", str(target), "--name", name]
         subprocess.run(command, check=True, capture_output=True)
-        np.savez(folder / f"{name}-trace.npz", obs=step.observations_of(name, 1000))
+        np.savez(folder / f"{name}-trace.npz", obs=golden_models.observations_of(name, 1000))
     checks = Path(board_checks.__file__).parent
     found = {f"/root/given/steps/{path.name}": guest.File(path.read_bytes()) for path in folder.iterdir()}
     found |= {
@@ -66,7 +66,7 @@ def test_the_instructions_of_a_step_are_counted(cpu: str, inside: dict[str, gues
     found: dict[str, Any] = {
         name: said["seen"] for name, said in guest.verdicts(console.splitlines()).items()
     }
-    assert sorted(found) == sorted(step.MODELS), console
+    assert sorted(found) == sorted(golden_models.MODELS), console
     for name, seen in found.items():
         assert 0 < seen["1000"] < seen["1"], (name, seen)  # one call steps them all
     kept = ROOT / "build" / f"instructions-{cpu}.json"
