@@ -31,7 +31,7 @@ from edge_hub.api.request_limits import TimedRequests
 from edge_hub.broker import Broker
 from edge_hub.database.engine import Database
 from edge_hub.enrolment import Enrolment
-from edge_hub.ingest.process import set_up_collector
+from edge_hub.ingest.process import collect_cycles, set_up_collector
 from edge_hub.ingest.registrar import Registrar
 from edge_hub.ingest.worker import Worker
 from edge_hub.jobs.alerts import AlertRunner
@@ -125,6 +125,7 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.worker.run())
             group.create_task(self.registrar.run())
+            group.create_task(collect_cycles())
 
 
 def run(database: Database, broker: Broker, settings: Settings, keys: list[SecretKey]) -> int:
